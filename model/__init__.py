@@ -1,0 +1,1 @@
+"""The network and everything about single pictures. Does not know Beam."""

@@ -1,0 +1,170 @@
+"""Full-reference quality measures: luma, PSNR, SSIM. Numpy only."""
+
+import numpy as np
+
+# Wang et al. 2004, section III-C: an 11 x 11 Gaussian window with sigma 1.5.
+_SSIM_TAPS = 11
+_SSIM_SIGMA = 1.5
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """BT.601 luma in video range, as all published PSNR-Y figures use it.
+
+    Args:
+        rgb: [..., 3], uint8 or float, 0..255.
+
+    Returns:
+        float64 [...], 16..235, not rounded.
+
+    Raises:
+        ValueError: if the last axis does not hold three planes.
+
+    Source:
+        ITU-R BT.601-7, section 2.5; MATLAB `rgb2ycbcr`.
+    """
+    if rgb.shape[-1] != 3:
+        raise ValueError(f"luma needs RGB in the last axis. Received: shape {rgb.shape}")
+    return rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255.0 + 16.0
+
+
+def crop_border(picture: np.ndarray, border: int) -> np.ndarray:
+    """Cuts `border` rows and columns from each side.
+
+    Args:
+        picture: [H, W, ...], any dtype.
+        border: pixels, 0 or more.
+
+    Returns:
+        A view of shape [H - 2 * border, W - 2 * border, ...].
+
+    Raises:
+        ValueError: if nothing would be left.
+    """
+    height, width = picture.shape[:2]
+    if min(height, width) <= 2 * border:
+        raise ValueError(
+            f"crop_border needs sides above {2 * border} pixels. Received: {height} x {width}"
+        )
+    return picture[border : height - border, border : width - border]
+
+
+def psnr(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> float:
+    """Peak signal-to-noise ratio.
+
+    Args:
+        reference: any shape, uint8 or float.
+        result: the same shape.
+        data_range: the largest possible value less the smallest (255 for 8-bit pictures).
+            Required: guessing it from the dtype has misled users elsewhere.
+
+    Returns:
+        dB; infinity where the two are equal.
+
+    Raises:
+        ValueError: if shapes differ or are empty.
+    """
+    _check_pair("psnr", reference, result)
+    error = reference.astype(np.float64) - result.astype(np.float64)
+    mse = float(np.mean(error**2))
+    return float("inf") if mse == 0 else float(10 * np.log10(data_range**2 / mse))
+
+
+def psnr_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
+    """PSNR on the luma, the standard protocol of super-resolution papers.
+
+    Args:
+        reference: [H, W, 3], uint8 or float, 0..255.
+        result: the same shape and range; round it to uint8 first to compare with papers.
+        border: pixels cut from each side, by convention the scale.
+
+    Returns:
+        dB, with a data range of 255 as the papers take it.
+
+    Raises:
+        ValueError: if shapes differ or nothing is left inside the border.
+    """
+    _check_pair("psnr_y", reference, result)
+    return psnr(
+        luma(crop_border(reference, border)), luma(crop_border(result, border)), data_range=255
+    )
+
+
+def ssim(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> float:
+    """Mean structural similarity of two single planes.
+
+    Means, variances and the covariance under an 11 x 11 Gaussian window (sigma 1.5), population
+    statistics, K1 = 0.01, K2 = 0.03; windows that reach over the border are left out.
+
+    Args:
+        reference: [H, W], uint8 or float, both sides at least 11.
+        result: the same shape.
+        data_range: the largest possible value less the smallest.
+
+    Returns:
+        -1..1; 1 where the two are equal.
+
+    Raises:
+        ValueError: if shapes differ, are not planes, or are smaller than the window.
+
+    Source:
+        Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
+        IEEE TIP 2004, equation 13 and section III-C.
+    """
+    _check_pair("ssim", reference, result)
+    if reference.ndim != 2 or min(reference.shape) < _SSIM_TAPS:
+        raise ValueError(
+            f"ssim needs one plane of at least {_SSIM_TAPS} x {_SSIM_TAPS}. "
+            f"Received: shape {reference.shape}"
+        )
+    x = reference.astype(np.float64)
+    y = result.astype(np.float64)
+    mu_x, mu_y = _gaussian(x), _gaussian(y)
+    sigma_xx = _gaussian(x * x) - mu_x * mu_x
+    sigma_yy = _gaussian(y * y) - mu_y * mu_y
+    sigma_xy = _gaussian(x * y) - mu_x * mu_y
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    similarity = ((2 * mu_x * mu_y + c1) * (2 * sigma_xy + c2)) / (
+        (mu_x**2 + mu_y**2 + c1) * (sigma_xx + sigma_yy + c2)
+    )
+    return float(similarity.mean())
+
+
+def ssim_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
+    """SSIM on the luma, inside a border.
+
+    Args:
+        reference: [H, W, 3], uint8 or float, 0..255.
+        result: the same shape and range.
+        border: pixels cut from each side, by convention the scale.
+
+    Returns:
+        -1..1.
+
+    Raises:
+        ValueError: if shapes differ, or less than 11 x 11 pixels are left inside the border.
+    """
+    _check_pair("ssim_y", reference, result)
+    return ssim(
+        luma(crop_border(reference, border)), luma(crop_border(result, border)), data_range=255
+    )
+
+
+def _gaussian(plane: np.ndarray) -> np.ndarray:
+    """Separable Gaussian window over a plane [H, W], only where it fits: [H - 10, W - 10]."""
+    offsets = np.arange(_SSIM_TAPS) - _SSIM_TAPS // 2
+    window = np.exp(-0.5 * (offsets / _SSIM_SIGMA) ** 2)
+    window /= window.sum()
+    height, width = plane.shape
+    rows = height - _SSIM_TAPS + 1
+    columns = width - _SSIM_TAPS + 1
+    down = sum(w * plane[i : i + rows] for i, w in enumerate(window))
+    return sum(w * down[:, i : i + columns] for i, w in enumerate(window))
+
+
+def _check_pair(name: str, reference: np.ndarray, result: np.ndarray) -> None:
+    """Refuses pairs that numpy would broadcast or average to nan."""
+    if reference.shape != result.shape or reference.size == 0:
+        raise ValueError(
+            f"{name} needs two non-empty arrays of one shape. "
+            f"Received: {reference.shape} and {result.shape}"
+        )

@@ -1,0 +1,120 @@
+"""Training patches: pairs of LR and HR cut from a set of pictures."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from model import degrade
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture in both resolutions.
+
+    Attributes:
+        name: the file's name.
+        lr: uint8 [H, W, 3] RGB.
+        hr: uint8 [H * scale, W * scale, 3] RGB.
+    """
+
+    name: str
+    lr: np.ndarray
+    hr: np.ndarray
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Lists the picture files right in a folder, sorted by name.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist or holds no picture.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    if not pictures:
+        raise FileNotFoundError(f"no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in {folder}")
+    return pictures
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Reads a training or benchmark picture as uint8 [H, W, 3] RGB."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def make_pairs(folder: Path, *, scale: int, min_lr_side: int, shrink_first: int = 1) -> list[Pair]:
+    """Makes LR from every HR picture of a folder by anti-aliased bicubic, rounded to uint8.
+
+    Args:
+        folder: where the HR pictures lie; pictures below `min_lr_side` are skipped with a note.
+        scale: of the network.
+        min_lr_side: shorter side that an LR picture must have, pixels.
+        shrink_first: shrinks each picture by this before it serves as HR, so that the JPEG
+            compression of a photograph does not become the network's target.
+
+    Returns:
+        The pairs in the order of the files' names.
+
+    Raises:
+        FileNotFoundError: if the folder holds no picture, or none that is large enough.
+    """
+    pairs = []
+    for path in find_pictures(folder):
+        hr = read_rgb(path)
+        if shrink_first > 1:
+            hr = degrade.crop_to_multiple(hr, shrink_first)
+            hr = degrade.to_uint8(degrade.shrink(hr, shrink_first))
+        hr = degrade.crop_to_multiple(hr, scale)
+        if min(hr.shape[:2]) < min_lr_side * scale:
+            _log.warning("skipped %s: %d x %d is too small for a patch", path, *hr.shape[:2])
+            continue
+        pairs.append(Pair(path.name, degrade.to_uint8(degrade.shrink(hr, scale)), hr))
+    if not pairs:
+        raise FileNotFoundError(f"no picture in {folder} is large enough for a patch")
+    return pairs
+
+
+def sample_batch(
+    groups: Iterable[tuple[float, list[Pair]]],
+    *,
+    batch_size: int,
+    lr_patch_px: int,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts random patches, each from a random picture, turned and mirrored at random.
+
+    Args:
+        groups: (share, pairs) for each group of pictures; the shares sum to 1, and a group's
+            pictures are drawn evenly.
+        batch_size: N, patches to cut.
+        lr_patch_px: side P of the square LR patches, pixels.
+        generator: the only source of randomness.
+
+    Returns:
+        LR float32 [N, P, P, 3] and HR float32 [N, P * scale, P * scale, 3], both in 0..1.
+    """
+    groups = list(groups)
+    shares = [share for share, _ in groups]
+    lr_patches, hr_patches = [], []
+    for choice in generator.choice(len(groups), size=batch_size, p=shares):
+        pairs = groups[choice][1]
+        pair = pairs[generator.integers(len(pairs))]
+        scale = pair.hr.shape[0] // pair.lr.shape[0]
+        top = generator.integers(pair.lr.shape[0] - lr_patch_px + 1)
+        left = generator.integers(pair.lr.shape[1] - lr_patch_px + 1)
+        turns, mirrored = generator.integers(4), bool(generator.integers(2))
+        for source, factor, patches in ((pair.lr, 1, lr_patches), (pair.hr, scale, hr_patches)):
+            side = lr_patch_px * factor
+            y, x = top * factor, left * factor
+            patch = np.rot90(source[y : y + side, x : x + side], turns)
+            patches.append(patch[:, ::-1] if mirrored else patch)
+    as_unit = [np.stack(patches).astype(np.float32) / 255 for patches in (lr_patches, hr_patches)]
+    return as_unit[0], as_unit[1]

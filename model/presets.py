@@ -1,0 +1,133 @@
+"""The shipped networks, and loading of any saved one."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from model.rdn import RDN
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+DEFAULT = "rdn-small"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network in `model/weights/`, described in the model card beside it.
+
+    Attributes:
+        name: what `--model` takes; the files are `<name>.keras` and `<name>.md`.
+        description: one line for people.
+        sha256: of the `.keras` file.
+        parameters: trainable parameters.
+        scale: enlargement.
+        set5_psnr_y_db, set14_psnr_y_db: what `python -m model.evaluate` prints for the file.
+    """
+
+    name: str
+    description: str
+    sha256: str
+    parameters: int
+    scale: int
+    set5_psnr_y_db: float
+    set14_psnr_y_db: float
+
+    @property
+    def path(self) -> Path:
+        """The weights' file."""
+        return WEIGHTS_DIR / f"{self.name}.keras"
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="rdn-small",
+            description="RDN C3 D4 G32 G0 32, x2, trained on clean photographs; fits a CPU",
+            sha256="7bf3b5f0c56c04836cd159c294c9f793516ab8b8293d79ceaac2afdfdc5c2aef",
+            parameters=274316,
+            scale=2,
+            set5_psnr_y_db=37.45,
+            set14_psnr_y_db=33.04,
+        ),
+    )
+}
+
+
+class ModelError(ValueError):
+    """A network that cannot be used: unknown name, missing or damaged file."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The bytes of a saved network, and what rows say about it."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+def resolve(name_or_path: str) -> SavedModel:
+    """Reads a shipped network by its name, or any saved one by its path.
+
+    Args:
+        name_or_path: a key of `PRESETS`, or the path of a `.keras` file that `model.train` wrote.
+
+    Returns:
+        The file's content and digest; the name is the preset's or the file's stem.
+
+    Raises:
+        ModelError: if there is no such network, or a shipped file is not the one that was
+            measured.
+    """
+    preset = PRESETS.get(name_or_path)
+    path = preset.path if preset else Path(name_or_path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"no model {name_or_path!r}: neither a file nor one of {', '.join(PRESETS)}"
+        ) from error
+    saved = from_bytes(preset.name if preset else path.stem, data)
+    if preset and saved.sha256 != preset.sha256:
+        raise ModelError(
+            f"{path} is damaged: its sha256 is {saved.sha256}, expected {preset.sha256}; "
+            "install the package again"
+        )
+    return saved
+
+
+def from_bytes(name: str, data: bytes) -> SavedModel:
+    """Wraps the content of a `.keras` file that was read from elsewhere."""
+    return SavedModel(name, data, hashlib.sha256(data).hexdigest())
+
+
+def load(saved: SavedModel) -> RDN:
+    """Builds the network from a saved file.
+
+    Args:
+        saved: see `resolve`.
+
+    Returns:
+        The network, with weights, without optimizer.
+
+    Raises:
+        ModelError: if the file is not an RDN that `model.train` saved.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # Keras reads from files only
+        path = Path(folder) / "model.keras"
+        path.write_bytes(saved.data)
+        try:
+            rdn = keras.saving.load_model(path, compile=False)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise ModelError(f"{saved.name} is no saved RDN: {error}") from error
+    if not isinstance(rdn, RDN):
+        raise ModelError(f"{saved.name} is a {type(rdn).__name__}, not an RDN of model.train")
+    return rdn
+
+
+def load_by_name(name_or_path: str) -> RDN:
+    """`resolve` and `load` in one step, for programs that use one network on one machine."""
+    return load(resolve(name_or_path))

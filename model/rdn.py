@@ -1,0 +1,229 @@
+"""The Residual Dense Network for super-resolution, in Keras 3 and free of any one backend."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+_BICUBIC_TAPS = 5
+
+
+@keras.saving.register_keras_serializable(package="catalog_magnifier")
+class RDN(keras.Model):
+    """Residual Dense Network with a bicubic skip from input to output.
+
+    The letters of the paper: D = `num_blocks` residual dense blocks (RDB) of
+    C = `convs_per_block` convolutions with growth rate G = `growth_rate`, on
+    G0 = `features` feature maps.
+
+        LR ─ sfe1 ─┬─ sfe2 ─ rdb1 ─ … ─ rdbD ─ concat(rdb1..rdbD) ─ gff ─(+)─ upnet ─(+)─ shuffle ─ SR
+         │         └───────────────────────────────────────────────────┘            │
+         └──────────────────────────── bicubic, one plane per phase ────────────────┘
+
+    Two choices beyond the paper. The upsampling net is ESPCN's: one hidden 3x3 convolution, then
+    the sub-pixel convolution to 3 * scale**2 maps and one pixel shuffle, all at LR size; the
+    paper's last 3-channel convolution at HR size costs time out of proportion. And the bicubic
+    enlargement of the input is added to the output, so that the network only learns what bicubic
+    lacks and starts from it: the last convolution is zero at first.
+
+    Calling the model maps float32 [N, H, W, 3] RGB in 0..1 to float32
+    [N, H * scale, W * scale, 3], nominally 0..1, neither clipped nor rounded. H and W are free.
+
+    Args:
+        convs_per_block: C, at least 1.
+        num_blocks: D, at least 1.
+        growth_rate: G, at least 1.
+        features: G0, at least 1.
+        scale: enlargement, at least 2.
+
+    Raises:
+        ValueError: if a parameter is below its minimum.
+
+    Example:
+        >>> RDN(convs_per_block=3, num_blocks=4, growth_rate=32, features=32).halo_px
+        17
+
+    Source:
+        Zhang et al., "Residual Dense Network for Image Super-Resolution", CVPR 2018, section 3;
+        Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
+        Sub-Pixel Convolutional Neural Network", CVPR 2016, section 3 (the upsampling net).
+    """
+
+    def __init__(
+        self,
+        *,
+        convs_per_block: int,
+        num_blocks: int,
+        growth_rate: int,
+        features: int,
+        scale: int = 2,
+        name: str = "rdn",
+        **kwargs: Any,
+    ) -> None:
+        parameters = {
+            "convs_per_block": convs_per_block,
+            "num_blocks": num_blocks,
+            "growth_rate": growth_rate,
+            "features": features,
+            "scale": scale,
+        }
+        for key, value in parameters.items():
+            minimum = 2 if key == "scale" else 1
+            if value < minimum:
+                raise ValueError(f"RDN needs {key} >= {minimum}. Received: {key}={value}")
+
+        lr = keras.Input(shape=(None, None, 3), name="lr")
+        shallow = _conv(features, 3, "sfe1")(lr)
+        x = _conv(features, 3, "sfe2")(shallow)
+        blocks = []
+        for d in range(1, num_blocks + 1):
+            x = _residual_dense_block(x, convs_per_block, growth_rate, features, f"rdb{d}")
+            blocks.append(x)
+        fused = layers.Concatenate(name="gff_concat")(blocks) if num_blocks > 1 else x
+        fused = _conv(features, 1, "gff_1x1")(fused)
+        fused = _conv(features, 3, "gff_3x3")(fused)
+        x = layers.Add(name="global_residual")([shallow, fused])
+        x = _conv(features, 3, "upnet_hidden", activation="relu")(x)
+        x = _conv(3 * scale**2, 3, "upnet_subpixel", kernel_initializer="zeros")(x)
+        x = layers.Add(name="bicubic_skip")([x, BicubicPhases(scale, name="bicubic")(lr)])
+        sr = PixelShuffle(scale, name="pixel_shuffle")(x)
+
+        super().__init__(inputs=lr, outputs=sr, name=name, **kwargs)
+        self.convs_per_block = convs_per_block
+        self.num_blocks = num_blocks
+        self.growth_rate = growth_rate
+        self.features = features
+        self.scale = scale
+
+    @property
+    def halo_px(self) -> int:
+        """Radius of the receptive field in LR pixels: how far a pixel's influence reaches.
+
+        One for each 3x3 convolution in sequence: sfe1, sfe2, D * C in the blocks, gff_3x3,
+        upnet_hidden, upnet_subpixel. The bicubic skip reaches 2 pixels, always less.
+        """
+        return self.num_blocks * self.convs_per_block + 5
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, so that a saved file rebuilds the network."""
+        return {
+            "convs_per_block": self.convs_per_block,
+            "num_blocks": self.num_blocks,
+            "growth_rate": self.growth_rate,
+            "features": self.features,
+            "scale": self.scale,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "RDN":
+        """Rebuilds the network from `get_config`; Keras calls it when it loads a file."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="catalog_magnifier")
+class PixelShuffle(layers.Layer):
+    """Rearranges [N, H, W, scale**2 * K] into [N, H * scale, W * scale, K].
+
+    The channels hold, slowest first, the row phase, the column phase and the K planes.
+
+    Source:
+        Shi et al. 2016 (ESPCN), equation 4, with the planes as the fastest index.
+    """
+
+    def __init__(self, scale: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, x: Any) -> Any:
+        n, height, width, channels = ops.shape(x)
+        s = self.scale
+        planes = channels // s**2
+        x = ops.reshape(x, (n, height, width, s, s, planes))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # [N, H, s, W, s, K]
+        return ops.reshape(x, (n, height * s, width * s, planes))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        n, height, width, channels = input_shape
+        s = self.scale
+        return (n, height and height * s, width and width * s, channels // s**2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="catalog_magnifier")
+class BicubicPhases(layers.Layer):
+    """Bicubic enlargement before its pixel shuffle: [N, H, W, 3] to [N, H, W, 3 * scale**2].
+
+    Each of the scale**2 phases of the enlarged picture is one 5x5 filter on the input. Taps
+    outside the picture are left out and the rest renormalised, as Pillow does, so that
+    `PixelShuffle` of the result equals `degrade.bicubic` up to float rounding.
+    """
+
+    def __init__(self, scale: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, x: Any) -> Any:
+        kernel = bicubic_phase_kernel(self.scale)
+        s2 = self.scale**2
+        per_plane = np.zeros((_BICUBIC_TAPS, _BICUBIC_TAPS, 3, s2, 3), np.float32)
+        for plane in range(3):
+            per_plane[:, :, plane, :, plane] = kernel[:, :, 0, :]
+        total = self._convolve(x, per_plane.reshape(_BICUBIC_TAPS, _BICUBIC_TAPS, 3, s2 * 3))
+        inside = self._convolve(ops.ones_like(x[:1, :, :, :1]), np.repeat(kernel, 3, axis=-1))
+        return total / inside
+
+    @staticmethod
+    def _convolve(x: Any, kernel: np.ndarray) -> Any:
+        """Same-size convolution with zeros outside."""
+        kernel = ops.convert_to_tensor(kernel, dtype=x.dtype)
+        return ops.conv(x, kernel, padding="same", data_format="channels_last")
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (*input_shape[:3], 3 * self.scale**2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
+
+
+def bicubic_phase_kernel(scale: int) -> np.ndarray:
+    """Filters that enlarge one plane bicubically (a = -0.5), one for each phase.
+
+    Args:
+        scale: enlargement, at least 2.
+
+    Returns:
+        float32 [5, 5, 1, scale**2]; each filter sums to 1.
+
+    Source:
+        Keys 1981, equation 4 with a = -0.5.
+    """
+    taps = np.arange(_BICUBIC_TAPS) - _BICUBIC_TAPS // 2
+    # Output pixel scale * y + p lies at y + (p + 0.5) / scale - 0.5 of the input.
+    offsets = (np.arange(scale) + 0.5) / scale - 0.5
+    distance = np.abs(offsets[:, None] - taps[None, :])  # [phase, tap]
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+    kernel = np.einsum("py,qx->yxpq", weights, weights)  # [5, 5, row phase, column phase]
+    return kernel.reshape(_BICUBIC_TAPS, _BICUBIC_TAPS, 1, scale**2).astype(np.float32)
+
+
+def _residual_dense_block(x: Any, convs: int, growth: int, features: int, name: str) -> Any:
+    """One RDB: densely connected convolutions, local feature fusion, local residual."""
+    state = x
+    for c in range(1, convs + 1):
+        grown = _conv(growth, 3, f"{name}_conv{c}", activation="relu")(state)
+        state = layers.Concatenate(name=f"{name}_concat{c}")([state, grown])
+    fused = _conv(features, 1, f"{name}_lff")(state)
+    return layers.Add(name=f"{name}_residual")([x, fused])
+
+
+def _conv(filters: int, size: int, name: str, **kwargs: Any) -> layers.Conv2D:
+    """A same-size convolution whose layout does not depend on the user's Keras settings."""
+    return layers.Conv2D(
+        filters, size, padding="same", data_format="channels_last", name=name, **kwargs
+    )

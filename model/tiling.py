@@ -1,0 +1,125 @@
+"""Cutting a picture into tiles whose magnified cores join without a seam. Numpy only."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis, in LR pixels.
+
+        0        read_start   core_start      core_stop   read_stop      length
+        |- - - - - - |==========|################|===========|- - - - - - - |
+                         halo          core           halo
+
+    The halo is cut short at the picture's border, where the network must see the true border
+    and not padding.
+    """
+
+    read_start: int
+    core_start: int
+    core_stop: int
+    read_stop: int
+
+
+def spans(length: int, count: int, halo: int) -> list[Span]:
+    """Divides an axis into `count` cores of equal length (within one pixel) with halos.
+
+    Args:
+        length: pixels along the axis, at least `count`.
+        count: how many tiles, at least 1.
+        halo: pixels read beyond a core on each side, at least the receptive field's radius for
+            exact results.
+
+    Returns:
+        The spans in order; their cores cover 0..length without gap or overlap.
+
+    Raises:
+        ValueError: if there are more tiles than pixels, or the halo is negative.
+    """
+    if not 1 <= count <= length or halo < 0:
+        raise ValueError(
+            f"spans needs 1 <= count <= length and halo >= 0. "
+            f"Received: length={length}, count={count}, halo={halo}"
+        )
+    cuts = [length * i // count for i in range(count + 1)]
+    return [
+        Span(max(0, start - halo), start, stop, min(length, stop + halo))
+        for start, stop in itertools.pairwise(cuts)
+    ]
+
+
+def tiles(height: int, width: int, *, max_call_px: int, halo: int) -> Iterator[tuple[Span, Span]]:
+    """Yields (rows, columns) of each tile, row by row; one tile where the whole picture fits.
+
+    Cores are as square as the picture allows, because a square has the least halo.
+
+    Args:
+        height, width: of the picture, LR pixels, at least 1.
+        max_call_px: most pixels of one tile, its halo included. A tile is never smaller than
+            twice the halo on a side, even where that takes more.
+        halo: see `spans`.
+    """
+    if height * width <= max_call_px:
+        row_count = column_count = 1
+    else:
+        core = max(math.isqrt(max_call_px) - 2 * halo, 2 * halo, 1)
+        row_count, column_count = math.ceil(height / core), math.ceil(width / core)
+    for rows in spans(height, row_count, halo):
+        for columns in spans(width, column_count, halo):
+            yield rows, columns
+
+
+def magnify_tiled(
+    lr: np.ndarray,
+    magnify: Callable[[np.ndarray], np.ndarray],
+    *,
+    scale: int,
+    max_call_px: int,
+    halo: int,
+) -> np.ndarray:
+    """Magnifies a stack of pictures tile by tile.
+
+    Args:
+        lr: [N, H, W, K], any dtype and range that `magnify` takes.
+        magnify: maps [N, h, w, K] to [N, h * scale, w * scale, K].
+        scale: of `magnify`.
+        max_call_px: most pixels N * h * w of one call (see `tiles`).
+        halo: see `spans`.
+
+    Returns:
+        [N, H * scale, W * scale, K] of the dtype that `magnify` returns: what it returns for the
+        whole stack at once, if the halo covers its receptive field.
+    """
+    count, height, width = lr.shape[:3]
+    plan = list(tiles(height, width, max_call_px=max(1, max_call_px // count), halo=halo))
+    if len(plan) == 1:
+        return magnify(lr)
+    sr: np.ndarray | None = None
+    for rows, columns in plan:
+        tile = magnify(
+            lr[:, rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
+        )
+        if sr is None:
+            sr = np.empty((count, height * scale, width * scale, lr.shape[3]), tile.dtype)
+        sr[:, _scaled(rows, scale), _scaled(columns, scale)] = tile[
+            :, _scaled_core(rows, scale), _scaled_core(columns, scale)
+        ]
+    assert sr is not None
+    return sr
+
+
+def _scaled(span: Span, scale: int) -> slice:
+    """Where the core lies in the magnified picture."""
+    return slice(span.core_start * scale, span.core_stop * scale)
+
+
+def _scaled_core(span: Span, scale: int) -> slice:
+    """Where the core lies in the magnified tile."""
+    return slice(
+        (span.core_start - span.read_start) * scale, (span.core_stop - span.read_start) * scale
+    )

@@ -1,0 +1,104 @@
+"""Magnifies a picture, or all pictures of a folder.
+
+    python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
+    python -m model.upscale pictures/ magnified/ [--format jpeg]
+
+Orientation, transparency, grey and colour profile are kept as in the nightly pipeline.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from model import presets
+from model.decode import PictureError, decode
+from model.encode import EXTENSIONS, IMAGE_FORMATS, encode
+from model.inference import Magnifier
+from model.patches import find_pictures
+
+_FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+
+
+def upscale_file(
+    source: Path, target: Path, magnifier: Magnifier, *, image_format: str, max_pixels: int
+) -> tuple[int, int]:
+    """Magnifies one picture file.
+
+    Args:
+        source: a picture in any format that `model.decode` allows.
+        target: where to write; its folder must exist.
+        magnifier: the network.
+        image_format: `png`, `jpeg` or `webp`.
+        max_pixels: refuse a source with more.
+
+    Returns:
+        Height and width of what was written.
+
+    Raises:
+        PictureError: if the source cannot be decoded.
+        OSError: if a file cannot be read or written.
+    """
+    _, picture = decode(source.read_bytes(), max_pixels=max_pixels)
+    result = magnifier.magnify_picture(picture)
+    target.write_bytes(encode(result, image_format, lossless=True).data)
+    return result.height, result.width
+
+
+def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
+    """(source, target, format) of each picture to make."""
+    if not source.is_dir():
+        if target.is_dir():
+            target = target / f"{source.stem}.{EXTENSIONS[wanted or 'png']}"
+        return [(source, target, wanted or _FORMAT_OF_SUFFIX.get(target.suffix.lower(), "png"))]
+    target.mkdir(parents=True, exist_ok=True)
+    image_format = wanted or "png"
+    plan = [
+        (path, target / f"{path.stem}.{EXTENSIONS[image_format]}", image_format)
+        for path in find_pictures(source)
+    ]
+    stems = [path.stem for path, _, _ in plan]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise ValueError(
+            f"{source} holds several pictures named {', '.join(twice[:3])}: their results would "
+            "overwrite each other"
+        )
+    return plan
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status: 0 done, 1 a picture failed or nothing to do."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.upscale", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help="a picture or a folder")
+    parser.add_argument("target", type=Path, metavar="OUT", help="a file or a folder")
+    parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
+    parser.add_argument("--format", choices=IMAGE_FORMATS, help="default: OUT's suffix, else png")
+    parser.add_argument("--max_pixels", type=int, default=40_000_000)
+    arguments = parser.parse_args(argv)
+    try:
+        plan = _plan(arguments.source, arguments.target, arguments.format)
+        magnifier = Magnifier(presets.load_by_name(arguments.model))
+    except (OSError, ValueError) as error:
+        print(f"model.upscale: {error}", file=sys.stderr)
+        return 1
+    failures = 0
+    for source, target, image_format in plan:
+        try:
+            height, width = upscale_file(
+                source,
+                target,
+                magnifier,
+                image_format=image_format,
+                max_pixels=arguments.max_pixels,
+            )
+            print(f"{source} -> {target} ({height} x {width})")
+        except (PictureError, OSError) as error:
+            failures += 1
+            print(f"model.upscale: {source}: {error}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
