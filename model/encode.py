@@ -85,7 +85,7 @@ def encode(picture: Picture, image_format: str, *, lossless: bool = False) -> En
             quality=_LOSSY_QUALITY,
             lossless=lossless,
             method=2,
-            exact=True,
+            exact=True,  # keep the colours under transparent pixels
             **profile,
         )
     else:

@@ -103,14 +103,15 @@ def sample_batch(
     """
     groups = list(groups)
     shares = [share for share, _ in groups]
-    lr_patches, hr_patches = [], []
+    lr_patches: list[np.ndarray] = []
+    hr_patches: list[np.ndarray] = []
     for choice in generator.choice(len(groups), size=batch_size, p=shares):
         pairs = groups[choice][1]
         pair = pairs[generator.integers(len(pairs))]
         scale = pair.hr.shape[0] // pair.lr.shape[0]
         top = generator.integers(pair.lr.shape[0] - lr_patch_px + 1)
         left = generator.integers(pair.lr.shape[1] - lr_patch_px + 1)
-        turns, mirrored = generator.integers(4), bool(generator.integers(2))
+        turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
         for source, factor, patches in ((pair.lr, 1, lr_patches), (pair.hr, scale, hr_patches)):
             side = lr_patch_px * factor
             y, x = top * factor, left * factor

@@ -17,9 +17,9 @@ class RDN(keras.Model):
     C = `convs_per_block` convolutions with growth rate G = `growth_rate`, on
     G0 = `features` feature maps.
 
-        LR ─ sfe1 ─┬─ sfe2 ─ rdb1 ─ … ─ rdbD ─ concat(rdb1..rdbD) ─ gff ─(+)─ upnet ─(+)─ shuffle ─ SR
-         │         └───────────────────────────────────────────────────┘            │
-         └──────────────────────────── bicubic, one plane per phase ────────────────┘
+        LR ─ sfe1 ─┬─ sfe2 ─ rdb1 ─ … ─ rdbD ─ concat of all ─ gff ─(+)─ upnet ─(+)─ shuffle ─ SR
+         │         └──────────────────────────────────────────────┘            │
+         └──────────────────────────── bicubic, one plane per phase ───────────┘
 
     Two choices beyond the paper. The upsampling net is ESPCN's: one hidden 3x3 convolution, then
     the sub-pixel convolution to 3 * scale**2 maps and one pixel shuffle, all at LR size; the
@@ -137,6 +137,7 @@ class PixelShuffle(layers.Layer):
         self.scale = scale
 
     def call(self, x: Any) -> Any:
+        """Keras: the forward pass."""
         n, height, width, channels = ops.shape(x)
         s = self.scale
         planes = channels // s**2
@@ -145,11 +146,13 @@ class PixelShuffle(layers.Layer):
         return ops.reshape(x, (n, height * s, width * s, planes))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Keras: the static shape, None where free."""
         n, height, width, channels = input_shape
         s = self.scale
         return (n, height and height * s, width and width * s, channels // s**2)
 
     def get_config(self) -> dict[str, Any]:
+        """Keras: the constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}
 
 
@@ -167,6 +170,7 @@ class BicubicPhases(layers.Layer):
         self.scale = scale
 
     def call(self, x: Any) -> Any:
+        """Keras: the forward pass."""
         kernel = bicubic_phase_kernel(self.scale)
         s2 = self.scale**2
         per_plane = np.zeros((_BICUBIC_TAPS, _BICUBIC_TAPS, 3, s2, 3), np.float32)
@@ -183,9 +187,11 @@ class BicubicPhases(layers.Layer):
         return ops.conv(x, kernel, padding="same", data_format="channels_last")
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Keras: the static shape, None where free."""
         return (*input_shape[:3], 3 * self.scale**2)
 
     def get_config(self) -> dict[str, Any]:
+        """Keras: the constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}
 
 

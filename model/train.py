@@ -13,7 +13,6 @@ import csv
 import dataclasses
 import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -237,7 +236,7 @@ def _save(rdn: RDN, path: Path, *, weights_of: RDN | None = None) -> None:
         rdn.set_weights(weights_of.get_weights())
     partial = path.with_name(f"partial-{path.name}")
     rdn.save(partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def main(argv: list[str] | None = None) -> int:
