@@ -1,6 +1,7 @@
 """Runs a loaded RDN on pictures of any size, in bounded memory."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -41,37 +42,6 @@ class Magnifier:
             jit_compile=False,
         )
 
-    def magnify(self, lr: np.ndarray) -> np.ndarray:
-        """Magnifies a stack of RGB pictures of one size.
-
-        Args:
-            lr: float32 [N, H, W, 3], 0..1.
-
-        Returns:
-            float32 [N, H * scale, W * scale, 3], nominally 0..1, neither clipped nor rounded.
-
-        Raises:
-            OutOfMemory: if the device cannot hold even a small tile.
-        """
-        max_call_px = self._max_call_px
-        while True:
-            try:
-                return tiling.magnify_tiled(
-                    lr,
-                    lambda tile: self._run(tf.constant(tile, tf.float32)).numpy(),
-                    scale=self.scale,
-                    max_call_px=max_call_px,
-                    halo=self._halo_px,
-                )
-            except tf.errors.ResourceExhaustedError as error:
-                smaller = min(max_call_px, lr.shape[0] * lr.shape[1] * lr.shape[2]) // 2
-                if smaller < _SMALLEST_CALL_PX:
-                    raise OutOfMemory(
-                        f"the device has no memory for a call of {max_call_px} pixels"
-                    ) from error
-                _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
-                max_call_px = smaller
-
     def magnify_rgb(self, lr: np.ndarray) -> np.ndarray:
         """Magnifies one 8-bit RGB picture.
 
@@ -80,8 +50,11 @@ class Magnifier:
 
         Returns:
             uint8 [H * scale, W * scale, 3].
+
+        Raises:
+            OutOfMemory: if the device cannot hold even a small tile.
         """
-        return degrade.to_uint8(self.magnify(_as_unit(lr)[None])[0] * 255)
+        return self._in_tiles(lr, self._rgb_tile)
 
     def magnify_picture(self, picture: Picture) -> Picture:
         """Magnifies a decoded picture: its colours, its transparency, its mode.
@@ -95,6 +68,9 @@ class Magnifier:
 
         Returns:
             A picture of `scale` times the height and width, with the same mode and profile.
+
+        Raises:
+            OutOfMemory: if the device cannot hold even a small tile.
         """
         if picture.alpha is None:
             sr, alpha = self.magnify_rgb(picture.rgb), None
@@ -102,22 +78,51 @@ class Magnifier:
             sr = self.magnify_rgb(picture.rgb)
             alpha = np.full(sr.shape[:2], 255, np.uint8)
         else:
-            sr, alpha = self._magnify_transparent(picture.rgb, picture.alpha)
+            rgba = np.dstack([picture.rgb, picture.alpha])
+            result = self._in_tiles(rgba, self._rgba_tile)
+            sr, alpha = np.ascontiguousarray(result[..., :3]), result[..., 3]
         return picture.with_pixels(sr, alpha)
 
-    def _magnify_transparent(
-        self, rgb: np.ndarray, alpha: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [H, W, 3] and [H, W], straight alpha in and out."""
-        opacity = _as_unit(alpha)[..., None]
-        stack = np.stack([_as_unit(rgb) * opacity, np.repeat(opacity, 3, axis=-1)])
-        premultiplied, opacity = self.magnify(stack)
+    def _in_tiles(self, lr: np.ndarray, magnify: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """uint8 [H, W, K] to [H * scale, W * scale, K]; smaller tiles when memory runs out."""
+        max_call_px = self._max_call_px
+        while True:
+            try:
+                return tiling.magnify_tiled(
+                    lr,
+                    magnify,
+                    scale=self.scale,
+                    max_call_px=max_call_px,
+                    halo=self._halo_px,
+                )
+            except tf.errors.ResourceExhaustedError as error:
+                smaller = min(max_call_px, lr.shape[0] * lr.shape[1]) // 2
+                if smaller < _SMALLEST_CALL_PX:
+                    raise OutOfMemory(
+                        f"the device has no memory for a call of {max_call_px} pixels"
+                    ) from error
+                _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
+                max_call_px = smaller
+
+    def _rgb_tile(self, lr: np.ndarray) -> np.ndarray:
+        """uint8 [h, w, 3] to [h * scale, w * scale, 3] in one call."""
+        return degrade.to_uint8(self._network(_as_unit(lr)[None])[0] * 255)
+
+    def _rgba_tile(self, lr: np.ndarray) -> np.ndarray:
+        """uint8 [h, w, 4] to [h * scale, w * scale, 4] in one call, straight alpha in and out."""
+        opacity = _as_unit(lr[..., 3:])
+        stack = np.stack([_as_unit(lr[..., :3]) * opacity, np.repeat(opacity, 3, axis=-1)])
+        premultiplied, opacity = self._network(stack)
         opacity = np.clip(opacity.mean(axis=-1, keepdims=True), 0, 1)
-        alpha = degrade.to_uint8(opacity[..., 0] * 255)
+        alpha = degrade.to_uint8(opacity * 255)
         straight = np.clip(premultiplied / np.maximum(opacity, 1 / 512), 0, 1) * 255
         # Under fully transparent pixels there is no colour to divide out: keep the source's.
-        hidden = np.repeat(np.repeat(rgb, self.scale, axis=0), self.scale, axis=1)
-        return np.where(alpha[..., None] > 0, degrade.to_uint8(straight), hidden), alpha
+        hidden = lr[..., :3].repeat(self.scale, axis=0).repeat(self.scale, axis=1)
+        return np.dstack([np.where(alpha > 0, degrade.to_uint8(straight), hidden), alpha])
+
+    def _network(self, lr: np.ndarray) -> np.ndarray:
+        """float32 [N, h, w, 3] in 0..1 to float32 [N, h * scale, w * scale, 3]."""
+        return self._run(tf.constant(lr)).numpy()
 
 
 def _as_unit(pixels: np.ndarray) -> np.ndarray:

@@ -82,34 +82,34 @@ def magnify_tiled(
     max_call_px: int,
     halo: int,
 ) -> np.ndarray:
-    """Magnifies a stack of pictures tile by tile.
+    """Magnifies a picture tile by tile.
 
     Args:
-        lr: [N, H, W, K], any dtype and range that `magnify` takes.
-        magnify: maps [N, h, w, K] to [N, h * scale, w * scale, K].
+        lr: [H, W, K], any dtype and range that `magnify` takes.
+        magnify: maps [h, w, K] to [h * scale, w * scale, K].
         scale: of `magnify`.
-        max_call_px: most pixels N * h * w of one call (see `tiles`).
+        max_call_px: most pixels h * w of one call (see `tiles`).
         halo: see `spans`.
 
     Returns:
-        [N, H * scale, W * scale, K] of the dtype that `magnify` returns: what it returns for the
-        whole stack at once, if the halo covers its receptive field.
+        [H * scale, W * scale, K] of the dtype that `magnify` returns: what it returns for the
+        whole picture at once, if the halo covers its receptive field.
     """
-    count, height, width = lr.shape[:3]
-    plan = list(tiles(height, width, max_call_px=max(1, max_call_px // count), halo=halo))
+    height, width = lr.shape[:2]
+    plan = list(tiles(height, width, max_call_px=max_call_px, halo=halo))
     if len(plan) == 1:
         return magnify(lr)
     sr: np.ndarray | None = None
     for rows, columns in plan:
         tile = magnify(
-            lr[:, rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
+            lr[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
         )
         if sr is None:
-            sr = np.empty((count, height * scale, width * scale, lr.shape[3]), tile.dtype)
-        sr[:, _scaled(rows, scale), _scaled(columns, scale)] = tile[
-            :, _scaled_core(rows, scale), _scaled_core(columns, scale)
+            sr = np.empty((height * scale, width * scale, tile.shape[2]), tile.dtype)
+        sr[_scaled(rows, scale), _scaled(columns, scale)] = tile[
+            _scaled_core(rows, scale), _scaled_core(columns, scale)
         ]
-    assert sr is not None
+    assert sr is not None  # a plan has at least one tile
     return sr
 
 
