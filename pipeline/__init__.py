@@ -1,0 +1,1 @@
+"""The nightly job: everything about the catalog. Imports `model`, never the reverse."""

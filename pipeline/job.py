@@ -1,0 +1,149 @@
+"""Runs the job from a command line: checks everything first, then lets Beam work."""
+
+import dataclasses
+import datetime
+import json
+import logging
+import re
+import sys
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipeline import manifest, options, storage
+from pipeline.options import Settings
+from pipeline.records import RunError, Status
+from pipeline.storage import Storage, StorageError
+from pipeline.transforms import build, read_model
+
+DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
+
+_log = logging.getLogger(__name__)
+
+
+def run(argv: list[str]) -> int:
+    """Runs the nightly job.
+
+    Args:
+        argv: the command line without the program's name.
+
+    Returns:
+        The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
+        allowed. Errors are one line on standard error.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line.
+    """
+    settings, beam_arguments = options.parse(argv, datetime.datetime.now(datetime.UTC))
+    try:
+        settings = check_before_start(settings)
+        summary = _run_beam(settings, beam_arguments)
+    except RunError as error:
+        print(f"run_pipeline.py: {error}", file=sys.stderr)
+        return FAILED
+    if summary is None:
+        print(f"started; results will be under {settings.output}")
+        return DONE
+    print(describe(summary, settings))
+    if summary["failure_rate"] > settings.max_failure_rate:
+        print(
+            f"run_pipeline.py: {summary['failure_rate']:.1%} of the pictures failed, "
+            f"--max_failure_rate allows {settings.max_failure_rate:.1%}",
+            file=sys.stderr,
+        )
+        return TOO_MANY_FAILURES
+    return DONE
+
+
+def check_before_start(settings: Settings) -> Settings:
+    """Finds in seconds what would otherwise stop the run later.
+
+    Args:
+        settings: as parsed.
+
+    Returns:
+        The settings with the model's digest.
+
+    Raises:
+        RunError: if the input is missing or empty, the output cannot be written, or the model
+            is unknown.
+    """
+    # Few attempts: a wrong endpoint shall be told at once.
+    files = storage.open_storage(dataclasses.replace(settings.storage, attempts=2))
+    if next(manifest.read_catalog(files, settings.input, settings.allow_schemes), None) is None:
+        raise RunError(f"--input {settings.input} names no pictures at all")
+    settings = dataclasses.replace(settings, model_sha256=read_model(files, settings.model).sha256)
+    _claim_output(files, settings)
+    return settings
+
+
+def _claim_output(files: Storage, settings: Settings) -> None:
+    """Proves that the output can be written, and clears what an earlier try of the run left."""
+    marker = storage.join(settings.run_folder, "run.json")
+    plain = dataclasses.asdict(settings) | {"started_at": settings.started_at.isoformat()}
+    try:
+        files.write(marker, (json.dumps(plain, indent=2) + "\n").encode())
+        files.delete(storage.join(settings.run_folder, "_SUCCESS"))
+        for uri in storage.list_if_any(files, settings.staging_folder):
+            files.delete(uri)
+    except StorageError as error:
+        raise RunError(f"--output {settings.output} cannot be written: {error.detail}") from error
+
+
+def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
+    """Runs the pipeline; returns the summary, or None if the runner does not wait for the end."""
+    beam_options = PipelineOptions(beam_arguments)
+    name = beam_options.view_as(StandardOptions).runner
+    # DirectRunner would first look for another local runner, and fall back to this one silently.
+    runner = FnApiRunner() if name in (None, "DirectRunner") else name
+    pipeline = beam.Pipeline(runner=runner, options=beam_options)
+    build(pipeline, settings)
+    try:
+        result = pipeline.run()
+        state = result.wait_until_finish()
+    except Exception as error:
+        # Beam wraps what a worker raises in RuntimeErrors of its own, with the traceback as text.
+        told = re.findall(r"(?m)^pipeline\.records\.RunError: (.*)$", str(error))
+        if isinstance(error, RunError) or not told:
+            raise
+        raise RunError(re.sub(r" \[while running .*", "", told[-1])) from error
+    if state not in (None, "DONE"):
+        raise RunError(f"the pipeline ended as {state}; see the runner's log")
+    files = storage.open_storage(settings.storage)
+    try:
+        return json.loads(files.read(storage.join(settings.run_folder, "summary.json")))
+    except StorageError:
+        return None
+
+
+def describe(summary: dict[str, Any], settings: Settings) -> str:
+    """A run in a few lines for people."""
+    statuses = ", ".join(
+        f"{count} {status}" for status, count in summary["by_status"].items() if count
+    )
+    lines = [
+        f"{summary['uris']} pictures: {statuses}",
+        *(f"  {count:>7} {reason}" for reason, count in summary["by_reason"].items()),
+    ]
+    gain = summary["percentiles"].get("self_gain_db")
+    roundtrip = summary["percentiles"].get("roundtrip_psnr_db")
+    if gain:
+        lines.append(
+            f"self gain over bicubic: median {gain['p50']:.2f} dB, least {gain['p0']:.2f}"
+        )
+    if roundtrip:
+        lines.append(
+            f"round-trip PSNR: median {roundtrip['p50']:.1f} dB, least {roundtrip['p0']:.1f}"
+        )
+    made = summary["by_status"][Status.UPSCALED]
+    lines += [
+        f"{made} magnified in {summary['wall_seconds']:.1f} s, "
+        f"{summary['pictures_per_second']:.2f} pictures a second, start-up included",
+        f"rows:    {settings.rows_folder}/",
+        f"summary: {settings.run_folder}/summary.json",
+    ]
+    if settings.images != "parquet":
+        lines.append(f"images:  {settings.images_folder}/")
+    return "\n".join(lines)

@@ -1,0 +1,266 @@
+"""One picture's way from its URI to its row, without Beam: prepare, compute, finish.
+
+`prepare` and `finish` wait for storage and codecs and run in threads; `compute` holds the device
+and runs one picture at a time.
+"""
+
+import dataclasses
+import datetime
+import time
+from typing import Any
+
+from model import quality
+from model.decode import Header, PictureError, decode, read_header
+from model.encode import EXTENSIONS, Encoded, choose_format, encode
+from model.inference import Magnifier, OutOfMemory
+from model.picture import Picture
+from pipeline import storage
+from pipeline.options import Settings
+from pipeline.records import CatalogEntry, Job, Reason, Status
+from pipeline.rows import Row
+from pipeline.size_gate import reject_size
+from pipeline.storage import RangedFile, Storage, StorageError
+
+# Larger pictures are not decoded ahead but when the device is free for them, one at a time:
+# memory then depends on the look-ahead and one picture, not on sixteen large ones.
+_AHEAD_MAX_PIXELS = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A job between two steps; each step fills in more of it.
+
+    Attributes:
+        entries: the URIs that still wait for a row.
+        rows: the rows that are finished already.
+        columns: of `Row`, found so far, the same for all entries.
+        file: the source, opened; None once it is decoded or the job is finished.
+        header, source: the decoded source.
+        result: the magnified picture.
+        self_lr, self_sr: see `model.quality.measure`.
+    """
+
+    content_key: str | None
+    entries: tuple[CatalogEntry, ...]
+    rows: tuple[Row, ...] = ()
+    columns: dict[str, Any] = dataclasses.field(default_factory=dict)
+    file: RangedFile | None = None
+    header: Header | None = None
+    source: Picture | None = None
+    result: Picture | None = None
+    self_lr: Any = None
+    self_sr: Any = None
+
+
+class PictureWorker:
+    """Turns jobs into rows. Keeps nothing between jobs; its methods may run in any thread.
+
+    Args:
+        files: where pictures are read and written.
+        magnifier: the network.
+        settings: of the run.
+    """
+
+    def __init__(self, files: Storage, magnifier: Magnifier, settings: Settings) -> None:
+        self._files = files
+        self._magnifier = magnifier
+        self._settings = settings
+
+    def prepare(self, job: Job) -> Work:
+        """Probes, asks the size gate, fetches the rest and decodes.
+
+        Of several URIs with the same content the first that can be read serves all; one that
+        cannot gets its own row.
+        """
+        work = Work(job.content_key, job.entries)
+        while work.entries and work.file is None:
+            entry = work.entries[0]
+            if entry.reason is not None:
+                work = self._finish_first(work, Reason(entry.reason), entry.detail)
+                continue
+            try:
+                work = self._probe(work)
+            except StorageError as error:
+                work = self._finish_first(work, error.reason, error.detail)
+            except PictureError as error:
+                work = self._finish_all(work, Reason(error.reason), str(error))
+        if work.file is not None and not _is_large(work.header):
+            work = self._decode(work)
+        return work
+
+    def compute(self, work: Work) -> Work:
+        """Magnifies the picture, and its shrunk copy for the self PSNR."""
+        if work.file is not None:
+            work = self._decode(work)
+        if work.source is None:
+            return work
+        started = time.perf_counter()
+        try:
+            result = self._magnifier.magnify_picture(work.source)
+            inference_ms = _ms_since(started)
+            started = time.perf_counter()
+            self_lr = quality.self_test_input(work.source, self._magnifier.scale)
+            self_sr = None if self_lr is None else self._magnifier.magnify_rgb(self_lr)
+        except OutOfMemory as error:
+            return self._finish_all(work, Reason.OUT_OF_MEMORY, str(error))
+        times = {"inference_ms": inference_ms, "measure_ms": _ms_since(started)}
+        return dataclasses.replace(
+            work, result=result, self_lr=self_lr, self_sr=self_sr, columns=work.columns | times
+        )
+
+    def finish(self, work: Work) -> list[Row]:
+        """Measures, encodes, writes picture files if asked for; returns a row for each URI."""
+        if work.source is None or work.result is None or work.header is None:
+            return list(work.rows)
+        measured, measure_ms = self._measure(work)
+        started = time.perf_counter()
+        image_format = choose_format(work.header, self._settings.image_format)
+        encoded = encode(work.result, image_format, lossless=work.header.is_lossless)
+        image = self._publish(work, encoded)
+        columns = {
+            **work.columns,
+            **measured,
+            **image,
+            "measure_ms": work.columns["measure_ms"] + measure_ms,
+            "encode_ms": _ms_since(started),
+            "height": work.result.height,
+            "width": work.result.width,
+            "model": self._settings.model,
+            "model_sha256": self._settings.model_sha256,
+            "scale": self._magnifier.scale,
+        }
+        made = dataclasses.replace(work, columns=columns)
+        rows = [
+            self._row(made, entry, Status.UPSCALED, **self._measure_reference(work, entry))
+            for entry in work.entries
+        ]
+        return [*work.rows, *rows]
+
+    def _probe(self, work: Work) -> Work:
+        """Reads format and size from the file's first bytes; finishes what the gate rejects."""
+        entry = work.entries[0]
+        started = time.perf_counter()
+        if not entry.size_bytes:
+            return self._finish_all(work, Reason.UNREADABLE, "the file is empty")
+        file = RangedFile(self._files, entry.location, entry.size_bytes, entry.etag)
+        header = read_header(file)
+        columns = {
+            "fetch_ms": _ms_since(started),
+            "source_format": header.format,
+            "source_mode": header.mode,
+            "source_height": header.height,
+            "source_width": header.width,
+            "source_jpeg_quality": header.jpeg_quality,
+        }
+        work = dataclasses.replace(work, header=header, columns=columns)
+        rejection = reject_size(header.height, header.width, self._settings.limits)
+        if rejection is not None:
+            return self._finish_all(work, *rejection)
+        return dataclasses.replace(work, file=file)
+
+    def _decode(self, work: Work) -> Work:
+        """Fetches what the probe left and decodes it."""
+        assert work.file is not None
+        try:
+            started = time.perf_counter()
+            data = work.file.whole()
+            fetch_ms = work.columns["fetch_ms"] + _ms_since(started)
+            started = time.perf_counter()
+            header, picture = decode(data, max_pixels=self._settings.max_pixels)
+        except StorageError as error:
+            work = self._finish_first(work, error.reason, error.detail)
+            # Its twins, if any, start again from their own URI.
+            again = self.prepare(Job(work.content_key, work.entries))
+            return dataclasses.replace(again, rows=work.rows + again.rows)
+        except PictureError as error:
+            return self._finish_all(work, Reason(error.reason), str(error))
+        columns = {
+            "fetch_ms": fetch_ms,
+            "decode_ms": _ms_since(started),
+            "source_mode": header.mode,
+            "source_height": header.height,
+            "source_width": header.width,
+        }
+        return dataclasses.replace(
+            work, file=None, header=header, source=picture, columns=work.columns | columns
+        )
+
+    def _measure(self, work: Work) -> tuple[dict[str, Any], float]:
+        """The measures that every result gets, and the time they took."""
+        started = time.perf_counter()
+        assert work.source is not None and work.result is not None
+        measures = quality.measure(
+            work.source,
+            work.result,
+            scale=self._magnifier.scale,
+            self_lr=work.self_lr,
+            self_sr=work.self_sr,
+        )
+        return dataclasses.asdict(measures), _ms_since(started)
+
+    def _measure_reference(self, work: Work, entry: CatalogEntry) -> dict[str, Any]:
+        """The measures against the entry's own reference; what prevents them goes to `detail`."""
+        if entry.reference_location is None:
+            return {}
+        assert work.source is not None and work.result is not None
+        try:
+            data = self._files.read(entry.reference_location)
+            _, reference = decode(data, max_pixels=self._settings.max_pixels)
+            measures = quality.measure_against_reference(
+                work.source, work.result, reference, scale=self._magnifier.scale
+            )
+        except (StorageError, ValueError) as error:
+            return {"detail": f"not compared with the reference: {error}"}
+        return dataclasses.asdict(measures)
+
+    def _publish(self, work: Work, encoded: Encoded) -> dict[str, Any]:
+        """Columns about the encoded picture; writes it to its own file if the run wants that."""
+        name = f"{work.content_key}.{EXTENSIONS[encoded.image_format]}"
+        columns: dict[str, Any] = {
+            "image_format": encoded.image_format,
+            "image_bytes": len(encoded.data),
+            "image_sha256": encoded.sha256,
+        }
+        if self._settings.images in ("files", "both"):
+            # Folders of at most 1/256 of the pictures each. The name comes from the content key
+            # alone: a URI's text can name nothing outside, and a retry writes the same file.
+            uri = storage.join(self._settings.images_folder, f"{name[:2]}/{name}")
+            self._files.write(uri, encoded.data)
+            columns["image_uri"] = uri
+        if self._settings.images in ("parquet", "both"):
+            columns["image"] = {"bytes": encoded.data, "path": name}
+        return columns
+
+    def _finish_all(self, work: Work, reason: Reason, detail: str | None) -> Work:
+        """Every entry that still waits ends with this reason."""
+        while work.entries:
+            work = self._finish_first(work, reason, detail)
+        return work
+
+    def _finish_first(self, work: Work, reason: Reason, detail: str | None) -> Work:
+        """The first entry ends with this reason."""
+        row = self._row(work, work.entries[0], reason.status, reason=str(reason), detail=detail)
+        return dataclasses.replace(
+            work, entries=work.entries[1:], rows=(*work.rows, row), file=None, source=None
+        )
+
+    def _row(self, work: Work, entry: CatalogEntry, status: Status, **columns: Any) -> Row:
+        return Row(
+            uri=entry.uri,
+            product_id=entry.product_id,
+            status=status,
+            processed_at=datetime.datetime.now(datetime.UTC),
+            content_key=work.content_key,
+            source_etag=entry.etag,
+            source_bytes=entry.size_bytes,
+            **{**work.columns, **columns},
+        )
+
+
+def _is_large(header: Header | None) -> bool:
+    return header is not None and header.height * header.width > _AHEAD_MAX_PIXELS
+
+
+def _ms_since(started: float) -> float:
+    """Milliseconds since a reading of `time.perf_counter`."""
+    return (time.perf_counter() - started) * 1000

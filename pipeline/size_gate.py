@@ -1,0 +1,42 @@
+"""Which pictures are worth magnifying, by their size alone."""
+
+from dataclasses import dataclass
+
+from pipeline.records import Reason
+
+
+@dataclass(frozen=True)
+class SizeLimits:
+    """The gate's settings.
+
+    Attributes:
+        min_side_px: shorter side below this: a tracking pixel or placeholder.
+        max_side_px: longer side above this: large enough for a product page.
+        max_pixels: refuse to decode more.
+    """
+
+    min_side_px: int
+    max_side_px: int
+    max_pixels: int
+
+
+def reject_size(height: int, width: int, limits: SizeLimits) -> tuple[Reason, str] | None:
+    """Tells why a picture of this size is not magnified.
+
+    Args:
+        height: pixels.
+        width: pixels.
+        limits: see `SizeLimits`.
+
+    Returns:
+        None for a picture to magnify; else the reason and a line for people. A picture that
+        needs no magnification is never decoded, so the pixel limit is asked last.
+    """
+    size = f"{width} x {height}"
+    if min(height, width) < limits.min_side_px:
+        return Reason.TOO_SMALL, f"{size}, the shorter side is below {limits.min_side_px}"
+    if max(height, width) > limits.max_side_px:
+        return Reason.LARGE_ENOUGH, f"{size}, the longer side is above {limits.max_side_px}"
+    if height * width > limits.max_pixels:
+        return Reason.TOO_MANY_PIXELS, f"{size}, more than {limits.max_pixels} pixels"
+    return None

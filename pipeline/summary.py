@@ -1,0 +1,159 @@
+"""The end of a run: publish its rows, count them again from the files, write the summary."""
+
+import collections
+import dataclasses
+import datetime
+import io
+import json
+import platform
+from typing import Any
+
+import apache_beam
+import boto3
+import keras
+import numpy as np
+import PIL
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import tensorflow
+
+from pipeline import sink, storage
+from pipeline.options import Settings
+from pipeline.records import RunError, Shard, Status
+from pipeline.storage import RangedFile, Storage
+
+_PSNR_COLUMNS = (
+    "roundtrip_psnr_db",
+    "self_psnr_db",
+    "self_bicubic_psnr_db",
+    "self_gain_db",
+    "reference_psnr_db",
+    "reference_bicubic_psnr_db",
+)
+_TIME_COLUMNS = ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms")
+_PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
+_PACKAGES = (apache_beam, boto3, keras, np, PIL, pa, tensorflow)
+
+
+def finish_run(
+    files: Storage, settings: Settings, shards: list[Shard], *, uris: int, mentions: int
+) -> dict[str, Any]:
+    """Publishes the shards, checks them against the catalog and writes summary and _SUCCESS.
+
+    Args:
+        files: where the run writes.
+        settings: of the run.
+        shards: all that were staged by bundles that succeeded.
+        uris: distinct URIs of the catalog.
+        mentions: URIs of the catalog, repeats included.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        RunError: if the published rows are not exactly one for each distinct URI; _SUCCESS is
+            then missing.
+    """
+    parts = sink.publish(files, shards, settings.rows_folder)
+    table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *_TIME_COLUMNS])
+    distinct = pc.count_distinct(table["uri"]).as_py()
+    if not table.num_rows == distinct == uris:
+        raise RunError(
+            f"the rows do not add up: {uris} distinct URIs, {table.num_rows} rows for "
+            f"{distinct} URIs under {settings.rows_folder}; run again with "
+            f"--run_id {settings.run_id}"
+        )
+    summary = summarise(
+        table, settings, mentions=mentions, now=datetime.datetime.now(datetime.UTC)
+    )
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.write(storage.join(settings.run_folder, "summary.json"), text.encode())
+    files.write(storage.join(settings.run_folder, "_SUCCESS"), b"")
+    for uri in storage.list_if_any(files, settings.staging_folder):
+        files.delete(uri)  # shards of bundles that failed and were repeated
+    return summary
+
+
+def read_columns(files: Storage, parts: list[str], columns: list[str]) -> pa.Table:
+    """Reads small columns of Parquet files, without their pictures, by ranged requests.
+
+    Args:
+        files: where the files lie.
+        parts: their URIs; may be empty.
+        columns: names of `rows.SCHEMA`.
+
+    Returns:
+        One table over all files.
+    """
+    tables = []
+    for part in parts:
+        found = files.identify(part) if storage.scheme_of(part) == "s3" else None
+        source: Any = (
+            storage.local_path(part)
+            if found is None
+            else io.BufferedReader(RangedFile(files, part, found.size_bytes, found.etag))
+        )
+        tables.append(pq.ParquetFile(source).read(columns=columns))
+    if not tables:
+        raise RunError("the run made no rows at all: is the catalog empty?")
+    return pa.concat_tables(tables)
+
+
+def summarise(
+    table: pa.Table, settings: Settings, *, mentions: int, now: datetime.datetime
+) -> dict[str, Any]:
+    """Counts and percentiles of a run's rows.
+
+    Args:
+        table: the columns of the rows that `finish_run` reads.
+        settings: of the run.
+        mentions: URIs of the catalog, repeats included.
+        now: the run's end.
+
+    Returns:
+        The content of summary.json, ready for JSON: times in seconds or ms, PSNR in dB.
+    """
+    by_status = collections.Counter(table["status"].to_pylist())
+    by_reason = collections.Counter(table["reason"].drop_null().to_pylist())
+    wall_s = max((now - settings.started_at).total_seconds(), 1e-3)
+    made = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
+    return {
+        "run_id": settings.run_id,
+        "input": settings.input,
+        "output": settings.output,
+        "started_at": settings.started_at.isoformat(),
+        "finished_at": now.isoformat(),
+        "wall_seconds": round(wall_s, 3),
+        "uris": table.num_rows,
+        "rows": table.num_rows,
+        "repeats": mentions - table.num_rows,
+        "by_status": {status.value: by_status[status] for status in Status},
+        "by_reason": dict(sorted(by_reason.items())),
+        "failure_rate": by_status[Status.FAILED] / table.num_rows,
+        "pictures_per_second": round(made / wall_s, 3),
+        "percentiles": {
+            name: values
+            for name in (*_PSNR_COLUMNS, *_TIME_COLUMNS)
+            if (values := _percentiles(table[name])) is not None
+        },
+        "model": {"name": settings.model, "sha256": settings.model_sha256},
+        "settings": _plain_settings(settings),
+        "versions": {"python": platform.python_version()}
+        | {package.__name__: package.__version__ for package in _PACKAGES},
+    }
+
+
+def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
+    """Percentiles of what is not null; None if nothing is."""
+    values = column.drop_null().to_numpy()
+    if not len(values):
+        return None
+    found = np.percentile(values, _PERCENTILES)
+    return {f"p{p}": round(float(v), 3) for p, v in zip(_PERCENTILES, found, strict=True)}
+
+
+def _plain_settings(settings: Settings) -> dict[str, Any]:
+    """All settings that are not said elsewhere in the summary."""
+    said = {"input", "output", "run_id", "started_at", "model", "model_sha256"}
+    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in said}
