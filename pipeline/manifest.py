@@ -201,7 +201,7 @@ def _read_csv(file: BinaryIO, name: str) -> Iterator[tuple[int, _Record]]:
     if not header:
         return
     _require_uri(header, name)
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, strict=True)
     while True:
         line = lines.mark()
         try:
@@ -214,7 +214,7 @@ def _read_csv(file: BinaryIO, name: str) -> Iterator[tuple[int, _Record]]:
         if problem is not None:
             # A quote that is never closed must not swallow the lines after it.
             lines.keep_first_only()
-            reader = csv.reader(lines)
+            reader = csv.reader(lines, strict=True)
             yield line, _BrokenLine(f"{problem}, the header has {len(header)} fields")
         elif values:
             yield line, _record(dict(zip(header, values, strict=True)))

@@ -1,0 +1,44 @@
+# make run                       the whole job on a sample catalog and an S3 server on loopback
+# make run INPUT=… OUTPUT=…      the same on your bucket or folder (OPTIONS="--max_side 800" …)
+# make test                      the tests
+# make lint                      linter, formatter and type checker
+# make bench                     pipeline against bare network (PICTURES=folder)
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+INPUT ?=
+OUTPUT ?=
+OPTIONS ?=
+PICTURES ?=
+
+.PHONY: run test lint bench clean
+
+$(READY): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $(READY)
+
+run: $(READY)
+ifeq ($(strip $(INPUT)),)
+	$(BIN)/python -m pipeline.demo $(OPTIONS)
+else ifeq ($(strip $(OUTPUT)),)
+	@echo "make run INPUT=… needs OUTPUT=… too: an s3:// prefix or a folder" >&2; exit 2
+else
+	$(BIN)/python run_pipeline.py --input $(INPUT) --output $(OUTPUT) $(OPTIONS)
+endif
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.pipeline_vs_network $(PICTURES)
+
+clean:
+	rm -rf $(VENV) demo-output build *.egg-info

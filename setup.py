@@ -1,0 +1,31 @@
+"""The package that Beam's workers install: `--setup_file=./setup.py`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def _at_least(requirement: str) -> str:
+    """A pinned, tested version as the lowest one that the package accepts."""
+    return requirement.replace("==", ">=")
+
+
+def _requirements() -> list[str]:
+    """The lines of requirements.txt that name packages."""
+    lines = (HERE / "requirements.txt").read_text().splitlines()
+    return [_at_least(line) for line in lines if line and not line.startswith("#")]
+
+
+setup(
+    name="catalog-magnifier",
+    version="0.1.0",
+    description="Magnifies the small pictures of a shop catalog with a Residual Dense Network",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["model", "model.*", "pipeline", "pipeline.*"]),
+    package_data={"model": ["weights/*.keras", "weights/*.md"]},
+    py_modules=["run_pipeline"],
+    install_requires=_requirements(),
+)

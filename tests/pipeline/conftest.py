@@ -1,0 +1,98 @@
+"""A real S3 server over HTTP on loopback, and small real pictures."""
+
+import dataclasses
+import datetime
+import io
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import storage
+from pipeline.loopback import loopback_s3, made_up_credentials
+from pipeline.options import Settings
+
+CATALOG = Path(__file__).parents[3] / "shared/data/catalog"
+
+
+def picture_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, **save) -> bytes:
+    """A smooth random picture with an edge, so that its bytes depend on the seed."""
+    generator = np.random.default_rng(seed)
+    small = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    image.paste((250, 250, 250), (0, 0, width, height // 3))
+    buffer = io.BytesIO()
+    image.convert(mode).save(buffer, file_format, **save)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with loopback_s3() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(autouse=True)
+def credentials() -> Iterator[None]:
+    with made_up_credentials():
+        yield
+
+
+@dataclasses.dataclass
+class Bucket:
+    """A fresh bucket on the loopback server."""
+
+    name: str
+    endpoint: str
+    client: Any
+
+    def put(self, key: str, data: bytes) -> str:
+        self.client.put_object(Bucket=self.name, Key=key, Body=data)
+        return self.uri(key)
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.name}/{key}"
+
+    def keys(self, prefix: str = "") -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix
+        )
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def get(self, key: str) -> bytes:
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> Bucket:
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    return Bucket(name, s3_endpoint, client)
+
+
+@pytest.fixture
+def s3_files(s3_endpoint: str) -> storage.Storage:
+    return storage.open_storage(storage.StorageConfig(s3_endpoint, connections=4, attempts=2))
+
+
+@pytest.fixture
+def local_files() -> storage.Storage:
+    return storage.open_storage(storage.StorageConfig())
+
+
+def make_settings(**changes: Any) -> Settings:
+    """Settings of a run that a test does not start through the command line."""
+    defaults = {
+        "input": "/nowhere/manifest.csv",
+        "output": "/nowhere/out",
+        "run_id": "test",
+        "started_at": datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
+        "model_sha256": "0" * 64,
+    }
+    return Settings(**(defaults | changes))
