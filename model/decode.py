@@ -227,6 +227,9 @@ def _format_name(picture: Image.Image) -> str:
 
 def _orientation(picture: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where there is none or the EXIF block is broken."""
+    has_none = not {"exif", "Raw profile type exif"} & picture.info.keys()
+    if picture.format == "PNG" and has_none:
+        return 1  # getexif would decode the whole picture to look for it behind the pixels
     try:
         value = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except _BROKEN_FILE:

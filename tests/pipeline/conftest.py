@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model import presets
+from model.inference import Magnifier
 from pipeline import storage
 from pipeline.loopback import loopback_s3, made_up_credentials
 from pipeline.options import Settings
@@ -26,8 +28,11 @@ def picture_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1
     small = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     image.paste((250, 250, 250), (0, 0, width, height // 3))
+    image = image.convert(mode)
+    if mode.endswith("A"):
+        image.putalpha(Image.linear_gradient("L").resize((width, height)))
     buffer = io.BytesIO()
-    image.convert(mode).save(buffer, file_format, **save)
+    image.save(buffer, file_format, **save)
     return buffer.getvalue()
 
 
@@ -96,3 +101,9 @@ def make_settings(**changes: Any) -> Settings:
         "model_sha256": "0" * 64,
     }
     return Settings(**(defaults | changes))
+
+
+@pytest.fixture(scope="session")
+def magnifier() -> Magnifier:
+    """The shipped network."""
+    return Magnifier(presets.load_by_name(presets.DEFAULT))
