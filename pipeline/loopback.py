@@ -1,6 +1,7 @@
 """An S3 server on this machine, for the demo, the tests and the benchmarks."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ def loopback_s3() -> Iterator[str]:
         raise SystemExit(
             "the S3 server for loopback is missing: pip install -r requirements-dev.txt"
         ) from error
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

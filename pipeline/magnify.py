@@ -90,7 +90,7 @@ class PictureWorker:
 
     def compute(self, work: Work) -> Work:
         """Magnifies the picture, and its shrunk copy for the self PSNR."""
-        if work.file is not None:
+        while work.file is not None:  # again where its first URI failed and a twin took over
             work = self._decode(work)
         if work.source is None:
             return work

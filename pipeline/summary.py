@@ -156,4 +156,5 @@ def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
 def _plain_settings(settings: Settings) -> dict[str, Any]:
     """All settings that are not said elsewhere in the summary."""
     said = {"input", "output", "run_id", "started_at", "model", "model_sha256"}
-    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in said}
+    plain = dataclasses.asdict(settings) | {"allow_schemes": list(settings.allow_schemes)}
+    return {key: value for key, value in plain.items() if key not in said}
