@@ -6,22 +6,10 @@
 `--help` shows all options; the README describes what is written.
 """
 
-import logging
-import os
 import sys
 
-
-def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """Beam warns at import about a client for BigQuery, which this job does not use."""
-    return "bigquery client libraries are not available" not in record.getMessage()
-
-
-# Before the imports below, which log: TensorFlow's start-up chatter off, its errors on.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-logging.getLogger().addFilter(_concerns_the_user)
-
-from pipeline.job import run  # noqa: E402
+import pipeline.console  # noqa: F401 - first, for its effect
+from pipeline.job import run
 
 if __name__ == "__main__":
     sys.exit(run(sys.argv[1:]))

@@ -1,1 +1,6 @@
 """The network and everything about single pictures. Does not know Beam."""
+
+import os
+
+# TensorFlow's start-up chatter off, its errors on; it reads this when it is first imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

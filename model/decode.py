@@ -106,7 +106,7 @@ class Header:
     jpeg_quality: int | None
 
 
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: BinaryIO | io.RawIOBase) -> Header:
     """Reads format and size without decoding, from as few bytes as the format allows.
 
     Args:
@@ -119,7 +119,7 @@ def read_header(file: BinaryIO) -> Header:
         Unreadable: if the file is empty, or its header is broken.
         UnsupportedFormat: if it is no picture of an allowed format.
     """
-    start = file.read(4096)
+    start = file.read(4096) or b""
     if not start:
         raise Unreadable("the file is empty")
     # Pillow reads these two whole, and allocates their canvas, before it tells their size.
@@ -193,10 +193,10 @@ def decode(data: bytes, *, max_pixels: int) -> tuple[Header, Picture]:
     return header, picture
 
 
-def _open(file: BinaryIO, start: bytes) -> Image.Image:
+def _open(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
     """Opens with the allowed decoders only; nothing is decoded yet."""
     try:
-        return Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)  # type: ignore[arg-type]
     except Image.UnidentifiedImageError as error:
         known = start.startswith(_SIGNATURES) or start[8:12] in (b"WEBP", b"avif", b"avis")
         if known:

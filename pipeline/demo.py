@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+import pipeline.console  # noqa: F401 - first, for its effect
 from model import degrade
 from pipeline.job import run
 from pipeline.loopback import loopback_s3, made_up_credentials

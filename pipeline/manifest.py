@@ -5,7 +5,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -292,4 +291,4 @@ def input_folder(source: str) -> str:
     """The folder of a prefix input, absolute where it is local, ending in `/`."""
     if storage.scheme_of(source) == "s3":
         return source
-    return f"{Path(storage.local_path(source)).absolute()}/"
+    return f"{storage.local_path(source).resolve()}/"

@@ -221,7 +221,7 @@ def _absolute(place: str) -> str:
     """A place without a final `/` that means the same in any working directory."""
     if storage.scheme_of(place) == "s3":
         return place.rstrip("/")
-    return str(storage.local_path(place).absolute())
+    return str(storage.local_path(place).resolve())
 
 
 def _check_endpoint(parser: _Parser, url: str) -> None:

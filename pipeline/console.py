@@ -1,0 +1,37 @@
+"""What a program that people start does first: quiet imports, readable logs.
+
+Imported for its effect, before anything that imports TensorFlow or Beam.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+
+
+def _concerns_the_user(record: logging.LogRecord) -> bool:
+    """Beam warns at import about a client for BigQuery, which this job does not use."""
+    return "bigquery client libraries are not available" not in record.getMessage()
+
+
+def _import_tensorflow_quietly() -> None:
+    """Keeps what TensorFlow's C++ prints at import back, unless the import fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401, PLC0415 - the point of this function
+        except BaseException:
+            said.seek(0)
+            os.write(terminal, said.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+logging.getLogger().addFilter(_concerns_the_user)
+_import_tensorflow_quietly()
