@@ -158,11 +158,12 @@ class PixelShuffle(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="catalog_magnifier")
 class BicubicPhases(layers.Layer):
-    """Bicubic enlargement before its pixel shuffle: [N, H, W, 3] to [N, H, W, 3 * scale**2].
+    """Bicubic enlargement before its pixel shuffle: [N, H, W, K] to [N, H, W, scale**2 * K].
 
-    Each of the scale**2 phases of the enlarged picture is one 5x5 filter on the input. Taps
-    outside the picture are left out and the rest renormalised, as Pillow does, so that
-    `PixelShuffle` of the result equals `degrade.bicubic` up to float rounding.
+    Taps outside the picture are left out and the rest renormalised, as Pillow does, so that
+    `PixelShuffle` of the result equals `degrade.bicubic` up to float rounding. Written as sums of
+    shifted pictures: a 5x5 convolution of so few planes is computed by other kernels for other
+    sizes, and their last bits differ, which a tile's seam would show.
     """
 
     def __init__(self, scale: int, **kwargs: Any) -> None:
@@ -171,38 +172,34 @@ class BicubicPhases(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Keras: the forward pass."""
-        kernel = bicubic_phase_kernel(self.scale)
-        s2 = self.scale**2
-        per_plane = np.zeros((_BICUBIC_TAPS, _BICUBIC_TAPS, 3, s2, 3), np.float32)
-        for plane in range(3):
-            per_plane[:, :, plane, :, plane] = kernel[:, :, 0, :]
-        total = self._convolve(x, per_plane.reshape(_BICUBIC_TAPS, _BICUBIC_TAPS, 3, s2 * 3))
-        inside = self._convolve(ops.ones_like(x[:1, :, :, :1]), np.repeat(kernel, 3, axis=-1))
-        return total / inside
+        rows = self._phases(x, axis=1)
+        return ops.concatenate([one for row in rows for one in self._phases(row, axis=2)], axis=-1)
 
-    @staticmethod
-    def _convolve(x: Any, kernel: np.ndarray) -> Any:
-        """Same-size convolution with zeros outside."""
-        kernel = ops.convert_to_tensor(kernel, dtype=x.dtype)
-        return ops.conv(x, kernel, padding="same", data_format="channels_last")
+    def _phases(self, x: Any, axis: int) -> list[Any]:
+        """Enlarges along one axis; returns the `scale` phases, each of the input's size."""
+        inside = ops.ones_like(x[:1, :, :1, :1] if axis == 1 else x[:1, :1, :, :1])
+        return [
+            _weighted_shifts(x, weights, axis) / _weighted_shifts(inside, weights, axis)
+            for weights in bicubic_phase_weights(self.scale)
+        ]
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Keras: the static shape, None where free."""
-        return (*input_shape[:3], 3 * self.scale**2)
+        return (*input_shape[:3], input_shape[3] * self.scale**2)
 
     def get_config(self) -> dict[str, Any]:
         """Keras: the constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}
 
 
-def bicubic_phase_kernel(scale: int) -> np.ndarray:
-    """Filters that enlarge one plane bicubically (a = -0.5), one for each phase.
+def bicubic_phase_weights(scale: int) -> np.ndarray:
+    """Weights that enlarge a signal bicubically (a = -0.5), one row for each phase.
 
     Args:
         scale: enlargement, at least 2.
 
     Returns:
-        float32 [5, 5, 1, scale**2]; each filter sums to 1.
+        float64 [scale, 5]: the weights of the pixels at distance -2..2; each row sums to 1.
 
     Source:
         Keys 1981, equation 4 with a = -0.5.
@@ -213,9 +210,19 @@ def bicubic_phase_kernel(scale: int) -> np.ndarray:
     distance = np.abs(offsets[:, None] - taps[None, :])  # [phase, tap]
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
-    kernel = np.einsum("py,qx->yxpq", weights, weights)  # [5, 5, row phase, column phase]
-    return kernel.reshape(_BICUBIC_TAPS, _BICUBIC_TAPS, 1, scale**2).astype(np.float32)
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+
+
+def _weighted_shifts(x: Any, weights: np.ndarray, axis: int) -> Any:
+    """Sums the signal shifted along an axis, zeros outside, each shift with its weight."""
+    reach = len(weights) // 2
+    length = ops.shape(x)[axis]
+    padded = ops.pad(x, [(reach, reach) if i == axis else (0, 0) for i in range(4)])
+    shifted = (
+        padded[:, i : i + length] if axis == 1 else padded[:, :, i : i + length]
+        for i in range(len(weights))
+    )
+    return sum(float(w) * part for w, part in zip(weights, shifted, strict=True) if w)
 
 
 def _residual_dense_block(x: Any, convs: int, growth: int, features: int, name: str) -> Any:

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import presets
-from model.inference import Magnifier
 from pipeline import storage
 from pipeline.loopback import loopback_s3, made_up_credentials
 from pipeline.options import Settings
@@ -101,9 +99,3 @@ def make_settings(**changes: Any) -> Settings:
         "model_sha256": "0" * 64,
     }
     return Settings(**(defaults | changes))
-
-
-@pytest.fixture(scope="session")
-def magnifier() -> Magnifier:
-    """The shipped network."""
-    return Magnifier(presets.load_by_name(presets.DEFAULT))

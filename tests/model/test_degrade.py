@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import degrade
+
+
+def keys(distance, a=-0.5):
+    """Keys' kernel, written from the paper's equation 4, independently of the project."""
+    d = abs(distance)
+    if d <= 1:
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+
+
+def test_shrinking_is_the_anti_aliased_kernel():
+    signal = np.random.default_rng(1).random(24) * 255
+    picture = np.repeat(signal[None], 8, axis=0)
+    for x in range(3, 9):  # away from the border
+        weights = np.array([keys((i - (2 * x + 0.5)) / 2) for i in range(24)])
+        expected = (weights * signal).sum() / weights.sum()
+        assert degrade.shrink(picture, 2)[2, x] == pytest.approx(expected, abs=1e-3)
+
+
+def test_enlarging_is_the_plain_kernel():
+    signal = np.random.default_rng(2).random(12) * 255
+    picture = np.repeat(signal[None], 4, axis=0)
+    for x in range(6, 16):
+        centre = (x + 0.5) / 2 - 0.5
+        expected = sum(keys(i - centre) * signal[i] for i in range(12))
+        assert degrade.bicubic(picture, 8, 24)[3, x] == pytest.approx(expected, abs=1e-3)
+
+
+def test_it_is_pillow_s_bicubic_up_to_its_rounding():
+    # Without overshoot, which Pillow clips between its two passes and we only at the end.
+    rgb = np.random.default_rng(3).integers(80, 180, (31, 44, 3), dtype=np.uint8)
+    pillow = np.asarray(Image.fromarray(rgb).resize((88, 62), Image.Resampling.BICUBIC))
+    ours = degrade.to_uint8(degrade.bicubic(rgb, 62, 88))
+    assert np.abs(ours.astype(int) - pillow).max() <= 1
+
+
+def test_planes_do_not_mix_and_ranges_are_kept():
+    planes = np.random.default_rng(4).random((10, 12, 5))
+    together = degrade.bicubic(planes, 20, 24)
+    assert together.shape == (20, 24, 5) and together.dtype == np.float32
+    for k in range(5):
+        np.testing.assert_array_equal(together[..., k], degrade.bicubic(planes[..., k], 20, 24))
+    np.testing.assert_allclose(degrade.bicubic(np.full((5, 5), 0.25), 10, 10), 0.25, atol=1e-6)
+
+
+def test_to_uint8_rounds_to_nearest_and_clips():
+    levels = np.array([-3.0, -0.4, 0.6, 126.4, 126.6, 254.4, 254.6, 255.4, 400.0])
+    assert degrade.to_uint8(levels).tolist() == [0, 0, 1, 126, 127, 254, 255, 255, 255]
+
+
+def test_crop_to_multiple():
+    assert degrade.crop_to_multiple(np.zeros((7, 9, 3)), 2).shape == (6, 8, 3)
+    assert degrade.crop_to_multiple(np.zeros((7, 9)), 3).shape == (6, 9)
+
+
+def test_errors_name_what_was_received():
+    with pytest.raises(ValueError, match="7 x 8"):
+        degrade.shrink(np.zeros((7, 8)), 2)
+    with pytest.raises(ValueError, match="0 x 4"):
+        degrade.bicubic(np.zeros((8, 8)), 0, 4)

@@ -1,0 +1,113 @@
+import concurrent.futures
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.inference import Magnifier, OutOfMemory
+from model.picture import Picture
+
+
+def random_rgb(height, width, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+class SmallDevice:
+    """A device that runs out of memory above a number of pixels."""
+
+    def __init__(self, run, max_px):
+        self._run = run
+        self._max_px = max_px
+        self.calls = []
+
+    def __call__(self, lr):
+        pixels = lr.shape[0] * lr.shape[1] * lr.shape[2]
+        self.calls.append(pixels)
+        if pixels > self._max_px:
+            raise tf.errors.ResourceExhaustedError(None, None, "injected")
+        return self._run(lr)
+
+
+def test_out_of_memory_halves_the_tile_and_goes_on(shipped):
+    whole = Magnifier(shipped)
+    small = Magnifier(shipped)
+    lr = random_rgb(200, 180)
+    small._run = SmallDevice(small._run, max_px=12_000)
+    np.testing.assert_array_equal(small.magnify_rgb(lr), whole.magnify_rgb(lr))
+    assert small._run.calls[0] == 200 * 180
+    assert len(small._run.calls) > 4
+
+
+def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
+    magnifier = Magnifier(shipped)
+    magnifier._run = SmallDevice(magnifier._run, max_px=10)
+    with pytest.raises(OutOfMemory):
+        magnifier.magnify_rgb(random_rgb(200, 180))
+
+
+def test_threads_may_share_one(magnifier):
+    pictures = [random_rgb(20 + i, 30 + 2 * i, seed=i) for i in range(12)]
+    alone = [magnifier.magnify_rgb(picture) for picture in pictures]
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(magnifier.magnify_rgb, pictures))
+    for first, second in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2)])
+def test_the_smallest_pictures(magnifier, size):
+    assert magnifier.magnify_rgb(random_rgb(*size)).shape == (2 * size[0], 2 * size[1], 3)
+
+
+def test_flat_colour_stays_that_colour(magnifier):
+    for level in (0, 128, 255):
+        lr = np.full((24, 24, 3), level, np.uint8)
+        difference = magnifier.magnify_rgb(lr).astype(int) - level
+        assert np.abs(difference).max() <= 1
+
+
+def test_grey_stays_grey(magnifier):
+    grey = np.repeat(random_rgb(20, 20)[..., :1], 3, axis=-1)
+    result = magnifier.magnify_picture(Picture(grey, is_grey=True))
+    assert result.is_grey and result.alpha is None
+    assert (np.ptp(result.rgb, axis=-1) == 0).all()
+
+
+def test_opaque_stays_opaque_and_equals_the_plain_picture(magnifier):
+    rgb = random_rgb(20, 22)
+    result = magnifier.magnify_picture(Picture(rgb, alpha=np.full((20, 22), 255, np.uint8)))
+    assert (result.alpha == 255).all()
+    np.testing.assert_array_equal(result.rgb, magnifier.magnify_rgb(rgb))
+
+
+def disc(height=48, width=48, radius=15):
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - height / 2 + 0.5, x - width / 2 + 0.5)
+    return (np.clip(radius - distance + 0.5, 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (200, 40, 40), (0, 0, 0), (30, 90, 220)])
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_a_cut_out_has_no_fringe(magnifier, colour, hidden):
+    """The edge has the object's colour, whatever colour lies under transparent pixels."""
+    alpha = disc()
+    rgb = np.full((48, 48, 3), hidden, np.uint8)
+    rgb[alpha > 0] = colour
+    result = magnifier.magnify_picture(Picture(rgb, alpha=alpha))
+    seen = result.alpha > 64
+    assert 4 * (alpha > 64).sum() * 0.95 < seen.sum() < 4 * (alpha > 64).sum() * 1.05
+    difference = np.abs(result.rgb[seen].astype(int) - colour)
+    assert difference.max() <= 3
+    # As a page shows it, on both extremes, against the same disc drawn at double size.
+    truth = disc(96, 96, 30)[..., None] / 255
+    for page in (0, 255):
+        opacity = result.alpha[..., None] / 255
+        shown = result.rgb * opacity + page * (1 - opacity)
+        expected = np.array(colour) * truth + page * (1 - truth)
+        assert np.abs(shown - expected).mean() < 1.2
+
+
+def test_a_picture_without_anything_visible_stays_so(magnifier):
+    alpha = np.zeros((30, 30), np.uint8)
+    result = magnifier.magnify_picture(Picture(random_rgb(30, 30), alpha=alpha))
+    assert result.alpha.max() <= 1

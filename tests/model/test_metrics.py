@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from skimage import metrics as reference
+from skimage.color import rgb2ycbcr
+
+from model import metrics
+
+
+def pair(height=40, width=53, planes=(), seed=1):
+    generator = np.random.default_rng(seed)
+    a = generator.integers(0, 256, (height, width, *planes), dtype=np.uint8)
+    noise = generator.normal(0, 12, a.shape)
+    return a, np.clip(a + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "expected"),
+    [
+        ((255, 255, 255), 235),
+        ((0, 0, 0), 16),
+        ((255, 0, 0), 81.481),
+        ((0, 255, 0), 144.553),
+        ((0, 0, 255), 40.966),
+    ],
+)
+def test_luma_of_known_colours(rgb, expected):
+    assert metrics.luma(np.array([[rgb]], np.uint8))[0, 0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_luma_equals_scikit_image():
+    a, _ = pair(planes=(3,))
+    np.testing.assert_allclose(metrics.luma(a), rgb2ycbcr(a)[..., 0], atol=1e-9)
+
+
+def test_psnr_by_hand():
+    a = np.zeros((10, 10))
+    b = a.copy()
+    b[0, 0] = 50  # mean squared error 25
+    assert metrics.psnr(a, b, data_range=255) == pytest.approx(20 * np.log10(255 / 5))
+    assert metrics.psnr(a, b, data_range=1) == pytest.approx(20 * np.log10(1 / 5))
+    assert metrics.psnr(a, a, data_range=255) == float("inf")
+
+
+@pytest.mark.parametrize("planes", [(), (3,)])
+def test_psnr_equals_scikit_image(planes):
+    a, b = pair(planes=planes)
+    expected = reference.peak_signal_noise_ratio(a, b, data_range=255)
+    assert metrics.psnr(a, b, data_range=255) == pytest.approx(expected, abs=1e-9)
+
+
+def test_uint8_differences_do_not_wrap():
+    a, b = np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8)
+    assert metrics.psnr(a, b, data_range=255) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("size", [(11, 11), (11, 40), (64, 33)])
+def test_ssim_equals_scikit_image(size):
+    a, b = pair(*size)
+    _, full = reference.structural_similarity(
+        a,
+        b,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    # Its map covers the border too; ours only windows that fit.
+    expected = full[5 : size[0] - 5, 5 : size[1] - 5].mean()
+    assert metrics.ssim(a, b, data_range=255) == pytest.approx(expected, abs=1e-10)
+
+
+def test_ssim_of_equals_is_one_and_falls_with_noise():
+    a, b = pair()
+    _, worse = pair(seed=1)
+    worse = np.clip(worse.astype(int) + 40 * (np.indices(a.shape).sum(0) % 2), 0, 255)
+    assert metrics.ssim(a, a, data_range=255) == pytest.approx(1)
+    assert metrics.ssim(a, worse, data_range=255) < metrics.ssim(a, b, data_range=255) < 1
+
+
+def test_the_border_does_not_count():
+    a, _ = pair(planes=(3,))
+    b = a.copy()
+    b[:2] = b[-2:] = 0
+    b[:, :2] = b[:, -2:] = 0
+    assert metrics.psnr_y(a, b, border=2) == float("inf")
+    assert metrics.psnr_y(a, b, border=1) < 40
+    assert metrics.ssim_y(a, b, border=2) == pytest.approx(1)
+
+
+def test_psnr_y_is_the_psnr_of_the_luma():
+    a, b = pair(planes=(3,))
+    expected = reference.peak_signal_noise_ratio(
+        metrics.luma(a)[2:-2, 2:-2], metrics.luma(b)[2:-2, 2:-2], data_range=255
+    )
+    assert metrics.psnr_y(a, b, border=2) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: metrics.psnr(np.zeros((2, 2)), np.zeros((2, 3)), data_range=1),
+        lambda: metrics.psnr(np.zeros((0, 2)), np.zeros((0, 2)), data_range=1),
+        lambda: metrics.ssim(np.zeros((10, 11)), np.zeros((10, 11)), data_range=1),
+        lambda: metrics.ssim(np.zeros((12, 12, 3)), np.zeros((12, 12, 3)), data_range=1),
+        lambda: metrics.luma(np.zeros((4, 4))),
+        lambda: metrics.crop_border(np.zeros((4, 9)), 2),
+    ],
+)
+def test_wrong_arguments_name_what_was_received(call):
+    with pytest.raises(ValueError, match="Received"):
+        call()
