@@ -31,6 +31,7 @@ _BROKEN_FILE = (
     IndexError,
     TypeError,
     OverflowError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
@@ -130,7 +131,8 @@ def read_header(file: BinaryIO | io.RawIOBase) -> Header:
     file.seek(0)
     picture = _open(file, start)
     try:
-        upside = _orientation(picture) >= 5
+        # Of a TIFF Pillow gives the displayed size already, of other formats the stored one.
+        turned = _orientation(picture) >= 5 and picture.format != "TIFF"
         quality = _jpeg_quality(picture)
     except _BROKEN_FILE as error:
         raise Unreadable(f"broken {picture.format} header: {_one_line(error)}") from error
@@ -138,8 +140,8 @@ def read_header(file: BinaryIO | io.RawIOBase) -> Header:
     return Header(
         format=_format_name(picture),
         mode=picture.mode,
-        height=width if upside else height,
-        width=height if upside else width,
+        height=width if turned else height,
+        width=height if turned else width,
         is_lossless=picture.format in _LOSSLESS,
         jpeg_quality=100 if picture.format in _LOSSLESS else quality,
     )

@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import degrade, evaluate, presets, upscale
+from model.scenes import draw_cutout, draw_scene
+
+BENCHMARKS = Path(__file__).parents[3] / "shared/data/eval"
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    for i in range(2):
+        hr = draw_scene(20 + i, 80, 64)
+        Image.fromarray(hr).save(tmp_path / f"img_{i}_HR.png")
+        lr = degrade.to_uint8(degrade.shrink(hr, 2))
+        Image.fromarray(lr).save(tmp_path / f"img_{i}_LR.png")
+    return tmp_path
+
+
+def test_evaluate_prints_a_table_and_writes_json(pairs, capsys):
+    assert evaluate.main(["--pairs", str(pairs), "--json", str(pairs / "out.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "PSNR-Y" in printed and "img_0" in printed and "mean" in printed
+    content = json.loads((pairs / "out.json").read_text())
+    assert [one["name"] for one in content["pictures"]] == ["img_0", "img_1"]
+    mean = content["mean"]
+    assert mean["psnr_y_db"] > mean["bicubic_psnr_y_db"] + 1
+    assert mean["psnr_y_db"] == pytest.approx(
+        np.mean([one["psnr_y_db"] for one in content["pictures"]])
+    )
+    assert f"{mean['psnr_y_db']:.2f}" in printed
+
+
+def test_evaluate_says_what_is_missing(pairs, capsys):
+    (pairs / "img_1_HR.png").unlink()
+    assert evaluate.main(["--pairs", str(pairs)]) == 1
+    assert "img_1_LR.png has no img_1_HR.png" in capsys.readouterr().err
+    assert evaluate.main(["--pairs", str(pairs / "none")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+    Image.fromarray(draw_scene(1, 40, 40)).save(pairs / "img_1_HR.png")
+    assert evaluate.main(["--pairs", str(pairs)]) == 1
+    assert "HR must be 2 times LR" in capsys.readouterr().err
+    assert evaluate.main(["--pairs", str(pairs), "--model", "rdn-huge"]) == 1
+    assert "rdn-small" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="Set5 and Set14 are not beside the project")
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_the_shipped_weights_reach_their_recorded_figures(name, tmp_path):
+    out = tmp_path / "scores.json"
+    assert evaluate.main(["--pairs", str(BENCHMARKS / name), "--json", str(out)]) == 0
+    mean = json.loads(out.read_text())["mean"]
+    preset = presets.PRESETS[presets.DEFAULT]
+    recorded = {"Set5": preset.set5_psnr_y_db, "Set14": preset.set14_psnr_y_db}
+    assert mean["psnr_y_db"] == pytest.approx(recorded[name], abs=0.006)
+    if name == "Set5":
+        assert 33.6 <= mean["bicubic_psnr_y_db"] <= 33.7  # as published: the protocol is right
+        assert mean["psnr_y_db"] >= 37.3
+
+
+def test_upscale_a_picture(tmp_path, capsys):
+    source = tmp_path / "a.jpg"
+    Image.fromarray(draw_scene(1, 40, 51)).save(source)
+    assert upscale.main([str(source), str(tmp_path / "b.png")]) == 0
+    assert "80 x 102" in capsys.readouterr().out
+    with Image.open(tmp_path / "b.png") as result:
+        assert (result.format, result.size) == ("PNG", (102, 80))
+    assert upscale.main([str(source), str(tmp_path / "b.jpg")]) == 0
+    with Image.open(tmp_path / "b.jpg") as result:
+        assert result.format == "JPEG"
+
+
+def test_upscale_a_folder_keeps_stems_and_goes_on_after_a_bad_picture(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(draw_cutout(1, 40, 40)).save(folder / "cut.png")
+    Image.fromarray(draw_scene(1, 40, 40)).save(folder / "photo.jpg")
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    assert upscale.main([str(folder), str(tmp_path / "out")]) == 1
+    assert "bad.jpg" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cut.png", "photo.png"]
+    with Image.open(tmp_path / "out/cut.png") as result:
+        assert (result.mode, result.size) == ("RGBA", (80, 80))
+
+
+def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):
+    for name in ("same.png", "same.jpg"):
+        Image.fromarray(draw_scene(1, 40, 40)).save(tmp_path / name)
+    assert upscale.main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "several pictures named same" in capsys.readouterr().err
+
+
+def test_upscale_without_a_source(tmp_path, capsys):
+    assert upscale.main([str(tmp_path / "none.png"), str(tmp_path / "b.png")]) == 1
+    assert "none.png" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from model import degrade, metrics, quality
+from model.picture import Picture
+from model.scenes import draw_cutout, draw_scene
+
+
+@pytest.fixture(scope="module")
+def hr():
+    return draw_scene(12, 160, 140)
+
+
+@pytest.fixture(scope="module")
+def source(hr):
+    return Picture(degrade.to_uint8(degrade.shrink(hr, 2)))
+
+
+def measure(source, result, magnify):
+    self_lr = quality.self_test_input(source, 2)
+    self_sr = None if self_lr is None else magnify(self_lr)
+    return quality.measure(source, result, scale=2, self_lr=self_lr, self_sr=self_sr)
+
+
+def bicubic_x2(lr):
+    return degrade.to_uint8(degrade.bicubic(lr, 2 * lr.shape[0], 2 * lr.shape[1]))
+
+
+def test_a_good_result(source, magnifier):
+    result = magnifier.magnify_picture(source)
+    measures = measure(source, result, magnifier.magnify_rgb)
+    assert measures.roundtrip_psnr_db > 40
+    assert measures.self_gain_db > 1
+    assert measures.self_gain_db == measures.self_psnr_db - measures.self_bicubic_psnr_db
+
+
+def test_bicubic_gains_nothing_over_bicubic(source):
+    measures = measure(source, Picture(bicubic_x2(source.rgb)), bicubic_x2)
+    assert measures.self_gain_db == 0
+
+
+def test_the_round_trip_by_hand(source):
+    result = Picture(bicubic_x2(source.rgb))
+    again = degrade.bicubic(result.rgb, source.height, source.width)
+    expected = peak_signal_noise_ratio(
+        source.rgb[2:-2, 2:-2].astype(float), again[2:-2, 2:-2].astype(float), data_range=255
+    )
+    found = measure(source, result, bicubic_x2).roundtrip_psnr_db
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ruin",
+    [
+        lambda sr: np.clip(sr.astype(int) + 6, 0, 255).astype(np.uint8),
+        lambda sr: sr[..., ::-1],
+        lambda sr: np.roll(sr, 2, axis=1),
+        lambda sr: np.dstack([sr[..., 0], sr[..., 1], np.clip(sr[..., 2] * 0.93, 0, 255)]).astype(
+            np.uint8
+        ),
+    ],
+    ids=["brighter", "swapped channels", "shifted", "yellowish"],
+)
+def test_ruined_results_fall_below_40_db(source, magnifier, ruin):
+    good = magnifier.magnify_picture(source)
+    ruined = Picture(np.ascontiguousarray(ruin(good.rgb)))
+    assert measure(source, ruined, magnifier.magnify_rgb).roundtrip_psnr_db < 40
+
+
+def test_equal_pictures_are_capped():
+    flat = Picture(np.full((40, 40, 3), 200, np.uint8))
+    measures = measure(flat, Picture(np.full((80, 80, 3), 200, np.uint8)), bicubic_x2)
+    assert measures.roundtrip_psnr_db == measures.self_psnr_db == quality.MAX_PSNR_DB
+    assert measures.self_gain_db == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (11, 11)])
+def test_too_small_to_measure(size):
+    tiny = Picture(np.zeros((*size, 3), np.uint8))
+    result = Picture(np.zeros((2 * size[0], 2 * size[1], 3), np.uint8))
+    assert measure(tiny, result, bicubic_x2) == quality.Measures(None, None, None, None)
+
+
+def test_odd_sizes(magnifier):
+    odd = Picture(draw_scene(4, 61, 53))
+    measures = measure(odd, magnifier.magnify_picture(odd), magnifier.magnify_rgb)
+    assert measures.roundtrip_psnr_db > 35 and measures.self_psnr_db is not None
+
+
+def test_transparent_pictures_are_measured_over_white(magnifier):
+    rgba = draw_cutout(3, 80, 80)
+    source = Picture(rgba[..., :3].copy(), rgba[..., 3].copy())
+    measures = measure(source, magnifier.magnify_picture(source), magnifier.magnify_rgb)
+    assert measures.roundtrip_psnr_db > 35
+
+
+def test_reference_measures(hr, source, magnifier):
+    result = magnifier.magnify_picture(source)
+    found = quality.measure_against_reference(source, result, Picture(hr), scale=2)
+    assert found.reference_psnr_db == pytest.approx(metrics.psnr_y(hr, result.rgb, border=2))
+    assert found.reference_psnr_db > found.reference_bicubic_psnr_db + 1
+    assert 0.9 < found.reference_ssim < 1
+
+
+def test_a_reference_may_be_one_row_larger(hr, source, magnifier):
+    result = magnifier.magnify_picture(source)
+    larger = Picture(np.pad(hr, ((0, 1), (0, 1), (0, 0))))
+    plain = quality.measure_against_reference(source, result, Picture(hr), scale=2)
+    assert quality.measure_against_reference(source, result, larger, scale=2) == plain
+
+
+def test_a_reference_of_another_size_is_refused(hr, source, magnifier):
+    result = magnifier.magnify_picture(source)
+    other = Picture(np.asarray(Image.fromarray(hr).resize((100, 100))))
+    with pytest.raises(ValueError, match="100 x 100, the result 160 x 140"):
+        quality.measure_against_reference(source, result, other, scale=2)

@@ -1,0 +1,130 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import degrade, train
+from model.patches import find_pictures, make_pairs, sample_batch
+from model.rdn import RDN
+from model.scenes import draw_scene
+from model.train import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of drawn HR pictures, one of them too small for a patch."""
+    folder = tmp_path_factory.mktemp("hr")
+    for i in range(7):
+        Image.fromarray(draw_scene(i, 60 + i, 80)).save(folder / f"{i}.png")
+    Image.fromarray(draw_scene(9, 20, 80)).save(folder / "small.png")
+    return folder
+
+
+def config(data, **changes):
+    small = {"convs_per_block": 1, "num_blocks": 1, "growth_rate": 4, "features": 4}
+    short = {"steps": 12, "batch_size": 3, "lr_patch_px": 12, "warmup_steps": 2}
+    return TrainConfig(data=(str(data),), **(small | short | changes))
+
+
+def weights_of(path):
+    return keras.saving.load_model(path, compile=False).get_weights()
+
+
+def test_an_interrupted_run_ends_in_the_same_weights(data, tmp_path, monkeypatch):
+    straight = train.train(config(data), tmp_path / "straight", checkpoint_every=6)
+
+    def interrupted(*arguments, **options):
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return sample_batch(*arguments, **options)
+
+    calls = []
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "sample_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(config(data), tmp_path / "broken", checkpoint_every=6)
+    assert not (tmp_path / "broken/model.keras").exists()
+    resumed = train.train(config(data), tmp_path / "broken", checkpoint_every=6)
+    for first, second in zip(weights_of(straight), weights_of(resumed), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_training_lowers_the_loss_and_beats_its_start(data, tmp_path):
+    path = train.train(config(data, steps=60), tmp_path / "run", checkpoint_every=20)
+    lines = (tmp_path / "run/log.csv").read_text().splitlines()
+    assert lines[0] == "step,l1,steps_per_s,clean_psnr_y_db"
+    losses = [float(line.split(",")[1]) for line in lines[1:]]
+    scores = [float(line.split(",")[3]) for line in lines[1:]]
+    assert len(losses) == 3 and losses[2] < losses[0] and scores[2] > scores[0]
+    rdn = keras.saving.load_model(path)
+    assert isinstance(rdn, RDN) and not rdn.compiled
+    assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 60
+
+
+def test_a_folder_of_another_run_is_refused(data, tmp_path):
+    train.train(config(data, steps=1), tmp_path)
+    with pytest.raises(ValueError, match=r"another configuration \(seed differ\)"):
+        train.train(config(data, steps=1, seed=2), tmp_path)
+
+
+def test_small_pictures_are_skipped_with_a_note(data, caplog):
+    pairs = make_pairs(data, scale=2, min_lr_side=12)
+    assert [pair.name for pair in pairs] == [f"{i}.png" for i in range(7)]
+    assert "small.png" in caplog.text
+    assert pairs[1].hr.shape == (60, 80, 3) and pairs[1].lr.shape == (30, 40, 3)
+
+
+def test_compressed_pictures_are_shrunk_before_they_serve_as_hr(data):
+    (pair, *_) = make_pairs(data, scale=2, min_lr_side=12, shrink_first=2)
+    assert pair.hr.shape == (30, 40, 3) and pair.lr.shape == (15, 20, 3)
+
+
+def test_patches_are_aligned_turned_alike_and_in_range(data):
+    pairs = make_pairs(data, scale=2, min_lr_side=12)
+    lr, hr = sample_batch(
+        [(1.0, pairs)], batch_size=40, lr_patch_px=12, generator=np.random.default_rng(1)
+    )
+    assert lr.shape == (40, 12, 12, 3) and hr.shape == (40, 24, 24, 3)
+    assert lr.dtype == hr.dtype == np.float32
+    assert min(lr.min(), hr.min()) >= 0 and max(lr.max(), hr.max()) <= 1
+    for one, truth in zip(lr, hr, strict=True):
+        again = np.clip(degrade.shrink(truth, 2), 0, 1)
+        np.testing.assert_allclose(one[3:-3, 3:-3], again[3:-3, 3:-3], atol=0.6 / 255)
+
+
+def test_batches_depend_on_the_generator_alone(data):
+    pairs = make_pairs(data, scale=2, min_lr_side=12)
+
+    def batch(seed):
+        generator = np.random.default_rng(seed)
+        groups = [(0.5, pairs[:3]), (0.5, pairs[3:])]
+        return sample_batch(groups, batch_size=4, lr_patch_px=12, generator=generator)[0]
+
+    np.testing.assert_array_equal(batch(1), batch(1))
+    assert (batch(1) != batch(2)).any()
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_other_scales_train_by_the_same_code(data, tmp_path, scale):
+    path = train.train(config(data, scale=scale, steps=2, lr_patch_px=8), tmp_path)
+    assert keras.saving.load_model(path).scale == scale
+
+
+def test_the_command_line(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    small = "--convs_per_block 1 --num_blocks 1 --growth_rate 4 --features 4 --steps 2"
+    arguments = [*small.split(), "--batch_size", "2", "--lr_patch_px", "12"]
+    assert train.main(["--data", str(data), "--out", str(out), *arguments]) == 0
+    assert (out / "model.keras").exists()
+    assert train.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+    assert train.main(["--data", str(data), "--out", str(tmp_path / "y"), "--steps", "0"]) == 1
+    assert "steps >= 1" in capsys.readouterr().err
+
+
+def test_folders_without_pictures(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        find_pictures(tmp_path)
