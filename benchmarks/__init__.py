@@ -1,0 +1,1 @@
+"""Measurements of speed: two things in one run, interleaved, with their ratio."""

@@ -1,0 +1,53 @@
+"""The README's tables name what the code has, no more and no less."""
+
+import datetime
+import re
+from pathlib import Path
+
+from model import presets
+from pipeline import options
+from pipeline.records import Reason, Status
+from pipeline.rows import SCHEMA
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def first_cells(header):
+    """Names in the first column of the table that starts with this header."""
+    table = README.split(header, 1)[1].split("\n\n", 1)[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_every_option_is_described():
+    parser = options._parser(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    known = [name for name in parser._option_string_actions if name not in ("-h", "--help")]
+    assert sorted(first_cells("| option | default |")) == sorted(known)
+
+
+def test_every_column_is_described():
+    assert sorted(first_cells("| column | type |")) == sorted(SCHEMA.names)
+
+
+def test_every_reason_is_described():
+    assert sorted(first_cells("| reason | status |")) == sorted(Reason)
+
+
+def test_every_status_is_named():
+    assert all(f"`{status}`" in README for status in Status)
+
+
+def test_the_figures_are_the_presets_figures():
+    for preset in presets.PRESETS.values():
+        line = next(line for line in README.splitlines() if line.startswith(f"| `{preset.name}`"))
+        assert f"{preset.set5_psnr_y_db:.2f}" in line and f"{preset.parameters:,}" in line
+
+
+def test_files_named_in_the_documents_exist():
+    for document in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / document).read_text()
+        named = re.findall(r"`((?:model|pipeline|benchmarks|tests)/[\w./-]*)`", text)
+        linked = re.findall(r"\]\(([\w./-]+\.\w+)\)", text)
+        for name in named + linked:
+            assert (ROOT / name).exists(), (document, name)
