@@ -18,7 +18,7 @@ from pipeline.records import RunError, Status
 from pipeline.storage import Storage, StorageError
 from pipeline.transforms import build, read_model
 
-DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
+DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,12 @@ def run(argv: list[str]) -> int:
     except RunError as error:
         print(f"run_pipeline.py: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print(
+            f"run_pipeline.py: interrupted; --run_id {settings.run_id} runs it again",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
     if summary is None:
         print(f"started; results will be under {settings.output}")
         return DONE
@@ -85,7 +91,8 @@ def _claim_output(files: Storage, settings: Settings) -> None:
     plain = dataclasses.asdict(settings) | {"started_at": settings.started_at.isoformat()}
     try:
         files.write(marker, (json.dumps(plain, indent=2) + "\n").encode())
-        files.delete(storage.join(settings.run_folder, "_SUCCESS"))
+        for name in ("_SUCCESS", "summary.json"):
+            files.delete(storage.join(settings.run_folder, name))
         for uri in storage.list_if_any(files, settings.staging_folder):
             files.delete(uri)
     except StorageError as error:

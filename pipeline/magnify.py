@@ -116,7 +116,11 @@ class PictureWorker:
         started = time.perf_counter()
         image_format = choose_format(work.header, self._settings.image_format)
         encoded = encode(work.result, image_format, lossless=work.header.is_lossless)
-        image = self._publish(work, encoded)
+        try:
+            image = self._publish(work, encoded)
+        except StorageError as error:
+            detail = f"the result could not be written: {error.detail}"
+            return list(self._finish_all(work, error.reason, detail).rows)
         columns = {
             **work.columns,
             **measured,

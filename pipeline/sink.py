@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 
 from pipeline import rows as row_schema
 from pipeline import storage
-from pipeline.records import Shard
+from pipeline.records import RunError, Shard
 from pipeline.rows import Row
-from pipeline.storage import Storage
+from pipeline.storage import Storage, StorageError
 
 # A row group is what is held in memory, and what a reader reads in one piece.
 _ROW_GROUP_BYTES = 16 << 20
@@ -61,7 +61,10 @@ class ShardWriter:
             return None
         self._writer.close()
         uri = storage.join(self._staging_folder, f"{uuid.uuid4().hex}.parquet")
-        self._files.write_file(uri, self._local_path)
+        try:
+            self._files.write_file(uri, self._local_path)
+        except StorageError as error:
+            raise RunError(f"cannot write rows to {uri}: {error.detail}") from error
         shard = Shard(uri, self._first_uri, self._written_rows)
         self.abandon()
         return shard
@@ -110,13 +113,19 @@ def publish(files: Storage, shards: list[Shard], rows_folder: str) -> list[str]:
 
     Returns:
         The URIs of the published files.
+
+    Raises:
+        RunError: if a shard is lost or cannot be moved.
     """
     ordered = sorted(shards, key=lambda shard: (shard.first_uri, shard.uri))
     targets = [storage.join(rows_folder, f"part-{i:05d}.parquet") for i in range(len(ordered))]
     keep = {target.rpartition("/")[2] for target in targets}
-    for uri in storage.list_if_any(files, rows_folder):
-        if uri.rpartition("/")[2] not in keep:
-            files.delete(uri)
-    for shard, target in zip(ordered, targets, strict=True):
-        files.move(shard.uri, target)
+    try:
+        for uri in storage.list_if_any(files, rows_folder):
+            if uri.rpartition("/")[2] not in keep:
+                files.delete(uri)
+        for shard, target in zip(ordered, targets, strict=True):
+            files.move(shard.uri, target)
+    except StorageError as error:
+        raise RunError(f"cannot publish rows to {rows_folder}: {error.detail}") from error
     return targets

@@ -349,9 +349,12 @@ class Summarise(beam.PTransform):
 def summarise_shards(
     shards: list[Shard], settings: Settings, *, uris: int, mentions: int
 ) -> dict[str, Any]:
-    """See `summary.finish_run`."""
+    """See `summary.finish_run`; what it cannot read or write stops the run."""
     files = storage.open_storage(settings.storage)
-    return finish_run(files, settings, shards, uris=uris, mentions=mentions)
+    try:
+        return finish_run(files, settings, shards, uris=uris, mentions=mentions)
+    except StorageError as error:
+        raise RunError(f"cannot finish the run in {settings.output}: {error.detail}") from error
 
 
 def _global(value: Any) -> WindowedValue:

@@ -285,3 +285,11 @@ def test_orientation_is_applied_once(world):
     assert result.size == (120, 80) and not result.getexif()
     shrunk = np.asarray(result.resize((60, 40), Image.Resampling.BICUBIC), dtype=float)
     assert np.abs(shrunk - np.asarray(upright, dtype=float)).mean() < 4
+
+
+def test_a_result_that_cannot_be_written_is_a_failed_row(world):
+    here = world(images="files")
+    (here.folder / "out").write_bytes(b"a file where the folder should be")
+    (row,) = here.rows(here.entry("a.png", picture_bytes(40, 40, file_format="PNG")))
+    assert row.status == Status.FAILED and row.image_uri is None
+    assert row.detail.startswith("the result could not be written: ")

@@ -4,8 +4,8 @@ import datetime
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import rows, sink, storage
-from pipeline.records import Shard, Status
+from pipeline import rows, sink
+from pipeline.records import RunError, Shard, Status
 from pipeline.rows import Row
 from pipeline.sink import ShardWriter
 
@@ -129,5 +129,13 @@ def test_publish_removes_parts_of_an_earlier_try_with_more_shards(local_files, t
 
 def test_a_lost_shard_is_an_error(local_files, tmp_path, staged):
     lost = Shard(str(tmp_path / "staging/none.parquet"), "s3://b/4", 1)
-    with pytest.raises(storage.StorageError):
+    with pytest.raises(RunError, match="cannot publish"):
         sink.publish(local_files, [*staged, lost], str(tmp_path / "rows"))
+
+
+def test_rows_that_cannot_be_written_stop_the_run(local_files, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    writer = ShardWriter(local_files, str(tmp_path / "file/staging"))
+    writer.add(make_row())
+    with pytest.raises(RunError, match="cannot write rows"):
+        writer.close()
