@@ -22,7 +22,9 @@ def _import_tensorflow_quietly() -> None:
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401, PLC0415 - the point of this function
+            import tensorflow  # noqa: PLC0415 - the point of this function
+
+            tensorflow.config.list_physical_devices()  # looks for CUDA, loudly without a GPU
         except BaseException:
             said.seek(0)
             os.write(terminal, said.read())

@@ -84,7 +84,8 @@ def test_local_places_become_absolute(tmp_path, monkeypatch):
 
 def test_a_sibling_with_a_common_start_is_not_below_the_input(tmp_path):
     (tmp_path / "in").mkdir()
-    options.parse(["--input", f"{tmp_path}/in/", "--output", f"{tmp_path}/in2"], NOW)
+    settings, _ = options.parse(["--input", f"{tmp_path}/in/", "--output", f"{tmp_path}/in2"], NOW)
+    assert settings.output == f"{tmp_path}/in2"
 
 
 def test_settings_travel_to_workers():

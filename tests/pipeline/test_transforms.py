@@ -10,7 +10,7 @@ from pipeline.transforms import content_key, earliest, make_job
 from tests.pipeline.conftest import make_settings
 
 
-def run(values, transform, expected):
+def check_output(values, transform, expected):
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         assert_that(pipeline | beam.Create(values) | transform, equal_to(expected))
 
@@ -21,7 +21,7 @@ def test_one_per_uri_keeps_the_first_mention():
         CatalogEntry("s3://b/y", "s3://b/y", 1),
         CatalogEntry("s3://b/x", "s3://b/x", 0, product_id="early"),
     ]
-    run(entries, transforms.OnePerUri(), [entries[2], entries[1]])
+    check_output(entries, transforms.OnePerUri(), [entries[2], entries[1]])
     assert earliest(reversed(entries)) == entries[2]
 
 
@@ -31,7 +31,7 @@ def test_identify_asks_only_where_it_must(bucket):
     missing = CatalogEntry(bucket.uri("none"), bucket.uri("none"), 2)
     there = CatalogEntry("spelt differently", bucket.put("a.jpg", b"content"), 3)
     etag = bucket.client.head_object(Bucket=bucket.name, Key="a.jpg")["ETag"].strip('"')
-    run(
+    check_output(
         [known, rejected, missing, there],
         transforms.Identify(make_settings(s3_endpoint_url=bucket.endpoint)),
         [
@@ -48,7 +48,7 @@ def test_identify_keeps_every_entry_of_a_bundle_beyond_its_look_ahead(bucket):
     settings = make_settings(s3_endpoint_url=bucket.endpoint, look_ahead=2)
     detail = "S3 answered 404 to HeadObject"
     expected = [entry.rejected(Reason.NOT_FOUND, detail) for entry in entries]
-    run(entries, transforms.Identify(settings), expected)
+    check_output(entries, transforms.Identify(settings), expected)
 
 
 def test_join_previous_joins_equal_content_only():
@@ -60,7 +60,7 @@ def test_join_previous_joins_equal_content_only():
     settings = make_settings()
     key = content_key(a, settings.fingerprint)
     assert len(key) == 32
-    run(
+    check_output(
         [lost_too, other_size, twin, a, lost],
         transforms.JoinPrevious(settings),
         [
