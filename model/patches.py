@@ -10,7 +10,9 @@ from PIL import Image
 
 from model import degrade
 
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+PICTURE_SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif"),
+}
 
 _log = logging.getLogger(__name__)
 

@@ -293,3 +293,12 @@ def test_a_result_that_cannot_be_written_is_a_failed_row(world):
     (row,) = here.rows(here.entry("a.png", picture_bytes(40, 40, file_format="PNG")))
     assert row.status == Status.FAILED and row.image_uri is None
     assert row.detail.startswith("the result could not be written: ")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (2, 3)])
+def test_the_smallest_pictures_are_magnified_if_asked_for(world, height, width):
+    here = world(min_side=1)
+    data = picture_bytes(height, width, file_format="PNG")
+    (row,) = here.rows(here.entry("a.png", data))
+    assert (row.status, row.height, row.width) == (Status.UPSCALED, 2 * height, 2 * width)
+    assert row.self_gain_db is None and row.roundtrip_psnr_db is None

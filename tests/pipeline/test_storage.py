@@ -1,6 +1,7 @@
 import io
 
 import pytest
+from botocore.exceptions import IncompleteReadError
 
 from pipeline import storage
 from pipeline.records import Reason, RunError
@@ -95,6 +96,7 @@ def test_keys_are_literal(s3_files, bucket):
     for key in ("a?b", "a#b", "a[1]*", "a%20b", "a b", "ü/..x", "a+b"):
         uri = bucket.put(key, key.encode())
         assert s3_files.read(uri) == key.encode()
+        assert uri in [item.uri for item in s3_files.list(bucket.uri(""))]
 
 
 def test_another_bucket_that_is_missing_is_the_picture_s_trouble(s3_files):
@@ -127,6 +129,37 @@ def test_missing_credentials_stop_the_run(s3_endpoint, monkeypatch, tmp_path):
     for call in (files.read, files.identify, lambda uri: list(files.list(uri))):
         with pytest.raises(RunError, match="credentials"):
             call("s3://bucket/p")
+
+
+class FlakyClient:
+    """Answers, but the body breaks off a number of times."""
+
+    def __init__(self, failures):
+        self.failures = failures
+        self.requests = 0
+
+    def get_object(self, **_):
+        self.requests += 1
+        return {"Body": self}
+
+    def read(self):
+        if self.requests <= self.failures:
+            raise IncompleteReadError(actual_bytes=3, expected_bytes=9)
+        return b"whole"
+
+
+@pytest.mark.parametrize(("failures", "succeeds"), [(0, True), (3, True), (4, False)])
+def test_a_body_that_breaks_off_is_fetched_again(monkeypatch, failures, succeeds):
+    monkeypatch.setattr(storage, "_FIRST_BACKOFF_S", 0)
+    client = FlakyClient(failures)
+    monkeypatch.setattr(storage.S3Storage, "_client", client)
+    files = storage.S3Storage(StorageConfig())
+    if succeeds:
+        assert files.read("s3://bucket/a") == b"whole"
+        return
+    with pytest.raises(StorageError, match="4 attempts") as caught:
+        files.read("s3://bucket/a")
+    assert caught.value.reason == Reason.TIMEOUT
 
 
 class CountingStorage:
