@@ -15,6 +15,8 @@ from model.picture import Picture
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (
     ["AVIF"] if features.check("avif") else []
 )
+# What encoders of WebP and AVIF do by default looks about like this.
+_OTHER_LOSSY_QUALITY = 85
 _LOSSLESS = {"PNG", "GIF", "BMP", "TIFF"}
 
 # The size gate decides what is decoded, from the header and with its own limit; Pillow's global
@@ -105,6 +107,11 @@ class Header:
     width: int
     is_lossless: bool
     jpeg_quality: int | None
+
+
+def assumed_quality(header: Header) -> int:
+    """The JPEG quality to tell a network, 1..100; for lossy WebP and AVIF that of a good JPEG."""
+    return _OTHER_LOSSY_QUALITY if header.jpeg_quality is None else header.jpeg_quality
 
 
 def read_header(file: BinaryIO | io.RawIOBase) -> Header:

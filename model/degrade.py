@@ -1,4 +1,6 @@
-"""The one bicubic of this project: shrinking (anti-aliased) and enlarging of pictures."""
+"""The one bicubic of this project, and the degradations that make realistic LR pictures."""
+
+import io
 
 import numpy as np
 from PIL import Image
@@ -92,3 +94,23 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
         uint8 of the same shape, clipped to 0..255.
     """
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def compress_jpeg(rgb: np.ndarray, quality: int, *, subsampling: str = "4:2:0") -> np.ndarray:
+    """Sends a picture through JPEG, as a shop that saves it would.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        quality: libjpeg's setting, 1..100.
+        subsampling: of the colours, `4:4:4`, `4:2:2` or `4:2:0`.
+
+    Returns:
+        uint8 [H, W, 3] with the compression's noise.
+
+    Source:
+        ITU-T T.81, by libjpeg-turbo.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    with Image.open(buffer) as picture:
+        return np.asarray(picture)

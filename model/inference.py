@@ -1,5 +1,6 @@
 """Runs a loaded RDN on pictures of any size, in bounded memory."""
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from model import degrade, tiling
 from model.picture import Picture
-from model.rdn import RDN
+from model.rdn import RDN, with_quality_plane
 from model.transparency import bleed_colours
 
 # 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
@@ -35,19 +36,24 @@ class Magnifier:
 
     def __init__(self, rdn: RDN, *, max_call_px: int = DEFAULT_MAX_CALL_PX) -> None:
         self.scale = rdn.scale
+        self._knows_quality = rdn.knows_quality
         self._halo_px = rdn.halo_px
         self._max_call_px = max_call_px
         self._run = tf.function(
             lambda lr: rdn(lr, training=False),
-            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
+            input_signature=[
+                tf.TensorSpec([None, None, None, 4 if rdn.knows_quality else 3], tf.float32)
+            ],
             jit_compile=False,
         )
 
-    def magnify_rgb(self, lr: np.ndarray) -> np.ndarray:
+    def magnify_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
         """Magnifies one 8-bit RGB picture.
 
         Args:
             lr: uint8 [H, W, 3].
+            jpeg_quality: 1..100 with which `lr` was compressed, 100 if it was not; matters to
+                a network that knows it.
 
         Returns:
             uint8 [H * scale, W * scale, 3].
@@ -55,9 +61,9 @@ class Magnifier:
         Raises:
             OutOfMemory: if the device cannot hold even a small tile.
         """
-        return self._in_tiles(lr, self._rgb_tile)
+        return self._in_tiles(lr, functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality))
 
-    def magnify_picture(self, picture: Picture) -> Picture:
+    def magnify_picture(self, picture: Picture, *, jpeg_quality: int = 100) -> Picture:
         """Magnifies a decoded picture: its colours, its transparency, its mode.
 
         Of a transparent picture the colours, continued beyond its edge, and the alpha as a grey
@@ -66,6 +72,7 @@ class Magnifier:
 
         Args:
             picture: see `Picture`.
+            jpeg_quality: see `magnify_rgb`.
 
         Returns:
             A picture of `scale` times the height and width, with the same mode and profile.
@@ -74,9 +81,9 @@ class Magnifier:
             OutOfMemory: if the device cannot hold even a small tile.
         """
         if picture.alpha is None:
-            sr, alpha = self.magnify_rgb(picture.rgb), None
+            sr, alpha = self.magnify_rgb(picture.rgb, jpeg_quality=jpeg_quality), None
         elif picture.is_opaque:
-            sr = self.magnify_rgb(picture.rgb)
+            sr = self.magnify_rgb(picture.rgb, jpeg_quality=jpeg_quality)
             alpha = np.full(sr.shape[:2], 255, np.uint8)
         else:
             colours = bleed_colours(picture.rgb, picture.alpha)
@@ -106,18 +113,20 @@ class Magnifier:
                 _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
                 max_call_px = smaller
 
-    def _rgb_tile(self, lr: np.ndarray) -> np.ndarray:
+    def _rgb_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
         """uint8 [h, w, 3] to [h * scale, w * scale, 3] in one call."""
-        return degrade.to_uint8(self._network(_as_unit(lr)[None])[0] * 255)
+        return degrade.to_uint8(self._network(_as_unit(lr)[None], jpeg_quality)[0] * 255)
 
     def _rgba_tile(self, lr: np.ndarray) -> np.ndarray:
         """uint8 [h, w, 4] to [h * scale, w * scale, 4] in one call: colours beside their alpha."""
         alpha = np.repeat(lr[..., 3:], 3, axis=-1)
-        colours, alpha = self._network(_as_unit(np.stack([lr[..., :3], alpha]))) * 255
+        colours, alpha = self._network(_as_unit(np.stack([lr[..., :3], alpha])), 100) * 255
         return np.dstack([degrade.to_uint8(colours), degrade.to_uint8(alpha.mean(axis=-1))])
 
-    def _network(self, lr: np.ndarray) -> np.ndarray:
+    def _network(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
         """float32 [N, h, w, 3] in 0..1 to float32 [N, h * scale, w * scale, 3]."""
+        if self._knows_quality:
+            lr = with_quality_plane(lr, jpeg_quality)
         return self._run(tf.constant(lr)).numpy()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model import degrade
+from model import degrade, scenes
 
 PICTURE_SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif"),
@@ -84,13 +84,61 @@ def make_pairs(folder: Path, *, scale: int, min_lr_side: int, shrink_first: int 
     return pairs
 
 
+def draw_pairs(count: int, *, scale: int, lr_side: int) -> list[Pair]:
+    """Draws product scenes as clean HR pictures, see `model.scenes`.
+
+    Args:
+        count: how many; their seeds are 0 .. count - 1.
+        scale: of the network.
+        lr_side: side of the square LR pictures, pixels.
+
+    Returns:
+        The pairs.
+    """
+    pairs = []
+    for seed in range(count):
+        hr = scenes.draw_scene(seed, lr_side * scale, lr_side * scale)
+        pairs.append(Pair(f"scene {seed}", degrade.to_uint8(degrade.shrink(hr, scale)), hr))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How LR patches are compressed.
+
+    Attributes:
+        share: of the patches, 0..1; the others stay clean.
+        lowest_quality, highest_quality: range of the JPEG quality, drawn evenly.
+    """
+
+    share: float
+    lowest_quality: int
+    highest_quality: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches for one step.
+
+    Attributes:
+        lr: float32 [N, P, P, 3], 0..1.
+        hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
+        quality: int [N], JPEG quality of the LR patches, 100 for those that stayed clean.
+    """
+
+    lr: np.ndarray
+    hr: np.ndarray
+    quality: np.ndarray
+
+
 def sample_batch(
     groups: Iterable[tuple[float, list[Pair]]],
     *,
     batch_size: int,
     lr_patch_px: int,
     generator: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+    compression: Compression | None = None,
+) -> Batch:
     """Cuts random patches, each from a random picture, turned and mirrored at random.
 
     Args:
@@ -99,25 +147,59 @@ def sample_batch(
         batch_size: N, patches to cut.
         lr_patch_px: side P of the square LR patches, pixels.
         generator: the only source of randomness.
+        compression: of the LR patches; None leaves all clean.
 
     Returns:
-        LR float32 [N, P, P, 3] and HR float32 [N, P * scale, P * scale, 3], both in 0..1.
+        See `Batch`.
     """
     groups = list(groups)
     shares = [share for share, _ in groups]
     lr_patches: list[np.ndarray] = []
     hr_patches: list[np.ndarray] = []
+    qualities: list[int] = []
     for choice in generator.choice(len(groups), size=batch_size, p=shares):
         pairs = groups[choice][1]
         pair = pairs[generator.integers(len(pairs))]
         scale = pair.hr.shape[0] // pair.lr.shape[0]
-        top = generator.integers(pair.lr.shape[0] - lr_patch_px + 1)
-        left = generator.integers(pair.lr.shape[1] - lr_patch_px + 1)
+        top = int(generator.integers(pair.lr.shape[0] - lr_patch_px + 1))
+        left = int(generator.integers(pair.lr.shape[1] - lr_patch_px + 1))
         turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
-        for source, factor, patches in ((pair.lr, 1, lr_patches), (pair.hr, scale, hr_patches)):
-            side = lr_patch_px * factor
-            y, x = top * factor, left * factor
-            patch = np.rot90(source[y : y + side, x : x + side], turns)
-            patches.append(patch[:, ::-1] if mirrored else patch)
-    as_unit = [np.stack(patches).astype(np.float32) / 255 for patches in (lr_patches, hr_patches)]
-    return as_unit[0], as_unit[1]
+        lr = pair.lr[top : top + lr_patch_px, left : left + lr_patch_px]
+        quality = 100
+        if compression is not None and generator.random() < compression.share:
+            lr, quality = _compressed_patch(
+                pair.lr, top, left, lr_patch_px, compression, generator
+            )
+        hr_side = lr_patch_px * scale
+        hr = pair.hr[top * scale :, left * scale :][:hr_side, :hr_side]
+        for patch, patches in ((lr, lr_patches), (hr, hr_patches)):
+            turned = np.rot90(patch, turns)
+            patches.append(turned[:, ::-1] if mirrored else turned)
+        qualities.append(quality)
+    lr_stack, hr_stack = (
+        np.stack(patches).astype(np.float32) / 255 for patches in (lr_patches, hr_patches)
+    )
+    return Batch(lr_stack, hr_stack, np.array(qualities))
+
+
+def _compressed_patch(  # noqa: PLR0917 - where, how
+    lr: np.ndarray,
+    top: int,
+    left: int,
+    side: int,
+    compression: Compression,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, int]:
+    """A patch of a compressed picture, uint8 [side, side, 3], and the quality.
+
+    Only the patch and some pixels around it are compressed; how many above and to the left
+    decides where JPEG's 8 x 8 blocks fall.
+    """
+    quality = int(generator.integers(compression.lowest_quality, compression.highest_quality + 1))
+    subsampling = "4:4:4" if generator.random() < 0.25 else "4:2:0"
+    above, before = (min(int(n), at) for n, at in zip(generator.integers(0, 16, 2), (top, left)))  # noqa: B905
+    region = lr[top - above : top + side + 8, left - before : left + side + 8]
+    compressed = degrade.compress_jpeg(
+        np.ascontiguousarray(region), quality, subsampling=subsampling
+    )
+    return compressed[above : above + side, before : before + side], quality

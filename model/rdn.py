@@ -29,6 +29,9 @@ class RDN(keras.Model):
 
     Calling the model maps float32 [N, H, W, 3] RGB in 0..1 to float32
     [N, H * scale, W * scale, 3], nominally 0..1, neither clipped nor rounded. H and W are free.
+    A network that `knows_quality` takes a fourth plane: everywhere the JPEG quality of the input
+    over 100, and 1 for a picture that was never compressed. One network then treats clean
+    pictures as clean and compressed ones as compressed.
 
     Args:
         convs_per_block: C, at least 1.
@@ -36,6 +39,7 @@ class RDN(keras.Model):
         growth_rate: G, at least 1.
         features: G0, at least 1.
         scale: enlargement, at least 2.
+        knows_quality: whether the input has the plane that tells its JPEG quality.
 
     Raises:
         ValueError: if a parameter is below its minimum.
@@ -47,7 +51,8 @@ class RDN(keras.Model):
     Source:
         Zhang et al., "Residual Dense Network for Image Super-Resolution", CVPR 2018, section 3;
         Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
-        Sub-Pixel Convolutional Neural Network", CVPR 2016, section 3 (the upsampling net).
+        Sub-Pixel Convolutional Neural Network", CVPR 2016, section 3 (the upsampling net);
+        Zhang et al., "FFDNet", IEEE TIP 2018, section III-B (a plane that tells the noise level).
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class RDN(keras.Model):
         growth_rate: int,
         features: int,
         scale: int = 2,
+        knows_quality: bool = False,
         name: str = "rdn",
         **kwargs: Any,
     ) -> None:
@@ -73,7 +79,8 @@ class RDN(keras.Model):
             if value < minimum:
                 raise ValueError(f"RDN needs {key} >= {minimum}. Received: {key}={value}")
 
-        lr = keras.Input(shape=(None, None, 3), name="lr")
+        lr = keras.Input(shape=(None, None, 4 if knows_quality else 3), name="lr")
+        rgb = lr[..., :3] if knows_quality else lr
         shallow = _conv(features, 3, "sfe1")(lr)
         x = _conv(features, 3, "sfe2")(shallow)
         blocks = []
@@ -86,7 +93,7 @@ class RDN(keras.Model):
         x = layers.Add(name="global_residual")([shallow, fused])
         x = _conv(features, 3, "upnet_hidden", activation="relu")(x)
         x = _conv(3 * scale**2, 3, "upnet_subpixel", kernel_initializer="zeros")(x)
-        x = layers.Add(name="bicubic_skip")([x, BicubicPhases(scale, name="bicubic")(lr)])
+        x = layers.Add(name="bicubic_skip")([x, BicubicPhases(scale, name="bicubic")(rgb)])
         sr = PixelShuffle(scale, name="pixel_shuffle")(x)
 
         super().__init__(inputs=lr, outputs=sr, name=name, **kwargs)
@@ -95,6 +102,7 @@ class RDN(keras.Model):
         self.growth_rate = growth_rate
         self.features = features
         self.scale = scale
+        self.knows_quality = knows_quality
 
     @property
     def halo_px(self) -> int:
@@ -113,6 +121,7 @@ class RDN(keras.Model):
             "growth_rate": self.growth_rate,
             "features": self.features,
             "scale": self.scale,
+            "knows_quality": self.knows_quality,
             "name": self.name,
         }
 
@@ -120,6 +129,21 @@ class RDN(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "RDN":
         """Rebuilds the network from `get_config`; Keras calls it when it loads a file."""
         return cls(**config)
+
+
+def with_quality_plane(lr: np.ndarray, jpeg_quality: int | np.ndarray) -> np.ndarray:
+    """Adds the plane that tells a network the quality of its input.
+
+    Args:
+        lr: float32 [N, H, W, 3], 0..1.
+        jpeg_quality: 1..100, one for all or [N]; 100 for what was never compressed.
+
+    Returns:
+        float32 [N, H, W, 4].
+    """
+    told = np.broadcast_to(np.asarray(jpeg_quality, np.float32) / 100, lr.shape[:1])
+    plane = np.broadcast_to(told[:, None, None, None], (*lr.shape[:3], 1))
+    return np.concatenate([lr, plane], axis=-1, dtype=np.float32)
 
 
 @keras.saving.register_keras_serializable(package="catalog_magnifier")

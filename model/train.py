@@ -1,6 +1,8 @@
-"""Trains an RDN on folders of HR pictures.
+r"""Trains an RDN on folders of HR pictures.
 
     python -m model.train --data bsd400 yang91 --compressed_data product --out runs/rdn-small
+    python -m model.train --compressed_data product --drawn_scenes 600 --jpeg_share 0.75 \
+        --knows_quality 1 --out runs/rdn-product
 
 A run's folder holds `config.json`, `checkpoint.keras` (the network with its optimizer),
 `log.csv` and, at the end, `model.keras` (the network alone, to be evaluated and shipped). The
@@ -21,14 +23,16 @@ import keras
 import numpy as np
 
 from model import degrade, metrics
-from model.patches import Pair, make_pairs, sample_batch
-from model.rdn import RDN
+from model.patches import Compression, Pair, draw_pairs, make_pairs, sample_batch
+from model.rdn import RDN, with_quality_plane
 
 _log = logging.getLogger("model.train")
 
 # Pictures held out of each group for validation, and the side of the LR crop that is measured.
 _VALIDATION_PICTURES = 4
 _VALIDATION_LR_PX = 96
+# Side of drawn LR pictures: the product fills them, so that patches seldom are empty.
+_DRAWN_LR_PX = 110
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +43,25 @@ class TrainConfig:
         data: folders of HR pictures.
         compressed_data: folders of JPEG-compressed photographs; shrunk by 2 before use as HR.
         compressed_share: share of the patches that comes from `compressed_data`, 0..1.
+        drawn_scenes: how many product scenes to draw (see `model.scenes`).
+        drawn_share: share of the patches that comes from them, 0..1.
+        jpeg_share: share of the LR patches that is compressed, 0..1; HR stays clean.
+        lowest_jpeg_quality, highest_jpeg_quality: range of that compression.
+        knows_quality: 1 tells the network the quality of each patch (see `RDN`), 0 does not.
         steps: optimizer steps in all.
         learning_rate: of Adam at the start, after a warm-up; falls to 0 along a cosine.
         warmup_steps: steps of linear warm-up.
     """
 
-    data: tuple[str, ...]
+    data: tuple[str, ...] = ()
     compressed_data: tuple[str, ...] = ()
     compressed_share: float = 0.25
+    drawn_scenes: int = 0
+    drawn_share: float = 0.25
+    jpeg_share: float = 0.0
+    lowest_jpeg_quality: int = 30
+    highest_jpeg_quality: int = 95
+    knows_quality: int = 0
     scale: int = 2
     convs_per_block: int = 3
     num_blocks: int = 4
@@ -65,8 +80,21 @@ class TrainConfig:
                 "training needs steps >= 1, batch_size >= 1 and lr_patch_px >= 8. Received: "
                 f"{self.steps}, {self.batch_size}, {self.lr_patch_px}"
             )
-        if not 0 <= self.compressed_share <= 1:
-            raise ValueError(f"compressed_share is 0..1. Received: {self.compressed_share}")
+        for name in ("compressed_share", "drawn_share", "jpeg_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
+        if not 1 <= self.lowest_jpeg_quality <= self.highest_jpeg_quality <= 100:
+            raise ValueError(
+                "the range of JPEG qualities lies in 1..100. Received: "
+                f"{self.lowest_jpeg_quality}..{self.highest_jpeg_quality}"
+            )
+
+    @property
+    def compression(self) -> Compression | None:
+        """How LR patches are compressed, if they are."""
+        if not self.jpeg_share:
+            return None
+        return Compression(self.jpeg_share, self.lowest_jpeg_quality, self.highest_jpeg_quality)
 
 
 def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) -> Path:
@@ -106,13 +134,15 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
     losses: list[float] = []
     started = time.monotonic()
     for step in range(first, config.steps):
-        lr, hr = sample_batch(
+        batch = sample_batch(
             groups,
             batch_size=config.batch_size,
             lr_patch_px=config.lr_patch_px,
             generator=np.random.default_rng([config.seed, step]),
+            compression=config.compression,
         )
-        losses.append(float(rdn.train_on_batch(lr, hr)))
+        lr = with_quality_plane(batch.lr, batch.quality) if rdn.knows_quality else batch.lr
+        losses.append(float(rdn.train_on_batch(lr, batch.hr)))
         done = step + 1
         if done % checkpoint_every == 0 or done == config.steps:
             rate = (done - first) / (time.monotonic() - started)
@@ -147,34 +177,54 @@ def _load_groups(
     config: TrainConfig,
 ) -> tuple[list[tuple[float, list[Pair]]], dict[str, list[Pair]]]:
     """Reads all pictures; returns (share, pairs) for training and held-out pairs by group."""
+    sources = (
+        (
+            "clean",
+            1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes),
+            _read_folders(config, config.data, shrink_first=1),
+        ),
+        (
+            "compressed",
+            config.compressed_share,
+            _read_folders(config, config.compressed_data, shrink_first=2),
+        ),
+        (
+            "drawn",
+            config.drawn_share,
+            draw_pairs(config.drawn_scenes, scale=config.scale, lr_side=_DRAWN_LR_PX),
+        ),
+    )
     groups, validation = [], {}
-    for name, folders, shrink_first, share in (
-        ("clean", config.data, 1, 1 - config.compressed_share),
-        ("compressed", config.compressed_data, 2, config.compressed_share),
-    ):
-        pairs = [
-            pair
-            for folder in folders
-            for pair in make_pairs(
-                Path(folder),
-                scale=config.scale,
-                min_lr_side=config.lr_patch_px,
-                shrink_first=shrink_first,
-            )
-        ]
+    for name, share, pairs in sources:
         if not pairs:
             continue
         # Spread over the sorted names, so that one folder does not make all of them.
         stride = max(2, len(pairs) // _VALIDATION_PICTURES)
         validation[name] = pairs[::stride][:_VALIDATION_PICTURES] if len(pairs) > 1 else pairs
         held_out = {id(pair) for pair in validation[name]} if len(pairs) > 1 else set()
-        groups.append((share, [pair for pair in pairs if id(pair) not in held_out]))
+        groups.append((max(share, 0.0), [pair for pair in pairs if id(pair) not in held_out]))
     total = sum(share for share, _ in groups)
     if total == 0:
         raise ValueError(
-            "no pictures to train on: --data is empty and compressed_share leaves nothing else"
+            "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
         )
     return [(share / total, pairs) for share, pairs in groups], validation
+
+
+def _read_folders(
+    config: TrainConfig, folders: tuple[str, ...], *, shrink_first: int
+) -> list[Pair]:
+    """The pairs of several folders."""
+    return [
+        pair
+        for folder in folders
+        for pair in make_pairs(
+            Path(folder),
+            scale=config.scale,
+            min_lr_side=config.lr_patch_px,
+            shrink_first=shrink_first,
+        )
+    ]
 
 
 def _new_network(config: TrainConfig) -> RDN:
@@ -186,6 +236,7 @@ def _new_network(config: TrainConfig) -> RDN:
         growth_rate=config.growth_rate,
         features=config.features,
         scale=config.scale,
+        knows_quality=bool(config.knows_quality),
     )
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -201,7 +252,7 @@ def _new_network(config: TrainConfig) -> RDN:
 
 
 def _validate(rdn: RDN, pairs: list[Pair]) -> float:
-    """Mean PSNR-Y in dB on the centres of held-out pictures."""
+    """Mean PSNR-Y in dB on the centres of held-out pictures, clean LR."""
     scores = []
     for pair in pairs:
         height, width = (min(side, _VALIDATION_LR_PX) for side in pair.lr.shape[:2])
@@ -209,7 +260,10 @@ def _validate(rdn: RDN, pairs: list[Pair]) -> float:
         lr = pair.lr[top : top + height, left : left + width]
         s = rdn.scale
         hr = pair.hr[top * s : (top + height) * s, left * s : (left + width) * s]
-        sr = keras.ops.convert_to_numpy(rdn(lr[None].astype(np.float32) / 255))[0]
+        unit = lr[None].astype(np.float32) / 255
+        sr = keras.ops.convert_to_numpy(
+            rdn(with_quality_plane(unit, 100) if rdn.knows_quality else unit)
+        )[0]
         scores.append(metrics.psnr_y(hr, degrade.to_uint8(sr * 255), border=s))
     return float(np.mean(scores))
 
@@ -247,10 +301,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="the run's folder")
     parser.add_argument("--checkpoint_every", type=int, default=500, metavar="STEPS")
     for field in dataclasses.fields(TrainConfig):
-        if field.name == "data":
-            parser.add_argument("--data", nargs="+", required=True, metavar="DIR")
-        elif field.name == "compressed_data":
-            parser.add_argument("--compressed_data", nargs="+", default=(), metavar="DIR")
+        if field.name in ("data", "compressed_data"):
+            parser.add_argument(f"--{field.name}", nargs="+", default=(), metavar="DIR")
         else:
             parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     arguments = vars(parser.parse_args(argv))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from model import presets
-from model.decode import PictureError, decode
+from model.decode import PictureError, assumed_quality, decode
 from model.encode import EXTENSIONS, IMAGE_FORMATS, encode
 from model.inference import Magnifier
 from model.patches import find_pictures
@@ -38,8 +38,8 @@ def upscale_file(
         PictureError: if the source cannot be decoded.
         OSError: if a file cannot be read or written.
     """
-    _, picture = decode(source.read_bytes(), max_pixels=max_pixels)
-    result = magnifier.magnify_picture(picture)
+    header, picture = decode(source.read_bytes(), max_pixels=max_pixels)
+    result = magnifier.magnify_picture(picture, jpeg_quality=assumed_quality(header))
     target.write_bytes(encode(result, image_format, lossless=True).data)
     return result.height, result.width
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from model import quality
-from model.decode import Header, PictureError, decode, read_header
+from model.decode import Header, PictureError, assumed_quality, decode, read_header
 from model.encode import EXTENSIONS, Encoded, choose_format, encode
 from model.inference import Magnifier, OutOfMemory
 from model.picture import Picture
@@ -92,11 +92,13 @@ class PictureWorker:
         """Magnifies the picture, and its shrunk copy for the self PSNR."""
         while work.file is not None:  # again where its first URI failed and a twin took over
             work = self._decode(work)
-        if work.source is None:
+        if work.source is None or work.header is None:
             return work
         started = time.perf_counter()
         try:
-            result = self._magnifier.magnify_picture(work.source)
+            result = self._magnifier.magnify_picture(
+                work.source, jpeg_quality=assumed_quality(work.header)
+            )
             inference_ms = _ms_since(started)
             started = time.perf_counter()
             self_lr = quality.self_test_input(work.source, self._magnifier.scale)

@@ -31,6 +31,32 @@ def test_enlarging_is_the_plain_kernel():
         assert degrade.bicubic(picture, 8, 24)[3, x] == pytest.approx(expected, abs=1e-3)
 
 
+def keys_matrix(length, new_length):
+    """[new_length, length]: taps outside the picture left out, the rest renormalised."""
+    zoom = length / new_length
+    wide = max(zoom, 1)
+    centres = (np.arange(new_length) + 0.5) * zoom - 0.5
+    weights = np.array([[keys((i - c) / wide) for i in range(length)] for c in centres])
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("size", [(6, 4), (4, 8), (24, 36), (36, 16), (12, 12)])
+def test_both_axes_and_the_border_by_the_kernel(size):
+    picture = np.random.default_rng(6).random((12, 12)) * 255
+    expected = keys_matrix(12, size[0]) @ picture @ keys_matrix(12, size[1]).T
+    np.testing.assert_allclose(degrade.bicubic(picture, *size), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(62, 88), (15, 22), (31, 44)])
+def test_it_is_pillow_s_bicubic_of_float_planes(size):
+    rgb = np.random.default_rng(3).integers(0, 256, (31, 44, 3), dtype=np.uint8)
+    resized = degrade.bicubic(rgb, *size)
+    for k in range(3):
+        plane = Image.fromarray(rgb[..., k]).convert("F")
+        pillow = plane.resize(size[::-1], Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(resized[..., k], np.asarray(pillow))
+
+
 def test_it_is_pillow_s_bicubic_up_to_its_rounding():
     # Without overshoot, which Pillow clips between its two passes and we only at the end.
     rgb = np.random.default_rng(3).integers(80, 180, (31, 44, 3), dtype=np.uint8)
@@ -63,3 +89,5 @@ def test_errors_name_what_was_received():
         degrade.shrink(np.zeros((7, 8)), 2)
     with pytest.raises(ValueError, match="0 x 4"):
         degrade.bicubic(np.zeros((8, 8)), 0, 4)
+    with pytest.raises(ValueError, match="non-empty"):
+        degrade.bicubic(np.zeros((0, 8)), 4, 4)

@@ -6,10 +6,17 @@ import tensorflow as tf
 
 from model.inference import Magnifier, OutOfMemory
 from model.picture import Picture
+from model.rdn import RDN
 
 
 def random_rgb(height, width, seed=1):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def disc(height=48, width=48, radius=15):
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - height / 2 + 0.5, x - width / 2 + 0.5)
+    return (np.clip(radius - distance + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
 class SmallDevice:
@@ -45,6 +52,35 @@ def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
         magnifier.magnify_rgb(random_rgb(200, 180))
 
 
+def test_out_of_memory_on_a_transparent_picture(shipped):
+    whole, small = Magnifier(shipped), Magnifier(shipped)
+    picture = Picture(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
+    small._run = SmallDevice(small._run, max_px=12_000)  # colours and alpha are two pictures
+    result, expected = small.magnify_picture(picture), whole.magnify_picture(picture)
+    np.testing.assert_array_equal(result.rgb, expected.rgb)
+    np.testing.assert_array_equal(result.alpha, expected.alpha)
+    assert len(small._run.calls) > 1
+
+
+@pytest.mark.parametrize(("size", "named"), [((30, 40), 1200), ((200, 180), 4500)])
+def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
+    magnifier = Magnifier(shipped)
+    magnifier._run = SmallDevice(magnifier._run, max_px=10)
+    with pytest.raises(OutOfMemory, match=f" {named} pixels"):
+        magnifier.magnify_rgb(random_rgb(*size))
+
+
+def test_a_memory_fault_does_not_last(shipped):
+    """The limit found for one picture belongs to that call: the next one starts whole again."""
+    magnifier = Magnifier(shipped)
+    run = magnifier._run
+    magnifier._run = SmallDevice(run, max_px=12_000)
+    magnifier.magnify_rgb(random_rgb(150, 100))
+    magnifier._run = SmallDevice(run, max_px=10**6)
+    magnifier.magnify_rgb(random_rgb(150, 100))
+    assert magnifier._run.calls == [150 * 100]
+
+
 def test_threads_may_share_one(magnifier):
     pictures = [random_rgb(20 + i, 30 + 2 * i, seed=i) for i in range(12)]
     alone = [magnifier.magnify_rgb(picture) for picture in pictures]
@@ -73,17 +109,25 @@ def test_grey_stays_grey(magnifier):
     assert (np.ptp(result.rgb, axis=-1) == 0).all()
 
 
+def test_grey_with_transparency_stays_both(magnifier):
+    grey = np.repeat(random_rgb(20, 21)[..., :1], 3, axis=-1)
+    picture = Picture(grey, alpha=disc(20, 21, 8), is_grey=True)
+    result = magnifier.magnify_picture(picture)
+    assert result.is_grey and result.alpha.shape == (40, 42)
+    assert (np.ptp(result.rgb, axis=-1) == 0).all()
+
+
+@pytest.mark.parametrize("alpha", [None, disc(20, 20, 8)], ids=["opaque", "cut-out"])
+def test_the_profile_stays(magnifier, alpha):
+    picture = Picture(random_rgb(20, 20), alpha=alpha, icc_profile=b"a profile")
+    assert magnifier.magnify_picture(picture).icc_profile == b"a profile"
+
+
 def test_opaque_stays_opaque_and_equals_the_plain_picture(magnifier):
     rgb = random_rgb(20, 22)
     result = magnifier.magnify_picture(Picture(rgb, alpha=np.full((20, 22), 255, np.uint8)))
     assert (result.alpha == 255).all()
     np.testing.assert_array_equal(result.rgb, magnifier.magnify_rgb(rgb))
-
-
-def disc(height=48, width=48, radius=15):
-    y, x = np.mgrid[:height, :width]
-    distance = np.hypot(y - height / 2 + 0.5, x - width / 2 + 0.5)
-    return (np.clip(radius - distance + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (200, 40, 40), (0, 0, 0), (30, 90, 220)])
@@ -111,3 +155,26 @@ def test_a_picture_without_anything_visible_stays_so(magnifier):
     alpha = np.zeros((30, 30), np.uint8)
     result = magnifier.magnify_picture(Picture(random_rgb(30, 30), alpha=alpha))
     assert result.alpha.max() <= 1
+
+
+def test_the_quality_is_told_to_a_network_that_knows_it():
+    rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
+    generator = np.random.default_rng(1)
+    rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
+    knowing = Magnifier(rdn)
+    lr = random_rgb(12, 14)
+    clean, poor = (knowing.magnify_rgb(lr, jpeg_quality=q) for q in (100, 30))
+    assert (clean != poor).any()
+    np.testing.assert_array_equal(knowing.magnify_rgb(lr), clean)
+    picture = knowing.magnify_picture(Picture(lr), jpeg_quality=30)
+    np.testing.assert_array_equal(picture.rgb, poor)
+
+
+def test_what_lies_hidden_changes_nothing(magnifier):
+    alpha = disc()
+    shown, other = random_rgb(48, 48, 1), random_rgb(48, 48, 2)
+    other[alpha > 0] = shown[alpha > 0]
+    first = magnifier.magnify_picture(Picture(shown, alpha=alpha))
+    second = magnifier.magnify_picture(Picture(other, alpha=alpha))
+    np.testing.assert_array_equal(first.rgb, second.rgb)
+    np.testing.assert_array_equal(first.alpha, second.alpha)

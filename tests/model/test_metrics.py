@@ -54,12 +54,13 @@ def test_uint8_differences_do_not_wrap():
 
 
 @pytest.mark.parametrize("size", [(11, 11), (11, 40), (64, 33)])
-def test_ssim_equals_scikit_image(size):
-    a, b = pair(*size)
+@pytest.mark.parametrize("data_range", [255, 1])
+def test_ssim_equals_scikit_image(size, data_range):
+    a, b = (one * (data_range / 255) for one in pair(*size))
     _, full = reference.structural_similarity(
         a,
         b,
-        data_range=255,
+        data_range=data_range,
         gaussian_weights=True,
         sigma=1.5,
         use_sample_covariance=False,
@@ -67,7 +68,7 @@ def test_ssim_equals_scikit_image(size):
     )
     # Its map covers the border too; ours only windows that fit.
     expected = full[5 : size[0] - 5, 5 : size[1] - 5].mean()
-    assert metrics.ssim(a, b, data_range=255) == pytest.approx(expected, abs=1e-10)
+    assert metrics.ssim(a, b, data_range=data_range) == pytest.approx(expected, abs=1e-10)
 
 
 def test_ssim_of_equals_is_one_and_falls_with_noise():
@@ -103,6 +104,9 @@ def test_psnr_y_is_the_psnr_of_the_luma():
         lambda: metrics.psnr(np.zeros((0, 2)), np.zeros((0, 2)), data_range=1),
         lambda: metrics.ssim(np.zeros((10, 11)), np.zeros((10, 11)), data_range=1),
         lambda: metrics.ssim(np.zeros((12, 12, 3)), np.zeros((12, 12, 3)), data_range=1),
+        lambda: metrics.ssim(np.zeros((12, 12)), np.zeros((12, 13)), data_range=1),
+        lambda: metrics.psnr_y(np.zeros((9, 9, 3)), np.zeros((1, 9, 3)), border=0),
+        lambda: metrics.ssim_y(np.zeros((14, 14, 3)), np.zeros((14, 14, 3)), border=2),
         lambda: metrics.luma(np.zeros((4, 4))),
         lambda: metrics.crop_border(np.zeros((4, 9)), 2),
     ],

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from model import degrade
-from model.rdn import RDN
+from model.rdn import RDN, with_quality_plane
 
 TINY = {"convs_per_block": 2, "num_blocks": 2, "growth_rate": 4, "features": 5}
 
@@ -49,36 +49,63 @@ def test_the_halo_is_exactly_the_reach_of_a_pixel(convs, blocks):
     rdn = randomised(convs_per_block=convs, num_blocks=blocks, growth_rate=4, features=4)
     assert rdn.halo_px == convs * blocks + 5
     reach = rdn.halo_px
-    length = 2 * reach + 5
-    # Positive weights and inputs: no ReLU may hide a pixel's influence.
-    rdn.set_weights([np.abs(w) for w in rdn.get_weights()])
-    lr = np.full((1, 5, length, 3), 0.5, np.float32)
-    changed = lr.copy()
-    changed[0, :, 0] = 1.0
-    difference = np.abs(apply(rdn, lr) - apply(rdn, changed)).max(axis=(0, 1, 3))
-    by_lr_pixel = difference.reshape(length, 2).max(axis=1)
-    assert by_lr_pixel[reach] > 0
-    assert by_lr_pixel[reach + 1 :].max() == 0
+    side = 2 * reach + 5
+    # One pixel on black, no biases, positive kernels: no ReLU and no rounding hides its influence.
+    rdn.set_weights([np.abs(w) if w.ndim > 1 else 0 * w for w in rdn.get_weights()])
+    lr = np.zeros((1, side, side, 3), np.float32)
+    centre = side // 2
+    lr[0, centre, centre] = 1
+    touched = (apply(rdn, lr)[0].reshape(side, 2, side, 2, 3) != 0).any(axis=(1, 3, 4))
+    expected = list(range(centre - reach, centre + reach + 1))
+    assert np.flatnonzero(touched.any(axis=0)).tolist() == expected
+    assert np.flatnonzero(touched.any(axis=1)).tolist() == expected
 
 
-def test_a_saved_network_is_the_same_network(tmp_path):
-    rdn = randomised(**TINY)
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_saved_network_is_the_same_network(tmp_path, scale):
+    rdn = randomised(**TINY, scale=scale, name="other")
     rdn.save(tmp_path / "a.keras")
     again = keras.saving.load_model(tmp_path / "a.keras")
     assert isinstance(again, RDN)
-    assert again.get_config() == rdn.get_config()
+    assert again.get_config() == rdn.get_config() == TINY | {"scale": scale, "name": "other"}
     assert again.halo_px == rdn.halo_px
     lr = np.random.default_rng(1).random((1, 6, 7, 3), dtype=np.float32)
     np.testing.assert_array_equal(apply(rdn, lr), apply(again, lr))
 
 
 def test_layers_are_named_after_the_paper():
-    names = {layer.name for layer in RDN(**TINY).layers}
-    assert names >= {"sfe1", "sfe2", "rdb1_conv1", "rdb2_conv2", "rdb2_lff", "gff_1x1", "gff_3x3"}
-    assert not [name for name in names if name.startswith(("conv2d", "add", "concatenate"))]
+    block = ["conv1", "concat1", "conv2", "concat2", "lff", "residual"]
+    names = ["lr", "sfe1", "sfe2", *(f"rdb{d}_{part}" for d in (1, 2) for part in block)]
+    names += ["gff_concat", "gff_1x1", "gff_3x3", "global_residual"]
+    names += ["upnet_hidden", "upnet_subpixel", "bicubic", "bicubic_skip", "pixel_shuffle"]
+    assert sorted(layer.name for layer in RDN(**TINY).layers) == sorted(names)
 
 
-@pytest.mark.parametrize("wrong", [{"num_blocks": 0}, {"growth_rate": -1}, {"scale": 1}])
+@pytest.mark.parametrize(
+    "wrong", [*({name: 0} for name in TINY), {"growth_rate": -1}, {"scale": 1}]
+)
 def test_wrong_parameters(wrong):
     with pytest.raises(ValueError, match=f"Received: {next(iter(wrong))}="):
         RDN(**(TINY | wrong))
+
+
+def test_a_network_that_knows_the_quality(tmp_path):
+    rdn = randomised(**TINY, knows_quality=True)
+    lr = np.random.default_rng(1).random((2, 6, 7, 3), dtype=np.float32)
+    told = with_quality_plane(lr, np.array([100, 30]))
+    assert told.shape == (2, 6, 7, 4) and told.dtype == np.float32
+    np.testing.assert_array_equal(told[..., :3], lr)
+    np.testing.assert_allclose(told[:, 0, 0, 3], [1.0, 0.3])
+    assert (
+        apply(rdn, with_quality_plane(lr, 100)) != apply(rdn, with_quality_plane(lr, 30))
+    ).any()
+    rdn.save(tmp_path / "a.keras")
+    again = keras.saving.load_model(tmp_path / "a.keras")
+    assert again.knows_quality
+    np.testing.assert_array_equal(apply(rdn, told), apply(again, told))
+
+
+def test_untrained_it_is_bicubic_whatever_the_quality():
+    lr = np.random.default_rng(3).random((1, 7, 9, 3), dtype=np.float32)
+    sr = apply(RDN(**TINY, knows_quality=True), with_quality_plane(lr, 40))
+    np.testing.assert_allclose(sr[0], degrade.bicubic(lr[0], 14, 18), atol=2e-6)

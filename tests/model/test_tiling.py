@@ -33,6 +33,17 @@ def test_cores_cover_the_axis_once_and_halos_end_at_the_border(length, count):
         assert span.read_stop == min(length, span.core_stop + 4)
 
 
+@pytest.mark.parametrize(("length", "count", "halo"), [(5, 0, 1), (0, 1, 1), (5, 2, -1)])
+def test_wrong_spans_name_what_was_received(length, count, halo):
+    with pytest.raises(ValueError, match=f"length={length}, count={count}, halo={halo}"):
+        tiling.spans(length, count, halo)
+
+
+def test_a_picture_is_cut_only_where_it_does_not_fit():
+    assert len(list(tiling.tiles(20, 20, max_call_px=400, halo=3))) == 1
+    assert len(list(tiling.tiles(20, 21, max_call_px=400, halo=3))) > 1
+
+
 @pytest.mark.parametrize("height", [1, 5, 20, 21, 40, 41])
 @pytest.mark.parametrize("width", [1, 2, 20, 39, 60])
 @pytest.mark.parametrize("max_call_px", [1, 100, 400, 10_000])
@@ -48,27 +59,48 @@ def test_too_small_a_halo_makes_a_seam():
     assert (joined != box_blur_x2(lr)).any()
 
 
+def largest_area(height, width, max_call_px, halo):
+    plan = tiling.tiles(height, width, max_call_px=max_call_px, halo=halo)
+    return max((r.read_stop - r.read_start) * (c.read_stop - c.read_start) for r, c in plan)
+
+
 @pytest.mark.parametrize(("height", "width"), [(300, 300), (1000, 37), (64, 65), (129, 4000)])
-def test_no_call_is_larger_than_allowed(height, width):
-    plan = list(tiling.tiles(height, width, max_call_px=90 * 90, halo=17))
-    assert len(plan) > 1 or height * width <= 90 * 90
-    for rows, columns in plan:
-        area = (rows.read_stop - rows.read_start) * (columns.read_stop - columns.read_start)
-        assert area <= 90 * 90
+@pytest.mark.parametrize("max_call_px", [68 * 68, 90 * 90, 8_000])
+def test_no_call_is_larger_than_allowed(height, width, max_call_px):
+    assert largest_area(height, width, max_call_px, halo=17) <= max_call_px
+
+
+def test_a_tile_is_never_smaller_than_its_halo_needs():
+    assert largest_area(300, 300, max_call_px=1, halo=17) == (4 * 17) ** 2
 
 
 @pytest.mark.parametrize(
     ("height", "width", "max_call_px"),
-    [(150, 211, 100 * 100), (1, 300, 70 * 70), (129, 128, 128 * 128), (97, 64, 75 * 75)],
+    [
+        (150, 211, 100 * 100),
+        (1, 300, 100),
+        (160, 3, 1),
+        (129, 128, 128 * 128),
+        (97, 64, 75 * 75),
+    ],
 )
 @pytest.mark.parametrize("planes", [3, 4])
 def test_with_the_shipped_weights_tiled_equals_whole(shipped, height, width, max_call_px, planes):
     """To the last uint8 level, at every pixel: the promise that tiling is invisible."""
     lr = np.random.default_rng(5).integers(0, 256, (height, width, planes), dtype=np.uint8)
     whole, tiled = Magnifier(shipped), Magnifier(shipped, max_call_px=max_call_px)
+    assert height * width > max_call_px  # else there is one tile, and nothing is tested
     if planes == 3:
         np.testing.assert_array_equal(tiled.magnify_rgb(lr), whole.magnify_rgb(lr))
     else:
         np.testing.assert_array_equal(
             tiled._in_tiles(lr, tiled._rgba_tile), whole._in_tiles(lr, whole._rgba_tile)
         )
+
+
+def test_with_the_shipped_weights_too_small_a_halo_shows(shipped):
+    """That the test above can fail: idealo's 2 pixels of overlap leave seams."""
+    lr = np.random.default_rng(5).integers(0, 256, (97, 90, 3), dtype=np.uint8)
+    whole, tiled = Magnifier(shipped), Magnifier(shipped, max_call_px=60 * 60)
+    tiled._halo_px = 2
+    assert (tiled.magnify_rgb(lr) != whole.magnify_rgb(lr)).any()

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from model import degrade, train
-from model.patches import find_pictures, make_pairs, sample_batch
+from model.patches import Compression, draw_pairs, find_pictures, make_pairs, sample_batch
 from model.rdn import RDN
 from model.scenes import draw_scene
 from model.train import TrainConfig
@@ -84,9 +84,11 @@ def test_compressed_pictures_are_shrunk_before_they_serve_as_hr(data):
 
 def test_patches_are_aligned_turned_alike_and_in_range(data):
     pairs = make_pairs(data, scale=2, min_lr_side=12)
-    lr, hr = sample_batch(
+    batch = sample_batch(
         [(1.0, pairs)], batch_size=40, lr_patch_px=12, generator=np.random.default_rng(1)
     )
+    lr, hr = batch.lr, batch.hr
+    assert (batch.quality == 100).all()
     assert lr.shape == (40, 12, 12, 3) and hr.shape == (40, 24, 24, 3)
     assert lr.dtype == hr.dtype == np.float32
     assert min(lr.min(), hr.min()) >= 0 and max(lr.max(), hr.max()) <= 1
@@ -95,13 +97,56 @@ def test_patches_are_aligned_turned_alike_and_in_range(data):
         np.testing.assert_allclose(one[3:-3, 3:-3], again[3:-3, 3:-3], atol=0.6 / 255)
 
 
+def test_compressed_patches_are_noisy_told_and_aligned(data):
+    pairs = make_pairs(data, scale=2, min_lr_side=12)
+
+    def batch(compression):
+        generator = np.random.default_rng(1)
+        groups = [(1.0, pairs)]
+        return sample_batch(
+            groups, batch_size=60, lr_patch_px=16, generator=generator, compression=compression
+        )
+
+    mixed = batch(Compression(0.5, 20, 60))
+    clean = mixed.quality == 100
+    assert 0.2 < clean.mean() < 0.8
+    assert mixed.quality[~clean].min() >= 20 and mixed.quality[~clean].max() <= 60
+    for lr, hr, is_clean in zip(mixed.lr, mixed.hr, clean, strict=True):
+        error = np.abs(lr - np.clip(degrade.shrink(hr, 2), 0, 1))[3:-3, 3:-3]
+        assert error.mean() < 0.08  # a shifted patch would be far off
+        assert error.max() <= 0.6 / 255 or not is_clean
+    noise = [
+        np.abs(batch(Compression(1, q, q)).lr - batch(Compression(1, 95, 95)).lr).mean()
+        for q in (20, 60)
+    ]
+    assert noise[0] > noise[1] > 0
+
+
+def test_drawn_scenes_as_data(tmp_path):
+    assert [pair.lr.shape for pair in draw_pairs(2, scale=3, lr_side=20)] == [(20, 20, 3)] * 2
+    drawn = TrainConfig(
+        convs_per_block=1,
+        num_blocks=1,
+        growth_rate=4,
+        features=4,
+        steps=2,
+        batch_size=2,
+        lr_patch_px=12,
+        drawn_scenes=6,
+        jpeg_share=1.0,
+        knows_quality=1,
+    )
+    path = train.train(drawn, tmp_path)
+    assert keras.saving.load_model(path).knows_quality
+
+
 def test_batches_depend_on_the_generator_alone(data):
     pairs = make_pairs(data, scale=2, min_lr_side=12)
 
     def batch(seed):
         generator = np.random.default_rng(seed)
         groups = [(0.5, pairs[:3]), (0.5, pairs[3:])]
-        return sample_batch(groups, batch_size=4, lr_patch_px=12, generator=generator)[0]
+        return sample_batch(groups, batch_size=4, lr_patch_px=12, generator=generator).lr
 
     np.testing.assert_array_equal(batch(1), batch(1))
     assert (batch(1) != batch(2)).any()

@@ -207,7 +207,7 @@ def test_a_device_without_memory_fails_the_picture_not_the_run(world, magnifier)
     class NoMemory:
         scale = 2
 
-        def magnify_picture(self, picture):
+        def magnify_picture(self, picture, *, jpeg_quality):
             raise OutOfMemory("no memory for 4096 pixels")
 
     here = world()
