@@ -48,6 +48,27 @@ def test_evaluate_says_what_is_missing(pairs, capsys):
     assert "rdn-small" in capsys.readouterr().err
 
 
+def test_evaluate_makes_lr_from_hr_pictures(tmp_path, capsys):
+    for i in range(3):
+        Image.fromarray(draw_scene(20 + i, 120, 124)).save(tmp_path / f"{i}.png")
+    arguments = ["--hr", str(tmp_path), "--json", str(tmp_path / "out.json"), "--limit", "2"]
+    scores = {}
+    for quality in ("100", "30"):
+        sheet = tmp_path / "sheet.bmp"
+        options = ["--jpeg_quality", quality, "--sheet", str(sheet)]
+        assert evaluate.main([*arguments, *options]) == 0
+        content = json.loads((tmp_path / "out.json").read_text())
+        assert len(content["pictures"]) == 2
+        scores[quality] = content["mean"]
+        with Image.open(sheet) as shown:
+            assert shown.size == (4 * 240, 2 * 240)
+        sheet.unlink()
+    assert scores["100"]["psnr_y_db"] > scores["30"]["psnr_y_db"] + 3
+    assert scores["100"]["bicubic_psnr_y_db"] > scores["30"]["bicubic_psnr_y_db"] + 1
+    with pytest.raises(SystemExit):
+        evaluate.main(["--hr", str(tmp_path), "--pairs", str(tmp_path)])
+
+
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="Set5 and Set14 are not beside the project")
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
 def test_the_shipped_weights_reach_their_recorded_figures(name, tmp_path):
