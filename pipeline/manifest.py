@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -272,19 +273,28 @@ def _require_uri(columns: list[str], name: str) -> None:
 
 
 def _record(value: dict) -> _Record:
-    """The fields of the contract as clean strings, numbers (of products) included."""
+    """The fields of the contract as clean strings."""
     record: dict[str, str | None] = {"uri": None}
     for field in _FIELDS:
         found = value.get(field)
+        if field == "product_id" and isinstance(found, int | float):
+            found = _number_as_text(found)
         if found is None:
             continue
-        if isinstance(found, bool) or not isinstance(found, str | int):
+        if not isinstance(found, str):
             return _BrokenLine(f"{field} is not a string")
-        text = str(found).strip()
+        text = found.strip()
         if any("\ud800" <= character <= "\udfff" for character in text):
             return _BrokenLine(f"{field} is not valid UTF-8")
         record[field] = text or None
     return record
+
+
+def _number_as_text(number: float) -> str | None:
+    """Product numbers as people write them; pandas stores them as 7.0, and nan where missing."""
+    if math.isnan(number):
+        return None
+    return str(int(number)) if float(number).is_integer() else str(number)
 
 
 def input_folder(source: str) -> str:

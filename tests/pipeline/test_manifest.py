@@ -90,6 +90,14 @@ def test_a_broken_line_is_one_rejected_entry(local_files, tmp_path, name):
     assert (good.uri, good.reason) == (survivor, None)
 
 
+def test_product_numbers_as_pandas_stores_them(local_files, tmp_path):
+    columns = {"uri": [f"s3://shop/{i}" for i in range(3)], "product_id": [7.0, float("nan"), 1.5]}
+    entries = read(local_files, tmp_path, "m.parquet", parquet(columns))
+    assert [entry.product_id for entry in entries] == ["7", None, "1.5"]
+    entries = read(local_files, tmp_path, "m.jsonl", '{"uri": "s3://shop/1", "product_id": 12}')
+    assert entries[0].product_id == "12"
+
+
 def test_an_open_quote_does_not_swallow_the_lines_after_it(local_files, tmp_path):
     content = 'uri,name\ns3://shop/1,x\ns3://shop/2,"open\ns3://shop/3,y\ns3://shop/4,"two\nlines"\ns3://shop/5,z\n'
     entries = read(local_files, tmp_path, "m.csv", content)
