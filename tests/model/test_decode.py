@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from model import decode as module
 from model.decode import (
@@ -39,6 +39,54 @@ def saved(image, file_format, **options):
 
 def pixels(image, mode="RGB"):
     return np.asarray(image.convert(mode)).astype(int)
+
+
+def png(height, width, bits, colour_type, body, *chunks):
+    """A PNG written by hand, for what Pillow reads but does not write."""
+
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(body)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def profile(device, space, connection, transform):
+    """A minimal ICC profile (ICC.1:2022, section 7): `transform` is its tag and that's content."""
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    tags = [
+        (b"desc", name),
+        (b"cprt", b"text" + bytes(4) + b"none\0"),
+        (b"wtpt", white),
+        transform,
+    ]
+    directory, content = struct.pack(">I", len(tags)), b""
+    for signature, body in tags:
+        at = 128 + 4 + 12 * len(tags) + len(content)
+        directory += signature + struct.pack(">II", at, len(body))
+        content += body + bytes(-len(body) % 4)
+    head = struct.pack(">I4sI", 128 + len(directory + content), b"lcms", 0x02400000)
+    head += device + space + connection + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
+    head += bytes(28) + white[8:]
+    return head.ljust(128, b"\0") + directory + content
+
+
+def grey_profile():
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(2.2 * 256))
+    return profile(b"mntr", b"GRAY", b"XYZ ", (b"kTRC", curve))
+
+
+def cmyk_profile():
+    """Inks of another press: cyan prints as plain grey of L* 50, black as black."""
+    grid = [(c, m, y, k) for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)]
+    lab = b"".join(bytes([round(255 * (1 - k) * (1 - c / 2)), 128, 128]) for c, _, _, k in grid)
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    line = bytes(range(256))
+    table = b"mft1" + bytes([0, 0, 0, 0, 4, 3, 2, 0]) + identity + 4 * line + lab + 3 * line
+    return profile(b"prtr", b"CMYK", b"Lab ", (b"A2B0", table))
 
 
 def check(data, expected_rgb, tolerance, **attributes):
@@ -137,6 +185,53 @@ def test_sixteen_bits_are_scaled_not_clipped():
         assert picture.is_grey
 
 
+@pytest.mark.parametrize(
+    ("bits", "row", "key", "levels"),
+    [
+        (1, [0b01010000], 1, [0, 255, 0, 255]),
+        (2, [0b00011011], 3, [0, 85, 170, 255]),
+        (2, [0b00011011], 1, [0, 85, 170, 255]),
+        (4, [0x0F, 0x1E], 15, [0, 255, 17, 238]),
+        (8, [0, 255, 7, 9], 255, [0, 255, 7, 9]),
+        (16, [0, 0, 255, 255, 1, 1, 0x2A, 0x2A], 65535, [0, 255, 1, 42]),
+    ],
+)
+def test_a_key_grey_is_transparency_at_any_depth(bits, row, key, levels):
+    data = png(1, 4, bits, 0, bytes([0, *row]), (b"tRNS", struct.pack(">H", key)))
+    _, picture = decode(data, max_pixels=LIMIT)
+    assert picture.rgb[0, :, 0].tolist() == levels and picture.is_grey
+    hidden = key * 255 // (2**bits - 1)
+    assert picture.alpha[0].tolist() == [0 if level == hidden else 255 for level in levels]
+
+
+def test_sixteen_bit_ends_and_steps():
+    values = np.array([[0, 257, 257 * 100, 65535]], np.uint16)
+    for file_format in ("PNG", "TIFF"):
+        _, picture = decode(saved(Image.fromarray(values), file_format), max_pixels=LIMIT)
+        assert picture.rgb[0, :, 0].tolist() == [0, 1, 100, 255]
+
+
+def test_sixteen_bit_colours():
+    body = b"\0" + struct.pack(">8H", 65535, 0, 257 * 9, 65535, 257 * 3, 257 * 4, 257 * 5, 257 * 6)
+    _, picture = decode(png(1, 2, 16, 6, body), max_pixels=LIMIT)
+    assert picture.rgb[0].tolist() == [[255, 0, 9], [3, 4, 5]]
+    assert picture.alpha[0].tolist() == [255, 6]
+
+
+@pytest.mark.parametrize("level", [-1, 65536])
+def test_thirty_two_bits_beyond_sixteen_have_no_white(level):
+    image = Image.fromarray(np.full((20, 20), level, np.int32))
+    with pytest.raises(UnsupportedFormat, match="beyond 65535"):
+        decode(saved(image, "TIFF"), max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_luma_and_chroma_become_rgb(file_format):
+    options = {"compression": "jpeg"} if file_format == "TIFF" else {}
+    data = saved(scene(mode="YCbCr"), file_format, quality=95, **options)
+    check(data, pixels(scene()), 3, is_grey=False, alpha=None)
+
+
 def test_floating_point_has_no_white():
     image = Image.fromarray(np.ones((20, 20), np.float32))
     with pytest.raises(UnsupportedFormat, match="floating-point"):
@@ -156,17 +251,46 @@ def test_cmyk_and_lab_become_srgb():
     check(saved(lab, "TIFF"), pixels(image), 3)
 
 
+@pytest.mark.parametrize(
+    ("ink", "by_profile", "plainly"),
+    [
+        ((0, 0, 0, 0), (255, 255, 255), (255, 255, 255)),
+        ((255, 0, 0, 0), (119, 119, 119), (0, 255, 255)),  # L* 50 in sRGB
+        ((0, 0, 0, 255), (0, 0, 0), (0, 0, 0)),
+    ],
+)
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_cmyk_goes_through_its_profile(file_format, ink, by_profile, plainly):
+    image = Image.new("CMYK", (16, 16), ink)
+    with_profile = saved(image, file_format, icc_profile=cmyk_profile())
+    check(with_profile, by_profile, 1, icc_profile=None, is_grey=False)
+    check(saved(image, file_format), plainly, 1, icc_profile=None, is_grey=False)
+
+
 def test_a_broken_cmyk_profile_falls_back():
     image = scene(mode="CMYK")
     data = saved(image, "JPEG", quality=95, icc_profile=b"nonsense" * 40)
     check(data, pixels(image), 3, icc_profile=None)
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("RGB", True), ("L", False)])
-def test_a_profile_is_kept_if_it_describes_the_pixels(mode, kept):
-    data = saved(scene(mode=mode), "PNG", icc_profile=SRGB)
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize(
+    ("mode", "embedded", "kept"),
+    [
+        ("RGB", SRGB, True),
+        ("L", SRGB, False),
+        ("L", grey_profile(), True),
+        ("RGB", grey_profile(), False),
+        ("RGB", SRGB[:100], False),
+    ],
+    ids=["colour", "colour on grey", "grey", "grey on colour", "cut"],
+)
+def test_a_profile_is_kept_if_it_describes_the_pixels(file_format, mode, embedded, kept):
+    plain = saved(scene(mode=mode), file_format)
+    data = saved(scene(mode=mode), file_format, icc_profile=embedded)
     _, picture = decode(data, max_pixels=LIMIT)
-    assert picture.icc_profile == (SRGB if kept else None)
+    assert picture.icc_profile == (embedded if kept else None)
+    np.testing.assert_array_equal(picture.rgb, decode(plain, max_pixels=LIMIT)[1].rgb)
 
 
 UNDO = {
@@ -264,38 +388,44 @@ def test_empty_and_foreign_files():
             decode(data, max_pixels=LIMIT)
 
 
-def png_header_only(height, width):
-    def chunk(kind, body):
-        checksum = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + checksum
+def test_bombs_are_refused_by_their_header(monkeypatch):
+    def never(*_):
+        raise AssertionError("a bomb reached a decoder")
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-
-
-def test_bombs_are_refused_by_their_header():
-    with pytest.raises(TooManyPixels, match="60000 x 60000"):
-        decode(png_header_only(60_000, 60_000), max_pixels=LIMIT)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", never)
+    with pytest.raises(TooManyPixels, match="60000 x 60000 is 3600000000 pixels, the limit is"):
+        decode(png(60_000, 60_000, 8, 2, bytes(1000)), max_pixels=LIMIT)
+    monkeypatch.setattr(module, "_open", never)  # of a WebP the canvas is allocated here
     extended = bytes([0x10, 0, 0, 0]) + (16383).to_bytes(3, "little") * 2
     webp = b"RIFF" + struct.pack("<I", 100) + b"WEBPVP8X" + struct.pack("<I", 10) + extended
-    with pytest.raises(TooManyPixels, match="16384 x 16384"):
+    with pytest.raises(TooManyPixels, match="16384 x 16384 is 268435456 pixels, the limit is"):
         decode(webp + bytes(80), max_pixels=LIMIT)
 
 
-@pytest.mark.parametrize("quality", [5, 20, 49, 50, 51, 75, 90, 95, 100])
-def test_the_jpeg_quality_is_found_in_its_tables(quality):
-    header = read_header(io.BytesIO(saved(scene(), "JPEG", quality=quality)))
+def test_the_limit_itself_is_allowed():
+    data = saved(scene(40, 56), "PNG")
+    assert decode(data, max_pixels=40 * 56)[1].height == 40
+    with pytest.raises(TooManyPixels):
+        decode(data, max_pixels=40 * 56 - 1)
+
+
+@pytest.mark.parametrize("quality", range(5, 101, 5))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_jpeg_quality_is_found_in_its_tables(quality, mode):
+    header = read_header(io.BytesIO(saved(scene(mode=mode), "JPEG", quality=quality)))
     assert abs(header.jpeg_quality - quality) <= 1
 
 
 class CountingFile(io.BytesIO):
-    """Remembers how far into the file was read."""
+    """Remembers how far into the file was read, and how much."""
 
     furthest = 0
+    read_bytes = 0
 
     def read(self, size=-1):
         data = super().read(size)
         self.furthest = max(self.furthest, self.tell())
+        self.read_bytes += len(data)
         return data
 
 
@@ -304,7 +434,8 @@ class CountingFile(io.BytesIO):
     [
         *((name, {}) for name in ALL_FORMATS),
         ("WEBP", {"lossless": True}),
-        ("WEBP", {"exif": b"Exif\0\0"}),
+        ("WEBP", {"icc_profile": SRGB}),
+        ("WEBP", {"icc_profile": SRGB, "lossless": True}),
     ],
 )
 def test_the_header_agrees_with_the_picture_and_is_read_from_few_bytes(file_format, options):
@@ -315,9 +446,25 @@ def test_the_header_agrees_with_the_picture_and_is_read_from_few_bytes(file_form
     found, picture = decode(data, max_pixels=LIMIT)
     assert (header.height, header.width) == (333, 517) == (picture.height, picture.width)
     assert header.is_lossless == found.is_lossless
+    assert header.mode in (found.mode, None)
     assert header.is_lossless == (
         file_format in ("PNG", "GIF", "BMP", "TIFF") or bool(options.get("lossless"))
     )
     assert len(data) > 50_000
+    assert file.read_bytes < 16_000
     if file_format != "TIFF":  # its directory may stand at the end; it is read by seeking there
         assert file.furthest < 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "chunk"),
+    [({}, b"VP8 "), ({"lossless": True}, b"VP8L"), ({"icc_profile": SRGB}, b"VP8X")],
+)
+def test_the_webp_headers_above_are_all_three_kinds(options, chunk):
+    assert saved(scene(), "WEBP", **options)[12:16] == chunk
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_the_header_of_a_transparent_webp(lossless):
+    header = read_header(io.BytesIO(saved(scene(mode="RGBA"), "WEBP", lossless=lossless)))
+    assert (header.mode, header.height, header.width) == ("RGBA", 40, 56)

@@ -92,10 +92,16 @@ def test_profiles_are_kept_and_nothing_else(image_format):
     assert "icc_profile" not in plain.info
 
 
-def test_too_long_for_webp_becomes_png():
-    encoded = encode(picture(size=(2, 16_400)), "webp")
+@pytest.mark.parametrize(("image_format", "longest"), [("webp", 16_383), ("jpeg", 65_500)])
+def test_too_long_for_a_format_becomes_png(image_format, longest):
+    for size in ((1, longest), (longest, 1)):
+        encoded = encode(picture(size=size), image_format)
+        assert encoded.image_format == image_format
+        assert Image.open(io.BytesIO(encoded.data)).size == size[::-1]
+    encoded = encode(picture(size=(2, longest + 1)), image_format)
     assert encoded.image_format == "png"
-    assert Image.open(io.BytesIO(encoded.data)).format == "PNG"
+    image = Image.open(io.BytesIO(encoded.data))
+    assert (image.format, image.size) == ("PNG", (longest + 1, 2))
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
@@ -104,3 +110,23 @@ def test_the_same_picture_gives_the_same_file(image_format):
     assert first == second
     assert first.sha256 == hashlib.sha256(first.data).hexdigest()
     assert first.image_format == image_format
+
+
+@pytest.mark.parametrize(("grey", "alpha"), MODES)
+def test_webp_has_no_grey_but_shows_it(grey, alpha):
+    source = picture(grey=grey, alpha=alpha)
+    image = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
+    assert image.mode == ("RGBA" if alpha else "RGB")
+    np.testing.assert_array_equal(np.asarray(image)[..., :3], source.rgb)
+
+
+def test_lossy_webp_is_close():
+    source = picture()
+    image = Image.open(io.BytesIO(encode(source, "webp").data))
+    assert 0 < np.abs(np.asarray(image).astype(int) - source.rgb).mean() < 4
+
+
+def test_half_transparent_black_is_mid_grey_in_a_jpeg():
+    half = Picture(np.zeros((20, 20, 3), np.uint8), np.full((20, 20), 128, np.uint8))
+    shown = np.asarray(Image.open(io.BytesIO(encode(half, "jpeg").data))).astype(int)
+    assert np.abs(shown - 127).max() <= 1

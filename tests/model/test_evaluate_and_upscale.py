@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from model import degrade, evaluate, presets, upscale
+from model.inference import Magnifier, OutOfMemory
 from model.scenes import draw_cutout, draw_scene
 
 BENCHMARKS = Path(__file__).parents[3] / "shared/data/eval"
@@ -118,3 +119,57 @@ def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):
 def test_upscale_without_a_source(tmp_path, capsys):
     assert upscale.main([str(tmp_path / "none.png"), str(tmp_path / "b.png")]) == 1
     assert "none.png" in capsys.readouterr().err
+
+
+def test_upscale_writes_what_the_network_makes(tmp_path, magnifier):
+    rgb = draw_scene(1, 40, 51)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 0
+    with Image.open(tmp_path / "b.png") as result:
+        np.testing.assert_array_equal(np.asarray(result), magnifier.magnify_rgb(rgb))
+
+
+def test_upscale_turns_a_photograph_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(draw_scene(1, 40, 51)).save(tmp_path / "a.jpg", exif=exif)
+    assert upscale.main([str(tmp_path / "a.jpg"), str(tmp_path / "b.png")]) == 0
+    with Image.open(tmp_path / "b.png") as result:
+        assert result.size == (80, 102) and not result.getexif()
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "file_format"),
+    [([], "a.png", "PNG"), (["--format", "jpeg"], "a.jpg", "JPEG")],
+)
+def test_upscale_a_picture_into_a_folder(tmp_path, options, name, file_format):
+    (tmp_path / "out").mkdir()
+    Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.bmp")
+    assert upscale.main([str(tmp_path / "a.bmp"), str(tmp_path / "out"), *options]) == 0
+    with Image.open(tmp_path / "out" / name) as result:
+        assert result.format == file_format
+
+
+def test_upscale_refuses_too_large_a_picture(tmp_path, capsys):
+    Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.png")
+    out = tmp_path / "b.png"
+    assert upscale.main([str(tmp_path / "a.png"), str(out), "--max_pixels", "399"]) == 1
+    assert "the limit is 399" in capsys.readouterr().err and not out.exists()
+
+
+def test_upscale_goes_on_after_a_picture_that_does_not_fit(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, side in (("a", 40), ("b", 20)):
+        Image.fromarray(draw_scene(1, side, side)).save(folder / f"{name}.png")
+    magnify = Magnifier.magnify_picture
+
+    def small_device(self, picture, **options):
+        if picture.height > 20:
+            raise OutOfMemory("injected")
+        return magnify(self, picture, **options)
+
+    monkeypatch.setattr(Magnifier, "magnify_picture", small_device)
+    assert upscale.main([str(folder), str(tmp_path / "out")]) == 1
+    assert "a.png: injected" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]

@@ -46,6 +46,18 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
         presets.resolve(presets.DEFAULT)
 
 
+def test_a_damaged_file_of_one_s_own_is_refused():
+    data = bytearray(PRESETS[presets.DEFAULT].path.read_bytes())
+    for broken in (data[: len(data) // 2], data[:1000], b""):
+        with pytest.raises(ModelError, match="mine is no saved RDN"):
+            presets.load(presets.from_bytes("mine", bytes(broken)))
+    for at in (len(data) // 3, len(data) // 2):
+        flipped = data.copy()
+        flipped[at] ^= 1
+        with pytest.raises(ModelError, match="mine is no saved RDN"):
+            presets.load(presets.from_bytes("mine", bytes(flipped)))
+
+
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(ModelError, match="no saved RDN"):
         presets.load(presets.from_bytes("text", b"no archive"))

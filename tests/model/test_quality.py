@@ -83,6 +83,22 @@ def test_too_small_to_measure(size):
     assert measure(tiny, result, bicubic_x2) == quality.Measures(None, None, None, None)
 
 
+@pytest.mark.parametrize(("size", "measured"), [((12, 12), True), ((12, 11), False)])
+def test_the_smallest_size_that_is_measured(size, measured):
+    source = Picture(draw_scene(2, 40, 40)[: size[0], : size[1]])
+    found = measure(source, Picture(bicubic_x2(source.rgb)), bicubic_x2)
+    assert (found.roundtrip_psnr_db is not None) == measured
+    assert (found.self_gain_db is not None) == measured
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_shift_by_one_pixel_costs_several_db(source, magnifier, axis):
+    good = magnifier.magnify_picture(source)
+    shifted = Picture(np.roll(good.rgb, 1, axis=axis))
+    best = measure(source, good, magnifier.magnify_rgb).roundtrip_psnr_db
+    assert measure(source, shifted, magnifier.magnify_rgb).roundtrip_psnr_db < best - 6
+
+
 def test_odd_sizes(magnifier):
     odd = Picture(draw_scene(4, 61, 53))
     measures = measure(odd, magnifier.magnify_picture(odd), magnifier.magnify_rgb)
@@ -116,3 +132,19 @@ def test_a_reference_of_another_size_is_refused(hr, source, magnifier):
     other = Picture(np.asarray(Image.fromarray(hr).resize((100, 100))))
     with pytest.raises(ValueError, match="100 x 100, the result 160 x 140"):
         quality.measure_against_reference(source, result, other, scale=2)
+
+
+@pytest.mark.parametrize("size", [(162, 140), (160, 142), (159, 140), (160, 139)])
+def test_a_reference_may_not_be_smaller_or_a_scale_larger(hr, source, size):
+    reference = Picture(np.resize(hr, (*size, 3)))
+    with pytest.raises(ValueError, match=f"reference is {size[0]} x {size[1]}"):
+        quality.measure_against_reference(source, Picture(hr), reference, scale=2)
+
+
+@pytest.mark.parametrize(("side", "has_ssim"), [(14, False), (16, True)])
+def test_a_small_reference_has_no_ssim(side, has_ssim):
+    hr = draw_scene(2, 40, 40)[:side, :side]
+    source = Picture(degrade.to_uint8(degrade.shrink(hr, 2)))
+    found = quality.measure_against_reference(source, Picture(hr), Picture(hr), scale=2)
+    assert found.reference_psnr_db == quality.MAX_PSNR_DB
+    assert found.reference_ssim == (pytest.approx(1) if has_ssim else None)

@@ -173,3 +173,39 @@ def test_the_command_line(data, tmp_path, capsys):
 def test_folders_without_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match="no pictures"):
         find_pictures(tmp_path)
+
+
+def test_an_interrupted_command_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "sample_batch", interrupted)
+    small = "--convs_per_block 1 --num_blocks 1 --growth_rate 4 --features 4 --lr_patch_px 12"
+    assert train.main(["--data", str(data), "--out", str(tmp_path / "run"), *small.split()]) == 130
+    assert f"continues from {tmp_path / 'run'}" in capsys.readouterr().err
+
+
+def test_a_finished_run_stays_as_it_is(data, tmp_path):
+    path = train.train(config(data, steps=2), tmp_path)
+    first = weights_of(path)
+    train.train(config(data, steps=2), tmp_path)
+    for before, after in zip(first, weights_of(path), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
+
+
+def test_held_out_pictures_are_not_trained_on(data):
+    both = config(data, compressed_data=(str(data),), compressed_share=0.3, lr_patch_px=10)
+    groups, validation = train._load_groups(both)
+    assert [share for share, _ in groups] == pytest.approx([0.7, 0.3])
+    assert list(validation) == ["clean", "compressed"]
+    for (_, pairs), held_out in zip(groups, validation.values(), strict=True):
+        assert len(pairs) + len(held_out) == 7 and pairs and held_out
+        assert not {pair.name for pair in pairs} & {pair.name for pair in held_out}
+    assert groups[0][1][0].hr.shape[1] == 2 * groups[1][1][0].hr.shape[1] == 80
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    assert "broken.png" in capsys.readouterr().err
