@@ -179,6 +179,7 @@ def decode(data: bytes, *, max_pixels: int) -> tuple[Header, Picture]:
         # A camera's MPO is one photograph with its previews, not an animation.
         if opened.format != "MPO" and getattr(opened, "is_animated", False):
             raise Animated(f"{opened.n_frames} frames")  # type: ignore[attr-defined]
+        _scale_key_grey(opened)
         opened.load()
         mode, profile = opened.mode, opened.info.get("icc_profile")
         orientation = _orientation(opened)
@@ -244,6 +245,17 @@ def _orientation(picture: Image.Image) -> int:
     except _BROKEN_FILE:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _scale_key_grey(picture: Image.Image) -> None:
+    """Puts a PNG's transparent grey on the scale of its pixels; call it before decoding.
+
+    The file counts it in steps of its own depth. Pillow spreads pixels of 2 and 4 bits over
+    0..255 but leaves the key, which then matches none of them.
+    """
+    key, tiles = picture.info.get("transparency"), getattr(picture, "tile", ())
+    if picture.format == "PNG" and isinstance(key, int) and tiles:
+        picture.info["transparency"] = key * {"L;2": 85, "L;4": 17}.get(tiles[0].args, 1)
 
 
 def _to_picture(image: Image.Image, profile: bytes | None) -> Picture:

@@ -17,8 +17,8 @@ EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 _LOSSY_QUALITY = 92
 # Level 1 costs a fifth of the default level's time for a file some 10 % larger.
 _PNG_LEVEL = 1
-# The formats' own limits: 14 bits less one in VP8, 16 bits less one in JPEG.
-_LONGEST_SIDE_PX = {"webp": 16383, "jpeg": 65535, "png": 2**31 - 1}
+# 14 bits less one in VP8; libjpeg stops at 65,500, a little before JPEG itself.
+_LONGEST_SIDE_PX = {"webp": 16383, "jpeg": 65500, "png": 2**31 - 1}
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,11 @@ class Magnifier:
                     halo=self._halo_px,
                 )
             except tf.errors.ResourceExhaustedError as error:
-                smaller = min(max_call_px, lr.shape[0] * lr.shape[1]) // 2
+                tried = min(max_call_px, lr.shape[0] * lr.shape[1])
+                smaller = tried // 2
                 if smaller < _SMALLEST_CALL_PX:
                     raise OutOfMemory(
-                        f"the device has no memory for a call of {max_call_px} pixels"
+                        f"the device has no memory for a call of {tried} pixels"
                     ) from error
                 _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
                 max_call_px = smaller

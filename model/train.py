@@ -312,7 +312,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments[key] = tuple(arguments[key])
     try:
         train(TrainConfig(**arguments), run_dir, checkpoint_every=every)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"model.train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

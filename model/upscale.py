@@ -13,7 +13,7 @@ from pathlib import Path
 from model import presets
 from model.decode import PictureError, assumed_quality, decode
 from model.encode import EXTENSIONS, IMAGE_FORMATS, encode
-from model.inference import Magnifier
+from model.inference import Magnifier, OutOfMemory
 from model.patches import find_pictures
 
 _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -45,13 +45,23 @@ def upscale_file(
 
 
 def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
-    """(source, target, format) of each picture to make."""
-    if not source.is_dir():
+    """(source, target, format) of each picture to make; no source is written over."""
+    if source.is_dir():
+        plan = _plan_folder(source, target, wanted or "png")
+    else:
         if target.is_dir():
             target = target / f"{source.stem}.{EXTENSIONS[wanted or 'png']}"
-        return [(source, target, wanted or _FORMAT_OF_SUFFIX.get(target.suffix.lower(), "png"))]
+        plan = [(source, target, wanted or _FORMAT_OF_SUFFIX.get(target.suffix.lower(), "png"))]
+    sources = {path.resolve() for path, _, _ in plan}
+    for _, path, _ in plan:
+        if path.resolve() in sources:
+            raise ValueError(f"{path} would be written over its source: name another OUT")
+    return plan
+
+
+def _plan_folder(source: Path, target: Path, image_format: str) -> list[tuple[Path, Path, str]]:
+    """The same for the pictures of a folder; makes the target folder."""
     target.mkdir(parents=True, exist_ok=True)
-    image_format = wanted or "png"
     plan = [
         (path, target / f"{path.stem}.{EXTENSIONS[image_format]}", image_format)
         for path in find_pictures(source)
@@ -94,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
                 max_pixels=arguments.max_pixels,
             )
             print(f"{source} -> {target} ({height} x {width})")
-        except (PictureError, OSError) as error:
+        except (PictureError, OutOfMemory, OSError) as error:
             failures += 1
             print(f"model.upscale: {source}: {error}", file=sys.stderr)
     return 1 if failures else 0

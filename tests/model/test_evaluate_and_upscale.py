@@ -116,6 +116,16 @@ def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):
     assert "several pictures named same" in capsys.readouterr().err
 
 
+def test_upscale_never_writes_over_a_source(tmp_path, capsys):
+    picture = tmp_path / "one.png"
+    Image.fromarray(draw_scene(1, 40, 40)).save(picture)
+    before = picture.read_bytes()
+    for source, target in ((tmp_path, tmp_path), (picture, picture), (picture, tmp_path)):
+        assert upscale.main([str(source), str(target)]) == 1
+        assert "one.png would be written over its source" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+
+
 def test_upscale_without_a_source(tmp_path, capsys):
     assert upscale.main([str(tmp_path / "none.png"), str(tmp_path / "b.png")]) == 1
     assert "none.png" in capsys.readouterr().err

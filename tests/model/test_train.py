@@ -195,7 +195,7 @@ def test_a_finished_run_stays_as_it_is(data, tmp_path):
 
 
 def test_held_out_pictures_are_not_trained_on(data):
-    both = config(data, compressed_data=(str(data),), compressed_share=0.3, lr_patch_px=10)
+    both = config(data, compressed_data=(str(data),), compressed_share=0.3)
     groups, validation = train._load_groups(both)
     assert [share for share, _ in groups] == pytest.approx([0.7, 0.3])
     assert list(validation) == ["clean", "compressed"]
