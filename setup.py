@@ -12,10 +12,10 @@ def _at_least(requirement: str) -> str:
     return requirement.replace("==", ">=")
 
 
-def _requirements() -> list[str]:
-    """The lines of requirements.txt that name packages."""
-    lines = (HERE / "requirements.txt").read_text().splitlines()
-    return [_at_least(line) for line in lines if line and not line.startswith("#")]
+def _requirements(name: str) -> list[str]:
+    """The lines of a requirements file that name packages."""
+    lines = (HERE / name).read_text().splitlines()
+    return [_at_least(line) for line in lines if line and not line.startswith(("#", "-r"))]
 
 
 setup(
@@ -27,5 +27,6 @@ setup(
     packages=find_packages(include=["model", "model.*", "pipeline", "pipeline.*"]),
     package_data={"model": ["weights/*.keras", "weights/*.md"]},
     py_modules=["run_pipeline"],
-    install_requires=_requirements(),
+    install_requires=_requirements("requirements.txt"),
+    extras_require={"train": _requirements("requirements-train.txt")},
 )

@@ -23,8 +23,8 @@ from PIL import Image
 
 import pipeline.console  # noqa: F401 - first, for its effect
 from model import presets, scenes
+from model.corpus import find_pictures, read_rgb
 from model.inference import Magnifier
-from model.patches import find_pictures, read_rgb
 from pipeline import job
 
 

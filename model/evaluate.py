@@ -1,40 +1,48 @@
 """Measures a network on pairs of LR and HR pictures by the standard protocol.
 
-    python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE]
-    python -m model.evaluate --hr pictures --shrink_first 2 --jpeg_quality 75 --sheet sheet.png
+    python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE] [--csv FILE]
+    python -m model.evaluate --pairs Set5 --self_ensemble ours --against rdn-small
+    python -m model.evaluate --hr pictures --shrink_first 2 --jpeg_quality 75 \
+        --sheet sheet.png --patches patches.png --heat_map errors.png
 
 Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` LR is made
-from each picture by anti-aliased bicubic, and compressed if asked for. PSNR and SSIM on BT.601
-luma of the result rounded to uint8, borders of `scale` pixels cut, bicubic beside it.
+from each picture by anti-aliased bicubic, and compressed if asked for. Beside bicubic, Lanczos
+and, if wanted, a second network:
+
+PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
+background noise    standard deviation of luma from its true level, grey levels, where HR is flat
+                    and an object is near; `-` for a picture without such a place.
+
+The mean is over pictures, the same ones for every method: a picture on which any method is exact
+(infinite PSNR) is left out of the mean PSNR, one without flat background out of the mean noise.
+JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a missing noise.
 """
 
 import argparse
+import csv
 import dataclasses
+import importlib.util
 import itertools
 import json
+import logging
+import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from model import degrade, metrics, presets
-from model.inference import Magnifier
-from model.patches import Pair, find_pictures, make_pairs, read_rgb
+from model import compare, degrade, presets
+from model.compare import AGAINST, BICUBIC, OURS, Score
+from model.corpus import HrArray, Pair, find_pictures, list_pictures, make_pair, read_rgb
+from model.inference import Magnifier, OutOfMemory
+from model.visual import Gallery
 
-_SHEET_ROWS = 8
+# SSIM's window inside the border needs less; a picture of this side is still a picture.
+_LEAST_LR_SIDE = 16
 
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Figures of one pair, or the mean of several."""
-
-    name: str
-    psnr_y_db: float
-    bicubic_psnr_y_db: float
-    ssim_y: float
-    bicubic_ssim_y: float
+_log = logging.getLogger(__name__)
 
 
 def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -57,9 +65,39 @@ def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
 
 
 def read_pairs(folder: Path) -> Iterator[Pair]:
-    """Reads the pairs of `find_pairs`."""
+    """Reads the pairs of `find_pairs`.
+
+    Raises:
+        OSError: if a picture cannot be read; the message names it.
+    """
     for name, lr, hr in find_pairs(folder):
         yield Pair(name, read_rgb(lr), read_rgb(hr))
+
+
+def make_pairs(place: str, *, scale: int, shrink_first: int = 1) -> Iterator[Pair]:
+    """Makes LR from HR pictures, one after the other; too small ones are skipped with a note.
+
+    Args:
+        place: a folder, an `s3://` prefix or a list, see `corpus.list_pictures`.
+        scale: of the network.
+        shrink_first: shrinks each picture by this before it serves as HR, so that the JPEG
+            compression of a photograph does not become the truth.
+
+    Raises:
+        OSError: if there is no picture, none that is large enough, or one that cannot be read;
+            the message names it.
+    """
+    least = _LEAST_LR_SIDE * scale
+    found = False
+    for picture in list_pictures(place, shrink_first=shrink_first):
+        hr = picture.read()
+        if min(hr.shape[:2]) < least:
+            _log.warning("skipped %s: %d x %d is too small", picture.name, *hr.shape[:2])
+            continue
+        found = True
+        yield make_pair(HrArray(picture.name, hr), scale)
+    if not found:
+        raise FileNotFoundError(f"no picture in {place} has at least {least} x {least} pixels")
 
 
 def compressed(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:
@@ -71,137 +109,380 @@ def compressed(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:
         yield pair
 
 
-def score(pair: Pair, magnifier: Magnifier, *, jpeg_quality: int = 100) -> Score:
-    """Measures one pair.
+def evaluate(
+    pairs: Iterable[Pair],
+    ours: Magnifier,
+    against: Magnifier | None = None,
+    *,
+    jpeg_quality: int = 100,
+    gallery: Gallery | None = None,
+) -> list[Score]:
+    """Measures every picture; a gallery collects what its pictures need on the way.
 
     Args:
-        pair: HR at least `scale` times LR; what is beyond that is cut off.
-        magnifier: of any scale.
-        jpeg_quality: with which the LR picture was compressed, 100 if it was not.
-
-    Raises:
-        ValueError: if HR is smaller than `scale` times LR.
-    """
-    name, lr, hr, s = pair.name, pair.lr, pair.hr, magnifier.scale
-    height, width = lr.shape[0] * s, lr.shape[1] * s
-    if hr.shape[0] < height or hr.shape[1] < width:
-        raise ValueError(
-            f"{name}: HR must be {s} times LR. Received: LR {lr.shape[:2]}, HR {hr.shape[:2]}"
-        )
-    hr = hr[:height, :width]
-    sr = magnifier.magnify_rgb(lr, jpeg_quality=jpeg_quality)
-    bicubic = degrade.to_uint8(degrade.bicubic(lr, height, width))
-    return Score(
-        name,
-        metrics.psnr_y(hr, sr, border=s),
-        metrics.psnr_y(hr, bicubic, border=s),
-        metrics.ssim_y(hr, sr, border=s),
-        metrics.ssim_y(hr, bicubic, border=s),
-    )
-
-
-def mean(scores: list[Score]) -> Score:
-    """The mean over pictures, as papers report it."""
-    columns = [dataclasses.astuple(one)[1:] for one in scores]
-    return Score("mean", *(float(value) for value in np.mean(columns, axis=0)))
-
-
-def sheet(
-    pairs: Iterable[Pair], magnifier: Magnifier, *, jpeg_quality: int = 100, side: int = 240
-) -> np.ndarray:
-    """Lays centres of pictures side by side: LR enlarged plainly, bicubic, the network's, HR.
-
-    Args:
-        pairs: one row of the sheet each.
-        magnifier: the network.
-        jpeg_quality: see `score`.
-        side: of each crop, HR pixels.
+        pairs: the pictures.
+        ours, against, jpeg_quality: see `compare.compare`.
+        gallery: gets each picture once; None if no picture is wanted.
 
     Returns:
-        uint8 [rows * side, 4 * side, 3].
+        The scores in the order of the pictures.
+
+    Raises:
+        ValueError: if a pair does not fit the networks or is too small to measure.
+        OutOfMemory: if the device cannot hold even a small tile.
     """
-    s = magnifier.scale
-    rows = []
+    scores = []
     for pair in pairs:
-        height, width = pair.lr.shape[0] * s, pair.lr.shape[1] * s
-        versions = (
-            pair.lr.repeat(s, axis=0).repeat(s, axis=1),
-            degrade.to_uint8(degrade.bicubic(pair.lr, height, width)),
-            magnifier.magnify_rgb(pair.lr, jpeg_quality=jpeg_quality),
-            pair.hr[:height, :width],
-        )
-        top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-        crops = np.full((side, 4 * side, 3), 255, np.uint8)
-        for i, version in enumerate(versions):
-            crop = version[top : top + side, left : left + side]
-            crops[: crop.shape[0], i * side : i * side + crop.shape[1]] = crop
-        rows.append(crops)
-    return np.vstack(rows)
+        comparison = compare.compare(pair, ours, against, jpeg_quality=jpeg_quality)
+        scores.append(compare.score(comparison))
+        if gallery is not None:
+            gallery.add(comparison, scores[-1])
+    return scores
 
 
-def _table(scores: list[Score]) -> str:
-    """One line a picture."""
-    width = max(len(one.name) for one in scores)
-    lines = [f"{'':{width}}   PSNR-Y  bicubic    gain    SSIM  bicubic"]
-    lines += [
-        f"{one.name:{width}}  {one.psnr_y_db:7.2f}  {one.bicubic_psnr_y_db:7.2f}"
-        f"  {one.psnr_y_db - one.bicubic_psnr_y_db:+6.2f}"
-        f"  {one.ssim_y:.4f}   {one.bicubic_ssim_y:.4f}"
-        for one in scores
+def as_record(score: Score) -> dict[str, str | float]:
+    """One picture as a flat record: `psnr_y_db` is ours, `bicubic_psnr_y_db` bicubic's, ..."""
+    record: dict[str, str | float] = {"name": score.name}
+    for method in sorted(score.figures, key=lambda method: method != OURS):  # ours first
+        prefix = "" if method == OURS else f"{method}_"
+        for field, value in dataclasses.asdict(score.figures[method]).items():
+            record[prefix + field] = value
+    return record
+
+
+def as_json(scores: list[Score], settings: dict[str, Any]) -> str:
+    """The settings, the mean and every picture as strict JSON: null where a figure is not finite.
+
+    Args:
+        scores: of the pictures, at least one.
+        settings: what JSON can hold.
+    """
+
+    def strict(score: Score) -> dict[str, str | float | None]:
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in as_record(score).items()
+        }
+
+    content = {
+        **settings,
+        "pictures_in_mean_psnr": sum(one.is_finite for one in scores),
+        "pictures_in_mean_noise": sum(one.has_background for one in scores),
+        "mean": strict(compare.mean(scores)),
+        "pictures": [strict(one) for one in scores],
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def write_csv(path: Path, scores: list[Score]) -> None:
+    """Writes one line a picture, without the mean, which would be one picture more to a reader.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    records = [as_record(one) for one in scores]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, records[0], lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            writer.writerow(
+                {
+                    key: "" if isinstance(value, float) and math.isnan(value) else value
+                    for key, value in record.items()
+                }
+            )
+
+
+def table(scores: list[Score]) -> str:
+    """One line a picture, the mean below, and what the mean leaves out.
+
+    Args:
+        scores: of the pictures, at least one.
+    """
+    mean = compare.mean(scores)
+    methods = list(mean.figures)
+    gains = [("gain", BICUBIC)] + ([("gain 2", AGAINST)] if AGAINST in methods else [])
+    groups = [
+        ("PSNR-Y, dB", [*methods, *(title for title, _ in gains)]),
+        ("SSIM-Y", methods),
+        ("background noise", methods),
     ]
+    name_width = max(len(one.name) for one in [*scores, mean])
+    lines = [
+        " " * name_width
+        + "".join(f"    {title:<{9 * len(columns) - 2}}" for title, columns in groups).rstrip(),
+        " " * name_width
+        + "".join("  " + "".join(f"{one:>9}" for one in columns) for _, columns in groups),
+    ]
+    for one in [*scores, mean]:
+        figures = one.figures.values()
+        cells = [
+            [_cell(each.psnr_y_db, ".2f") for each in figures]
+            + [_cell(one.gain_db(over), "+.2f") for _, over in gains],
+            [_cell(each.ssim_y, ".4f") for each in figures],
+            [_cell(each.background_noise, ".2f") for each in figures],
+        ]
+        lines.append(
+            f"{one.name:{name_width}}"
+            + "".join("  " + "".join(f"{cell:>9}" for cell in group) for group in cells)
+        )
+    lines.append("gain: ours over bicubic" + (", gain 2: over against" if gains[1:] else ""))
+    exact = sum(not one.is_finite for one in scores)
+    if exact:
+        lines.append(f"mean PSNR-Y without {exact} pictures on which a method is exact")
+    flat = sum(one.has_background for one in scores)
+    if flat < len(scores):
+        lines.append(f"background noise on the {flat} of {len(scores)} pictures that have one")
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 done, 1 cannot evaluate."""
+def check_outputs(outputs: dict[str, Path], pictures: set[str], *, inputs: Iterable[Path]) -> None:
+    """Makes sure that every result can be written, before the long work starts.
+
+    Args:
+        outputs: files to write by the option that named them.
+        pictures: those of the options that write a picture.
+        inputs: files that must not be written over.
+
+    Raises:
+        OSError: if a file cannot be written.
+        ValueError: if two options name one file, a file is among the inputs, or a picture's
+            format is unknown.
+    """
+    taken: dict[Path, str] = {path.resolve(): "the pictures to read" for path in inputs}
+    for option, path in outputs.items():
+        if path.resolve() in taken:
+            raise ValueError(f"{option} {path} would overwrite {taken[path.resolve()]}")
+        taken[path.resolve()] = f"what {option} writes"
+        if option in pictures:
+            kind = Image.registered_extensions().get(path.suffix.lower())
+            if kind not in Image.SAVE:
+                raise ValueError(
+                    f"{option} {path} needs a picture's suffix, for example .png. "
+                    f"Received: {path.suffix!r}"
+                )
+        _try_to_write(option, path)
+
+
+def _try_to_write(option: str, path: Path) -> None:
+    """Opens a file for writing and leaves everything as it was."""
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise OSError(f"cannot write {option} {path}: {error.strerror}") from error
+    if not existed:
+        path.unlink()
+
+
+def _cell(value: float, spec: str) -> str:
+    """A figure for the table."""
+    return "-" if math.isnan(value) else format(value, spec)
+
+
+def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers within a range, for argparse."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if value < lowest or (highest is not None and value > highest):
+            wanted = f"{lowest} or more" if highest is None else f"{lowest}..{highest}"
+            raise argparse.ArgumentTypeError(f"needs a whole number, {wanted}. Received: {text}")
+        return value
+
+    return parse
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line's options; exits with status 2 if they make no sense."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluate", description=(__doc__ or "").partition("\n")[0]
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--pairs", type=Path, metavar="DIR", help="files *LR.png and *HR.png")
-    source.add_argument("--hr", type=Path, metavar="DIR", help="HR pictures; LR is made of them")
-    parser.add_argument(
-        "--shrink_first", type=int, default=1, help="shrink HR pictures by this before their use"
+    source.add_argument(
+        "--hr", metavar="PLACE", help="HR pictures, of which LR is made: folder, s3:// or list.txt"
     )
-    parser.add_argument("--jpeg_quality", type=int, default=100, help="compress LR, 1..99")
-    parser.add_argument("--limit", type=int, default=None, help="use this many pictures")
-    parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="LR | bicubic | network | HR")
+    parser.add_argument(
+        "--shrink_first",
+        type=_whole_number(1),
+        default=1,
+        metavar="N",
+        help="shrink the pictures of --hr by this before their use",
+    )
+    parser.add_argument(
+        "--jpeg_quality",
+        type=_whole_number(1, 100),
+        default=100,
+        metavar="1..100",
+        help="compress LR with this quality; 100, the default: not at all",
+    )
+    parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N pictures")
+    network = "a shipped name or a .keras file"
+    parser.add_argument("--model", default=presets.DEFAULT, help=network)
+    parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
+    parser.add_argument(
+        "--self_ensemble",
+        nargs="?",
+        const="both",
+        choices=("both", "ours"),
+        help="mean of 8 turned and mirrored versions (RDN+): of both networks, or of ours only",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="settings, mean, all figures")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line a picture")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="LR | bicubic | [against] | ours | HR"
+    )
+    parser.add_argument(
+        "--patches",
+        type=Path,
+        metavar="FILE",
+        help="the best and the worst patches by their gain over --against, else over bicubic",
+    )
+    parser.add_argument(
+        "--heat_map", type=Path, metavar="FILE", help="each pixel's error in colours"
+    )
+    parser.add_argument(
+        "--picture", metavar="NAME", help="of the heat map; default: the one with the least gain"
+    )
     arguments = parser.parse_args(argv)
-    quality = arguments.jpeg_quality
-    try:
-        rdn = presets.load_by_name(arguments.model)
-        magnifier = Magnifier(rdn)
-        found: Iterable[Pair] = (
-            read_pairs(arguments.pairs)
-            if arguments.pairs
-            else make_pairs(
-                arguments.hr, scale=rdn.scale, min_lr_side=16, shrink_first=arguments.shrink_first
-            )
+    if arguments.pairs and arguments.shrink_first > 1:
+        parser.error("--shrink_first goes with --hr, not with --pairs")
+    if arguments.picture and not arguments.heat_map:
+        parser.error("--picture goes with --heat_map")
+    return arguments
+
+
+def _outputs(arguments: argparse.Namespace, *names: str) -> dict[str, Path]:
+    """The files to write, by their option."""
+    named = {f"--{name}": getattr(arguments, name) for name in names}
+    return {option: path for option, path in named.items() if path is not None}
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises what `check_outputs` does, and ValueError if matplotlib is wanted and missing."""
+    pictures = _outputs(arguments, "sheet", "patches", "heat_map")
+    folder = arguments.pairs or Path(arguments.hr)
+    inputs = find_pictures(folder) if folder.is_dir() else []
+    outputs = _outputs(arguments, "json", "csv") | pictures
+    check_outputs(outputs, set(pictures), inputs=inputs)
+    if arguments.heat_map and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--heat_map needs matplotlib: pip install -r requirements-train.txt")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """A loaded network and how tables and pictures call it."""
+
+    title: str
+    parameters: int
+    magnifier: Magnifier
+
+
+def _load(arguments: argparse.Namespace) -> dict[str, _Network]:
+    """Ours, and the one to compare with if there is one."""
+    ensembles = {
+        OURS: arguments.self_ensemble is not None,
+        AGAINST: arguments.self_ensemble == "both",
+    }
+    networks = {}
+    for key, name in ((OURS, arguments.model), (AGAINST, arguments.against)):
+        if name is not None:
+            rdn = presets.load_by_name(name)
+            magnifier = Magnifier(rdn, self_ensemble=ensembles[key])
+            title = f"{name} (mean of 8)" if ensembles[key] else name
+            networks[key] = _Network(title, rdn.count_params(), magnifier)
+    scales = {key: network.magnifier.scale for key, network in networks.items()}
+    if len(set(scales.values())) > 1:
+        raise ValueError(
+            f"--against {arguments.against} enlarges x{scales[AGAINST]}, but --model "
+            f"{arguments.model} x{scales[OURS]}: only networks of one scale compare"
         )
-        pairs = list(itertools.islice(compressed(found, quality), arguments.limit))
-        scores = [score(pair, magnifier, jpeg_quality=quality) for pair in pairs]
-    except (OSError, ValueError) as error:
+    return networks
+
+
+def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
+    """All pairs, so that a broken file is known before the long work starts."""
+    found = (
+        read_pairs(arguments.pairs)
+        if arguments.pairs
+        else make_pairs(arguments.hr, scale=scale, shrink_first=arguments.shrink_first)
+    )
+    pairs = list(compressed(itertools.islice(found, arguments.limit), arguments.jpeg_quality))
+    names = [pair.name for pair in pairs]
+    if arguments.picture and arguments.picture not in names:
+        raise ValueError(
+            f"--picture {arguments.picture} is none of the {len(names)} pictures "
+            f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        )
+    return pairs
+
+
+def _run(arguments: argparse.Namespace) -> str:
+    """Evaluates and writes the files; returns what to print."""
+    _check(arguments)
+    networks = _load(arguments)
+    ours, against = networks[OURS].magnifier, networks.get(AGAINST)
+    pairs = _read(arguments, ours.scale)
+    gallery = Gallery(
+        len(pairs),
+        over=AGAINST if against else BICUBIC,
+        heading=", ".join(f"{key}: {network.title}" for key, network in networks.items()),
+        named=arguments.picture,
+    )
+    scores = evaluate(
+        pairs,
+        ours,
+        against.magnifier if against else None,
+        jpeg_quality=arguments.jpeg_quality,
+        gallery=gallery,
+    )
+    _write(arguments, scores, gallery, ours.scale)
+    lines = [
+        f"{key}: {network.title}, x{ours.scale}, {network.parameters:,} parameters"
+        for key, network in networks.items()
+    ]
+    lines.append(f"pictures: {arguments.pairs or arguments.hr}, {len(pairs)}")
+    return "\n".join([*lines, "", table(scores)])
+
+
+def _write(
+    arguments: argparse.Namespace, scores: list[Score], gallery: Gallery, scale: int
+) -> None:
+    """Writes the files that were asked for."""
+    if arguments.json:
+        settings = {
+            "model": arguments.model,
+            "against": arguments.against,
+            "self_ensemble": arguments.self_ensemble,
+            "pictures_from": str(arguments.pairs or arguments.hr),
+            "shrink_first": arguments.shrink_first,
+            "jpeg_quality": arguments.jpeg_quality,
+            "scale": scale,
+        }
+        arguments.json.write_text(as_json(scores, settings), encoding="utf-8")
+    if arguments.csv:
+        write_csv(arguments.csv, scores)
+    for path, draw in (
+        (arguments.sheet, gallery.sheet),
+        (arguments.patches, gallery.patches),
+        (arguments.heat_map, gallery.heat_map),
+    ):
+        if path:
+            Image.fromarray(draw()).save(path, quality=95)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status: 0 done, 1 cannot evaluate; exits with 2 for usage."""
+    arguments = _parse(argv)
+    try:
+        print(_run(arguments))
+    except (OSError, ValueError, OutOfMemory) as error:
         print(f"model.evaluate: {error}", file=sys.stderr)
         return 1
-    scores.append(mean(scores))
-    folder = arguments.pairs or arguments.hr
-    print(f"{arguments.model}, x{rdn.scale}, {rdn.count_params()} parameters, {folder}")
-    print(_table(scores))
-    if arguments.json:
-        content = {
-            "model": arguments.model,
-            "pictures_from": str(folder),
-            "jpeg_quality": quality,
-            "scale": rdn.scale,
-            "mean": dataclasses.asdict(scores[-1]),
-            "pictures": [dataclasses.asdict(one) for one in scores[:-1]],
-        }
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
-    if arguments.sheet:
-        shown = pairs[:: max(1, len(pairs) // _SHEET_ROWS)][:_SHEET_ROWS]
-        Image.fromarray(sheet(shown, magnifier, jpeg_quality=quality)).save(arguments.sheet)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Runs a loaded RDN on pictures of any size, in bounded memory."""
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ from model.transparency import bleed_colours
 # 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
 DEFAULT_MAX_CALL_PX = 420_000
 _SMALLEST_CALL_PX = 64 * 64
+# Quarter turns, and whether mirrored: all that map a square grid onto itself.
+_VERSIONS = tuple(itertools.product(range(4), (False, True)))
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +35,25 @@ class Magnifier:
     Args:
         rdn: the network.
         max_call_px: most LR pixels of one call; larger pictures go in tiles.
+        self_ensemble: magnify each picture in its eight turned and mirrored versions and take
+            the mean, which papers write as "RDN+": a little better for eight times the time, in
+            the same memory. A turned picture then gives exactly the turned result.
+
+    Source:
+        Timofte et al., "Seven ways to improve example-based single image super resolution",
+        CVPR 2016 (enhanced prediction); Zhang et al., "Residual Dense Network for Image
+        Super-Resolution", CVPR 2018 (RDN+).
     """
 
-    def __init__(self, rdn: RDN, *, max_call_px: int = DEFAULT_MAX_CALL_PX) -> None:
+    def __init__(
+        self,
+        rdn: RDN,
+        *,
+        max_call_px: int = DEFAULT_MAX_CALL_PX,
+        self_ensemble: bool = False,
+    ) -> None:
         self.scale = rdn.scale
+        self.self_ensemble = self_ensemble
         self._knows_quality = rdn.knows_quality
         self._halo_px = rdn.halo_px
         self._max_call_px = max_call_px
@@ -68,7 +86,8 @@ class Magnifier:
 
         Of a transparent picture the colours, continued beyond its edge, and the alpha as a grey
         picture are magnified side by side by the same network: both get sharp, and what lies
-        hidden under transparent pixels cannot show as a fringe.
+        hidden under transparent pixels cannot show as a fringe. The quality is the colours'; the
+        alpha counts as never compressed.
 
         Args:
             picture: see `Picture`.
@@ -88,7 +107,8 @@ class Magnifier:
         else:
             colours = bleed_colours(picture.rgb, picture.alpha)
             rgba = np.dstack([colours, picture.alpha])
-            result = self._in_tiles(rgba, self._rgba_tile)
+            magnify = functools.partial(self._rgba_tile, jpeg_quality=jpeg_quality)
+            result = self._in_tiles(rgba, magnify)
             sr, alpha = np.ascontiguousarray(result[..., :3]), result[..., 3]
         return picture.with_pixels(sr, alpha)
 
@@ -115,20 +135,45 @@ class Magnifier:
                 max_call_px = smaller
 
     def _rgb_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
-        """uint8 [h, w, 3] to [h * scale, w * scale, 3] in one call."""
-        return degrade.to_uint8(self._network(_as_unit(lr)[None], jpeg_quality)[0] * 255)
+        """uint8 [h, w, 3] to [h * scale, w * scale, 3], rounded once."""
+        sr = self._network(_as_unit(lr)[None], np.array([jpeg_quality]))[0]
+        return degrade.to_uint8(sr * 255)
 
-    def _rgba_tile(self, lr: np.ndarray) -> np.ndarray:
-        """uint8 [h, w, 4] to [h * scale, w * scale, 4] in one call: colours beside their alpha."""
+    def _rgba_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+        """uint8 [h, w, 4] to [h * scale, w * scale, 4]: colours beside their clean alpha."""
         alpha = np.repeat(lr[..., 3:], 3, axis=-1)
-        colours, alpha = self._network(_as_unit(np.stack([lr[..., :3], alpha])), 100) * 255
+        unit = _as_unit(np.stack([lr[..., :3], alpha]))
+        colours, alpha = self._network(unit, np.array([jpeg_quality, 100])) * 255
         return np.dstack([degrade.to_uint8(colours), degrade.to_uint8(alpha.mean(axis=-1))])
 
-    def _network(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
-        """float32 [N, h, w, 3] in 0..1 to float32 [N, h * scale, w * scale, 3]."""
+    def _network(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """float32 [N, h, w, 3] in 0..1 and qualities [N] to float32 [N, h * scale, w * scale, 3].
+
+        With self-ensemble one version after the other, so that memory does not grow.
+        """
         if self._knows_quality:
             lr = with_quality_plane(lr, jpeg_quality)
-        return self._run(tf.constant(lr)).numpy()
+        if not self.self_ensemble:
+            return self._run(tf.constant(lr)).numpy()
+        n, height, width, _ = lr.shape
+        # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
+        # the picture changes, does not matter.
+        total = np.zeros((n, height * self.scale, width * self.scale, 3))
+        for turns, mirrored in _VERSIONS:
+            sr = self._run(tf.constant(_turned(lr, turns, mirrored))).numpy()
+            total += _undone(sr, turns, mirrored)
+        return (total / len(_VERSIONS)).astype(np.float32)
+
+
+def _turned(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    """[N, h, w, K] turned by quarters, then mirrored if wanted."""
+    turned = np.rot90(pictures, turns, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)
+
+
+def _undone(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    """Brings back what `_turned` made of [N, h, w, K]."""
+    return np.rot90(pictures[:, :, ::-1] if mirrored else pictures, -turns, axes=(1, 2))
 
 
 def _as_unit(pixels: np.ndarray) -> np.ndarray:

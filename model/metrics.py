@@ -1,10 +1,20 @@
-"""Full-reference quality measures: luma, PSNR, SSIM. Numpy only."""
+"""Full-reference quality measures: luma, PSNR, SSIM, background noise. Numpy only."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 # Wang et al. 2004, section III-C: an 11 x 11 Gaussian window with sigma 1.5.
 _SSIM_TAPS = 11
 _SSIM_SIGMA = 1.5
+
+# A background is flat where 7 x 7 pixels differ by no more than rounding and a soft gradient do.
+_FLAT_WINDOW_PX = 7
+_FLAT_RANGE = 2.0
+# How far from an edge compression and networks leave their noise: one and a half JPEG blocks.
+_NEAR_PX = 12
+# A side of 8 pixels squared: the deviation of fewer says nothing.
+_LEAST_BACKGROUND_PX = 64
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -147,6 +157,62 @@ def ssim_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
     return ssim(
         luma(crop_border(reference, border)), luma(crop_border(result, border)), data_range=255
     )
+
+
+def background_near_objects(reference: np.ndarray) -> np.ndarray:
+    """Finds the flat background beside objects, where ringing and compression noise show most.
+
+    Args:
+        reference: [H, W, 3], uint8 or float, 0..255: the clean HR picture.
+
+    Returns:
+        bool [H, W]: pixels whose 7 x 7 surroundings have luma within 2 grey levels, and that lie
+        at most 12 rows and 12 columns from a pixel of which that is not true.
+    """
+    framed = _framed(luma(reference))
+    highest = _sliding(np.max, framed, _FLAT_WINDOW_PX)
+    lowest = _sliding(np.min, framed, _FLAT_WINDOW_PX)
+    busy = highest - lowest > _FLAT_RANGE
+    return ~busy & _sliding(np.any, np.pad(busy, _NEAR_PX), 2 * _NEAR_PX + 1)
+
+
+def background_noise(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
+    """Noise of a result on the flat background beside objects.
+
+    The true level of a background pixel is the mean of the reference's 7 x 7 pixels around it:
+    backgrounds of several colours or a soft gradient do not count as noise, nor does what little
+    noise the reference has. A constant shift of all levels does not count either.
+
+    Args:
+        reference: [H, W, 3], uint8 or float, 0..255: the clean HR picture.
+        result: the same shape and range.
+        border: pixels cut from each side, by convention the scale.
+
+    Returns:
+        Standard deviation of the result's luma from the true level, grey levels, 0 or more; nan
+        where fewer than 64 pixels are such background, see `background_near_objects`.
+
+    Raises:
+        ValueError: if shapes differ or nothing is left inside the border.
+    """
+    _check_pair("background_noise", reference, result)
+    level = _sliding(np.mean, _framed(luma(reference)), _FLAT_WINDOW_PX)
+    inside = crop_border(background_near_objects(reference), border)
+    if np.count_nonzero(inside) < _LEAST_BACKGROUND_PX:
+        return float("nan")
+    return float(np.std(crop_border(luma(result) - level, border)[inside]))
+
+
+def _framed(plane: np.ndarray) -> np.ndarray:
+    """[H, W] with its border repeated so that a window fits around every pixel."""
+    return np.pad(plane, _FLAT_WINDOW_PX // 2, mode="edge")
+
+
+def _sliding(reduce: Callable[..., np.ndarray], plane: np.ndarray, side: int) -> np.ndarray:
+    """Reduces each side x side window of [H, W] to one: [H - side + 1, W - side + 1]."""
+    for axis in (0, 1):
+        plane = reduce(np.lib.stride_tricks.sliding_window_view(plane, side, axis), axis=-1)
+    return plane
 
 
 def _gaussian(plane: np.ndarray) -> np.ndarray:

@@ -1,119 +1,45 @@
-"""Training patches: pairs of LR and HR cut from a set of pictures."""
+"""Training patches: cutting, thinning out flat ones, turning, degrading, feeding.
 
-import logging
-from collections.abc import Iterable
+The network sees patches of P x P LR pixels. Each is cut from HR with a margin around it, so that
+shrinking and compression see what they would see in the whole picture.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from model import degrade, scenes
+from model import metrics
+from model.corpus import HrArray, HrPicture, large_enough, note_too_small
+from model.degrade import Degradation
 
-PICTURE_SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif"),
-}
+# LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 2 pixels more are
+# what shrinking reaches.
+MARGIN_PX = 10
+_BLOCK_PX = 8
+# How often a patch that is too flat, or a picture that is too small, is drawn again.
+_TRIES = 8
+_SMALL_PICTURE_TRIES = 100
 
-_log = logging.getLogger(__name__)
+FEEDINGS = ("memory", "pictures", "picture", "grid")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One picture in both resolutions.
+class Group:
+    """Pictures of one kind.
 
     Attributes:
-        name: the file's name.
-        lr: uint8 [H, W, 3] RGB.
-        hr: uint8 [H * scale, W * scale, 3] RGB.
+        name: for logs and validation.
+        share: of the patches that comes from them, 0..1.
+        pictures: drawn evenly.
     """
 
     name: str
-    lr: np.ndarray
-    hr: np.ndarray
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Lists the picture files right in a folder, sorted by name.
-
-    Raises:
-        FileNotFoundError: if the folder does not exist or holds no picture.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
-    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-    if not pictures:
-        raise FileNotFoundError(f"no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in {folder}")
-    return pictures
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Reads a training or benchmark picture as uint8 [H, W, 3] RGB."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def make_pairs(folder: Path, *, scale: int, min_lr_side: int, shrink_first: int = 1) -> list[Pair]:
-    """Makes LR from every HR picture of a folder by anti-aliased bicubic, rounded to uint8.
-
-    Args:
-        folder: where the HR pictures lie; pictures below `min_lr_side` are skipped with a note.
-        scale: of the network.
-        min_lr_side: shorter side that an LR picture must have, pixels.
-        shrink_first: shrinks each picture by this before it serves as HR, so that the JPEG
-            compression of a photograph does not become the network's target.
-
-    Returns:
-        The pairs in the order of the files' names.
-
-    Raises:
-        FileNotFoundError: if the folder holds no picture, or none that is large enough.
-    """
-    pairs = []
-    for path in find_pictures(folder):
-        hr = read_rgb(path)
-        if shrink_first > 1:
-            hr = degrade.crop_to_multiple(hr, shrink_first)
-            hr = degrade.to_uint8(degrade.shrink(hr, shrink_first))
-        hr = degrade.crop_to_multiple(hr, scale)
-        if min(hr.shape[:2]) < min_lr_side * scale:
-            _log.warning("skipped %s: %d x %d is too small for a patch", path, *hr.shape[:2])
-            continue
-        pairs.append(Pair(path.name, degrade.to_uint8(degrade.shrink(hr, scale)), hr))
-    if not pairs:
-        raise FileNotFoundError(f"no picture in {folder} is large enough for a patch")
-    return pairs
-
-
-def draw_pairs(count: int, *, scale: int, lr_side: int) -> list[Pair]:
-    """Draws product scenes as clean HR pictures, see `model.scenes`.
-
-    Args:
-        count: how many; their seeds are 0 .. count - 1.
-        scale: of the network.
-        lr_side: side of the square LR pictures, pixels.
-
-    Returns:
-        The pairs.
-    """
-    pairs = []
-    for seed in range(count):
-        hr = scenes.draw_scene(seed, lr_side * scale, lr_side * scale)
-        pairs.append(Pair(f"scene {seed}", degrade.to_uint8(degrade.shrink(hr, scale)), hr))
-    return pairs
-
-
-@dataclass(frozen=True)
-class Compression:
-    """How LR patches are compressed.
-
-    Attributes:
-        share: of the patches, 0..1; the others stay clean.
-        lowest_quality, highest_quality: range of the JPEG quality, drawn evenly.
-    """
-
     share: float
-    lowest_quality: int
-    highest_quality: int
+    pictures: Sequence[HrPicture]
 
 
 @dataclass(frozen=True)
@@ -131,75 +57,215 @@ class Batch:
     quality: np.ndarray
 
 
-def sample_batch(
-    groups: Iterable[tuple[float, list[Pair]]],
-    *,
-    batch_size: int,
-    lr_patch_px: int,
-    generator: np.random.Generator,
-    compression: Compression | None = None,
-) -> Batch:
-    """Cuts random patches, each from a random picture, turned and mirrored at random.
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts and degrades patches.
+
+    Attributes:
+        scale: of the network.
+        lr_patch_px: side P of the LR patches.
+        degradation: of the LR patches.
+    """
+
+    scale: int
+    lr_patch_px: int
+    degradation: Degradation
+
+    @property
+    def region_px(self) -> int:
+        """Side of a patch with its margins, HR pixels: no picture may be smaller."""
+        return (self.lr_patch_px + 2 * MARGIN_PX) * self.scale
+
+    def region(
+        self, hr: np.ndarray, lowest_variation: float, generator: np.random.Generator
+    ) -> np.ndarray:
+        """A random patch with its margins, drawn again while it is too flat.
+
+        Args:
+            hr: uint8 [H, W, 3], sides at least `region_px`.
+            lowest_variation: see `variation`; the last of several tries is taken as it is, so
+                that a picture which is flat all over still gives a patch.
+            generator: the only source of randomness.
+
+        Returns:
+            A view, uint8 [region_px, region_px, 3].
+        """
+        side = self.region_px
+        for _ in range(_TRIES):
+            top = int(generator.integers(hr.shape[0] - side + 1))
+            left = int(generator.integers(hr.shape[1] - side + 1))
+            region = hr[top : top + side, left : left + side]
+            if not lowest_variation or variation(self._patch(region)) >= lowest_variation:
+                break
+        return region
+
+    def pair(
+        self, region: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Turns and mirrors a region in one of 8 ways, and makes its LR patch.
+
+        Args:
+            region: uint8 [region_px, region_px, 3].
+            generator: the only source of randomness.
+
+        Returns:
+            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and LR's JPEG quality.
+        """
+        turned = np.rot90(region, int(generator.integers(4)))
+        hr = turned[:, ::-1] if generator.integers(2) else turned
+        # The picture that is degraded begins somewhere in the margin, and so do JPEG's blocks.
+        top, left = (int(at) for at in generator.integers(0, _BLOCK_PX, 2))
+        lr, quality = self.degradation.make_lr(
+            np.ascontiguousarray(hr[top * self.scale :, left * self.scale :]),
+            self.scale,
+            generator,
+        )
+        top, left = MARGIN_PX - top, MARGIN_PX - left
+        lr = lr[top : top + self.lr_patch_px, left : left + self.lr_patch_px]
+        return lr, self._patch(hr), quality
+
+    def _patch(self, region: np.ndarray) -> np.ndarray:
+        """The HR patch within a region."""
+        at, side = MARGIN_PX * self.scale, self.lr_patch_px * self.scale
+        return region[at : at + side, at : at + side]
+
+
+def variation(patch: np.ndarray) -> float:
+    """How much happens in a patch: the standard deviation of its luma.
 
     Args:
-        groups: (share, pairs) for each group of pictures; the shares sum to 1, and a group's
-            pictures are drawn evenly.
-        batch_size: N, patches to cut.
-        lr_patch_px: side P of the square LR patches, pixels.
-        generator: the only source of randomness.
-        compression: of the LR patches; None leaves all clean.
+        patch: uint8 [H, W, 3] RGB.
 
     Returns:
-        See `Batch`.
+        Grey levels; 0 for a plain colour, about 30 to 60 for a textured patch.
     """
-    groups = list(groups)
-    shares = [share for share, _ in groups]
-    lr_patches: list[np.ndarray] = []
-    hr_patches: list[np.ndarray] = []
-    qualities: list[int] = []
-    for choice in generator.choice(len(groups), size=batch_size, p=shares):
-        pairs = groups[choice][1]
-        pair = pairs[generator.integers(len(pairs))]
-        scale = pair.hr.shape[0] // pair.lr.shape[0]
-        top = int(generator.integers(pair.lr.shape[0] - lr_patch_px + 1))
-        left = int(generator.integers(pair.lr.shape[1] - lr_patch_px + 1))
-        turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
-        lr = pair.lr[top : top + lr_patch_px, left : left + lr_patch_px]
-        quality = 100
-        if compression is not None and generator.random() < compression.share:
-            lr, quality = _compressed_patch(
-                pair.lr, top, left, lr_patch_px, compression, generator
+    return float(metrics.luma(patch).std())
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Makes the batch of any step, from (seed, step) alone: a resumed run repeats none.
+
+    Attributes:
+        groups: what to draw from; the shares sum to 1.
+        cutter: how to cut.
+        batch_size: N.
+        pictures_per_batch: N random pictures give one patch each, or 1 gives all N.
+        lowest_variation: least variation of a patch at a step, grey levels.
+        seed: of the run.
+    """
+
+    groups: Sequence[Group]
+    cutter: Cutter
+    batch_size: int
+    pictures_per_batch: int
+    lowest_variation: Callable[[int], float]
+    seed: int
+
+    def batch(self, step: int) -> Batch:
+        """Reads pictures, cuts, degrades and stacks.
+
+        Raises:
+            OSError: if a picture cannot be read.
+            ValueError: if hardly any picture is large enough.
+        """
+        generator = np.random.default_rng([self.seed, step])
+        lowest = self.lowest_variation(step)
+        patches_each = self.batch_size // self.pictures_per_batch
+        patches = []
+        for _ in range(self.pictures_per_batch):
+            hr = self._picture(generator)
+            for _ in range(patches_each):
+                region = self.cutter.region(hr, lowest, generator)
+                patches.append(self.cutter.pair(region, generator))
+        lr, hr, quality = zip(*patches, strict=True)
+        return Batch(_as_unit(lr), _as_unit(hr), np.array(quality))
+
+    def batches(self, steps: range, *, threads: int = 2, ahead: int = 6) -> Iterator[Batch]:
+        """Yields the batches of some steps in order, made ahead in other threads."""
+        with ThreadPoolExecutor(threads, thread_name_prefix="feed") as pool:
+            waiting: deque[Future[Batch]] = deque()
+            try:
+                for step in steps:
+                    waiting.append(pool.submit(self.batch, step))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _picture(self, generator: np.random.Generator) -> np.ndarray:
+        """A random picture that is large enough."""
+        shares = [group.share for group in self.groups]
+        for _ in range(_SMALL_PICTURE_TRIES):
+            group = self.groups[int(generator.choice(len(self.groups), p=shares))]
+            picture = group.pictures[int(generator.integers(len(group.pictures)))]
+            hr = picture.read()
+            if min(hr.shape[:2]) >= self.cutter.region_px:
+                return hr
+            note_too_small(picture.name, hr, self.cutter.region_px)
+        raise ValueError(
+            f"hardly any training picture has the {self.cutter.region_px} x "
+            f"{self.cutter.region_px} pixels that a patch with its margins needs"
+        )
+
+
+def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path) -> list[Group]:
+    """Does beforehand what a way of feeding needs.
+
+    Args:
+        groups: of pictures anywhere.
+        feeding: `memory` reads all pictures once and keeps them; `pictures` and `picture` read
+            them from where they lie at every step; `grid` cuts all pictures into patches side
+            by side, writes these to disk, and every step draws from them.
+        cutter: tells the size of patches.
+        folder: where the grid's files go, `grid-<group>.u8`; files from an earlier start of
+            the same run are used again.
+
+    Returns:
+        The groups to draw from.
+
+    Raises:
+        ValueError: if no picture of a group is large enough.
+    """
+    if feeding in ("pictures", "picture"):
+        return list(groups)
+    prepared = []
+    for group in groups:
+        if feeding == "grid":
+            pictures: Sequence[HrPicture] = _grid(group, cutter, folder / f"grid-{group.name}.u8")
+        else:
+            pictures = large_enough(group.pictures, cutter.region_px)
+        if not pictures:
+            raise ValueError(
+                f"no picture of the group {group.name!r} has the {cutter.region_px} x "
+                f"{cutter.region_px} pixels that a patch with its margins needs"
             )
-        hr_side = lr_patch_px * scale
-        hr = pair.hr[top * scale :, left * scale :][:hr_side, :hr_side]
-        for patch, patches in ((lr, lr_patches), (hr, hr_patches)):
-            turned = np.rot90(patch, turns)
-            patches.append(turned[:, ::-1] if mirrored else turned)
-        qualities.append(quality)
-    lr_stack, hr_stack = (
-        np.stack(patches).astype(np.float32) / 255 for patches in (lr_patches, hr_patches)
-    )
-    return Batch(lr_stack, hr_stack, np.array(qualities))
+        prepared.append(Group(group.name, group.share, pictures))
+    return prepared
 
 
-def _compressed_patch(  # noqa: PLR0917 - where, how
-    lr: np.ndarray,
-    top: int,
-    left: int,
-    side: int,
-    compression: Compression,
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, int]:
-    """A patch of a compressed picture, uint8 [side, side, 3], and the quality.
+def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrPicture]:
+    """Patches side by side, with their margins, in a file that is mapped into memory."""
+    side, stride = cutter.region_px, cutter.lr_patch_px * cutter.scale
+    if not path.exists():
+        partial = path.with_name(f"partial-{path.name}")
+        with partial.open("wb") as file:
+            for picture in group.pictures:
+                hr = picture.read()
+                if min(hr.shape[:2]) < side:
+                    note_too_small(picture.name, hr, side)
+                for top in range(0, hr.shape[0] - side + 1, stride):
+                    for left in range(0, hr.shape[1] - side + 1, stride):
+                        file.write(hr[top : top + side, left : left + side].tobytes())
+        partial.replace(path)
+    if not path.stat().st_size:
+        return []
+    mapped = np.memmap(path, np.uint8, mode="r").reshape(-1, side, side, 3)
+    return [HrArray(f"{path.name}[{i}]", mapped[i]) for i in range(len(mapped))]
 
-    Only the patch and some pixels around it are compressed; how many above and to the left
-    decides where JPEG's 8 x 8 blocks fall.
-    """
-    quality = int(generator.integers(compression.lowest_quality, compression.highest_quality + 1))
-    subsampling = "4:4:4" if generator.random() < 0.25 else "4:2:0"
-    above, before = (min(int(n), at) for n, at in zip(generator.integers(0, 16, 2), (top, left)))  # noqa: B905
-    region = lr[top - above : top + side + 8, left - before : left + side + 8]
-    compressed = degrade.compress_jpeg(
-        np.ascontiguousarray(region), quality, subsampling=subsampling
-    )
-    return compressed[above : above + side, before : before + side], quality
+
+def _as_unit(patches: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 patches to one float32 stack in 0..1."""
+    return np.stack(patches).astype(np.float32) / np.float32(255)

@@ -1,107 +1,94 @@
-r"""Trains an RDN on folders of HR pictures.
+r"""Trains an RDN on HR pictures; LR is made on the fly.
 
     python -m model.train --data bsd400 yang91 --compressed_data product --out runs/rdn-small
-    python -m model.train --compressed_data product --drawn_scenes 600 --jpeg_share 0.75 \
+    python -m model.train --compressed_data product --drawn_scenes 600 --degraded_share 0.75 \
         --knows_quality 1 --out runs/rdn-product
+    KERAS_BACKEND=jax python -m model.train --data s3://bucket/photographs/ --out runs/mine
 
-A run's folder holds `config.json`, `checkpoint.keras` (the network with its optimizer),
-`log.csv` and, at the end, `model.keras` (the network alone, to be evaluated and shipped). The
-same command again continues from the checkpoint and, on one machine, ends in the same weights
-as a run that was never interrupted.
+A run's folder holds `config.json`; `checkpoint.keras`, the last state with its optimizer;
+`best.keras` and, at the end, `model.keras`, networks to evaluate and ship; `held_out_*.txt`, the
+pictures not trained on; `log.csv` and `tensorboard/`. The same command again, after Ctrl-C or a
+crash, continues from the checkpoint and, on one machine, ends in the same weights as a run that
+was never interrupted.
 """
 
 import argparse
-import csv
-import dataclasses
-import json
+import contextlib
 import logging
+import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from model import degrade, metrics
-from model.patches import Compression, Pair, draw_pairs, make_pairs, sample_batch
+from model import corpus, degrade, metrics, presets
+from model.corpus import HrFile, HrPicture, HrScene, Pair
+from model.grow import grow
+from model.logbook import Logbook
+from model.patches import Cutter, Feed, Group, prepare
 from model.rdn import RDN, with_quality_plane
+from model.train_config import LOSSES, TrainConfig, add_options, claim_folder, from_options
 
 _log = logging.getLogger("model.train")
 
-# Pictures held out of each group for validation, and the side of the LR crop that is measured.
-_VALIDATION_PICTURES = 4
-_VALIDATION_LR_PX = 96
-# Side of drawn LR pictures: the product fills them, so that patches seldom are empty.
-_DRAWN_LR_PX = 110
+# Of each group, so many pictures are measured, at the centre, on so large a side of LR.
+_MEASURED_PICTURES = 4
+_MEASURED_LR_PX = 96
+_MEASURED_JPEG_QUALITY = 75
+# Side of drawn HR pictures: the product fills them, so that patches seldom are empty.
+_DRAWN_PX = 220
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """All that decides the weights. C, D, G, G0 as in the paper (see `RDN`).
+class Interrupted(Exception):
+    """A signal stopped the run; its checkpoint is written."""
 
-    Attributes:
-        data: folders of HR pictures.
-        compressed_data: folders of JPEG-compressed photographs; shrunk by 2 before use as HR.
-        compressed_share: share of the patches that comes from `compressed_data`, 0..1.
-        drawn_scenes: how many product scenes to draw (see `model.scenes`).
-        drawn_share: share of the patches that comes from them, 0..1.
-        jpeg_share: share of the LR patches that is compressed, 0..1; HR stays clean.
-        lowest_jpeg_quality, highest_jpeg_quality: range of that compression.
-        knows_quality: 1 tells the network the quality of each patch (see `RDN`), 0 does not.
-        steps: optimizer steps in all.
-        learning_rate: of Adam at the start, after a warm-up; falls to 0 along a cosine.
-        warmup_steps: steps of linear warm-up.
+
+@keras.saving.register_keras_serializable(package="catalog_magnifier")
+class WarmUpThenFall(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly, then falls.
+
+    Args:
+        peak: the highest rate.
+        warmup_steps: in which it rises from 0.
+        steps: in all.
+        schedule: `cosine` falls to 0 at the end; `halving` halves every `halve_every` steps.
+        halve_every: steps.
     """
 
-    data: tuple[str, ...] = ()
-    compressed_data: tuple[str, ...] = ()
-    compressed_share: float = 0.25
-    drawn_scenes: int = 0
-    drawn_share: float = 0.25
-    jpeg_share: float = 0.0
-    lowest_jpeg_quality: int = 30
-    highest_jpeg_quality: int = 95
-    knows_quality: int = 0
-    scale: int = 2
-    convs_per_block: int = 3
-    num_blocks: int = 4
-    growth_rate: int = 32
-    features: int = 32
-    steps: int = 7000
-    batch_size: int = 16
-    lr_patch_px: int = 32
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    seed: int = 1
+    def __init__(
+        self, *, peak: float, warmup_steps: int, steps: int, schedule: str, halve_every: int
+    ) -> None:
+        self._config = {
+            "peak": peak,
+            "warmup_steps": warmup_steps,
+            "steps": steps,
+            "schedule": schedule,
+            "halve_every": halve_every,
+        }
+        self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
+        self.schedule, self.halve_every = schedule, halve_every
 
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or self.lr_patch_px < 8:
-            raise ValueError(
-                "training needs steps >= 1, batch_size >= 1 and lr_patch_px >= 8. Received: "
-                f"{self.steps}, {self.batch_size}, {self.lr_patch_px}"
-            )
-        for name in ("compressed_share", "drawn_share", "jpeg_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
-        if not 1 <= self.lowest_jpeg_quality <= self.highest_jpeg_quality <= 100:
-            raise ValueError(
-                "the range of JPEG qualities lies in 1..100. Received: "
-                f"{self.lowest_jpeg_quality}..{self.highest_jpeg_quality}"
-            )
+    def __call__(self, step: Any) -> Any:
+        """The rate of a step, which counts from 0."""
+        step = ops.cast(step, "float32")
+        warm = ops.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.schedule == "halving":
+            return self.peak * warm * 0.5 ** ops.floor(step / self.halve_every)
+        fallen = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.peak * warm * 0.5 * (1 + ops.cos(np.pi * ops.clip(fallen, 0.0, 1.0)))
 
-    @property
-    def compression(self) -> Compression | None:
-        """How LR patches are compressed, if they are."""
-        if not self.jpeg_share:
-            return None
-        return Compression(self.jpeg_share, self.lowest_jpeg_quality, self.highest_jpeg_quality)
+    def get_config(self) -> dict[str, Any]:
+        """Keras: the constructor's arguments."""
+        return self._config
 
 
 def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) -> Path:
     """Trains from the run's checkpoint if it has one, else from the start.
-
-    Loss: L1 on RGB in 0..1. Each step draws its patches from a generator seeded with (seed,
-    step), so that the checkpoint needs no random state of its own.
 
     Args:
         config: must equal the run's `config.json` if there is one.
@@ -112,123 +99,59 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         The path of the finished `model.keras`.
 
     Raises:
-        ValueError: if the folder belongs to a run with another configuration.
-        FileNotFoundError: if a data folder is missing or empty.
+        ValueError: if the folder belongs to a run with another configuration, or no picture is
+            large enough.
+        OSError: if a place does not exist or a picture cannot be read; the message names it.
+        Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _claim_folder(config, run_dir)
-    groups, validation = _load_groups(config)
-    checkpoint = run_dir / "checkpoint.keras"
-    rdn = keras.saving.load_model(checkpoint) if checkpoint.exists() else _new_network(config)
-    first = int(rdn.optimizer.iterations)
-    _log.info(
-        "steps %d to %d of %s (%d parameters), %d pictures, %s backend",
-        first,
-        config.steps,
-        run_dir.name,
-        rdn.count_params(),
-        sum(len(pairs) for _, pairs in groups),
-        keras.backend.backend(),
+    claim_folder(config, run_dir)
+    groups, measured = load_groups(config, run_dir)
+    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    feed = Feed(
+        groups=prepare(groups, config.feeding, cutter, run_dir),
+        cutter=cutter,
+        batch_size=config.batch_size,
+        pictures_per_batch=1 if config.feeding == "picture" else config.batch_size,
+        lowest_variation=config.lowest_variation_at,
+        seed=config.seed,
     )
-
-    losses: list[float] = []
-    started = time.monotonic()
-    for step in range(first, config.steps):
-        batch = sample_batch(
-            groups,
-            batch_size=config.batch_size,
-            lr_patch_px=config.lr_patch_px,
-            generator=np.random.default_rng([config.seed, step]),
-            compression=config.compression,
+    checkpoint = run_dir / "checkpoint.keras"
+    with _precision(config.precision), _stop_signals() as stopped:
+        rdn = keras.saving.load_model(checkpoint) if checkpoint.exists() else new_network(config)
+        first = int(rdn.optimizer.iterations)
+        _log.info(
+            "steps %d to %d of %s: %d parameters, %d pictures, %s",
+            *(first, config.steps, run_dir.name, rdn.count_params()),
+            *(sum(len(group.pictures) for group in groups), keras.backend.backend()),
         )
-        lr = with_quality_plane(batch.lr, batch.quality) if rdn.knows_quality else batch.lr
-        losses.append(float(rdn.train_on_batch(lr, batch.hr)))
-        done = step + 1
-        if done % checkpoint_every == 0 or done == config.steps:
-            rate = (done - first) / (time.monotonic() - started)
-            scores = {name: _validate(rdn, pairs) for name, pairs in validation.items()}
-            _write_log_line(run_dir, done, float(np.mean(losses)), rate, scores)
-            _save(rdn, checkpoint)
-            losses.clear()
-
-    finished = run_dir / "model.keras"
-    _save(RDN.from_config(rdn.get_config()), finished, weights_of=rdn)
+        with Logbook(run_dir, first, config.steps) as logbook:
+            losses: list[float] = []
+            since = time.monotonic()
+            for step, batch in enumerate(feed.batches(range(first, config.steps)), first + 1):
+                told = with_quality_plane(batch.lr, batch.quality)
+                lr = told if config.knows_quality else batch.lr
+                losses.append(float(rdn.train_on_batch(lr, batch.hr)))
+                logbook.tick(losses[-1])
+                if step % checkpoint_every == 0 or step == config.steps or stopped:
+                    rate = len(losses) / (time.monotonic() - since)
+                    _record(logbook, rdn, measured, run_dir, step, float(np.mean(losses)), rate)
+                    _save(rdn, checkpoint)
+                    losses, since = [], time.monotonic()
+                if stopped and step < config.steps:
+                    raise Interrupted(f"stopped after step {step} of {config.steps}")
+        finished = run_dir / "model.keras"
+        shipped = averaged(rdn)
+    _save(RDN.from_config(rdn.get_config()), finished, weights=shipped)
     _log.info("finished: %s", finished)
     return finished
 
 
-def _claim_folder(config: TrainConfig, run_dir: Path) -> None:
-    """Writes the run's configuration, or refuses a folder that belongs to another one."""
-    path = run_dir / "config.json"
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    if not path.exists():
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
-        return
-    found = json.loads(path.read_text())
-    if found != wanted:
-        different = sorted(key for key in wanted if wanted[key] != found.get(key))
-        raise ValueError(
-            f"{run_dir} holds a run with another configuration ({', '.join(different)} differ): "
-            "choose another --out, or repeat its options to continue it"
-        )
+def new_network(config: TrainConfig) -> RDN:
+    """A compiled network at step 0.
 
-
-def _load_groups(
-    config: TrainConfig,
-) -> tuple[list[tuple[float, list[Pair]]], dict[str, list[Pair]]]:
-    """Reads all pictures; returns (share, pairs) for training and held-out pairs by group."""
-    sources = (
-        (
-            "clean",
-            1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes),
-            _read_folders(config, config.data, shrink_first=1),
-        ),
-        (
-            "compressed",
-            config.compressed_share,
-            _read_folders(config, config.compressed_data, shrink_first=2),
-        ),
-        (
-            "drawn",
-            config.drawn_share,
-            draw_pairs(config.drawn_scenes, scale=config.scale, lr_side=_DRAWN_LR_PX),
-        ),
-    )
-    groups, validation = [], {}
-    for name, share, pairs in sources:
-        if not pairs:
-            continue
-        # Spread over the sorted names, so that one folder does not make all of them.
-        stride = max(2, len(pairs) // _VALIDATION_PICTURES)
-        validation[name] = pairs[::stride][:_VALIDATION_PICTURES] if len(pairs) > 1 else pairs
-        held_out = {id(pair) for pair in validation[name]} if len(pairs) > 1 else set()
-        groups.append((max(share, 0.0), [pair for pair in pairs if id(pair) not in held_out]))
-    total = sum(share for share, _ in groups)
-    if total == 0:
-        raise ValueError(
-            "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
-        )
-    return [(share / total, pairs) for share, pairs in groups], validation
-
-
-def _read_folders(
-    config: TrainConfig, folders: tuple[str, ...], *, shrink_first: int
-) -> list[Pair]:
-    """The pairs of several folders."""
-    return [
-        pair
-        for folder in folders
-        for pair in make_pairs(
-            Path(folder),
-            scale=config.scale,
-            min_lr_side=config.lr_patch_px,
-            shrink_first=shrink_first,
-        )
-    ]
-
-
-def _new_network(config: TrainConfig) -> RDN:
-    """A compiled network at step 0."""
+    Raises:
+        ValueError: if `initial_weights` name no network, or one that cannot grow into this one.
+    """
     keras.utils.set_random_seed(config.seed)
     rdn = RDN(
         convs_per_block=config.convs_per_block,
@@ -238,86 +161,236 @@ def _new_network(config: TrainConfig) -> RDN:
         scale=config.scale,
         knows_quality=bool(config.knows_quality),
     )
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=config.learning_rate,
+    if config.initial_weights:
+        grow(presets.load_by_name(config.initial_weights), rdn)
+    schedule = WarmUpThenFall(
+        peak=config.learning_rate,
         warmup_steps=config.warmup_steps,
-        decay_steps=max(1, config.steps - config.warmup_steps),
+        steps=config.steps,
+        schedule=config.schedule,
+        halve_every=config.halve_every,
     )
-    # XLA makes these convolutions slower on CPU (measured: 2 steps/s instead of 3.3).
-    rdn.compile(
-        optimizer=keras.optimizers.Adam(schedule), loss="mean_absolute_error", jit_compile=False
+    optimizer = keras.optimizers.Adam(
+        schedule,
+        global_clipnorm=config.clip_norm or None,
+        use_ema=config.ema_momentum > 0,
+        ema_momentum=config.ema_momentum,
     )
+    # TensorFlow's XLA makes these convolutions slower on CPU (measured: 2 steps/s, not 3.3).
+    compiled = "auto" if keras.backend.backend() != "tensorflow" else False
+    rdn.compile(optimizer=optimizer, loss=LOSSES[config.loss], jit_compile=compiled)
     return rdn
 
 
-def _validate(rdn: RDN, pairs: list[Pair]) -> float:
-    """Mean PSNR-Y in dB on the centres of held-out pictures, clean LR."""
-    scores = []
-    for pair in pairs:
-        height, width = (min(side, _VALIDATION_LR_PX) for side in pair.lr.shape[:2])
-        top, left = (pair.lr.shape[0] - height) // 2, (pair.lr.shape[1] - width) // 2
-        lr = pair.lr[top : top + height, left : left + width]
-        s = rdn.scale
-        hr = pair.hr[top * s : (top + height) * s, left * s : (left + width) * s]
-        unit = lr[None].astype(np.float32) / 255
-        sr = keras.ops.convert_to_numpy(
-            rdn(with_quality_plane(unit, 100) if rdn.knows_quality else unit)
-        )[0]
-        scores.append(metrics.psnr_y(hr, degrade.to_uint8(sr * 255), border=s))
-    return float(np.mean(scores))
+def averaged(rdn: RDN) -> list[np.ndarray]:
+    """The moving average of a compiled network's weights; the weights where there is none."""
+    now = rdn.get_weights()
+    rdn.optimizer.finalize_variable_values(rdn.trainable_variables)
+    average = rdn.get_weights()
+    rdn.set_weights(now)
+    return average
 
 
-def _write_log_line(
-    run_dir: Path, step: int, loss: float, rate: float, scores: dict[str, float]
+def load_groups(config: TrainConfig, run_dir: Path) -> tuple[list[Group], dict[str, list[Pair]]]:
+    """Lists the pictures to train on, and reads those that are measured.
+
+    Args:
+        config: names the places.
+        run_dir: `held_out_<group>.txt` goes there, as `model.evaluate --hr` takes it.
+
+    Returns:
+        The groups with shares that sum to 1; and centres of some pictures by set: `<group>` held
+        out, `<group>_jpeg75` the same with compressed LR if the run degrades, and
+        `train_<group>` of those that are trained on.
+
+    Raises:
+        ValueError: if there is nothing to train on.
+        OSError: if a place does not exist.
+    """
+    clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
+    drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
+    sources: list[tuple[str, float, Sequence[HrPicture]]] = [
+        ("clean", max(0.0, clean_share), _files(config.data, 1)),
+        ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
+        ("drawn", config.drawn_share, corpus.large_enough(drawn, 1)),
+    ]
+    groups, measured = [], {}
+    for name, share, pictures in sources:
+        if not pictures or not share:
+            continue
+        held_out, trained = _hold_out(pictures, config.held_out)
+        groups.append(Group(name, share, trained))
+        files = [picture.uri for picture in held_out if isinstance(picture, HrFile)]
+        if files:
+            absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in files]
+            (run_dir / f"held_out_{name}.txt").write_text("\n".join(absolute) + "\n")
+        measured[f"train_{name}"] = _centres(trained, config.scale)
+        if held_out:
+            measured[name] = _centres(held_out, config.scale)
+        if held_out and config.degraded_share:
+            measured[f"{name}_jpeg{_MEASURED_JPEG_QUALITY}"] = [
+                Pair(p.name, degrade.compress_jpeg(p.lr, _MEASURED_JPEG_QUALITY), p.hr)
+                for p in measured[name]
+            ]
+    total = sum(group.share for group in groups)
+    if not total:
+        raise ValueError(
+            "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
+        )
+    return [Group(g.name, g.share / total, g.pictures) for g in groups], measured
+
+
+def _files(places: Sequence[str], shrink_first: int) -> list[HrFile]:
+    """The pictures of several places."""
+    return [
+        picture
+        for place in places
+        for picture in corpus.list_pictures(place, shrink_first=shrink_first)
+    ]
+
+
+def _hold_out(
+    pictures: Sequence[HrPicture], count: int
+) -> tuple[list[HrPicture], list[HrPicture]]:
+    """(held out, the others); spread over the sorted names, so that no place makes them all."""
+    count = min(count, len(pictures) // 2)
+    chosen = {i * len(pictures) // count for i in range(count)}
+    return (
+        [picture for i, picture in enumerate(pictures) if i in chosen],
+        [picture for i, picture in enumerate(pictures) if i not in chosen],
+    )
+
+
+def _centres(pictures: Sequence[HrPicture], scale: int) -> list[Pair]:
+    """Centres of some of the pictures, LR clean."""
+    pairs = []
+    for picture in pictures[:: max(1, len(pictures) // _MEASURED_PICTURES)][:_MEASURED_PICTURES]:
+        hr = picture.read()
+        height, width = (min(side, _MEASURED_LR_PX * scale) for side in hr.shape[:2])
+        top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
+        centre = corpus.HrArray(picture.name, hr[top : top + height, left : left + width])
+        pairs.append(corpus.make_pair(centre, scale))
+    return pairs
+
+
+def _record(  # noqa: PLR0917 - everything of one moment
+    logbook: Logbook,
+    rdn: RDN,
+    measured: dict[str, list[Pair]],
+    run_dir: Path,
+    step: int,
+    loss: float,
+    rate: float,
 ) -> None:
-    """Appends to log.csv and says the same to the user."""
-    path = run_dir / "log.csv"
-    line = {"step": step, "l1": f"{loss:.6f}", "steps_per_s": f"{rate:.2f}"}
-    line |= {f"{name}_psnr_y_db": f"{score:.3f}" for name, score in scores.items()}
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(line))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(line)
-    _log.info("  ".join(f"{key} {value}" for key, value in line.items()))
+    """Measures the averaged network, writes it all down, keeps the best."""
+    now = rdn.get_weights()
+    average = averaged(rdn)
+    rdn.set_weights(average)
+    scores, errors = {}, []
+    for name, pairs in measured.items():
+        quality = _MEASURED_JPEG_QUALITY if "_jpeg" in name else 100
+        results = [magnify(rdn, pair.lr, quality) for pair in pairs]
+        scores[name] = float(
+            np.mean(
+                [
+                    metrics.psnr_y(pair.hr, result, border=rdn.scale)
+                    for pair, result in zip(pairs, results, strict=True)
+                ]
+            )
+        )
+        if not name.startswith("train_"):
+            errors += [
+                np.abs(pair.hr - result.astype(np.float32)).mean() / 255
+                for pair, result in zip(pairs, results, strict=True)
+            ]
+        enlarged = pairs[0].lr.repeat(rdn.scale, axis=0).repeat(rdn.scale, axis=1)
+        logbook.show(step, name, np.hstack([enlarged, results[0], pairs[0].hr]))
+    rdn.set_weights(now)
+    figures = {
+        "loss": loss,
+        "validation_l1": float(np.mean(errors)) if errors else float("nan"),
+        "learning_rate": float(ops.convert_to_numpy(rdn.optimizer.learning_rate)),
+        "steps_per_s": rate,
+    }
+    if logbook.write(step, figures, scores):
+        _save(RDN.from_config(rdn.get_config()), run_dir / "best.keras", weights=average)
 
 
-def _save(rdn: RDN, path: Path, *, weights_of: RDN | None = None) -> None:
+def magnify(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+    """Magnifies a small picture in any backend; `model.inference` is for all else.
+
+    Args:
+        rdn: the network.
+        lr: uint8 [H, W, 3].
+        jpeg_quality: 1..100, told to a network that knows it.
+
+    Returns:
+        uint8 [H * scale, W * scale, 3].
+    """
+    unit = lr[None].astype(np.float32) / 255
+    told = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
+    sr = ops.convert_to_numpy(rdn(told, training=False))[0]
+    return degrade.to_uint8(sr.astype(np.float32) * 255)
+
+
+def _save(rdn: RDN, path: Path, *, weights: list[np.ndarray] | None = None) -> None:
     """Saves a network so that the file is either the old or the new one, never half."""
-    if weights_of is not None:
-        rdn.set_weights(weights_of.get_weights())
+    if weights is not None:
+        rdn.set_weights(weights)
     partial = path.with_name(f"partial-{path.name}")
     rdn.save(partial)
     partial.replace(path)
 
 
+@contextlib.contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Computes in a precision for the length of a block; weights stay float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, so that a step is finished before the run stops."""
+    received: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: received.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status: 0 done, 1 cannot train, 130 interrupted."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.train", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m model.train",
+        description=(__doc__ or "").partition("\n")[0],
+        epilog="What each option means: the docstring of TrainConfig in model/train_config.py.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", required=True, type=Path, help="the run's folder")
     parser.add_argument("--checkpoint_every", type=int, default=500, metavar="STEPS")
-    for field in dataclasses.fields(TrainConfig):
-        if field.name in ("data", "compressed_data"):
-            parser.add_argument(f"--{field.name}", nargs="+", default=(), metavar="DIR")
-        else:
-            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
-    arguments = vars(parser.parse_args(argv))
+    add_options(parser)
+    options = vars(parser.parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run_dir, every = arguments.pop("out"), arguments.pop("checkpoint_every")
-    for key in ("data", "compressed_data"):
-        arguments[key] = tuple(arguments[key])
+    run_dir, every = options.pop("out"), options.pop("checkpoint_every")
     try:
-        train(TrainConfig(**arguments), run_dir, checkpoint_every=every)
+        train(from_options(options), run_dir, checkpoint_every=every)
     except (ValueError, OSError) as error:
         print(f"model.train: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt) as error:
         print(
-            f"model.train: interrupted; the same command continues from {run_dir}", file=sys.stderr
+            f"model.train: {error or 'interrupted'}; the same command continues from {run_dir}",
+            file=sys.stderr,
         )
         return 130
     return 0

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model import degrade, metrics
 from model.inference import Magnifier, OutOfMemory
 from model.picture import Picture
 from model.rdn import RDN
+from model.scenes import draw_scene
+from model.transparency import bleed_colours
 
 
 def random_rgb(height, width, seed=1):
@@ -157,17 +160,110 @@ def test_a_picture_without_anything_visible_stays_so(magnifier):
     assert result.alpha.max() <= 1
 
 
-def test_the_quality_is_told_to_a_network_that_knows_it():
+@pytest.fixture(scope="module")
+def knowing_rdn():
+    """A network with random weights that depends on the quality it is told."""
     rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
     generator = np.random.default_rng(1)
     rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
-    knowing = Magnifier(rdn)
+    return rdn
+
+
+def test_the_quality_is_told_to_a_network_that_knows_it(knowing_rdn):
+    knowing = Magnifier(knowing_rdn)
     lr = random_rgb(12, 14)
     clean, poor = (knowing.magnify_rgb(lr, jpeg_quality=q) for q in (100, 30))
     assert (clean != poor).any()
     np.testing.assert_array_equal(knowing.magnify_rgb(lr), clean)
     picture = knowing.magnify_picture(Picture(lr), jpeg_quality=30)
     np.testing.assert_array_equal(picture.rgb, poor)
+
+
+@pytest.mark.parametrize("self_ensemble", [False, True])
+def test_of_a_transparent_picture_the_colours_get_the_quality_and_alpha_none(
+    knowing_rdn, self_ensemble
+):
+    knowing = Magnifier(knowing_rdn, self_ensemble=self_ensemble)
+    lr, alpha = random_rgb(12, 14), np.full((12, 14), 255, np.uint8)
+    alpha[:6] = 254  # hardly transparent: the colours stay what they are, but for the rounding
+    clean, poor = (
+        knowing.magnify_picture(Picture(lr, alpha=alpha), jpeg_quality=q) for q in (100, 30)
+    )
+    grey = np.repeat(alpha[None, ..., None], 3, axis=-1).astype(np.float32) / 255
+    as_clean = knowing._network(grey, np.array([100]))[0].mean(axis=-1) * 255
+    for one in (clean, poor):
+        np.testing.assert_array_equal(one.alpha, degrade.to_uint8(as_clean))
+    expected = knowing.magnify_rgb(bleed_colours(lr, alpha), jpeg_quality=30)
+    np.testing.assert_array_equal(poor.rgb, expected)
+    assert (clean.rgb != poor.rgb).any()
+
+
+@pytest.fixture(scope="module")
+def ensemble(shipped):
+    return Magnifier(shipped, self_ensemble=True)
+
+
+def test_self_ensemble_is_the_mean_of_the_eight_versions(shipped, ensemble):
+    """Against the definition: each version made, magnified and undone by hand, in float."""
+    lr = draw_scene(3, 20, 26)
+    results = []
+    for turns in range(4):
+        for flip in (lambda x: x, np.flipud):
+            version = np.ascontiguousarray(flip(np.rot90(lr, turns)))
+            unit = version[None].astype(np.float32) / 255
+            results.append(np.rot90(flip(shipped(unit, training=False).numpy()[0]), -turns))
+    expected = np.mean(results, axis=0, dtype=np.float64) * 255
+    result = ensemble.magnify_rgb(lr)
+    assert np.abs(result - np.clip(expected, 0, 255)).max() <= 0.501  # rounded once, at the end
+    assert max(np.abs(one - results[0]).max() for one in results) * 255 > 1
+
+
+@pytest.mark.parametrize("size", [(30, 44), (25, 25), (1, 7)])
+def test_with_self_ensemble_a_turned_picture_gives_the_turned_result(ensemble, magnifier, size):
+    lr = draw_scene(7, 64, 64)[: size[0], : size[1]]
+    result = ensemble.magnify_rgb(lr)
+    for turns in range(4):
+        for mirrored in (False, True):
+            turned, expected = (
+                np.ascontiguousarray(np.rot90(one[:, ::-1] if mirrored else one, turns))
+                for one in (lr, result)
+            )
+            np.testing.assert_array_equal(ensemble.magnify_rgb(turned), expected)
+    if min(size) > 1:  # and a single version does not
+        turned = np.ascontiguousarray(np.rot90(lr))
+        single = magnifier.magnify_rgb(turned)
+        assert (single != np.rot90(magnifier.magnify_rgb(lr))).any()
+
+
+def test_self_ensemble_gains_in_the_mean(ensemble, magnifier):
+    """Not on every picture: a single version is sometimes luckier."""
+    gains_db = []
+    for seed in range(8):
+        hr = draw_scene(seed, 96, 96)
+        lr = degrade.to_uint8(degrade.shrink(hr, 2))
+        alone, mean = (
+            metrics.psnr_y(hr, one.magnify_rgb(lr), border=2) for one in (magnifier, ensemble)
+        )
+        gains_db.append(mean - alone)
+    assert np.mean(gains_db) > 0.05
+
+
+def test_self_ensemble_in_tiles_and_with_transparency(shipped, ensemble):
+    tiled = Magnifier(shipped, self_ensemble=True, max_call_px=70 * 70)
+    picture = Picture(random_rgb(80, 90), alpha=disc(80, 90, 30))
+    result, expected = tiled.magnify_picture(picture), ensemble.magnify_picture(picture)
+    np.testing.assert_array_equal(result.rgb, expected.rgb)
+    np.testing.assert_array_equal(result.alpha, expected.alpha)
+    turned = Picture(*(np.ascontiguousarray(np.rot90(p)) for p in (picture.rgb, picture.alpha)))
+    alpha = ensemble.magnify_picture(turned).alpha
+    np.testing.assert_array_equal(alpha, np.rot90(expected.alpha))
+
+
+def test_self_ensemble_needs_no_more_memory(shipped):
+    small = Magnifier(shipped, self_ensemble=True)
+    small._run = SmallDevice(small._run, max_px=30 * 40)
+    small.magnify_rgb(random_rgb(30, 40))
+    assert small._run.calls == [30 * 40] * 8
 
 
 def test_what_lies_hidden_changes_nothing(magnifier):

@@ -3,7 +3,7 @@ import pytest
 from skimage import metrics as reference
 from skimage.color import rgb2ycbcr
 
-from model import metrics
+from model import degrade, metrics, scenes
 
 
 def pair(height=40, width=53, planes=(), seed=1):
@@ -107,6 +107,7 @@ def test_psnr_y_is_the_psnr_of_the_luma():
         lambda: metrics.ssim(np.zeros((12, 12)), np.zeros((12, 13)), data_range=1),
         lambda: metrics.psnr_y(np.zeros((9, 9, 3)), np.zeros((1, 9, 3)), border=0),
         lambda: metrics.ssim_y(np.zeros((14, 14, 3)), np.zeros((14, 14, 3)), border=2),
+        lambda: metrics.background_noise(np.zeros((9, 9, 3)), np.zeros((9, 8, 3)), border=0),
         lambda: metrics.luma(np.zeros((4, 4))),
         lambda: metrics.crop_border(np.zeros((4, 9)), 2),
     ],
@@ -114,3 +115,70 @@ def test_psnr_y_is_the_psnr_of_the_luma():
 def test_wrong_arguments_name_what_was_received(call):
     with pytest.raises(ValueError, match="Received"):
         call()
+
+
+def product(height=60, width=80, *, top=20, left=30, side=20, level=200):
+    """A dark square on a flat light background."""
+    rgb = np.full((height, width, 3), level, np.uint8)
+    rgb[top : top + side, left : left + side] = 40
+    return rgb
+
+
+def test_the_background_is_flat_and_near_an_object():
+    found = metrics.background_near_objects(product())
+    expected = np.zeros((60, 80), bool)
+    # Windows of 7 x 7 see the edge up to 3 pixels off; from there 12 pixels count.
+    expected[20 - 15 : 40 + 15, 30 - 15 : 50 + 15] = True
+    expected[20 - 3 : 40 + 3, 30 - 3 : 50 + 3] = False
+    expected[20 + 3 : 40 - 3, 30 + 3 : 50 - 3] = True  # the object's own flat face
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_picture_that_is_flat_or_busy_all_over_has_no_background():
+    flat, (busy, _) = np.full((40, 40, 3), 200, np.uint8), pair(planes=(3,))
+    for picture in (flat, busy):
+        assert not metrics.background_near_objects(picture).any()
+        assert np.isnan(metrics.background_noise(picture, picture, border=2))
+
+
+def test_few_background_pixels_say_nothing():
+    rgb = product(13, 13, top=0, left=0, side=2)
+    found = metrics.crop_border(metrics.background_near_objects(rgb), 3).sum()
+    assert 0 < int(found) < 64
+    assert np.isnan(metrics.background_noise(rgb, rgb, border=3))
+
+
+def test_background_noise_of_known_noise():
+    rgb = product(120, 160, top=40, left=60, side=40).astype(float)
+    noise = np.random.default_rng(1).normal(0, 3, rgb.shape[:2])[..., None]
+    measured = metrics.background_noise(rgb, rgb + noise, border=2)
+    # Grey noise in luma is smaller by its range, 16..235.
+    assert measured == pytest.approx(3 * 219 / 255, rel=0.05)
+    assert metrics.background_noise(rgb, rgb, border=2) == pytest.approx(0, abs=1e-9)
+
+
+def test_only_noise_in_the_background_counts():
+    rgb = product()
+    outside = ~metrics.background_near_objects(rgb)
+    noisy = rgb.copy()
+    noisy[outside] = np.random.default_rng(1).integers(0, 256, (outside.sum(), 3))
+    assert metrics.background_noise(rgb, noisy, border=2) == pytest.approx(0, abs=1e-9)
+
+
+def test_levels_and_gradients_are_no_background_noise():
+    two = product()
+    two[:, 40:] = np.where(two[:, 40:] == 200, 120, 90)  # another background on the right
+    assert metrics.background_noise(two, two, border=2) == pytest.approx(0, abs=1e-9)
+    brighter = np.clip(two.astype(int) + 7, 0, 255)
+    assert metrics.background_noise(two, brighter, border=2) == pytest.approx(0, abs=1e-9)
+    gradient = product() + np.linspace(0, 20, 80)[None, :, None]
+    assert metrics.background_noise(gradient, gradient, border=4) < 0.05
+
+
+def test_a_compressed_picture_has_background_noise():
+    hr = scenes.draw_scene(21, 120, 120)
+    noise = [
+        metrics.background_noise(hr, degrade.compress_jpeg(hr, quality), border=2)
+        for quality in (95, 50, 20)
+    ]
+    assert metrics.background_noise(hr, hr, border=2) < noise[0] < noise[1] < noise[2]

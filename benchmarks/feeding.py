@@ -1,0 +1,148 @@
+r"""Compares the ways of feeding training patches: speed, disk, and what is learnt in equal time.
+
+    python -m benchmarks.feeding --data photographs --hr validation [--seconds 60]
+
+`patches/s` and `MB/s read` are of the feed alone, as fast as it goes; `PSNR-Y` is of a small
+network trained with each way for about the same time, on the HR pictures, whose LR is made by
+bicubic. JSON goes to `--json`.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from model import corpus, metrics, train
+from model.corpus import Pair
+from model.patches import FEEDINGS, Cutter, Feed, prepare
+from model.train_config import TrainConfig
+
+_FEED_S = 5.0
+_PROBE_STEPS = 60
+_BORDER_PX = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one way of feeding reached.
+
+    Attributes:
+        feeding: the way.
+        prepared_s: seconds before the first patch.
+        prepared_mb: written to disk for it.
+        patches_per_s: of the feed alone.
+        read_mb_per_s: what it read for that, from disk or its cache.
+        steps: optimizer steps that fitted into the time.
+        psnr_y_db: of the network that was trained.
+    """
+
+    feeding: str
+    prepared_s: float
+    prepared_mb: float
+    patches_per_s: float
+    read_mb_per_s: float
+    steps: int
+    psnr_y_db: float
+
+
+def measure(config: TrainConfig, seconds: float, pairs: list[Pair], folder: Path) -> Result:
+    """Measures the way of feeding that the configuration names."""
+    groups, _ = train.load_groups(config, folder)
+    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    started = time.monotonic()
+    prepared = prepare(groups, config.feeding, cutter, folder)
+    prepared_s = time.monotonic() - started
+    feed = Feed(
+        groups=prepared,
+        cutter=cutter,
+        batch_size=config.batch_size,
+        pictures_per_batch=1 if config.feeding == "picture" else config.batch_size,
+        lowest_variation=config.lowest_variation_at,
+        seed=config.seed,
+    )
+    read_before, started, batches = _bytes_read(), time.monotonic(), 0
+    for _ in feed.batches(range(10**9)):
+        batches += 1
+        if time.monotonic() - started > _FEED_S:
+            break
+    feed_s = time.monotonic() - started
+    read_mb = (_bytes_read() - read_before) / 1e6
+
+    probe = dataclasses.replace(config, steps=_PROBE_STEPS)
+    for _ in range(2):  # the first run warms TensorFlow up
+        started = time.monotonic()
+        train.train(probe, folder / f"probe-{time.monotonic_ns()}", checkpoint_every=10**9)
+    steps = max(_PROBE_STEPS, int(seconds * _PROBE_STEPS / (time.monotonic() - started)))
+    path = train.train(
+        dataclasses.replace(config, steps=steps), folder / "run", checkpoint_every=10**9
+    )
+    rdn = keras.saving.load_model(path)
+    scores = [
+        metrics.psnr_y(pair.hr, train.magnify(rdn, pair.lr, 100), border=_BORDER_PX)
+        for pair in pairs
+    ]
+    return Result(
+        config.feeding,
+        prepared_s,
+        sum(path.stat().st_size for path in folder.glob("grid-*")) / 1e6,
+        batches * config.batch_size / feed_s,
+        read_mb / feed_s,
+        steps,
+        float(np.mean(scores)),
+    )
+
+
+def _bytes_read() -> int:
+    """Bytes that this process has read from files so far (Linux); memory-mapped ones excluded."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("rchar")).split()[1])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", nargs="+", required=True, help="HR pictures to train on")
+    parser.add_argument("--hr", required=True, help="HR pictures to measure on")
+    parser.add_argument("--seconds", type=float, default=60, help="of training, each way")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args(argv)
+    logging.disable(logging.INFO)
+    pairs = corpus.make_pairs(arguments.hr, scale=2, min_lr_side=16)
+    results = []
+    for feeding in FEEDINGS:
+        config = TrainConfig(
+            data=tuple(arguments.data),
+            compressed_share=0.0,
+            num_blocks=2,
+            feeding=feeding,
+            warmup_steps=100,
+            ema_momentum=0.99,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(measure(config, arguments.seconds, pairs, Path(folder)))
+    best = max(result.patches_per_s for result in results)
+    print(
+        f"{'feeding':10}{'prepared':>10}{'on disk':>10}{'patches/s':>11}{'of best':>9}"
+        f"{'read':>11}{'steps':>7}{'PSNR-Y':>8}"
+    )
+    for r in results:
+        print(
+            f"{r.feeding:10}{r.prepared_s:>8.1f} s{r.prepared_mb:>7.0f} MB{r.patches_per_s:>11.0f}"
+            f"{r.patches_per_s / best:>9.2f}{r.read_mb_per_s:>6.1f} MB/s{r.steps:>7}"
+            f"{r.psnr_y_db:>8.2f}"
+        )
+    if arguments.json:
+        content = [dataclasses.asdict(result) for result in results]
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

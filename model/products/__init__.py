@@ -1,0 +1,1 @@
+"""The products that `model.scenes` draws, one function each."""
