@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
     logging.disable(logging.INFO)
-    pairs = corpus.make_pairs(arguments.hr, scale=2, min_lr_side=16)
+    pairs = list(corpus.make_pairs(arguments.hr, scale=2))
     results = []
     for feeding in FEEDINGS:
         config = TrainConfig(

@@ -182,25 +182,31 @@ def make_pair(picture: HrPicture, scale: int) -> Pair:
 
 
 def make_pairs(
-    place: str | Path, *, scale: int, min_lr_side: int, shrink_first: int = 1
-) -> list[Pair]:
-    """Makes a pair of every HR picture of a place; those that are too small are left out.
+    place: str | Path, *, scale: int, shrink_first: int = 1, least_lr_side: int = 16
+) -> Iterator[Pair]:
+    """Makes a pair of every HR picture of a place, one at a time.
 
     Args:
         place: see `list_pictures`.
         scale: of the network.
-        min_lr_side: shorter side that an LR picture must have, pixels.
         shrink_first: see `HrFile`.
+        least_lr_side: a picture whose LR has a shorter side, pixels, is left out with a note.
 
     Raises:
-        FileNotFoundError: if there is no such place, no picture in it, or none large enough.
-        OSError: if a picture cannot be read; the message names it.
+        OSError: if there is no picture, none that is large enough, or one that cannot be read;
+            the message names it.
     """
-    pictures = list_pictures(str(place), shrink_first=shrink_first)
-    pairs = [make_pair(picture, scale) for picture in large_enough(pictures, min_lr_side * scale)]
-    if not pairs:
-        raise FileNotFoundError(f"no picture in {place} is large enough")
-    return pairs
+    least = least_lr_side * scale
+    found = False
+    for picture in list_pictures(str(place), shrink_first=shrink_first):
+        hr = picture.read()
+        if min(hr.shape[:2]) < least:
+            note_too_small(picture.name, hr, least)
+            continue
+        found = True
+        yield make_pair(HrArray(picture.name, hr), scale)
+    if not found:
+        raise FileNotFoundError(f"no picture in {place} has at least {least} x {least} pixels")
 
 
 def large_enough(pictures: Sequence[HrPicture], side: int) -> list[HrArray]:
@@ -219,7 +225,7 @@ def large_enough(pictures: Sequence[HrPicture], side: int) -> list[HrArray]:
 def note_too_small(name: str, pixels: np.ndarray, side: int) -> None:
     """Says that a picture is not used."""
     height, width = pixels.shape[:2]
-    _log.warning("skipped %s: %d x %d, but a patch needs %d x %d", name, height, width, side, side)
+    _log.warning("skipped %s: %d x %d, but needed are %d x %d", name, height, width, side, side)
 
 
 def _is_picture(name: str) -> bool:

@@ -24,7 +24,6 @@ import dataclasses
 import importlib.util
 import itertools
 import json
-import logging
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -35,14 +34,9 @@ from PIL import Image
 
 from model import compare, degrade, presets
 from model.compare import AGAINST, BICUBIC, OURS, Score
-from model.corpus import HrArray, Pair, find_pictures, list_pictures, make_pair, read_rgb
+from model.corpus import Pair, find_pictures, make_pairs, read_rgb
 from model.inference import Magnifier, OutOfMemory
 from model.visual import Gallery
-
-# SSIM's window inside the border needs less; a picture of this side is still a picture.
-_LEAST_LR_SIDE = 16
-
-_log = logging.getLogger(__name__)
 
 
 def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -72,32 +66,6 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
     """
     for name, lr, hr in find_pairs(folder):
         yield Pair(name, read_rgb(lr), read_rgb(hr))
-
-
-def make_pairs(place: str, *, scale: int, shrink_first: int = 1) -> Iterator[Pair]:
-    """Makes LR from HR pictures, one after the other; too small ones are skipped with a note.
-
-    Args:
-        place: a folder, an `s3://` prefix or a list, see `corpus.list_pictures`.
-        scale: of the network.
-        shrink_first: shrinks each picture by this before it serves as HR, so that the JPEG
-            compression of a photograph does not become the truth.
-
-    Raises:
-        OSError: if there is no picture, none that is large enough, or one that cannot be read;
-            the message names it.
-    """
-    least = _LEAST_LR_SIDE * scale
-    found = False
-    for picture in list_pictures(place, shrink_first=shrink_first):
-        hr = picture.read()
-        if min(hr.shape[:2]) < least:
-            _log.warning("skipped %s: %d x %d is too small", picture.name, *hr.shape[:2])
-            continue
-        found = True
-        yield make_pair(HrArray(picture.name, hr), scale)
-    if not found:
-        raise FileNotFoundError(f"no picture in {place} has at least {least} x {least} pixels")
 
 
 def compressed(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:

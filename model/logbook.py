@@ -7,8 +7,12 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from tensorboardX import SummaryWriter
-from tqdm import tqdm
+
+try:
+    from tensorboardX import SummaryWriter
+    from tqdm import tqdm
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{error}: pip install -r requirements-train.txt") from error
 
 _log = logging.getLogger("model.train")
 

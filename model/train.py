@@ -373,11 +373,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model.train",
         description=(__doc__ or "").partition("\n")[0],
-        epilog="What each option means: the docstring of TrainConfig in model/train_config.py.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", required=True, type=Path, help="the run's folder")
-    parser.add_argument("--checkpoint_every", type=int, default=500, metavar="STEPS")
+    parser.add_argument(
+        "--checkpoint_every",
+        type=int,
+        default=500,
+        metavar="STEPS",
+        help="between checkpoints, validations, lines of the log",
+    )
     add_options(parser)
     options = vars(parser.parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

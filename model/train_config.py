@@ -14,71 +14,71 @@ SCHEDULES = ("cosine", "halving")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
+def _option(default: Any, meaning: str) -> Any:
+    """A field whose meaning the command line shows."""
+    return dataclasses.field(default=default, metadata={"help": meaning})
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """All that decides the weights. C, D, G, G0 as in the paper (see `RDN`).
 
-    Attributes:
-        data: places of HR pictures: folders, `s3://` prefixes, `.txt` lists.
-        compressed_data: places of JPEG-compressed photographs; shrunk by 2 before use as HR.
-        compressed_share: share of the patches that comes from `compressed_data`, 0..1.
-        drawn_scenes: how many product scenes to draw (see `model.scenes`).
-        drawn_share: share of the patches that comes from them, 0..1.
-        held_out: pictures of each place's kind that are kept for validation; the run's folder
-            lists them.
-        feeding: see `model.patches.prepare`.
-        lowest_variation: least variation of a patch at the start and at the end of training,
-            grey levels, in between linearly; flatter patches are drawn again. 0 0 takes all.
-        degraded_share: share of the LR patches that is degraded, 0..1; HR stays clean.
-        blur_px, noise_levels, jpeg_quality: ranges of the degradations, see `Degradation`.
-        knows_quality: 1 tells the network the JPEG quality of each patch (see `RDN`), 0 not.
-        scale, convs_per_block, num_blocks, growth_rate, features: s, C, D, G, G0.
-        initial_weights: a shipped name or a .keras file whose weights the network starts from;
-            a smaller network is grown (see `model.grow`). Empty starts at random.
-        steps: optimizer steps in all.
-        batch_size, lr_patch_px: N patches of P x P LR pixels for each step.
-        loss: `l1` or `mse`, on RGB in 0..1.
-        learning_rate: Adam's, at its highest.
-        warmup_steps: in which the learning rate rises from 0, linearly.
-        schedule: then it falls to 0 along a `cosine`, or halves every `halve_every` steps.
-        clip_norm: longest gradient, all variables together; 0 does not clip.
-        ema_momentum: of the exponential moving average of the weights, which is what is
-            validated and shipped; 0 takes the weights as they are.
-        precision: `float32`; on a GPU `mixed_bfloat16`, or `mixed_float16` before Ampere.
-        seed: of the weights and of every batch.
+    Each field says what it means where it stands; `python -m model.train --help` shows the same.
+    Shares are 0..1, ranges (from, to).
+
+    Raises:
+        ValueError: if a value is out of its range.
     """
 
-    data: tuple[str, ...] = ()
-    compressed_data: tuple[str, ...] = ()
-    compressed_share: float = 0.25
-    drawn_scenes: int = 0
-    drawn_share: float = 0.25
-    held_out: int = 4
-    feeding: str = "memory"
-    lowest_variation: tuple[float, float] = (0.0, 0.0)
-    degraded_share: float = 0.0
-    blur_px: tuple[float, float] = (0.0, 0.0)
-    noise_levels: tuple[float, float] = (0.0, 0.0)
-    jpeg_quality: tuple[int, int] = (30, 95)
-    knows_quality: int = 0
-    scale: int = 2
-    convs_per_block: int = 3
-    num_blocks: int = 4
-    growth_rate: int = 32
-    features: int = 32
-    initial_weights: str = ""
-    steps: int = 7000
-    batch_size: int = 16
-    lr_patch_px: int = 32
-    loss: str = "l1"
-    learning_rate: float = 1e-3
-    warmup_steps: int = 500
-    schedule: str = "cosine"
-    halve_every: int = 10_000
-    clip_norm: float = 0.0
-    ema_momentum: float = 0.999
-    precision: str = "float32"
-    seed: int = 1
+    data: tuple[str, ...] = _option((), "HR pictures: folders, s3:// prefixes, .txt lists")
+    compressed_data: tuple[str, ...] = _option(
+        (), "JPEG-compressed photographs; shrunk by 2 before they serve as HR"
+    )
+    compressed_share: float = _option(0.25, "share of the patches from --compressed_data")
+    drawn_scenes: int = _option(0, "how many product scenes to draw, see model.scenes")
+    drawn_share: float = _option(0.25, "share of the patches from drawn scenes")
+    held_out: int = _option(
+        4, "pictures of each of the three kinds to keep for validation; OUT lists them"
+    )
+    feeding: str = _option("memory", f"{', '.join(FEEDINGS)}; see model.patches.prepare")
+    lowest_variation: tuple[float, float] = _option(
+        (0.0, 0.0),
+        "standard deviation of a patch's luma, grey levels, below which it is drawn again: at "
+        "the start and at the end of training, linear in between",
+    )
+    degraded_share: float = _option(0.0, "share of the LR patches that is degraded; HR never is")
+    blur_px: tuple[float, float] = _option(
+        (0.0, 0.0), "sigma of the blur before shrinking, HR pixels"
+    )
+    noise_levels: tuple[float, float] = _option(
+        (0.0, 0.0), "sigma of the noise after shrinking, grey levels"
+    )
+    jpeg_quality: tuple[int, int] = _option((30, 95), "quality of the JPEG compression, last")
+    knows_quality: int = _option(0, "1: the network is told each patch's JPEG quality, see RDN")
+    scale: int = _option(2, "enlargement")
+    convs_per_block: int = _option(3, "C, convolutions per residual dense block")
+    num_blocks: int = _option(4, "D, residual dense blocks")
+    growth_rate: int = _option(32, "G, maps that a convolution adds")
+    features: int = _option(32, "G0, maps between the blocks")
+    initial_weights: str = _option(
+        "", "a shipped name or a .keras file to start from; a smaller network is grown"
+    )
+    steps: int = _option(7000, "optimizer steps in all")
+    batch_size: int = _option(16, "patches of a step")
+    lr_patch_px: int = _option(32, "side of the LR patches, pixels")
+    loss: str = _option("l1", f"{' or '.join(LOSSES)}, on RGB in 0..1")
+    learning_rate: float = _option(1e-3, "Adam's, at its highest")
+    warmup_steps: int = _option(500, "steps in which the learning rate rises from 0")
+    schedule: str = _option("cosine", "then it falls: cosine to 0, or halving")
+    halve_every: int = _option(10_000, "steps, with halving")
+    clip_norm: float = _option(0.0, "longest gradient, all weights together; 0: any")
+    ema_momentum: float = _option(
+        0.999, "of the weights' moving average, which is validated and shipped; 0: none"
+    )
+    precision: str = _option(
+        "float32", f"{', '.join(PRECISIONS)}; on a GPU a mixed one, before Ampere float16"
+    )
+    seed: int = _option(1, "of the weights and of every batch")
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch_size": 1, "lr_patch_px": 8, "held_out": 0, "halve_every": 1}
@@ -139,18 +139,17 @@ def claim_folder(config: TrainConfig, run_dir: Path) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds an option for each field of `TrainConfig`, with its default."""
+    """Adds an option for each field of `TrainConfig`, with its default and meaning."""
     for field in dataclasses.fields(TrainConfig):
         default: Any = field.default
+        kind: dict[str, Any] = {"type": type(default), "metavar": type(default).__name__.upper()}
         if field.name in ("data", "compressed_data"):
-            parser.add_argument(f"--{field.name}", nargs="+", default=default, metavar="PLACE")
+            kind = {"nargs": "+", "metavar": "PLACE"}
         elif isinstance(default, tuple):
-            kind = type(default[0])
-            parser.add_argument(
-                f"--{field.name}", nargs=2, type=kind, default=default, metavar=("FROM", "TO")
-            )
-        else:
-            parser.add_argument(f"--{field.name}", type=type(default), default=default)
+            kind = {"nargs": 2, "type": type(default[0]), "metavar": ("FROM", "TO")}
+        parser.add_argument(
+            f"--{field.name}", default=default, help=field.metadata["help"], **kind
+        )
 
 
 def from_options(options: dict[str, Any]) -> TrainConfig:

@@ -79,21 +79,21 @@ def test_a_broken_picture_is_named(tmp_path, content):
         content = buffer.getvalue()[:-3000]
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(OSError, match=r"broken\.png"):
-        make_pairs(tmp_path, scale=2, min_lr_side=8)
+        list(make_pairs(tmp_path, scale=2, least_lr_side=8))
 
 
 def test_pairs_are_made_and_small_pictures_left_out_with_a_note(folder, caplog):
-    pairs = make_pairs(folder, scale=2, min_lr_side=12)
+    pairs = list(make_pairs(folder, scale=2, least_lr_side=12))
     assert [pair.name for pair in pairs] == ["a.jpg", "b.png"]
     assert "skipped small.png: 10 x 60" in caplog.text
     assert pairs[0].hr.shape == (40, 60, 3) and pairs[0].lr.shape == (20, 30, 3)
     np.testing.assert_array_equal(pairs[1].lr, degrade.to_uint8(degrade.shrink(pairs[1].hr, 2)))
-    with pytest.raises(FileNotFoundError, match="large enough"):
-        make_pairs(folder, scale=2, min_lr_side=500)
+    with pytest.raises(FileNotFoundError, match="at least 1000 x 1000"):
+        list(make_pairs(folder, scale=2, least_lr_side=500))
 
 
 def test_compressed_pictures_are_shrunk_before_they_serve_as_hr(folder):
-    (first, *_) = make_pairs(folder, scale=2, min_lr_side=2, shrink_first=2)
+    (first, *_) = make_pairs(folder, scale=2, least_lr_side=2, shrink_first=2)
     assert first.hr.shape == (20, 30, 3) and first.lr.shape == (10, 15, 3)
 
 

@@ -157,7 +157,7 @@ def test_every_way_of_feeding_gives_patches_of_the_pictures(
     assert len(group.pictures) == count
     batch = feed([group], batch_size=8).batch(1)
     assert batch.lr.shape == (8, 16, 16, 3)
-    assert "skipped small.png: 40 x 40, but a patch needs 72 x 72" in caplog.text
+    assert "skipped small.png: 40 x 40, but needed are 72 x 72" in caplog.text
     whole = {
         patch.tobytes()
         for picture in files[0].pictures

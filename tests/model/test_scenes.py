@@ -232,3 +232,13 @@ def test_fractal_noise_has_more_power_in_coarse_waves():
     assert 0.5 < noise.std() < 1.6
     assert power[1:6, 1:6].mean() > 20 * power[20:30, 20:30].mean()
     assert power[20:30, 20:30].mean() > 20 * power[100:120, 100:120].mean()
+
+
+def test_the_command_line(tmp_path, capsys):
+    out = tmp_path / "drawn"
+    assert scenes.main([str(out), "--count", "2", "--side", "40", "--first", "7"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["scene-7.png", "scene-8.png"]
+    with Image.open(out / "scene-8.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), scenes.draw_scene(8, 40, 40))
+    assert scenes.main([str(out), "--side", "8"]) == 1
+    assert "at least 16" in capsys.readouterr().err

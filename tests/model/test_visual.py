@@ -208,7 +208,7 @@ def test_a_patch_without_visible_error_says_so():
     flat = grey_with()
     patch = visual.extreme_patches(comparison(flat, flat), over="bicubic", count=1)[0]
     row = visual.patch_row("best 1", patch, over="bicubic")
-    assert row.panels[1].caption == "bicubic  over 50 dB"
+    assert row.panels[1].caption == "bicubic  over 45 dB"
 
 
 def test_the_sheet_s_row_is_the_middle_of_the_picture():
