@@ -3,6 +3,7 @@
 import functools
 import itertools
 import logging
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +20,9 @@ _SMALLEST_CALL_PX = 64 * 64
 # Quarter turns, and whether mirrored: all that map a square grid onto itself.
 _VERSIONS = tuple(itertools.product(range(4), (False, True)))
 
+# Of all networks of the process: see `Magnifier`.
+_ONE_CALL_AT_A_TIME = threading.Lock()
+
 _log = logging.getLogger(__name__)
 
 
@@ -27,7 +31,11 @@ class OutOfMemory(RuntimeError):
 
 
 class Magnifier:
-    """One network, ready to magnify. It keeps no state between calls: threads may share it.
+    """One network, ready to magnify. Threads may share it: their calls wait for each other.
+
+    They must: TensorFlow's oneDNN convolutions, run by several threads at once on pictures of
+    several sizes, now and then give a wrong picture and corrupt the heap (seen in 2.21 on CPU).
+    Little is lost, since one call uses all cores.
 
     One `tf.function` with free sizes serves every picture: on CPU a whole picture per call beats
     padding to fixed sizes, whose extra pixels cost what pixels cost.
@@ -154,15 +162,20 @@ class Magnifier:
         if self._knows_quality:
             lr = with_quality_plane(lr, jpeg_quality)
         if not self.self_ensemble:
-            return self._run(tf.constant(lr)).numpy()
+            return self._call(lr)
         n, height, width, _ = lr.shape
         # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
         # the picture changes, does not matter.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
         for turns, mirrored in _VERSIONS:
-            sr = self._run(tf.constant(_turned(lr, turns, mirrored))).numpy()
+            sr = self._call(_turned(lr, turns, mirrored))
             total += _undone(sr, turns, mirrored)
         return (total / len(_VERSIONS)).astype(np.float32)
+
+    def _call(self, lr: np.ndarray) -> np.ndarray:
+        """float32 [N, h, w, K] to float32 [N, h * scale, w * scale, 3], one thread at a time."""
+        with _ONE_CALL_AT_A_TIME:
+            return self._run(tf.constant(lr)).numpy()
 
 
 def _turned(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
