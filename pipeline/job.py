@@ -12,10 +12,11 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline import manifest, options, storage
+from pipeline import manifest, options, previous, resume, sink, storage
+from pipeline.lock import RunLock
 from pipeline.options import Settings
 from pipeline.records import RunError, Status
-from pipeline.storage import Storage, StorageError
+from pipeline.storage import StorageError
 from pipeline.transforms import build, read_model
 
 DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
@@ -39,13 +40,13 @@ def run(argv: list[str]) -> int:
     settings, beam_arguments = options.parse(argv, datetime.datetime.now(datetime.UTC))
     try:
         settings = check_before_start(settings)
-        summary = _run_beam(settings, beam_arguments)
+        summary = _run_locked(settings, beam_arguments)
     except RunError as error:
         print(f"run_pipeline.py: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(
-            f"run_pipeline.py: interrupted; --run_id {settings.run_id} runs it again",
+            f"run_pipeline.py: interrupted; --run_id {settings.run_id} goes on with it",
             file=sys.stderr,
         )
         return INTERRUPTED
@@ -70,33 +71,36 @@ def check_before_start(settings: Settings) -> Settings:
         settings: as parsed.
 
     Returns:
-        The settings with the model's digest.
+        The settings with the model's digest and the earlier run in which finished work is found.
 
     Raises:
-        RunError: if the input is missing or empty, the output cannot be written, or the model
-            is unknown.
+        RunError: if the input is missing or empty, the output cannot be written, the model is
+            unknown, or the id belongs to a run with other settings.
     """
     # Few attempts: a wrong endpoint shall be told at once.
     files = storage.open_storage(dataclasses.replace(settings.storage, attempts=2))
     if next(manifest.read_catalog(files, settings.input, settings.allow_schemes), None) is None:
         raise RunError(f"--input {settings.input} names no pictures at all")
     settings = dataclasses.replace(settings, model_sha256=read_model(files, settings.model).sha256)
-    _claim_output(files, settings)
-    return settings
+    resume.claim(files, settings)
+    run_id = previous.find_run(files, settings)
+    if run_id is None:
+        return settings
+    parts = storage.list_if_any(files, settings.rows_of_run(run_id))
+    return dataclasses.replace(settings, previous_run=run_id, previous_parts=tuple(parts))
 
 
-def _claim_output(files: Storage, settings: Settings) -> None:
-    """Proves that the output can be written, and clears what an earlier try of the run left."""
-    marker = storage.join(settings.run_folder, "run.json")
-    plain = dataclasses.asdict(settings) | {"started_at": settings.started_at.isoformat()}
-    try:
-        files.write(marker, (json.dumps(plain, indent=2) + "\n").encode())
-        for name in ("_SUCCESS", "summary.json"):
-            files.delete(storage.join(settings.run_folder, name))
-        for uri in storage.list_if_any(files, settings.staging_folder):
-            files.delete(uri)
-    except StorageError as error:
-        raise RunError(f"--output {settings.output} cannot be written: {error.detail}") from error
+def _run_locked(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
+    """Runs what is left of a run while no other process can; returns its summary."""
+    files = storage.open_storage(settings.storage)
+    with RunLock(files, storage.join(settings.run_folder, "lock.json"), settings.run_id):
+        finished = resume.finished_summary(files, settings)
+        if finished is not None:
+            sink.clear(files, settings.staging_folder)  # of a run killed right after _SUCCESS
+            print(f"run {settings.run_id} is finished already; another --run_id starts a new one")
+            return finished
+        kept = resume.recover(files, settings)
+        return _run_beam(dataclasses.replace(settings, kept=kept), beam_arguments)
 
 
 def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
@@ -111,9 +115,12 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
         result = pipeline.run()
         state = result.wait_until_finish()
     except Exception as error:
-        # Beam wraps what a worker raises in RuntimeErrors of its own, with the traceback as text.
+        # Beam adds the step to the text, and wraps what some workers raise in RuntimeErrors of
+        # its own, with the traceback as text.
         told = re.findall(r"(?m)^pipeline\.records\.RunError: (.*)$", str(error))
-        if isinstance(error, RunError) or not told:
+        if isinstance(error, RunError):
+            told = [str(error)]
+        if not told:
             raise
         raise RunError(re.sub(r" \[while running .*", "", told[-1])) from error
     if state not in (None, "DONE"):

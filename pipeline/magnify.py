@@ -14,9 +14,9 @@ from model.decode import Header, PictureError, assumed_quality, decode, read_hea
 from model.encode import EXTENSIONS, Encoded, choose_format, encode
 from model.inference import Magnifier, OutOfMemory
 from model.picture import Picture
-from pipeline import storage
+from pipeline import previous, storage
 from pipeline.options import Settings
-from pipeline.records import CatalogEntry, Job, Reason, Status
+from pipeline.records import CatalogEntry, Earlier, Job, Reason, Status, content_key
 from pipeline.rows import Row
 from pipeline.size_gate import reject_size
 from pipeline.storage import RangedFile, Storage, StorageError
@@ -33,6 +33,7 @@ class Work:
     Attributes:
         entries: the URIs that still wait for a row.
         rows: the rows that are finished already.
+        was_rewritten: the source changed since it was identified, and was identified again.
         columns: of `Row`, found so far, the same for all entries.
         file: the source, opened; None once it is decoded or the job is finished.
         header, source: the decoded source.
@@ -43,6 +44,7 @@ class Work:
     content_key: str | None
     entries: tuple[CatalogEntry, ...]
     rows: tuple[Row, ...] = ()
+    was_rewritten: bool = False
     columns: dict[str, Any] = dataclasses.field(default_factory=dict)
     file: RangedFile | None = None
     header: Header | None = None
@@ -70,9 +72,14 @@ class PictureWorker:
         """Probes, asks the size gate, fetches the rest and decodes.
 
         Of several URIs with the same content the first that can be read serves all; one that
-        cannot gets its own row.
+        cannot gets its own row. What an earlier run has finished passes straight to its row.
         """
         work = Work(job.content_key, job.entries)
+        if job.earlier is not None:
+            return self._carry_over(work, job.earlier)
+        return self._prepare(work)
+
+    def _prepare(self, work: Work) -> Work:
         while work.entries and work.file is None:
             entry = work.entries[0]
             if entry.reason is not None:
@@ -81,7 +88,7 @@ class PictureWorker:
             try:
                 work = self._probe(work)
             except StorageError as error:
-                work = self._finish_first(work, error.reason, error.detail)
+                work = self._go_on_after(work, error)
             except PictureError as error:
                 work = self._finish_all(work, Reason(error.reason), str(error))
         if work.file is not None and not _is_large(work.header):
@@ -142,6 +149,31 @@ class PictureWorker:
         ]
         return [*work.rows, *rows]
 
+    def _go_on_after(self, work: Work, error: StorageError) -> Work:
+        """The first entry failed: its row says so, and the others wait for their turn.
+
+        A picture that was rewritten since it was identified is taken as it is now, once.
+        """
+        entry = work.entries[0]
+        is_alone = len(work.entries) == 1 and not work.rows
+        if error.reason != Reason.CHANGED or not is_alone or work.was_rewritten:
+            return self._finish_first(work, error.reason, error.detail)
+        try:
+            found = self._files.identify(entry.location)
+        except StorageError as gone:
+            return self._finish_first(work, gone.reason, gone.detail)
+        now = entry._replace(etag=found.etag, size_bytes=found.size_bytes)
+        key = content_key(now, self._settings.fingerprint)
+        return Work(key, (now,), was_rewritten=True)
+
+    def _carry_over(self, work: Work, earlier: Earlier) -> Work:
+        """Every entry gets the row of the finished work."""
+        carried = previous.carry_over(earlier, self._settings)
+        assert carried is not None  # as whoever made the job has found
+        status, reason, columns = carried
+        rows = [self._row(work, entry, status, reason=reason, **columns) for entry in work.entries]
+        return dataclasses.replace(work, entries=(), rows=tuple(rows))
+
     def _probe(self, work: Work) -> Work:
         """Reads format and size from the file's first bytes; finishes what the gate rejects."""
         entry = work.entries[0]
@@ -174,10 +206,9 @@ class PictureWorker:
             started = time.perf_counter()
             header, picture = decode(data, max_pixels=self._settings.max_pixels)
         except StorageError as error:
-            work = self._finish_first(work, error.reason, error.detail)
+            work = self._go_on_after(work, error)
             # Its twins, if any, start again from their own URI.
-            again = self.prepare(Job(work.content_key, work.entries))
-            return dataclasses.replace(again, rows=work.rows + again.rows)
+            return self._prepare(dataclasses.replace(work, columns={}))
         except PictureError as error:
             return self._finish_all(work, Reason(error.reason), str(error))
         columns = {
@@ -251,15 +282,17 @@ class PictureWorker:
         )
 
     def _row(self, work: Work, entry: CatalogEntry, status: Status, **columns: Any) -> Row:
+        now = {"processed_at": datetime.datetime.now(datetime.UTC)}
         return Row(
             uri=entry.uri,
             product_id=entry.product_id,
             status=status,
-            processed_at=datetime.datetime.now(datetime.UTC),
             content_key=work.content_key,
             source_etag=entry.etag,
             source_bytes=entry.size_bytes,
-            **{**work.columns, **columns},
+            reference_uri=entry.reference_uri,
+            reference_etag=entry.reference_etag,
+            **{**now, **work.columns, **columns},
         )
 
 

@@ -1,6 +1,7 @@
 """Reading the catalog: manifests in four formats, or all objects below a prefix."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -18,6 +19,8 @@ from pipeline.storage import Storage
 FORMATS = ("csv", "jsonl", "parquet", "txt")
 _KNOWN_SCHEMES = {"s3", "file", ""}
 _FIELDS = ("uri", "product_id", "reference_uri")
+# Parameters of presigned URIs: AWS (version 4 and 2), Google Cloud, Azure.
+_SIGNED = re.compile(r"(?i)\b(X-(Amz|Goog)-\w+|Signature|AWSAccessKeyId|sig|token)=")
 
 
 def is_prefix(source: str) -> bool:
@@ -118,6 +121,18 @@ class Place:
             raise BadUri(Reason.BAD_URI, "a path in a manifest on S3 must be absolute")
         return str(path)
 
+    def locate_entry(self, entry: CatalogEntry) -> CatalogEntry:
+        """Fills in where an entry's picture and its reference are fetched.
+
+        Raises:
+            BadUri: see `locate`.
+        """
+        reference = entry.reference_uri
+        return entry._replace(
+            location=self.locate(entry.uri),
+            reference_location=self.locate(reference) if reference else None,
+        )
+
 
 class BadUri(ValueError):
     """A URI that cannot be fetched; becomes a rejected entry."""
@@ -143,24 +158,39 @@ def _entry(place: Place, position: int, line: int, record: _Record) -> CatalogEn
         stand_in = CatalogEntry(f"{place.manifest}#line={line}", "", position)
         return stand_in.rejected(Reason.BAD_LINE, f"line {line}: {record}")
     uri = _without_secrets(str(record["uri"]))
-    entry = CatalogEntry(uri, "", position, product_id=record.get("product_id"))
+    reference = record.get("reference_uri")
+    entry = CatalogEntry(
+        uri,
+        "",
+        position,
+        product_id=record.get("product_id"),
+        reference_uri=_without_secrets(reference) if reference else None,
+    )
     try:
-        location = place.locate(uri)
-        reference = record.get("reference_uri")
-        return entry._replace(
-            location=location, reference_location=place.locate(reference) if reference else None
-        )
+        if uri != record["uri"] and storage.scheme_of(uri) not in ("http", "https"):
+            raise BadUri(
+                Reason.BAD_URI,
+                "a presigned URI: give s3://bucket/key, credentials come from the environment",
+            )
+        return place.locate_entry(entry)
     except BadUri as error:
         return entry.rejected(error.reason, f"line {line}: {error.detail}")
 
 
 def _without_secrets(uri: str) -> str:
-    """Cuts the query of a web address: presigned ones carry credentials, and rows are kept."""
-    if storage.scheme_of(uri) in ("http", "https"):
-        address, _, query = uri.partition("?")
-        host_and_path = re.sub(r"//[^/@]*@", "//", address)
-        return f"{host_and_path}?..." if query else host_and_path
-    return uri
+    """Cuts what a web address or a presigned URI carries as credentials: rows are kept.
+
+    Different queries stay different URIs by their digest.
+    """
+    address, _, query = uri.partition("?")
+    if storage.scheme_of(uri) not in ("http", "https"):
+        return uri if not _SIGNED.search(query) else f"{address}{_digest(query)}"
+    host_and_path = re.sub(r"//[^/@]*@", "//", address)
+    return f"{host_and_path}{_digest(query)}" if query else host_and_path
+
+
+def _digest(query: str) -> str:
+    return f"?blake2b={hashlib.blake2b(query.encode(), digest_size=8).hexdigest()}"
 
 
 class _Lines:

@@ -16,11 +16,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from model import presets
 from model.encode import IMAGE_FORMATS
 from pipeline import manifest, storage
+from pipeline.records import Reason, Shard
 from pipeline.size_gate import SizeLimits
 from pipeline.storage import StorageConfig
 
 # Raise it when the same picture and settings give another result than before.
 RESULT_VERSION = 1
+# What `--previous` takes beside a run's id.
+NEWEST, NONE = "newest", "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Settings:
         output: folder or prefix without the final `/`, absolute.
         started_at: when the run began, UTC.
         model_sha256: of the saved model; empty until the run has read it.
+        previous_run: the run in which finished work is looked up, once that is decided.
+        previous_parts: its Parquet files.
+        kept: shards that an earlier try of this run has finished.
     """
 
     input: str
@@ -45,11 +51,17 @@ class Settings:
     model_sha256: str = ""
     images: str = "parquet"
     image_format: str = "auto"
+    animated: str = "skip"
+    previous: str = NEWEST
+    retry: tuple[str, ...] = ()
     max_failure_rate: float = 0.05
     s3_endpoint_url: str | None = None
     allow_schemes: tuple[str, ...] = ()
     look_ahead: int = 16
     accelerator: str | None = None
+    previous_run: str | None = None
+    previous_parts: tuple[str, ...] = ()
+    kept: tuple[Shard, ...] = ()
 
     @property
     def limits(self) -> SizeLimits:
@@ -64,12 +76,12 @@ class Settings:
     @property
     def rows_folder(self) -> str:
         """Where the run's Parquet files lie."""
-        return storage.join(self.output, f"rows/run_id={self.run_id}")
+        return self.rows_of_run(self.run_id)
 
     @property
     def run_folder(self) -> str:
         """Where summary.json and _SUCCESS lie."""
-        return storage.join(self.output, f"runs/{self.run_id}")
+        return self.folder_of_run(self.run_id)
 
     @property
     def staging_folder(self) -> str:
@@ -81,10 +93,18 @@ class Settings:
         """Where encoded pictures lie with `--images files` or `both`."""
         return storage.join(self.output, "images")
 
+    def rows_of_run(self, run_id: str) -> str:
+        """Where the Parquet files of any run under the same output lie."""
+        return storage.join(self.output, f"rows/run_id={run_id}")
+
+    def folder_of_run(self, run_id: str) -> str:
+        """Where summary.json and _SUCCESS of any run under the same output lie."""
+        return storage.join(self.output, f"runs/{run_id}")
+
     @property
     def fingerprint(self) -> str:
         """Digest of all that decides what a given content becomes; part of the content key."""
-        deciding = [RESULT_VERSION, self.model_sha256, self.image_format]
+        deciding = [RESULT_VERSION, self.model_sha256, self.image_format, self.animated]
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
 
@@ -118,12 +138,19 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
         parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
     if not 0 <= ours.max_failure_rate <= 1:
         parser.error(f"--max_failure_rate is 0..1: {ours.max_failure_rate}")
+    retry = tuple(filter(None, ours.retry.split(",")))
+    for reason in retry:
+        if reason not in list(Reason) and not reason.startswith("gate:"):
+            parser.error(f"--retry {reason}: no such reason; they are {', '.join(Reason)}")
+    if retry and ours.previous == NONE:
+        parser.error("--retry replays an earlier run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)
     fields = vars(ours) | {
         "input": source,
         "output": output,
+        "retry": retry,
         "allow_schemes": tuple(filter(None, ours.allow_schemes.split(","))),
     }
     return Settings(started_at=now, **fields), rest
@@ -146,7 +173,7 @@ def _parser(now: datetime.datetime) -> _Parser:
     add(
         "--run_id",
         default=now.strftime("%Y%m%dT%H%M%SZ"),
-        help="names the run; the same id again repeats it (default: the UTC time)",
+        help="names the run; the same id again goes on with it (default: the UTC time)",
     )
     add("--min_side", type=_positive, default=32, help="shorter side below: too_small")
     add("--max_side", type=_positive, default=1000, help="longer side above: large_enough")
@@ -158,6 +185,24 @@ def _parser(now: datetime.datetime) -> _Parser:
     )
     add("--images", choices=("parquet", "files", "both"), default="parquet")
     add("--image_format", choices=("auto", *IMAGE_FORMATS), default="auto")
+    add(
+        "--animated",
+        choices=("skip", "first_frame"),
+        default="skip",
+        help="what becomes of pictures with several frames",
+    )
+    add(
+        "--previous",
+        default=NEWEST,
+        help="id of the run in which finished work is looked up; none does all again "
+        "(default: the newest finished run under --output)",
+    )
+    add(
+        "--retry",
+        default="",
+        metavar="REASONS",
+        help="replay only the rows of the previous run with these reasons, as timeout,not_found",
+    )
     add("--max_failure_rate", type=float, default=0.05, help="above it the exit status is 3")
     add("--s3_endpoint_url", help="another S3 server than AWS")
     add(

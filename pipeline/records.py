@@ -1,7 +1,8 @@
 """The small records that travel between the steps, and the words that rows use."""
 
 import enum
-from typing import NamedTuple
+import hashlib
+from typing import Any, NamedTuple
 
 
 class Status(enum.StrEnum):
@@ -29,6 +30,8 @@ class Reason(enum.StrEnum):
     STORAGE_ERROR = "storage_error"
     CHANGED = "changed"
     OUT_OF_MEMORY = "out_of_memory"
+    DECODE_TIMEOUT = "decode_timeout"
+    SAME_CONTENT = "same_content"
     BAD_LINE = "bad_line"
     BAD_URI = "bad_uri"
     SCHEME_NOT_ALLOWED = "scheme_not_allowed"
@@ -36,6 +39,8 @@ class Reason(enum.StrEnum):
     @property
     def status(self) -> Status:
         """Skipped is what needs no work; failed is what an operator should look at."""
+        if self == Reason.SAME_CONTENT:
+            return Status.UNCHANGED
         return Status.SKIPPED if self in _SKIPPED else Status.FAILED
 
 
@@ -50,9 +55,11 @@ class CatalogEntry(NamedTuple):
         location: where to fetch it: an absolute path or an s3:// URI. Empty if `reason` is set.
         position: in the manifest; of several mentions of a URI the first counts.
         product_id: from the manifest.
-        reference_location: where a true HR picture lies, if the manifest names one.
+        reference_uri: of a true HR picture, as the manifest spells it.
+        reference_location: where to fetch that.
         etag: identity of the content, from the storage: the same etag and size, the same picture.
         size_bytes: of the file.
+        reference_etag: identity of the reference's content; None if there is none to be had.
         reason: a `Reason` once the entry can become nothing but a row.
         detail: one line for people about `reason`.
     """
@@ -61,15 +68,53 @@ class CatalogEntry(NamedTuple):
     location: str
     position: int
     product_id: str | None = None
+    reference_uri: str | None = None
     reference_location: str | None = None
     etag: str | None = None
     size_bytes: int | None = None
+    reference_etag: str | None = None
     reason: str | None = None
     detail: str | None = None
 
     def rejected(self, reason: Reason, detail: str) -> "CatalogEntry":
         """This entry, on its way straight to its row."""
         return self._replace(reason=str(reason), detail=detail)
+
+
+def content_key(entry: CatalogEntry, fingerprint: str) -> str:
+    """Identity of a picture's content together with what will be done to it.
+
+    Args:
+        entry: identified or rejected.
+        fingerprint: see `Settings.fingerprint`.
+
+    Returns:
+        32 hexadecimal digits; for a rejected entry `uri:` and its URI, a key of its own.
+    """
+    if entry.reason is not None:
+        return f"uri:{entry.uri}"
+    identity = f"{entry.etag}\n{entry.size_bytes}\n{fingerprint}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+class Earlier(NamedTuple):
+    """What an earlier run's row says of a content, for the rows of this one. Crosses a shuffle.
+
+    Attributes:
+        content_key: see `Job`; equal keys, equal results.
+        reference_etag: of the reference that it was compared with.
+        status, reason: of the earlier row.
+        source_height, source_width: as displayed; None if they were never found.
+        columns: values of `previous.CARRIED`, in that order.
+    """
+
+    content_key: str
+    reference_etag: str | None
+    status: str
+    reason: str | None
+    source_height: int | None
+    source_width: int | None
+    columns: tuple[Any, ...]
 
 
 class Job(NamedTuple):
@@ -79,10 +124,27 @@ class Job(NamedTuple):
         content_key: identity of the content together with model and settings; None for an entry
             that was rejected before its content was identified.
         entries: at least one, by position.
+        earlier: the finished work of an earlier run that serves them; None if there is work.
     """
 
     content_key: str | None
     entries: tuple[CatalogEntry, ...]
+    earlier: Earlier | None = None
+
+
+class Totals(NamedTuple):
+    """What the catalog holds.
+
+    Attributes:
+        mentions: of URIs, repeats included.
+        named: distinct URIs.
+        rows: distinct URIs with those that lost their place in the catalog between two tries of
+            this run, after the first had made their rows.
+    """
+
+    mentions: int
+    named: int
+    rows: int
 
 
 class Shard(NamedTuple):
@@ -90,14 +152,17 @@ class Shard(NamedTuple):
 
     Attributes:
         uri: where it lies.
-        first_uri: of its rows, which gives shards a stable order.
         rows: how many it holds.
+        size_bytes: of the file.
     """
 
     uri: str
-    first_uri: str
     rows: int
+    size_bytes: int
 
 
-class RunError(RuntimeError):
-    """Stops the whole run: its text is the one line that the user reads."""
+class RunError(Exception):
+    """Stops the whole run: its text is the one line that the user reads.
+
+    No RuntimeError: as one it would be taken for a broken file's where a decoder reads from S3.
+    """

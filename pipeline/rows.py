@@ -44,6 +44,8 @@ class Row:
     self_psnr_db: float | None = None
     self_bicubic_psnr_db: float | None = None
     self_gain_db: float | None = None
+    reference_uri: str | None = None
+    reference_etag: str | None = None
     reference_psnr_db: float | None = None
     reference_bicubic_psnr_db: float | None = None
     reference_ssim: float | None = None
@@ -97,6 +99,8 @@ SCHEMA = pa.schema(
         pa.field("model_sha256", pa.string()),
         pa.field("scale", pa.int32()),
         *_float_columns("roundtrip_psnr_db self_psnr_db self_bicubic_psnr_db self_gain_db"),
+        pa.field("reference_uri", pa.string()),
+        pa.field("reference_etag", pa.string()),
         *_float_columns("reference_psnr_db reference_bicubic_psnr_db reference_ssim"),
         *_float_columns("sharpness_ratio blockiness_source blockiness"),
         *_float_columns("background_noise_source background_noise clipped_share channel_drift"),

@@ -5,9 +5,11 @@ Errors are sorted here, once: `StorageError` belongs to one object and becomes i
 """
 
 import contextlib
+import datetime
 import functools
 import hashlib
 import io
+import itertools
 import logging
 import os
 import random
@@ -31,8 +33,9 @@ from pipeline.records import Reason, RunError
 
 _T = TypeVar("_T")
 
-_READ_ATTEMPTS = 4
 _FIRST_BACKOFF_S = 0.2
+# No further attempt for one object after this long.
+_LONGEST_REQUEST_S = 120
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):/")
 
 _log = logging.getLogger(__name__)
@@ -55,11 +58,13 @@ class StoredObject:
         uri: its full URI or absolute path.
         etag: identity of the content; None where only reading would tell.
         size_bytes: of the content.
+        modified_at: when it was written, UTC.
     """
 
     uri: str
     etag: str | None
     size_bytes: int
+    modified_at: datetime.datetime
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,11 @@ class Storage(Protocol):
     They raise `StorageError` for one object's trouble and `RunError` for the run's.
     """
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Yields every object below a prefix or folder that ends in `/`, in order of names."""
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        """Yields every object below a prefix or folder that ends in `/`, in order of names.
+
+        `after`, a URI of S3, leaves out what comes before it, and itself.
+        """
 
     def identify(self, uri: str) -> StoredObject:
         """Returns etag and size; the etag is never None."""
@@ -99,6 +107,9 @@ class Storage(Protocol):
 
     def write_file(self, uri: str, path: Path) -> None:
         """Writes an object from a local file, whole or not at all."""
+
+    def create(self, uri: str, data: bytes) -> bool:
+        """Writes an object unless there is one; of several writers at once one gets True."""
 
     def move(self, source: str, target: str) -> None:
         """Renames; a source that is gone while its target exists was moved before."""
@@ -140,6 +151,15 @@ def open_file(storage: Storage, uri: str) -> BinaryIO:
         at += len(data)
     file.seek(0)
     return file
+
+
+def open_ranged(storage: Storage, uri: str) -> BinaryIO:
+    """Opens an object for readers that seek to the few parts which they need."""
+    if scheme_of(uri) != "s3":
+        with _local_errors():
+            return local_path(uri).open("rb")
+    found = storage.identify(uri)
+    return io.BufferedReader(RangedFile(storage, uri, found.size_bytes, found.etag))
 
 
 class RangedFile(io.RawIOBase):
@@ -213,13 +233,14 @@ class RangedFile(io.RawIOBase):
 class LocalStorage:
     """Files of this machine, named by absolute paths or file:// URIs."""
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         """Every file below a folder, in order of paths; their etags are left for `identify`."""
         folder = local_path(prefix)
         if not folder.is_dir():
             raise RunError(f"no such folder: {folder}")
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            yield StoredObject(path.absolute().as_uri(), None, path.stat().st_size)
+            found = path.stat()
+            yield StoredObject(path.absolute().as_uri(), None, found.st_size, _utc(found.st_mtime))
 
     def identify(self, uri: str) -> StoredObject:
         """The etag is a BLAKE2 digest of the content: times and names may lie."""
@@ -230,7 +251,8 @@ class LocalStorage:
                 while block := file.read(1 << 20):
                     digest.update(block)
                 size = file.tell()
-        return StoredObject(uri, digest.hexdigest(), size)
+                modified_at = _utc(os.fstat(file.fileno()).st_mtime)
+        return StoredObject(uri, digest.hexdigest(), size, modified_at)
 
     def read(
         self, uri: str, start: int = 0, stop: int | None = None, etag: str | None = None
@@ -250,6 +272,21 @@ class LocalStorage:
         with _appearing(local_path(uri)) as partial:
             shutil.copyfile(path, partial)
 
+    def create(self, uri: str, data: bytes) -> bool:
+        """See `Storage.create`."""
+        path = local_path(uri)
+        complete = _partial(path)
+        with _local_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                complete.write_bytes(data)
+                path.hardlink_to(complete)  # unlike a renaming it replaces nothing
+            except FileExistsError:
+                return False
+            finally:
+                complete.unlink(missing_ok=True)
+        return True
+
     def move(self, source: str, target: str) -> None:
         """See `Storage.move`."""
         old, new = local_path(source), local_path(target)
@@ -267,9 +304,7 @@ class LocalStorage:
 @contextlib.contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A file that is written beside its place, hidden, and renamed when it is complete."""
-    # One name for each writer, so that two attempts at once do not mix.
-    writer = f"{os.getpid()}-{threading.get_ident()}"
-    partial = path.with_name(f".{path.name}.partial-{writer}")
+    partial = _partial(path)
     with _local_errors():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -277,6 +312,11 @@ def _appearing(path: Path) -> Iterator[Path]:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """A hidden name beside a file's, one for each writer, so that two at once do not mix."""
+    return path.with_name(f".{path.name}.partial-{os.getpid()}-{threading.get_ident()}")
 
 
 @contextlib.contextmanager
@@ -290,6 +330,10 @@ def _local_errors() -> Iterator[None]:
         raise StorageError(Reason.ACCESS_DENIED, "no permission for the file") from error
     except OSError as error:
         raise StorageError(Reason.STORAGE_ERROR, error.strerror or "I/O error") from error
+
+
+def _utc(timestamp_s: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(timestamp_s, datetime.UTC)
 
 
 def local_path(uri: str) -> Path:
@@ -308,25 +352,33 @@ class S3Storage:
         # The client cannot be pickled and its making takes 0.2 s: one for each process.
         return _s3_client(self._config)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         """Every object below a prefix, except the empty ones that stand for folders."""
         bucket, key = split_s3(prefix)
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        start = {"StartAfter": split_s3(after)[1]} if after else {}
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=key, **start
+        )
         try:
             for page in pages:
                 for item in page.get("Contents", ()):
                     if not item["Key"].endswith("/"):
                         yield StoredObject(
-                            f"s3://{bucket}/{item['Key']}", item["ETag"].strip('"'), item["Size"]
+                            f"s3://{bucket}/{item['Key']}",
+                            item["ETag"].strip('"'),
+                            item["Size"],
+                            item["LastModified"],
                         )
         except _BOTO_ERRORS as error:
-            _raise_sorted(error, f"cannot list {prefix}", whole_run=True)
+            _raise_sorted(error, f"cannot list {prefix}", self._config, whole_run=True)
 
     def identify(self, uri: str) -> StoredObject:
         """A HEAD request."""
         bucket, key = split_s3(uri)
         found = self._request(lambda: self._client.head_object(Bucket=bucket, Key=key))
-        return StoredObject(uri, found["ETag"].strip('"'), found["ContentLength"])
+        return StoredObject(
+            uri, found["ETag"].strip('"'), found["ContentLength"], found["LastModified"]
+        )
 
     def read(
         self, uri: str, start: int = 0, stop: int | None = None, etag: str | None = None
@@ -356,6 +408,19 @@ class S3Storage:
         bucket, key = split_s3(uri)
         self._request(lambda: self._client.upload_file(str(path), bucket, key))
 
+    def create(self, uri: str, data: bytes) -> bool:
+        """A PUT request on the condition that there is no such object."""
+        bucket, key = split_s3(uri)
+        try:
+            self._request(
+                lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+            )
+        except StorageError as error:
+            if error.reason != Reason.CHANGED:
+                raise
+            return False
+        return True
+
     def move(self, source: str, target: str) -> None:
         """A server-side copy (in parts beyond 5 GB), then a deletion."""
         (old_bucket, old_key), (bucket, key) = split_s3(source), split_s3(target)
@@ -377,18 +442,21 @@ class S3Storage:
 
     def _request(self, call: Callable[[], _T]) -> _T:
         """Sends a request; boto3 retries what fails before the body, this what fails inside."""
-        for attempt in range(1, _READ_ATTEMPTS + 1):
+        started = time.monotonic()
+        for attempt in itertools.count(1):
             try:
                 return call()
             except _BROKEN_BODY as error:
-                if attempt == _READ_ATTEMPTS:
+                late = time.monotonic() - started > _LONGEST_REQUEST_S
+                if attempt == self._config.attempts or late:
                     raise StorageError(
-                        Reason.TIMEOUT, f"{type(error).__name__}, {attempt} attempts"
+                        Reason.TIMEOUT,
+                        f"the answer broke off ({type(error).__name__}), {attempt} attempts",
                     ) from error
                 time.sleep(_FIRST_BACKOFF_S * 2**attempt * random.random())
             except _BOTO_ERRORS as error:
-                _raise_sorted(error, "request failed", whole_run=False)
-        raise AssertionError("the last attempt returns or raises")
+                _raise_sorted(error, "request failed", self._config, whole_run=False)
+        raise AssertionError("an endless count has no end")
 
 
 _BROKEN_BODY = (
@@ -426,6 +494,7 @@ _REASON_OF_CODE = {
     "AllAccessDisabled": Reason.ACCESS_DENIED,
     "412": Reason.CHANGED,
     "PreconditionFailed": Reason.CHANGED,
+    "ConditionalRequestConflict": Reason.CHANGED,
     "RequestTimeout": Reason.TIMEOUT,
 }
 
@@ -451,12 +520,14 @@ def _s3_client(config: StorageConfig) -> Any:
             "s3", endpoint_url=config.s3_endpoint_url, config=settings
         )
     except _NO_CREDENTIALS as error:
-        _raise_sorted(error, "cannot use S3", whole_run=True)
+        _raise_sorted(error, "cannot use S3", config, whole_run=True)
     except (boto_errors.BotoCoreError, ValueError) as error:
         raise RunError(f"cannot use S3: {error}") from error
 
 
-def _raise_sorted(error: Exception, doing: str, *, whole_run: bool) -> NoReturn:
+def _raise_sorted(
+    error: Exception, doing: str, config: StorageConfig, *, whole_run: bool
+) -> NoReturn:
     """Raises the run's or the object's error for one of boto's; texts carry codes, no headers."""
     if isinstance(error, _NO_CREDENTIALS):
         raise RunError(
@@ -468,7 +539,9 @@ def _raise_sorted(error: Exception, doing: str, *, whole_run: bool) -> NoReturn:
         if code in _BAD_CREDENTIALS:
             raise RunError(f"{doing}: the AWS credentials are refused ({code})") from error
         reason = _REASON_OF_CODE.get(code, Reason.STORAGE_ERROR)
-        detail = f"S3 answered {code} to {error.operation_name}"
+        retries = int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0))
+        attempts = f", {retries + 1} attempts" if retries else ""
+        detail = f"S3 answered {code} to {error.operation_name}{attempts}"
     elif isinstance(
         error,
         boto_errors.EndpointConnectionError
@@ -477,7 +550,9 @@ def _raise_sorted(error: Exception, doing: str, *, whole_run: bool) -> NoReturn:
         | boto_errors.ReadTimeoutError,
     ):
         reason = Reason.TIMEOUT
-        detail = f"no answer from the S3 endpoint ({type(error).__name__})"
+        detail = (
+            f"no answer from the S3 endpoint ({type(error).__name__}), {config.attempts} attempts"
+        )
     else:
         reason = Reason.STORAGE_ERROR
         detail = type(error).__name__
@@ -505,8 +580,8 @@ class _AnyStorage:
     def _of(self, uri: str) -> Storage:
         return self._by_scheme[scheme_of(uri)]
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        return self._of(prefix).list(prefix)
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        return self._of(prefix).list(prefix, after)
 
     def identify(self, uri: str) -> StoredObject:
         return self._of(uri).identify(uri)
@@ -521,6 +596,9 @@ class _AnyStorage:
 
     def write_file(self, uri: str, path: Path) -> None:
         self._of(uri).write_file(uri, path)
+
+    def create(self, uri: str, data: bytes) -> bool:
+        return self._of(uri).create(uri, data)
 
     def move(self, source: str, target: str) -> None:
         self._of(source).move(source, target)

@@ -3,9 +3,9 @@
 import collections
 import dataclasses
 import datetime
-import io
 import json
 import platform
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam
@@ -20,8 +20,8 @@ import tensorflow
 
 from pipeline import sink, storage
 from pipeline.options import Settings
-from pipeline.records import RunError, Shard, Status
-from pipeline.storage import RangedFile, Storage
+from pipeline.records import RunError, Shard, Status, Totals
+from pipeline.storage import Storage
 
 _PSNR_COLUMNS = (
     "roundtrip_psnr_db",
@@ -37,16 +37,15 @@ _PACKAGES = (apache_beam, boto3, keras, np, PIL, pa, tensorflow)
 
 
 def finish_run(
-    files: Storage, settings: Settings, shards: list[Shard], *, uris: int, mentions: int
+    files: Storage, settings: Settings, shards: list[Shard], totals: Totals
 ) -> dict[str, Any]:
     """Publishes the shards, checks them against the catalog and writes summary and _SUCCESS.
 
     Args:
         files: where the run writes.
         settings: of the run.
-        shards: all that were staged by bundles that succeeded.
-        uris: distinct URIs of the catalog.
-        mentions: URIs of the catalog, repeats included.
+        shards: all that were staged by bundles that succeeded, and those kept of an earlier try.
+        totals: of the catalog.
 
     Returns:
         The content of summary.json.
@@ -58,24 +57,35 @@ def finish_run(
     parts = sink.publish(files, shards, settings.rows_folder)
     table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *_TIME_COLUMNS])
     distinct = pc.count_distinct(table["uri"]).as_py()
-    if not table.num_rows == distinct == uris:
+    if not table.num_rows == distinct == totals.rows:
         raise RunError(
-            f"the rows do not add up: {uris} distinct URIs, {table.num_rows} rows for "
+            f"the rows do not add up: {totals.rows} distinct URIs, {table.num_rows} rows for "
             f"{distinct} URIs under {settings.rows_folder}; run again with "
             f"--run_id {settings.run_id}"
         )
     summary = summarise(
-        table, settings, mentions=mentions, now=datetime.datetime.now(datetime.UTC)
+        table,
+        settings,
+        totals,
+        disappeared=_count_disappeared(files, settings, table["uri"]),
+        now=datetime.datetime.now(datetime.UTC),
     )
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     files.write(storage.join(settings.run_folder, "summary.json"), text.encode())
     files.write(storage.join(settings.run_folder, "_SUCCESS"), b"")
-    for uri in storage.list_if_any(files, settings.staging_folder):
-        files.delete(uri)  # shards of bundles that failed and were repeated
+    sink.clear(files, settings.staging_folder)
     return summary
 
 
-def read_columns(files: Storage, parts: list[str], columns: list[str]) -> pa.Table:
+def _count_disappeared(files: Storage, settings: Settings, uris: pa.ChunkedArray) -> int:
+    """How many URIs of the previous run are not in this one."""
+    if not settings.previous_parts:
+        return 0
+    before = read_columns(files, settings.previous_parts, ["uri"])["uri"]
+    return len(before) - pc.sum(pc.is_in(before, value_set=uris)).as_py()
+
+
+def read_columns(files: Storage, parts: Iterable[str], columns: list[str]) -> pa.Table:
     """Reads small columns of Parquet files, without their pictures, by ranged requests.
 
     Args:
@@ -88,27 +98,28 @@ def read_columns(files: Storage, parts: list[str], columns: list[str]) -> pa.Tab
     """
     tables = []
     for part in parts:
-        found = files.identify(part) if storage.scheme_of(part) == "s3" else None
-        source: Any = (
-            storage.local_path(part)
-            if found is None
-            else io.BufferedReader(RangedFile(files, part, found.size_bytes, found.etag))
-        )
-        tables.append(pq.ParquetFile(source).read(columns=columns))
+        with storage.open_ranged(files, part) as file:
+            tables.append(pq.ParquetFile(file).read(columns=columns))
     if not tables:
         raise RunError("the run made no rows at all: is the catalog empty?")
     return pa.concat_tables(tables)
 
 
 def summarise(
-    table: pa.Table, settings: Settings, *, mentions: int, now: datetime.datetime
+    table: pa.Table,
+    settings: Settings,
+    totals: Totals,
+    *,
+    disappeared: int,
+    now: datetime.datetime,
 ) -> dict[str, Any]:
     """Counts and percentiles of a run's rows.
 
     Args:
         table: the columns of the rows that `finish_run` reads.
         settings: of the run.
-        mentions: URIs of the catalog, repeats included.
+        totals: of the catalog.
+        disappeared: URIs of the previous run that the catalog does not have any more.
         now: the run's end.
 
     Returns:
@@ -127,7 +138,9 @@ def summarise(
         "wall_seconds": round(wall_s, 3),
         "uris": table.num_rows,
         "rows": table.num_rows,
-        "repeats": mentions - table.num_rows,
+        "repeats": totals.mentions - totals.named,
+        "previous_run": settings.previous_run,
+        "disappeared": disappeared,
         "by_status": {status.value: by_status[status] for status in Status},
         "by_reason": dict(sorted(by_reason.items())),
         "failure_rate": by_status[Status.FAILED] / table.num_rows,
@@ -156,5 +169,6 @@ def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
 def _plain_settings(settings: Settings) -> dict[str, Any]:
     """All settings that are not said elsewhere in the summary."""
     said = {"input", "output", "run_id", "started_at", "model", "model_sha256"}
-    plain = dataclasses.asdict(settings) | {"allow_schemes": list(settings.allow_schemes)}
+    said |= {"previous_run", "previous_parts", "kept"}
+    plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
     return {key: value for key, value in plain.items() if key not in said}

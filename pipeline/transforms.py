@@ -7,8 +7,7 @@ pictures through the runner's memory.
 
 import collections
 import concurrent.futures
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -19,10 +18,18 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from model import presets
 from model.inference import Magnifier
-from pipeline import manifest, storage
+from pipeline import identify, manifest, previous, storage
 from pipeline.magnify import PictureWorker, Work
 from pipeline.options import Settings
-from pipeline.records import CatalogEntry, Job, RunError, Shard
+from pipeline.records import (
+    CatalogEntry,
+    Earlier,
+    Job,
+    RunError,
+    Shard,
+    Totals,
+    content_key,
+)
 from pipeline.rows import Row
 from pipeline.sink import ShardWriter
 from pipeline.storage import Storage, StorageError
@@ -30,6 +37,8 @@ from pipeline.summary import finish_run
 
 # Results that wait for measuring and encoding while the device goes on.
 _BEHIND = 4
+# Entries that are identified at a time: what a listing's pages are worth depends on them. 40 MB.
+_IDENTIFIED_TOGETHER = 100_000
 
 
 def build(pipeline: beam.Pipeline, settings: Settings) -> None:
@@ -39,19 +48,23 @@ def build(pipeline: beam.Pipeline, settings: Settings) -> None:
         pipeline: of any runner.
         settings: checked, with the model's digest filled in.
     """
-    mentions = pipeline | "ReadCatalog" >> ReadCatalog(settings)
-    entries = mentions | "OnePerUri" >> OnePerUri()
+    by_uri = pipeline | "ReadCatalog" >> ReadCatalog(settings) | "OnePerUri" >> OnePerUri()
     shards = (
-        entries
+        by_uri
+        | "ToDo" >> beam.FlatMap(first_mention)
         | "Identify" >> Identify(settings)
         | "JoinPrevious" >> JoinPrevious(settings)
         | "MagnifyAndWrite" >> MagnifyAndWrite(settings).with_hint()
     )
-    _ = shards | "Summarise" >> Summarise(settings, mentions, entries)
+    _ = shards | "Summarise" >> Summarise(settings, by_uri)
 
 
 class ReadCatalog(beam.PTransform):
-    """The manifest or prefix as `CatalogEntry`s, one for each mention."""
+    """Every mention of a picture, as `CatalogEntry`s.
+
+    Among them is one at position `previous.KEPT` for each row that an earlier try of this run has
+    finished.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -59,39 +72,62 @@ class ReadCatalog(beam.PTransform):
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: from the pipeline's begin."""
+        settings = self._settings
+        places = [("catalog", settings.input)]
+        if settings.retry:
+            places = [("replay", part) for part in settings.previous_parts]
+        places += [("kept", shard.uri) for shard in settings.kept]
         return (
             pcoll
-            | "Input" >> beam.Create([self._settings.input])
-            | "Read" >> beam.FlatMap(read_catalog, self._settings)
+            | "Places" >> beam.Create(places)
+            | "Alone" >> beam.Reshuffle()
+            | "Read" >> beam.FlatMap(read_place, settings)
         )
 
 
-def read_catalog(source: str, settings: Settings) -> Iterator[CatalogEntry]:
-    """See `manifest.read_catalog`."""
+def read_place(kind_and_place: tuple[str, str], settings: Settings) -> Iterator[CatalogEntry]:
+    """Entries of the catalog, of an earlier run's rows to replay, or of rows that are kept."""
+    kind, place = kind_and_place
     files = storage.open_storage(settings.storage)
-    return manifest.read_catalog(files, source, settings.allow_schemes)
+    if kind == "kept":
+        return previous.read_kept(place, files)
+    if kind == "replay":
+        return previous.read_replay(place, files, settings)
+    return manifest.read_catalog(files, place, settings.allow_schemes)
 
 
 class OnePerUri(beam.PTransform):
-    """Keeps the first mention of each URI."""
+    """Groups the mentions of each URI."""
 
     def expand(self, pcoll: Any) -> Any:
-        """Beam: entries to entries with distinct URIs."""
+        """Beam: entries to (URI, entries)."""
         return (
             pcoll
             | "KeyByUri" >> beam.WithKeys(lambda entry: entry.uri)
-            | "First" >> beam.CombinePerKey(earliest)
-            | "DropKey" >> beam.Values()
+            | "SameUri" >> beam.GroupByKey()
         )
 
 
-def earliest(entries: Iterable[CatalogEntry]) -> CatalogEntry:
-    """The mention that comes first in the manifest."""
-    return min(entries, key=lambda entry: entry.position)
+def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[CatalogEntry]:
+    """The mention that comes first in the catalog; none if the URI's row is finished already."""
+    entry = min(group[1], key=lambda entry: entry.position)
+    if entry.position != previous.KEPT:
+        yield entry
+
+
+def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
+    """What one URI adds to the totals."""
+    mentions = sum(entry.position != previous.KEPT for entry in group[1])
+    return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
+
+
+def add_totals(parts: Iterable[Totals]) -> Totals:
+    """Sums of all fields."""
+    return Totals(*(sum(column) for column in zip(Totals(0, 0, 0), *parts, strict=True)))
 
 
 class Identify(beam.PTransform):
-    """Adds etag and size where the listing did not give them, many requests at a time."""
+    """Adds etag and size where the catalog did not give them; see `identify.identify_all`."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -102,18 +138,9 @@ class Identify(beam.PTransform):
         return pcoll | "Ask" >> beam.ParDo(_IdentifyDoFn(self._settings))
 
 
-def identify(files: Storage, entry: CatalogEntry) -> CatalogEntry:
-    """Asks the storage for an entry's etag and size, unless they are known or it was rejected."""
-    if entry.reason is not None or entry.etag is not None:
-        return entry
-    try:
-        found = files.identify(entry.location)
-    except StorageError as error:
-        return entry.rejected(error.reason, error.detail)
-    return entry._replace(etag=found.etag, size_bytes=found.size_bytes)
-
-
 class _IdentifyDoFn(beam.DoFn):
+    """Collects many entries, so that folders which hold many of them are listed instead."""
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
@@ -122,61 +149,84 @@ class _IdentifyDoFn(beam.DoFn):
         self._threads = concurrent.futures.ThreadPoolExecutor(2 * self._settings.look_ahead)
 
     def start_bundle(self) -> None:
-        self._waiting: collections.deque = collections.deque()
+        self._waiting: list[CatalogEntry] = []
 
     def process(self, entry: CatalogEntry) -> Iterator[CatalogEntry]:
-        self._waiting.append(self._threads.submit(identify, self._files, entry))
-        if len(self._waiting) > 4 * self._settings.look_ahead:
-            yield self._waiting.popleft().result()
+        if entry.reason is not None or entry.etag is not None:
+            yield entry
+            return
+        self._waiting.append(entry)
+        if len(self._waiting) >= _IDENTIFIED_TOGETHER:
+            yield from self._identified()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        while self._waiting:
-            yield _global(self._waiting.popleft().result())
+        yield from map(_global, self._identified())
 
     def teardown(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
+    def _identified(self) -> Iterator[CatalogEntry]:
+        waiting, self._waiting = self._waiting, []
+        return identify.identify_all(self._files, waiting, self._threads)
+
 
 class JoinPrevious(beam.PTransform):
-    """Joins URIs of equal content into one `Job`, by content key.
+    """Joins, by content key, URIs of equal content and the finished work of an earlier run.
 
     The last shuffle: small records only. What follows runs fused, from the URI to the file.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self._fingerprint = settings.fingerprint
+        self._settings = settings
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: entries to jobs."""
+        settings = self._settings
+        earlier = (
+            pcoll.pipeline
+            | "PreviousParts" >> beam.Create(list(settings.previous_parts))
+            | "ReadPrevious" >> beam.FlatMap(read_earlier, settings)
+            | "KeyEarlier" >> beam.WithKeys(lambda earlier: earlier.content_key)
+        )
+        entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, settings.fingerprint)
         return (
-            pcoll
-            | "KeyByContent" >> beam.WithKeys(content_key, self._fingerprint)
-            | "SameContent" >> beam.GroupByKey()
-            | "Job" >> beam.MapTuple(make_job)
+            {"entries": entries, "earlier": earlier}
+            | "SameContent" >> beam.CoGroupByKey()
+            | "Job" >> beam.FlatMap(make_jobs, settings)
         )
 
 
-def content_key(entry: CatalogEntry, fingerprint: str) -> str:
-    """Identity of a picture's content together with what will be done to it.
+def read_earlier(part: str, settings: Settings) -> Iterator[Earlier]:
+    """See `previous.read_earlier`."""
+    return previous.read_earlier(part, storage.open_storage(settings.storage), settings)
 
-    Args:
-        entry: identified or rejected.
-        fingerprint: see `Settings.fingerprint`.
 
-    Returns:
-        32 hexadecimal digits; for a rejected entry `uri:` and its URI, a key of its own.
+def make_jobs(
+    key_and_group: tuple[str, dict[str, Iterable[Any]]], settings: Settings
+) -> Iterator[Job]:
+    """The entries of one content key, those apart that an earlier run's work serves.
+
+    An earlier row serves an entry that is compared with the same reference.
     """
-    if entry.reason is not None:
-        return f"uri:{entry.uri}"
-    identity = f"{entry.etag}\n{entry.size_bytes}\n{fingerprint}"
-    return hashlib.sha256(identity.encode()).hexdigest()[:32]
-
-
-def make_job(key: str, entries: Iterable[CatalogEntry]) -> Job:
-    """The entries of one content key, in the manifest's order."""
-    ordered = tuple(sorted(entries, key=lambda entry: entry.position))
-    return Job(None if ordered[0].reason is not None else key, ordered)
+    key, group = key_and_group
+    ordered = sorted(group["entries"], key=lambda entry: entry.position)
+    if ordered and ordered[0].reason is not None:
+        yield Job(None, tuple(ordered))
+        return
+    usable = {
+        earlier.reference_etag: earlier
+        for earlier in group["earlier"]
+        if previous.carry_over(earlier, settings) is not None
+    }
+    to_do = []
+    for entry in ordered:
+        if entry.reference_etag in usable:
+            yield Job(key, (entry,), usable[entry.reference_etag])
+        else:
+            to_do.append(entry)
+    if to_do:
+        yield Job(key, tuple(to_do))
 
 
 class MagnifyAndWrite(beam.PTransform):
@@ -231,7 +281,8 @@ class _MagnifyDoFn(beam.DoFn):
         self._ahead.append(self._threads.submit(self._worker.prepare, job))
         if len(self._ahead) > self._settings.look_ahead:
             self._compute_next()
-            while len(self._behind) > _BEHIND:
+            # Rows that are ready go on to the file at once: a kill would lose them.
+            while self._behind and (len(self._behind) > _BEHIND or self._behind[0].done()):
                 yield from self._next_rows()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -324,35 +375,31 @@ class _WriteRowsDoFn(beam.DoFn):
 class Summarise(beam.PTransform):
     """Publishes the shards, reconciles rows with URIs, writes the summary."""
 
-    def __init__(self, settings: Settings, mentions: Any, entries: Any) -> None:
+    def __init__(self, settings: Settings, by_uri: Any) -> None:
         super().__init__()
         self._settings = settings
-        self._mentions = mentions
-        self._entries = entries
+        self._by_uri = by_uri
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: shards to the one summary."""
-        count: Callable = beam.combiners.Count.Globally
+        totals = (
+            self._by_uri
+            | "CountGroups" >> beam.Map(count_group)
+            | "Totals" >> beam.CombineGlobally(add_totals)
+        )
         return (
             pcoll
             | "AllShards" >> beam.combiners.ToList()
             | "Finish"
-            >> beam.Map(
-                summarise_shards,
-                self._settings,
-                uris=beam.pvalue.AsSingleton(self._entries | "CountUris" >> count()),
-                mentions=beam.pvalue.AsSingleton(self._mentions | "CountMentions" >> count()),
-            )
+            >> beam.Map(summarise_shards, self._settings, beam.pvalue.AsSingleton(totals))
         )
 
 
-def summarise_shards(
-    shards: list[Shard], settings: Settings, *, uris: int, mentions: int
-) -> dict[str, Any]:
+def summarise_shards(shards: list[Shard], settings: Settings, totals: Totals) -> dict[str, Any]:
     """See `summary.finish_run`; what it cannot read or write stops the run."""
     files = storage.open_storage(settings.storage)
     try:
-        return finish_run(files, settings, shards, uris=uris, mentions=mentions)
+        return finish_run(files, settings, [*settings.kept, *shards], totals)
     except StorageError as error:
         raise RunError(f"cannot finish the run in {settings.output}: {error.detail}") from error
 

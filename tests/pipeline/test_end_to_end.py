@@ -162,7 +162,7 @@ def test_from_s3_to_s3(bucket, catalog, tmp_path, capfd):
     paired = rows.pop(bucket.uri("good/lr.png"))
     assert paired["reference_psnr_db"] > paired["reference_bicubic_psnr_db"] > 25
     assert 0.9 < paired["reference_ssim"] <= 1
-    web = rows.pop("https://shop/x.jpg?...")
+    (web,) = [rows.pop(uri) for uri in list(rows) if uri.startswith("https://shop/x.jpg?blake2b=")]
     assert (web["status"], web["reason"]) == ("failed", "scheme_not_allowed")
     (broken,) = rows.values()
     assert (broken["status"], broken["reason"]) == ("failed", "bad_line")
@@ -221,20 +221,6 @@ def test_pandas_reads_the_rows_and_the_pictures(bucket, tmp_path):
     image = frame.loc[bucket.uri("in/a.png"), "image"]
     assert Image.open(io.BytesIO(image["bytes"])).size == (88, 80)
     assert frame["self_gain_db"].dtype == np.float32
-
-
-def test_the_same_run_id_again_replaces_the_run(bucket, tmp_path):
-    for i in range(3):
-        bucket.put(f"in/{i}.png", picture_bytes(40, 40, file_format="PNG", seed=i))
-    arguments = ("--input", bucket.uri("in/"), "--output", bucket.uri("out"))
-    assert run_job(bucket, *arguments) == 0
-    first = read_rows(bucket, tmp_path / "first")
-    bucket.put("out/runs/night1/staging/left-by-a-crash.parquet", b"half")
-    assert run_job(bucket, *arguments) == 0
-    second = read_rows(bucket, tmp_path / "second")
-    same = ["uri", "status", "content_key", "image_sha256"]
-    assert first.select(same).to_pylist() == second.select(same).to_pylist()
-    assert not bucket.keys("out/runs/night1/staging/")
 
 
 def test_more_failures_than_allowed_is_status_3(bucket, capsys):

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -164,11 +165,26 @@ def test_keys_are_taken_literally():
 
 
 def test_presigned_addresses_lose_their_query(local_files, tmp_path):
-    secret = "https://user:pw@shop/a.jpg?X-Amz-Signature=secret"
-    (entry,) = read(local_files, tmp_path, "m.txt", secret)
-    assert entry.uri == "https://shop/a.jpg?..."
-    assert entry.reason == Reason.SCHEME_NOT_ALLOWED
-    assert "secret" not in repr(entry) and "pw" not in repr(entry)
+    address = "https://user:pw@shop/a.jpg?X-Amz-Signature="
+    first, second = read(local_files, tmp_path, "m.txt", f"{address}secret\n{address}secret2")
+    assert re.fullmatch(r"https://shop/a\.jpg\?blake2b=[0-9a-f]{16}", first.uri)
+    assert first.uri != second.uri  # other queries may be other pictures: a row for each
+    assert first.reason == Reason.SCHEME_NOT_ALLOWED
+    assert "secret" not in repr(first) and "pw" not in repr(first)
+
+
+@pytest.mark.parametrize("query", ["X-Amz-Signature=planted", "AWSAccessKeyId=planted&Expires=1"])
+def test_presigned_s3_uris_are_refused_without_their_secret(local_files, tmp_path, query):
+    text = f"uri,reference_uri\ns3://bb/a.jpg?{query},\ns3://bb/b.jpg,s3://bb/hr.jpg?{query}\n"
+    entry, other = read(local_files, tmp_path, "m.csv", text)
+    assert entry.reason == Reason.BAD_URI and "presigned" in entry.detail
+    assert other.reason is None
+    assert "planted" not in repr(entry) + repr(other)
+
+
+def test_a_question_mark_in_a_key_is_a_question_mark(local_files, tmp_path):
+    (entry,) = read(local_files, tmp_path, "m.txt", "s3://bb/what?.jpg")
+    assert (entry.uri, entry.location) == ("s3://bb/what?.jpg",) * 2
 
 
 def test_a_prefix_lists_every_object_with_its_identity(s3_files, bucket):

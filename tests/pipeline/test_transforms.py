@@ -4,9 +4,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import transforms
-from pipeline.records import CatalogEntry, Job, Reason, RunError
-from pipeline.transforms import content_key, earliest, make_job
+from pipeline import previous, transforms
+from pipeline.records import CatalogEntry, Job, Reason, RunError, Totals, content_key
+from pipeline.transforms import add_totals, count_group, first_mention, make_jobs
 from tests.pipeline.conftest import make_settings
 
 
@@ -21,8 +21,21 @@ def test_one_per_uri_keeps_the_first_mention():
         CatalogEntry("s3://b/y", "s3://b/y", 1),
         CatalogEntry("s3://b/x", "s3://b/x", 0, product_id="early"),
     ]
-    check_output(entries, transforms.OnePerUri(), [entries[2], entries[1]])
-    assert earliest(reversed(entries)) == entries[2]
+    first_ones = transforms.OnePerUri() | beam.FlatMap(first_mention)
+    check_output(entries, first_ones, [entries[2], entries[1]])
+
+
+def test_a_uri_whose_row_is_kept_is_counted_but_not_done_again():
+    kept = CatalogEntry("s3://b/x", "", previous.KEPT)
+    mention = CatalogEntry("s3://b/x", "s3://b/x", 4)
+    assert list(first_mention(("s3://b/x", [mention, kept]))) == []
+    counts = [
+        count_group(("s3://b/x", [mention, kept, mention])),
+        count_group(("s3://b/gone", [kept])),
+        count_group(("s3://b/new", [mention])),
+    ]
+    assert add_totals(counts) == Totals(mentions=3, named=2, rows=3)
+    assert add_totals([]) == Totals(0, 0, 0)
 
 
 def test_identify_asks_only_where_it_must(bucket):
@@ -43,7 +56,8 @@ def test_identify_asks_only_where_it_must(bucket):
     )
 
 
-def test_identify_keeps_every_entry_of_a_bundle_beyond_its_look_ahead(bucket):
+def test_identify_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
+    monkeypatch.setattr(transforms, "_IDENTIFIED_TOGETHER", 7)
     entries = [CatalogEntry(bucket.uri(f"{i}"), bucket.uri(f"{i}"), i) for i in range(50)]
     settings = make_settings(s3_endpoint_url=bucket.endpoint, look_ahead=2)
     detail = "S3 answered 404 to HeadObject"
@@ -78,7 +92,8 @@ def test_the_content_key_depends_on_content_and_settings_not_on_names():
     assert key == content_key(entry._replace(uri="b", location="/b", product_id="2"), "settings")
     assert key != content_key(entry, "other settings")
     assert key != content_key(entry._replace(etag="f"), "settings")
-    assert make_job(key, [entry]) == Job(key, (entry,))
+    group = {"entries": [entry], "earlier": []}
+    assert list(make_jobs((key, group), make_settings())) == [Job(key, (entry,))]
 
 
 def stages(settings):

@@ -1,0 +1,140 @@
+"""An HTTP proxy before the loopback S3 server that counts requests and injects faults."""
+
+import contextlib
+import http.client
+import http.server
+import random
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+FAULTS = ("500", "503", "SlowDown", "reset", "short_body")
+
+
+@dataclass
+class Proxy:
+    """What goes through.
+
+    `fault(method, path)` decides for each request: None or one of `FAULTS`; it may be replaced
+    while requests come in. `before(method, path)` runs before a request is passed on.
+    """
+
+    endpoint: str = ""
+    fault: Callable[[str, str], str | None] = lambda method, path: None
+    before: Callable[[str, str], None] = lambda method, path: None
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    injected: int = 0
+
+    def of(self, method: str, part: str) -> list[str]:
+        """Paths of the requests with this method whose path holds `part`."""
+        return [path for verb, path in self.requests if verb == method and part in path]
+
+
+def random_faults(share: float, seed: int, kinds=FAULTS) -> Callable[[str, str], str | None]:
+    """A fault at this share of the calls."""
+    generator, lock = random.Random(seed), threading.Lock()
+
+    def fault(method: str, path: str) -> str | None:
+        with lock:
+            return generator.choice(kinds) if generator.random() < share else None
+
+    return fault
+
+
+@contextlib.contextmanager
+def fault_proxy(upstream: str) -> Iterator[Proxy]:
+    """Runs the proxy on a free port."""
+    proxy = Proxy()
+
+    class Handler(_Handler):
+        pass
+
+    Handler.proxy, Handler.upstream = proxy, urlsplit(upstream).netloc
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    proxy.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: Proxy
+    upstream: str
+
+    def log_message(self, *_):
+        pass
+
+    def _pass_on(self) -> None:
+        body = self._read_body()
+        self.proxy.requests.append((self.command, self.path))
+        fault = self.proxy.fault(self.command, self.path)
+        if fault is not None:
+            self.proxy.injected += 1
+        if fault == "reset":
+            self._reset()
+            return
+        if fault in ("500", "503", "SlowDown"):
+            self._refuse(fault)
+            return
+        self.proxy.before(self.command, self.path)
+        upstream = http.client.HTTPConnection(self.upstream, timeout=60)
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+        upstream.request(self.command, self.path, body=body, headers=headers)
+        answer = upstream.getresponse()
+        data = answer.read()
+        upstream.close()
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length", "0")
+        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(data)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if fault == "short_body" and len(data) > 1:
+            self.wfile.write(data[: len(data) // 2])
+            self.close_connection = True
+            return
+        self.wfile.write(data)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on
+
+    def _read_body(self) -> bytes:
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            parts = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _refuse(self, fault: str) -> None:
+        code = {"500": "InternalError", "503": "ServiceUnavailable"}.get(fault, fault)
+        text = b"" if self.command == "HEAD" else _ERROR.format(code).encode()
+        self.send_response_only(500 if fault == "500" else 503)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _reset(self) -> None:
+        linger = struct.pack("ii", 1, 0)  # closes with RST
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close_connection = True
+        self.connection.close()
+        self.rfile = self.wfile = open("/dev/null", "r+b", buffering=0)  # noqa: PTH123, SIM115
+
+
+_HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "host", "expect"}
+_ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{}</Code></Error>'

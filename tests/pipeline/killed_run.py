@@ -1,0 +1,63 @@
+"""The job in a process of its own, which kills itself at the n-th event; see test_kill.py.
+
+    python -m tests.pipeline.killed_run KILL_AT INFERENCES_LOG <options of run_pipeline.py>
+
+An event is a picture that was magnified, or the moment before or after something is written.
+KILL_AT 0 lets the run finish.
+"""
+
+import functools
+import hashlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pipeline.console  # noqa: F401 - first, as in run_pipeline.py
+from model.inference import Magnifier
+from pipeline import job
+from pipeline.storage import LocalStorage, S3Storage
+
+_events, _lock = 0, threading.Lock()
+_kill_at = int(sys.argv[1])
+_inferences = Path(sys.argv[2])
+
+
+def _event():
+    global _events  # noqa: PLW0603
+    with _lock:
+        _events += 1
+        if _events == _kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _noisy(method):
+    @functools.wraps(method)
+    def call(*arguments, **options):
+        _event()
+        result = method(*arguments, **options)
+        _event()
+        return result
+
+    return call
+
+
+def _logged(method):
+    @functools.wraps(method)
+    def call(self, picture, **options):
+        result = method(self, picture, **options)
+        with _inferences.open("a") as file:
+            file.write(hashlib.sha256(picture.rgb.tobytes()).hexdigest() + "\n")
+        _event()
+        return result
+
+    return call
+
+
+for storage in (LocalStorage, S3Storage):
+    for name in ("write", "write_file", "create", "move", "delete"):
+        setattr(storage, name, _noisy(getattr(storage, name)))
+Magnifier.magnify_picture = _logged(Magnifier.magnify_picture)
+
+sys.exit(job.run(sys.argv[3:]))

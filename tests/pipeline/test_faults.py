@@ -1,0 +1,234 @@
+"""A storage that fails: faults, pictures that change, credentials that end, secrets."""
+
+import io
+import json
+import logging
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import job, storage
+from pipeline.records import Reason, RunError
+from pipeline.storage import StorageConfig, StorageError
+from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.fault_proxy import FAULTS, fault_proxy, random_faults
+
+SECRET = "planted-secret-5tQ"
+
+
+@pytest.fixture
+def proxy(bucket):
+    with fault_proxy(bucket.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """The same retries with short pauses."""
+    monkeypatch.setattr(storage, "_FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+def open_storage(proxy, **changes):
+    return storage.open_storage(StorageConfig(proxy.endpoint, **changes))
+
+
+def run_job(bucket, proxy, *arguments):
+    places = ("--input", bucket.uri("in/"), "--output", bucket.uri("out"), "--run_id", "night1")
+    return job.run([*places, "--s3_endpoint_url", proxy.endpoint, *arguments])
+
+
+def read_rows(bucket):
+    """Rows of the only run, past the proxy."""
+    rows = [
+        row
+        for key in bucket.keys("out/rows/")
+        for row in pq.read_table(io.BytesIO(bucket.get(key))).to_pylist()
+    ]
+    found = {row["uri"].rpartition("/")[2]: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_retried_and_its_attempts_are_told(bucket, proxy, fault):
+    uri = bucket.put("in/a", b"x" * 1000)
+    left = [2]
+
+    def fail_twice(method, path):
+        left[0] -= 1
+        return fault if left[0] >= 0 else None
+
+    proxy.fault = fail_twice
+    assert open_storage(proxy).read(uri) == b"x" * 1000
+    assert len(proxy.of("GET", "/in/a")) == 3
+    proxy.requests.clear()
+    proxy.fault = lambda method, path: fault
+    with pytest.raises(StorageError, match=r"5 attempts") as caught:
+        open_storage(proxy).read(uri)
+    assert caught.value.reason in (Reason.TIMEOUT, Reason.STORAGE_ERROR)
+    assert len(proxy.of("GET", "/in/a")) == 5
+
+
+def test_what_will_not_get_better_is_asked_once(bucket, proxy):
+    with pytest.raises(StorageError) as caught:
+        open_storage(proxy).read(bucket.uri("none"))
+    assert caught.value.reason == Reason.NOT_FOUND and "attempts" not in caught.value.detail
+    assert len(proxy.of("GET", "/none")) == 1
+
+
+def test_a_lock_whose_answer_got_lost_is_ours(bucket, proxy):
+    """The object was created, the answer was not heard, and the retry finds it there."""
+    from pipeline.lock import RunLock  # noqa: PLC0415
+
+    seen = []
+
+    def lose_first_answer(method, path):
+        if method == "PUT" and not seen:
+            seen.append(path)
+            return "short_body"
+        return None
+
+    proxy.fault = lose_first_answer
+    with RunLock(open_storage(proxy), bucket.uri("lock.json"), "r"):
+        pass
+
+
+@pytest.mark.timeout(900)
+def test_faults_at_a_fifth_of_all_calls_lose_nothing(bucket, proxy):
+    for i in range(24):
+        bucket.put(f"in/{i:02d}.jpg", picture_bytes(36, 40, seed=i))
+    bucket.put("in/broken.jpg", picture_bytes(90, 90)[:400])
+    bucket.put("in/icon.png", picture_bytes(20, 20, file_format="PNG"))
+    proxy.fault = random_faults(0.2, seed=4)
+    assert run_job(bucket, proxy, "--images", "both") == 0
+    assert proxy.injected > 10
+    rows = read_rows(bucket)
+    assert len(rows) == 26
+    assert rows["broken.jpg"]["reason"] == "unreadable"
+    assert rows["icon.png"]["reason"] == "too_small"
+    upscaled = [row for row in rows.values() if row["status"] == "upscaled"]
+    assert len(upscaled) >= 23  # five attempts all fail once in 3,000 calls
+    for row in upscaled:
+        assert bucket.get(row["image_uri"].removeprefix(bucket.uri(""))) == row["image"]["bytes"]
+    assert not bucket.keys("out/runs/night1/staging/")
+
+
+def test_a_picture_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried(bucket, proxy):
+    for name in ("good", "bad"):
+        bucket.put(f"in/{name}.jpg", picture_bytes(36, 40, seed=len(name)))
+    proxy.fault = lambda method, path: "SlowDown" if "/in/bad" in path else None
+    assert run_job(bucket, proxy, "--max_failure_rate", "0.1") == 3
+    row = read_rows(bucket)["bad.jpg"]
+    assert (row["status"], row["reason"]) == ("failed", "storage_error")
+    assert row["detail"] == "S3 answered SlowDown to GetObject, 5 attempts"
+    proxy.fault = lambda method, path: None
+    proxy.requests.clear()
+    assert run_job(bucket, proxy, "--run_id", "night2", "--retry", "storage_error,timeout") == 0
+    assert not proxy.of("GET", "/in/good")
+    summary = json.loads(bucket.get("out/runs/night2/summary.json"))
+    assert (summary["by_status"]["upscaled"], summary["by_status"]["unchanged"]) == (1, 1)
+
+
+def test_a_picture_that_changes_between_probe_and_read_is_taken_as_it_is_now(bucket, proxy):
+    old, new = (picture_bytes(300, 300, file_format="PNG", seed=i, quality=95) for i in (1, 2))
+    # Larger than a probe's block, so that a second request follows.
+    old, new = (data + bytes(100_000) for data in (old, new))
+    bucket.put("in/a.png", old)
+
+    def rewrite(method, path):
+        if method == "GET" and "/in/a.png" in path and not rewritten:
+            asked.append(path)
+            if len(asked) == 2:
+                rewritten.append(bucket.put("in/a.png", new))
+
+    asked, rewritten = [], []
+    proxy.before = rewrite
+    assert run_job(bucket, proxy) == 0
+    assert rewritten
+    row = read_rows(bucket)["a.png"]
+    assert row["status"] == "upscaled"
+    etag = bucket.client.head_object(Bucket=bucket.name, Key="in/a.png")["ETag"].strip('"')
+    assert row["source_etag"] == etag
+    shrunk = Image.open(io.BytesIO(row["image"]["bytes"])).resize((300, 300))
+    truth = Image.open(io.BytesIO(new)).convert("RGB")
+    assert (
+        max(
+            abs(a - b)
+            for a, b in zip(shrunk.getpixel((9, 250)), truth.getpixel((9, 250)), strict=True)
+        )
+        < 12
+    )
+    # The next night knows it under its new identity.
+    proxy.requests.clear()
+    assert run_job(bucket, proxy, "--run_id", "night2") == 0
+    assert not proxy.of("GET", "/in/a.png")
+
+
+def test_a_picture_that_never_stands_still_fails_as_changed(bucket, proxy):
+    count = [0]
+
+    def rewrite(method, path):
+        if method == "GET" and "/in/a.png" in path:
+            count[0] += 1
+            bucket.put("in/a.png", picture_bytes(40, 40, file_format="PNG", seed=100 + count[0]))
+
+    bucket.put("in/a.png", picture_bytes(40, 40, file_format="PNG"))
+    proxy.before = rewrite
+    assert run_job(bucket, proxy, "--max_failure_rate", "1") == 0
+    assert read_rows(bucket)["a.png"]["reason"] == "changed"
+
+
+def test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later(
+    bucket, proxy, capsys
+):
+    for i in range(12):
+        bucket.put(f"in/{i:02d}.png", picture_bytes(36, 40, file_format="PNG", seed=i))
+    original = storage.S3Storage.read
+    reads = []
+
+    def expire(self, uri, *arguments, **options):
+        reads.append(uri)
+        if "/in/" in uri and len([one for one in reads if "/in/" in one]) > 9:
+            raise RunError("request failed: the AWS credentials are refused (ExpiredToken)")
+        return original(self, uri, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(storage.S3Storage, "read", expire)
+        assert run_job(bucket, proxy, "--look_ahead", "1") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (
+        error == "run_pipeline.py: request failed: the AWS credentials are refused (ExpiredToken)"
+    )
+    proxy.requests.clear()
+    assert run_job(bucket, proxy) == 0
+    assert 0 < len(proxy.of("GET", "/in/")) < 12
+    assert len(read_rows(bucket)) == 12
+
+
+def test_no_secret_reaches_rows_logs_errors_or_the_summary(
+    bucket, proxy, monkeypatch, caplog, capfd
+):
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    caplog.set_level(logging.WARNING)
+    bucket.put("in/a.jpg", picture_bytes(36, 40))
+    bucket.put("in/b.jpg", picture_bytes(36, 41))
+    lines = [bucket.uri("in/a.jpg"), bucket.uri("in/b.jpg")]
+    lines += [f"https://user:{SECRET}@shop/x.jpg", f"https://shop/x.jpg?sig={SECRET}"]
+    lines += [f"{bucket.uri('in/a.jpg')}?X-Amz-Security-Token={SECRET}&X-Amz-Date=1"]
+    bucket.put("m.txt", "\n".join(lines).encode())
+    proxy.fault = lambda method, path: "503" if "/in/b" in path else None
+    arguments = ("--input", bucket.uri("m.txt"), "--max_failure_rate", "1")
+    assert run_job(bucket, proxy, *arguments) == 0
+    proxy.fault = lambda method, path: "500"
+    assert run_job(bucket, proxy, *arguments, "--run_id", "night2") == 1
+    refused = f"http://user:{SECRET}@127.0.0.1:9"
+    with pytest.raises(SystemExit):
+        run_job(bucket, proxy, *arguments, "--s3_endpoint_url", refused)
+    written = b"".join(bucket.get(key) for key in bucket.keys("out/"))
+    assert len(bucket.keys("out/")) >= 4
+    said = capfd.readouterr()
+    for text in (written, said.out.encode(), said.err.encode(), caplog.text.encode()):
+        assert SECRET.encode() not in text

@@ -1,0 +1,145 @@
+"""SIGKILL at any moment, the same command again: the rows of an undisturbed run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+
+from tests.pipeline.conftest import picture_bytes
+
+ROOT = Path(__file__).parents[2]
+PICTURES = 90
+# Computed, but not yet in a shard when the kill comes: what is measured and encoded just then.
+IN_FLIGHT = 3
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    """A manifest of pictures, twins, repeats, and some that are skipped or broken."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(PICTURES):
+        (folder / f"{i:03d}.png").write_bytes(picture_bytes(32, 36, file_format="PNG", seed=i))
+    for i in range(5):
+        (folder / f"twin{i}.png").write_bytes((folder / f"{i:03d}.png").read_bytes())
+        (folder / f"icon{i}.png").write_bytes(picture_bytes(20, 20, file_format="PNG", seed=i))
+        (folder / f"broken{i}.jpg").write_bytes(picture_bytes(90, 90, seed=i)[: 300 + i])
+    names = [*sorted(path.name for path in folder.iterdir()), "missing.png", "000.png"]
+    (folder / "m.txt").write_text("\n".join(names))
+    return folder / "m.txt"
+
+
+class Tries:
+    """Starts the job again and again under one id."""
+
+    def __init__(self, catalog, folder, *options):
+        self.output = folder
+        self.log = folder.with_suffix(".log")
+        self.log.touch()
+        self.arguments = ["--input", str(catalog), "--output", str(folder), "--run_id", "night1"]
+        self.arguments += ["--max_failure_rate", "1", *options]
+
+    def start(self, kill_at=0):
+        command = [sys.executable, "-m", "tests.pipeline.killed_run", str(kill_at), str(self.log)]
+        return subprocess.Popen(
+            [*command, *self.arguments],
+            cwd=ROOT,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, kill_at=0):
+        process = self.start(kill_at)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode in (0, -signal.SIGKILL), out + err
+        return process.returncode
+
+    @property
+    def inferences(self):
+        return self.log.read_text().split()
+
+    @property
+    def saved(self):
+        """Magnified pictures in complete shards, wherever a kill left them."""
+        folders = (self.output / "runs/night1/staging", self.output / "rows/run_id=night1")
+        parts = [str(path) for folder in folders for path in folder.glob("[!.]*.parquet")]
+        if not parts:
+            return set()
+        table = ds.dataset(parts).to_table(columns=["content_key", "status"]).to_pylist()
+        return {row["content_key"] for row in table if row["status"] == "upscaled"}
+
+    def rows(self):
+        table = ds.dataset(self.output / "rows", partitioning="hive").to_table()
+        columns = ["uri", "status", "reason", "detail", "content_key", "image_sha256", "width"]
+        found = sorted(table.select(columns).to_pylist(), key=lambda row: row["uri"])
+        assert len({row["uri"] for row in found}) == len(found)
+        return found
+
+    def check_nothing_is_left_over(self):
+        names = sorted(path.name for path in (self.output / "runs/night1").rglob("*"))
+        assert [name for name in names if name != "staging"] == [
+            "_SUCCESS",
+            "run.json",
+            "summary.json",
+        ]
+        assert all(path.name.startswith("part-") for path in (self.output / "rows").glob("*/*"))
+
+
+@pytest.fixture
+def undisturbed(catalog, tmp_path):
+    tries = Tries(catalog, tmp_path / "undisturbed")
+    assert tries.run() == 0
+    assert len(tries.inferences) == PICTURES
+    return tries.rows()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
+    """Random moments while there is work, then one after the other in the run's last steps."""
+    tries = Tries(catalog, tmp_path / "killed")
+    moments = random.Random(20260504)
+    kills = 0
+    while kills < 20:
+        before = len(tries.inferences)
+        saved_before = len(tries.saved)
+        is_done = saved_before == PICTURES
+        if tries.run(kill_at=4 + 2 * kills if is_done else moments.randint(3, 90)) == 0:
+            break
+        kills += 1
+        done_now = len(tries.inferences) - before
+        saved = len(tries.saved)
+        lost = saved_before + done_now - saved
+        assert 0 <= lost <= max(1, 0.05 * saved) + IN_FLIGHT, (kills, done_now, saved)
+    else:
+        assert tries.run() == 0
+    assert kills >= 10
+    assert tries.rows() == undisturbed
+    tries.check_nothing_is_left_over()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_second_process_refuses_and_a_killed_one_is_followed_at_once(catalog, tmp_path):
+    tries = Tries(catalog, tmp_path / "out")
+    first = tries.start()
+    while not (tries.output / "runs/night1/lock.json").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.send_signal(signal.SIGSTOP)  # alive, but slow
+    second = tries.start()
+    _, error = second.communicate(timeout=240)
+    assert second.returncode == 1
+    assert f"night1 is already going on: process {first.pid}" in error and error.count("\n") == 1
+    first.kill()
+    first.wait()
+    assert tries.run() == 0
+    tries.check_nothing_is_left_over()

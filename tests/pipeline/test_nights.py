@@ -1,0 +1,274 @@
+"""Night after night over the same output: increments, retries, snapshots."""
+
+import csv
+import io
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+from PIL import Image
+
+from pipeline import job, previous, read, storage
+from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.fault_proxy import fault_proxy
+
+
+def png(seed, side=40):
+    return picture_bytes(side, side, file_format="PNG", seed=seed)
+
+
+class Nights:
+    """Runs the job night after night on a folder or a bucket; counts the network's calls."""
+
+    def __init__(self, source, output, *options):
+        self.folder = source
+        self.source, self.output, self.options = str(source), str(output), options
+
+    def run(self, run_id, *options, expect=0):
+        arguments = ("--input", self.source, "--output", self.output, "--run_id", run_id)
+        assert job.run([*arguments, *self.options, *options]) == expect
+        return self.rows(run_id)
+
+    def rows(self, run_id):
+        """The run's rows by the last part of their URI."""
+        table = ds.dataset(f"{self.output}/rows/run_id={run_id}").to_table()
+        rows = {row["uri"].rpartition("/")[2]: row for row in table.to_pylist()}
+        assert len(rows) == table.num_rows
+        return rows
+
+    def summary(self, run_id):
+        files = storage.open_storage(storage.StorageConfig())
+        return previous.read_summary(files, f"{self.output}/runs/{run_id}")
+
+
+def statuses(rows):
+    return {name: row["status"] for name, row in rows.items()}
+
+
+def inferences(rows):
+    return sum(row["inference_ms"] is not None for row in rows.values())
+
+
+@pytest.fixture
+def nights(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for i in range(3):
+        (source / f"{i}.png").write_bytes(png(i))
+    (source / "icon.png").write_bytes(png(9, side=20))
+    (source / "broken.jpg").write_bytes(picture_bytes(90, 90)[:500])
+    return Nights(source, tmp_path / "out", "--max_failure_rate", "1")
+
+
+def change(nights, name, data):
+    (nights.folder / name).write_bytes(data)
+
+
+def remove(nights, name):
+    (nights.folder / name).unlink()
+
+
+def test_the_second_night_does_nothing_again(nights):
+    first = nights.run("night1")
+    assert inferences(first) == 3
+    second = nights.run("night2")
+    assert inferences(second) == 0
+    assert statuses(second) == {
+        **dict.fromkeys(("0.png", "1.png", "2.png"), "unchanged"),
+        "icon.png": "skipped",
+        "broken.jpg": "failed",
+    }
+    for name, row in second.items():
+        before = first[name]
+        if row["status"] == "unchanged":
+            assert row["reason"] == "same_content" and row["image"] is None
+        else:
+            assert (row["reason"], row["detail"]) == (before["reason"], before["detail"])
+        for column in ("content_key", "source_width", "width", "self_gain_db", "model_sha256"):
+            assert row[column] == before[column], (name, column)
+        for column in ("processed_at", "image_sha256", "image_bytes", "source_format"):
+            assert row[column] == before[column], (name, column)
+    summary = nights.summary("night2")
+    assert (summary["previous_run"], summary["disappeared"]) == ("night1", 0)
+
+
+def test_unchanged_rows_point_to_the_picture_over_many_nights(nights, tmp_path):
+    first = nights.run("night1")
+    nights.run("night2")
+    third = nights.run("night3")
+    for name in ("0.png", "1.png", "2.png"):
+        assert "run_id%3Dnight1" in third[name]["image_uri"]
+    exported = tmp_path / "exported"
+    assert read.main([nights.output, str(exported)]) == 0
+    with (exported / "pictures.csv").open() as file:
+        index = {uri.rpartition("/")[2]: name for uri, name in list(csv.reader(file))[1:]}
+    assert sorted(index) == ["0.png", "1.png", "2.png"]
+    for name, exported_name in index.items():
+        assert (exported / exported_name).read_bytes() == first[name]["image"]["bytes"]
+
+
+def test_one_changed_picture_costs_one_inference(nights):
+    nights.run("night1")
+    change(nights, "1.png", png(77))
+    second = nights.run("night2")
+    assert inferences(second) == 1
+    assert (second["1.png"]["status"], second["0.png"]["status"]) == ("upscaled", "unchanged")
+
+
+def test_renamed_new_removed(nights):
+    nights.run("night1")
+    change(nights, "renamed.png", png(2))
+    remove(nights, "2.png")
+    change(nights, "new.png", png(50))
+    second = nights.run("night2")
+    assert statuses(second)["renamed.png"] == "unchanged"
+    assert statuses(second)["new.png"] == "upscaled"
+    assert "2.png" not in second and inferences(second) == 1
+    assert nights.summary("night2")["disappeared"] == 1
+
+
+def test_what_once_was_there_is_not_forgotten_while_the_chain_holds(nights):
+    """A picture that disappears for a night is made again: only one snapshot is looked at."""
+    nights.run("night1")
+    data = png(0)
+    remove(nights, "0.png")
+    nights.run("night2")
+    change(nights, "0.png", data)
+    third = nights.run("night3")
+    assert inferences(third) == 1
+    fourth = nights.run("night4", "--previous", "night1")
+    assert inferences(fourth) == 0
+
+
+def test_settings_that_change_the_result_do_all_again(nights):
+    nights.run("night1")
+    assert inferences(nights.run("webp", "--image_format", "webp")) == 3
+    assert inferences(nights.run("none", "--previous", "none")) == 3
+    assert inferences(nights.run("product", "--model", "rdn-product", "--previous", "night1")) == 3
+
+
+def test_size_limits_are_asked_again_without_a_look_at_the_files(nights):
+    nights.run("night1")
+    rows = nights.run("night2", "--max_side", "35")
+    assert statuses(rows)["0.png"] == "skipped" and rows["0.png"]["reason"] == "large_enough"
+    assert rows["0.png"]["width"] is None and rows["0.png"]["image_uri"] is None
+    rows = nights.run("night3", "--min_side", "16", "--previous", "night1")
+    assert statuses(rows)["icon.png"] == "upscaled" and inferences(rows) == 1
+
+
+def test_pictures_as_files_are_found_too(nights):
+    first = nights.run("night1", "--images", "files")
+    second = nights.run("night2", "--images", "files")
+    assert inferences(second) == 0
+    assert second["0.png"]["image_uri"] == first["0.png"]["image_uri"]
+    third = nights.run("night3")  # parquet: a pointer is all that is asked for
+    assert inferences(third) == 0
+    nights.run("parquet", "--previous", "none")
+    # Now the newest run has them in rows only, and files are asked for.
+    assert inferences(nights.run("night4", "--images", "files")) == 3
+
+
+def test_a_picture_whose_file_was_deleted_is_made_again(nights):
+    nights.run("night1")
+    for part in storage.local_path(f"{nights.output}/rows/run_id=night1").iterdir():
+        part.unlink()
+    nights.run("night2", "--previous", "none")
+    change(nights, "extra.png", png(60))
+    nights.run("night3")
+    for part in storage.local_path(f"{nights.output}/rows/run_id=night2").iterdir():
+        part.unlink()
+    fourth = nights.run("night4")
+    assert statuses(fourth)["0.png"] == "upscaled" and statuses(fourth)["extra.png"] == "unchanged"
+
+
+def test_retry_replays_only_the_rows_with_these_reasons(nights, tmp_path):
+    manifest = tmp_path / "catalog.csv"
+    names = ["0.png", "1.png", "broken.jpg", "late.png", "icon.png"]
+    manifest.write_text("uri,product_id\n" + "".join(f"in/{n},p-{n}\n" for n in names) + "x,y,z\n")
+    nights.source = str(manifest)
+    first = nights.run("night1")
+    assert first["late.png"]["reason"] == "not_found"
+    change(nights, "late.png", png(70))
+    change(nights, "1.png", png(71))  # not asked for: its row stays
+    second = nights.run("night2", "--retry", "not_found,timeout")
+    assert statuses(second) == statuses(first) | {
+        "0.png": "unchanged",
+        "1.png": "unchanged",
+        "late.png": "upscaled",
+    }
+    assert inferences(second) == 1
+    assert second["late.png"]["product_id"] == "p-late.png"
+    assert second["broken.jpg"]["reason"] == "unreadable"
+    assert second["catalog.csv#line=7"]["reason"] == "bad_line"
+    third = nights.run("night3", "--retry", "unreadable")
+    assert inferences(third) == 0 and third["broken.jpg"]["status"] == "failed"
+
+
+def test_retry_without_an_earlier_run_and_unknown_ids_are_clear_errors(nights, capsys):
+    for options, says in (
+        (("--retry", "timeout"), "no finished run"),
+        (("--previous", "night0"), "no such finished run"),
+    ):
+        arguments = ["--input", nights.source, "--output", nights.output, "--run_id", options[1]]
+        assert job.run([*arguments, *options]) == 1
+        assert says in capsys.readouterr().err
+
+
+def test_a_finished_run_is_left_as_it_is(nights, capsys):
+    first = nights.run("night1")
+    change(nights, "new.png", png(50))
+    assert nights.run("night1") == first
+    assert "finished already" in capsys.readouterr().out
+    nights.run("night1", expect=0)
+    arguments = ["--input", nights.source, "--output", nights.output, "--run_id", "night1"]
+    assert job.run([*arguments, "--max_side", "900"]) == 1
+    assert "began with --max_side 1000, now it is 900" in capsys.readouterr().err
+
+
+def test_references_decide_whether_a_row_serves(tmp_path):
+    hr = np.asarray(Image.open(io.BytesIO(png(5, side=80))))
+    for name, array in (("hr1.png", hr), ("hr2.png", hr[::-1])):
+        Image.fromarray(np.ascontiguousarray(array)).save(tmp_path / name)
+    (tmp_path / "lr.png").write_bytes(png(5))
+    manifest = tmp_path / "m.csv"
+    nights = Nights(manifest, tmp_path / "out")
+    manifest.write_text("uri,reference_uri\nlr.png,hr1.png\n")
+    first = nights.run("night1")["lr.png"]
+    assert first["reference_uri"] == "hr1.png" and first["reference_psnr_db"] > 15
+    second = nights.run("night2")["lr.png"]
+    assert second["status"] == "unchanged"
+    assert second["reference_psnr_db"] == first["reference_psnr_db"]
+    manifest.write_text("uri,reference_uri\nlr.png,hr2.png\n")
+    third = nights.run("night3")["lr.png"]
+    assert third["status"] == "upscaled"
+    assert third["reference_psnr_db"] < first["reference_psnr_db"]
+
+
+def test_an_unchanged_prefix_costs_no_request_for_any_picture(bucket):
+    for i in range(6):
+        bucket.put(f"in/{i}.png", png(i, side=20 if i > 3 else 40))
+    with fault_proxy(bucket.endpoint) as proxy:
+        arguments = ["--input", bucket.uri("in/"), "--output", bucket.uri("out")]
+        arguments += ["--s3_endpoint_url", proxy.endpoint]
+        assert job.run([*arguments, "--run_id", "night1"]) == 0
+        assert len(proxy.of("GET", f"/{bucket.name}/in/")) == 6
+        proxy.requests.clear()
+        assert job.run([*arguments, "--run_id", "night2"]) == 0
+        for method in ("GET", "HEAD"):
+            assert proxy.of(method, f"/{bucket.name}/in/") == []
+
+
+def test_a_manifest_of_one_folder_is_listed_rather_than_asked_one_by_one(bucket):
+    keys = [f"in/{i:03d}.png" for i in range(40)]
+    for key in keys:
+        bucket.put(key, png(1, side=20))
+    bucket.put("m.txt", "\n".join(bucket.uri(key) for key in [*keys, "in/020.none"]).encode())
+    with fault_proxy(bucket.endpoint) as proxy:
+        arguments = ["--input", bucket.uri("m.txt"), "--output", bucket.uri("out")]
+        arguments += ["--s3_endpoint_url", proxy.endpoint, "--max_failure_rate", "1"]
+        assert job.run([*arguments, "--run_id", "night1"]) == 0
+        assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 1
+        proxy.requests.clear()
+        assert job.run([*arguments, "--run_id", "night2"]) == 0
+        assert proxy.of("GET", f"/{bucket.name}/in/") == []
+        assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 1
