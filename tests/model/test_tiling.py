@@ -2,6 +2,8 @@ import functools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model import tiling
 from model.inference import Magnifier
@@ -53,6 +55,23 @@ def test_tiles_join_without_a_seam(height, width, max_call_px):
     lr = np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 2))
     joined = tiling.magnify_tiled(lr, box_blur_x2, scale=2, max_call_px=max_call_px, halo=3)
     np.testing.assert_array_equal(joined, box_blur_x2(lr))
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    max_call_px=st.integers(1, 5000),
+    reach=st.integers(0, 9),
+    slack=st.integers(0, 4),
+)
+def test_any_size_any_tiles_any_receptive_field(size, max_call_px, reach, slack):
+    """Tiled equals whole whenever the halo is at least the receptive field."""
+    lr = np.random.default_rng(size).integers(0, 256, (*size, 1))
+    network = functools.partial(box_blur_x2, reach=reach)
+    joined = tiling.magnify_tiled(
+        lr, network, scale=2, max_call_px=max_call_px, halo=reach + slack
+    )
+    np.testing.assert_array_equal(joined, network(lr))
 
 
 def test_too_small_a_halo_makes_a_seam():

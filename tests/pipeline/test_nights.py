@@ -1,11 +1,17 @@
 """Night after night over the same output: increments, retries, snapshots."""
 
 import csv
+import hashlib
 import io
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import job, previous, read, storage
@@ -242,6 +248,64 @@ def test_references_decide_whether_a_row_serves(tmp_path):
     third = nights.run("night3")["lr.png"]
     assert third["status"] == "upscaled"
     assert third["reference_psnr_db"] < first["reference_psnr_db"]
+
+
+NAMES = st.sampled_from(["a.png", "b.png", "c.png", "deep/d.png"])
+CONTENTS = st.integers(0, 5)  # the last two are too small
+CHANGES = st.one_of(
+    st.tuples(st.just("write"), NAMES, CONTENTS),
+    st.tuples(st.just("delete"), NAMES),
+    st.tuples(st.just("rename"), NAMES, NAMES),
+)
+
+
+def apply(catalog, change):
+    """A change to a catalog {name: content}."""
+    kind, name, *rest = change
+    if kind == "write":
+        catalog[name] = rest[0]
+    elif name in catalog:
+        content = catalog.pop(name)
+        if kind == "rename":
+            catalog[rest[0]] = content
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@settings(deadline=None, derandomize=True, max_examples=8, suppress_health_check=HealthCheck)
+@given(evenings=st.lists(st.lists(CHANGES, max_size=4), min_size=3, max_size=3))
+def test_any_changes_between_nights_give_the_right_snapshot(evenings):
+    with tempfile.TemporaryDirectory() as folder:
+        nights = Nights(Path(folder, "in"), Path(folder, "out"))
+        catalog, known, digests = {"first.png": 0}, set(), {}
+        for number, evening in enumerate(evenings):
+            for one in evening:
+                apply(catalog, one)
+            shutil.rmtree(nights.folder, ignore_errors=True)
+            for name, content in catalog.items():
+                path = nights.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(png(content, side=34 if content < 4 else 20))
+            rows = nights.run(f"night{number}")
+            check_snapshot(rows, catalog, known, digests)
+            known = set(catalog.values())
+
+
+def check_snapshot(rows, catalog, known, digests):
+    """Rows against the catalog of that night and the contents of the night before."""
+    assert set(rows) == {name.rpartition("/")[2] for name in catalog}
+    reader = read.PictureReader(storage.open_storage(storage.StorageConfig()))
+    for name, content in catalog.items():
+        row = rows[name.rpartition("/")[2]]
+        if content >= 4:
+            assert (row["status"], row["reason"]) == ("skipped", "too_small")
+            continue
+        assert row["status"] == ("unchanged" if content in known else "upscaled")
+        image = row["image"]["bytes"] if row["image"] else reader.read(row["image_uri"])
+        digest = hashlib.sha256(image).hexdigest()
+        assert row["image_sha256"] == digest == digests.setdefault(content, digest)
+    made = [row["content_key"] for row in rows.values() if row["inference_ms"] is not None]
+    assert len(set(made)) == len({c for c in catalog.values() if c < 4} - known)
 
 
 def test_an_unchanged_prefix_costs_no_request_for_any_picture(bucket):
