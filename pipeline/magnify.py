@@ -24,6 +24,7 @@ from pipeline.storage import RangedFile, Storage, StorageError
 # Larger pictures are not decoded ahead but when the device is free for them, one at a time:
 # memory then depends on the look-ahead and one picture, not on sixteen large ones.
 _AHEAD_MAX_PIXELS = 4_000_000
+_AHEAD_MAX_BYTES = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ class PictureWorker:
                 work = self._go_on_after(work, error)
             except PictureError as error:
                 work = self._finish_all(work, Reason(error.reason), str(error))
-        if work.file is not None and not _is_large(work.header):
+        if work.file is not None and not _is_large(work):
             work = self._decode(work)
         return work
 
@@ -180,6 +181,9 @@ class PictureWorker:
         started = time.perf_counter()
         if not entry.size_bytes:
             return self._finish_all(work, Reason.UNREADABLE, "the file is empty")
+        if entry.size_bytes > self._settings.max_bytes:
+            detail = f"{entry.size_bytes} bytes, more than {self._settings.max_bytes}"
+            return self._finish_all(work, Reason.TOO_MANY_BYTES, detail)
         file = RangedFile(self._files, entry.location, entry.size_bytes, entry.etag)
         header = read_header(file)
         columns = {
@@ -241,7 +245,10 @@ class PictureWorker:
             return {}
         assert work.source is not None and work.result is not None
         try:
-            data = self._files.read(entry.reference_location)
+            found = self._files.identify(entry.reference_location)
+            if found.size_bytes > self._settings.max_bytes:
+                raise ValueError(f"{found.size_bytes} bytes, more than {self._settings.max_bytes}")
+            data = self._files.read(entry.reference_location, etag=found.etag)
             _, reference = decode(data, max_pixels=self._settings.max_pixels)
             measures = quality.measure_against_reference(
                 work.source, work.result, reference, scale=self._magnifier.scale
@@ -296,8 +303,10 @@ class PictureWorker:
         )
 
 
-def _is_large(header: Header | None) -> bool:
-    return header is not None and header.height * header.width > _AHEAD_MAX_PIXELS
+def _is_large(work: Work) -> bool:
+    header, size_bytes = work.header, work.entries[0].size_bytes
+    assert header is not None and size_bytes is not None
+    return header.height * header.width > _AHEAD_MAX_PIXELS or size_bytes > _AHEAD_MAX_BYTES
 
 
 def _ms_since(started: float) -> float:

@@ -69,6 +69,11 @@ class Settings:
         return SizeLimits(self.min_side, self.max_side, self.max_pixels)
 
     @property
+    def max_bytes(self) -> int:
+        """A file beyond this is refused: more than the pixels of any format, and its metadata."""
+        return 8 * self.max_pixels + (64 << 20)
+
+    @property
     def storage(self) -> StorageConfig:
         """The storages' part."""
         return StorageConfig(self.s3_endpoint_url, connections=2 * self.look_ahead)

@@ -22,6 +22,7 @@ class Reason(enum.StrEnum):
     LARGE_ENOUGH = "large_enough"
     ANIMATED = "animated"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_BYTES = "too_many_bytes"
     UNREADABLE = "unreadable"
     UNSUPPORTED_FORMAT = "unsupported_format"
     NOT_FOUND = "not_found"

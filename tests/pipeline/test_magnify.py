@@ -91,6 +91,7 @@ REJECTED = {
     "truncated.jpg": (picture_bytes(200, 200)[:900], {}, Reason.UNREADABLE),
     "text.jpg": (b"<html>not found</html>", {}, Reason.UNSUPPORTED_FORMAT),
     "missing.jpg": (None, {"size": 100}, Reason.NOT_FOUND),
+    "giant.jpg": (None, {"size": 1 << 40}, Reason.TOO_MANY_BYTES),
 }
 
 

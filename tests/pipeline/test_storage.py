@@ -1,4 +1,5 @@
 import io
+import os
 
 import pytest
 from botocore.exceptions import IncompleteReadError
@@ -80,6 +81,17 @@ def test_a_failed_local_write_leaves_nothing(local_files, tmp_path, monkeypatch)
     with pytest.raises(StorageError, match="No space left"):
         local_files.write(str(tmp_path / "out/a"), b"abcdef")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_pipes_devices_and_giants_do_not_hang(local_files, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), "/dev/zero", str(tmp_path)):
+        with pytest.raises(StorageError) as caught:
+            local_files.identify(path)
+        assert caught.value.reason == Reason.NOT_FOUND
+    with (tmp_path / "giant").open("wb") as file:
+        file.truncate(1 << 38)
+    assert local_files.identify(str(tmp_path / "giant")).size_bytes == 1 << 38
 
 
 def test_a_changed_object_is_refused(s3_files, bucket):
