@@ -1,13 +1,14 @@
 """From a `Picture` back to a file."""
 
+import dataclasses
 import hashlib
 import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
-from model.decode import Header
+from model.header import Header
 from model.picture import Picture
 
 IMAGE_FORMATS = ("png", "jpeg", "webp")
@@ -73,6 +74,8 @@ def encode(picture: Picture, image_format: str, *, lossless: bool = False) -> En
         raise ValueError(f"image format is one of {IMAGE_FORMATS}. Received: {image_format!r}")
     if max(picture.height, picture.width) > _LONGEST_SIDE_PX[image_format]:
         image_format = "png"
+    if image_format == "webp" and picture.is_grey and picture.icc_profile:
+        picture = _grey_to_srgb(picture, picture.icc_profile)  # WebP's pixels are RGB
     image = _to_image(picture, with_alpha=image_format != "jpeg")
     profile = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}
     buffer = io.BytesIO()
@@ -103,3 +106,17 @@ def _to_image(picture: Picture, *, with_alpha: bool) -> Image.Image:
     if picture.is_grey:
         return Image.fromarray(np.stack([picture.rgb[..., 0], picture.alpha], axis=-1))
     return Image.fromarray(np.dstack([picture.rgb, picture.alpha]))
+
+
+def _grey_to_srgb(picture: Picture, profile: bytes) -> Picture:
+    """The same look without the profile; one that cannot be used is left out."""
+    try:
+        srgb = ImageCms.profileToProfile(
+            Image.fromarray(np.ascontiguousarray(picture.rgb[..., 0])),
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError):
+        return dataclasses.replace(picture, icc_profile=None)
+    return dataclasses.replace(picture, rgb=np.asarray(srgb), icc_profile=None)

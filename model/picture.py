@@ -12,7 +12,8 @@ class Picture:
     Attributes:
         rgb: uint8 [H, W, 3], straight (not premultiplied); three equal planes if `is_grey`.
         alpha: uint8 [H, W], 255 opaque; None for a picture without an alpha channel.
-        is_grey: the file had one grey plane, and the result shall have one.
+        is_grey: the file had one grey plane, or a palette of greys, and the result shall have
+            one grey plane.
         icc_profile: the colour profile that gives `rgb` (or the grey plane) its meaning; None
             for sRGB.
     """

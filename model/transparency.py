@@ -2,6 +2,11 @@
 
 import numpy as np
 
+# From a quarter opaque on a pixel's colour is its own. Below, eight bits of a premultiplied
+# original hold too few steps of it, and cut-outs keep there what they were cut from. Soft shadows
+# and glass lost 0.7 and 2.4 dB beside the objects that bled into them when only opaque pixels
+# counted fully; hard edges do not care between 16 and 255.
+_TRUSTED_ALPHA = 64
 # Below one alpha step of a fully covered pixel there is no colour to divide out.
 _LEAST_WEIGHT = 1 / 512
 
@@ -10,9 +15,9 @@ def bleed_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Lays a cut-out over its own nearby colours.
 
     What files hold under transparent pixels is arbitrary, often black or white, and would be
-    magnified into a fringe around the object. Here each pixel is composited over the colours of
-    the visible pixels around it, found from coarse to fine in a pyramid of premultiplied means:
-    inside the object nothing changes, and its colours go on beyond its edge.
+    magnified into a fringe around the object. Here each hardly visible pixel is composited over
+    the colours of the visible pixels around it, found from coarse to fine in a pyramid of
+    premultiplied means: inside the object nothing changes, and its colours go on beyond its edge.
 
     Args:
         rgb: uint8 [H, W, 3], straight.
@@ -27,7 +32,7 @@ def bleed_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """
     if not alpha.any():
         return rgb
-    weight = alpha[..., None].astype(np.float32) / 255
+    weight = np.minimum(alpha[..., None].astype(np.float32) / _TRUSTED_ALPHA, 1)
     filled = _fill(rgb * weight, weight)
     return np.clip(np.rint(filled), 0, 255).astype(np.uint8)
 

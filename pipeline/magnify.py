@@ -10,13 +10,14 @@ import time
 from typing import Any
 
 from model import quality
-from model.decode import Header, PictureError, assumed_quality, decode, read_header
+from model.decode import Header, PictureError, assumed_quality
 from model.encode import EXTENSIONS, Encoded, choose_format, encode
 from model.inference import Magnifier, OutOfMemory
 from model.picture import Picture
+from model.sandbox import DecoderPool, DecoderUnavailable
 from pipeline import previous, storage
 from pipeline.options import Settings
-from pipeline.records import CatalogEntry, Earlier, Job, Reason, Status, content_key
+from pipeline.records import CatalogEntry, Earlier, Job, Reason, RunError, Status, content_key
 from pipeline.rows import Row
 from pipeline.size_gate import reject_size
 from pipeline.storage import RangedFile, Storage, StorageError
@@ -60,12 +61,16 @@ class PictureWorker:
 
     Args:
         files: where pictures are read and written.
+        decoders: processes that open files nobody has vetted.
         magnifier: the network.
         settings: of the run.
     """
 
-    def __init__(self, files: Storage, magnifier: Magnifier, settings: Settings) -> None:
+    def __init__(
+        self, files: Storage, decoders: DecoderPool, magnifier: Magnifier, settings: Settings
+    ) -> None:
         self._files = files
+        self._decoders = decoders
         self._magnifier = magnifier
         self._settings = settings
 
@@ -185,7 +190,7 @@ class PictureWorker:
             detail = f"{entry.size_bytes} bytes, more than {self._settings.max_bytes}"
             return self._finish_all(work, Reason.TOO_MANY_BYTES, detail)
         file = RangedFile(self._files, entry.location, entry.size_bytes, entry.etag)
-        header = read_header(file)
+        header = self._read_header(file)
         columns = {
             "fetch_ms": _ms_since(started),
             "source_format": header.format,
@@ -208,7 +213,7 @@ class PictureWorker:
             data = work.file.whole()
             fetch_ms = work.columns["fetch_ms"] + _ms_since(started)
             started = time.perf_counter()
-            header, picture = decode(data, max_pixels=self._settings.max_pixels)
+            header, picture = self._decode_bytes(data)
         except StorageError as error:
             work = self._go_on_after(work, error)
             # Its twins, if any, start again from their own URI.
@@ -225,6 +230,22 @@ class PictureWorker:
         return dataclasses.replace(
             work, file=None, header=header, source=picture, columns=work.columns | columns
         )
+
+    def _read_header(self, file: RangedFile) -> Header:
+        try:
+            return self._decoders.read_header(file)
+        except DecoderUnavailable as error:
+            raise RunError(str(error)) from error
+
+    def _decode_bytes(self, data: bytes) -> tuple[Header, Picture]:
+        try:
+            return self._decoders.decode(
+                data,
+                max_pixels=self._settings.max_pixels,
+                first_frame=self._settings.animated == "first_frame",
+            )
+        except DecoderUnavailable as error:
+            raise RunError(str(error)) from error
 
     def _measure(self, work: Work) -> tuple[dict[str, Any], float]:
         """The measures that every result gets, and the time they took."""
@@ -249,7 +270,7 @@ class PictureWorker:
             if found.size_bytes > self._settings.max_bytes:
                 raise ValueError(f"{found.size_bytes} bytes, more than {self._settings.max_bytes}")
             data = self._files.read(entry.reference_location, etag=found.etag)
-            _, reference = decode(data, max_pixels=self._settings.max_pixels)
+            _, reference = self._decode_bytes(data)
             measures = quality.measure_against_reference(
                 work.source, work.result, reference, scale=self._magnifier.scale
             )

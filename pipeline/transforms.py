@@ -7,6 +7,7 @@ pictures through the runner's memory.
 
 import collections
 import concurrent.futures
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from model import presets
 from model.inference import Magnifier
+from model.sandbox import DecoderPool
 from pipeline import identify, manifest, previous, storage
 from pipeline.magnify import PictureWorker, Work
 from pipeline.options import Settings
@@ -264,13 +266,17 @@ class _MagnifyDoFn(beam.DoFn):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._shared = Shared()
+        self._shared_magnifier = Shared()
+        self._shared_decoders = Shared()
 
     def setup(self) -> None:
-        files = storage.open_storage(self._settings.storage)
-        # One network for all threads of a process.
-        magnifier = self._shared.acquire(lambda: load_magnifier(files, self._settings))
-        self._worker = PictureWorker(files, magnifier, self._settings)
+        settings, files = self._settings, storage.open_storage(self._settings.storage)
+        # One network, and one set of decoders, for all threads of a process.
+        magnifier = self._shared_magnifier.acquire(lambda: load_magnifier(files, settings))
+        decoders = self._shared_decoders.acquire(
+            lambda: DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
+        )
+        self._worker = PictureWorker(files, decoders, magnifier, settings)
         self._threads = concurrent.futures.ThreadPoolExecutor(self._settings.look_ahead)
 
     def start_bundle(self) -> None:

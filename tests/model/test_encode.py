@@ -3,13 +3,14 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
-from model.decode import Header
+from model.decode import MAX_PROFILE_BYTES, decode
 from model.encode import choose_format, encode
+from model.header import Header
 from model.picture import Picture
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+from tests.malformed import SRGB, saved
+from tests.model.test_decode import grey_profile
 
 
 def picture(*, grey=False, alpha=False, profile=None, size=(30, 40)):
@@ -130,3 +131,70 @@ def test_half_transparent_black_is_mid_grey_in_a_jpeg():
     half = Picture(np.zeros((20, 20, 3), np.uint8), np.full((20, 20), 128, np.uint8))
     shown = np.asarray(Image.open(io.BytesIO(encode(half, "jpeg").data))).astype(int)
     assert np.abs(shown - 127).max() <= 1
+
+
+SECRET = "Jane Roe, 1 Main Street"
+
+
+def personal_files():
+    """A picture whose every block of metadata names its photographer."""
+    image = Image.fromarray(picture().rgb)
+    exif = Image.Exif()
+    exif[0x013B], exif[0x010E] = SECRET, SECRET  # artist, description
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 29: SECRET})  # GPS
+    exif.get_ifd(0x8769)[0x9286] = SECRET.encode()  # the user's comment
+    xmp = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><creator>{SECRET}</creator></x:xmpmeta>".encode()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", SECRET)
+    text.add_itxt("XML:com.adobe.xmp", xmp)
+    jpeg = saved(image, "JPEG", exif=exif, xmp=xmp, comment=SECRET.encode())
+    iptc = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\x20" + SECRET.encode().ljust(32)
+    iptc = b"\xff\xed" + (len(iptc) + 2).to_bytes(2) + iptc
+    return {
+        "jpeg": jpeg[:2] + iptc + jpeg[2:],
+        "png": saved(image, "PNG", exif=exif, pnginfo=text),
+        "webp": saved(image, "WEBP", exif=exif, xmp=xmp),
+        "avif": saved(image, "AVIF", exif=exif, xmp=xmp),
+        "tiff": saved(image, "TIFF", exif=exif, tiffinfo={700: xmp, 270: SECRET}),
+        "gif": saved(image, "GIF", comment=SECRET.encode()),
+    }
+
+
+@pytest.mark.parametrize(("name", "data"), personal_files().items())
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_what_identifies_people_is_dropped(name, data, image_format):
+    assert SECRET.encode() in data, name
+    _, source = decode(data, max_pixels=10**6)
+    result = encode(source, image_format).data
+    assert SECRET.encode() not in result
+    image = Image.open(io.BytesIO(result))
+    image.load()
+    assert not image.getexif() and not image.getexif().get_ifd(0x8825)
+    known = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "loop", "background"}
+    assert set(image.info) <= known | {"timestamp", "duration"}
+
+
+def test_a_grey_profile_is_applied_where_only_colour_can_be_written():
+    source = picture(grey=True, alpha=True, profile=grey_profile())
+    expected = ImageCms.profileToProfile(
+        Image.fromarray(np.ascontiguousarray(source.rgb[..., 0])),
+        ImageCms.ImageCmsProfile(io.BytesIO(grey_profile())),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+    )
+    image = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
+    assert "icc_profile" not in image.info
+    np.testing.assert_array_equal(np.asarray(image)[..., :3], np.asarray(expected))
+    np.testing.assert_array_equal(np.asarray(image)[..., 3], source.alpha)
+    assert (np.asarray(expected) != source.rgb).any()
+    broken = picture(grey=True, profile=b"nonsense" * 40)
+    image = Image.open(io.BytesIO(encode(broken, "webp", lossless=True).data))
+    assert "icc_profile" not in image.info
+    np.testing.assert_array_equal(np.asarray(image.convert("RGB")), broken.rgb)
+
+
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_the_largest_profile_fits_into_every_format(image_format):
+    profile = SRGB.ljust(MAX_PROFILE_BYTES, b"\1")
+    data = encode(picture(profile=profile), image_format).data
+    assert decode(data, max_pixels=10**6)[1].icc_profile == profile

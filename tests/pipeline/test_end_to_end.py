@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from PIL import Image
 
 from pipeline import job
 from pipeline.rows import SCHEMA
+from tests import malformed
 from tests.pipeline.conftest import CATALOG, picture_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -245,6 +247,45 @@ def test_real_pictures(tmp_path):
         assert (row["width"], row["height"]) == (2 * row["source_width"], 2 * row["source_height"])
         assert row["roundtrip_psnr_db"] > 40
         assert row["self_gain_db"] > 0
+
+
+@pytest.mark.timeout(900)
+def test_hundreds_of_hostile_files_among_good_ones(tmp_path):
+    """Each ends in one row, the good ones are magnified, and the process lives."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    files = [*malformed.malformed_files(), *malformed.foreign_files().items()]
+    assert len(files) > 300
+    for number, (name, data) in enumerate(files):
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80]
+        (folder / f"bad-{number:03d}-{safe}").write_bytes(data)
+    for seed in range(5):
+        (folder / f"good-{seed}.jpg").write_bytes(picture_bytes(40, 44, seed=seed))
+    # Names outside the output, devices, and schemes that nobody allowed.
+    lines = [f"in/{path.name}" for path in sorted(folder.iterdir())]
+    lines += [
+        "../../../etc/passwd",
+        "/dev/zero",
+        "gs://b/x.jpg",
+        "ftp://h/x.jpg",
+        "in/",
+        "\x01.jpg",
+    ]
+    (tmp_path / "m.txt").write_text("\n".join(lines))
+    output = tmp_path / "out"
+    arguments = ("--input", str(tmp_path / "m.txt"), "--output", str(output))
+    arguments += ("--max_failure_rate", "1", "--max_pixels", "4000000", "--images", "both")
+    assert job.run([*arguments, "--run_id", "r"]) == 0
+    rows = ds.dataset(output / "rows", partitioning="hive").to_table().to_pylist()
+    assert sorted(row["uri"] for row in rows) == sorted(lines)
+    for row in rows:
+        if "good-" in row["uri"]:
+            assert row["status"] == "upscaled"
+        elif row["status"] != "upscaled":
+            assert row["reason"] and row["detail"] and "\n" not in row["detail"], row
+        assert row["image_uri"] is None or row["image_uri"].startswith(f"{output}/images/")
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "m.txt", "out"}
+    assert {path.name for path in output.iterdir()} == {"rows", "runs", "images"}
 
 
 def cli(*arguments, **environment):

@@ -16,11 +16,11 @@ from tests.pipeline.conftest import make_settings, picture_bytes
 class World:
     """Local files and a worker over them."""
 
-    def __init__(self, files, folder, magnifier, **settings):
+    def __init__(self, files, folder, decoders, magnifier, **settings):
         self.files = files
         self.folder = folder
         settings = {"output": str(folder / "out"), "min_side": 16, **settings}
-        self.worker = PictureWorker(files, magnifier, make_settings(**settings))
+        self.worker = PictureWorker(files, decoders, magnifier, make_settings(**settings))
 
     def entry(self, name, data=None, position=0, **fields):
         """An identified entry; without data its file does not exist."""
@@ -36,9 +36,9 @@ class World:
 
 
 @pytest.fixture
-def world(local_files, tmp_path, magnifier):
+def world(local_files, tmp_path, decoders, magnifier):
     def make(**settings):
-        return World(local_files, tmp_path, magnifier, **settings)
+        return World(local_files, tmp_path, decoders, magnifier, **settings)
 
     return make
 
@@ -128,7 +128,9 @@ class Ranges:
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
-def test_a_filtered_picture_is_not_downloaded_whole(world, magnifier, local_files, file_format):
+def test_a_filtered_picture_is_not_downloaded_whole(
+    world, decoders, magnifier, local_files, file_format
+):
     noise = np.random.default_rng(1).integers(0, 256, (600, 1400, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, file_format)
@@ -136,7 +138,7 @@ def test_a_filtered_picture_is_not_downloaded_whole(world, magnifier, local_file
     assert len(data) > 300_000
     here = world()
     ranges = Ranges(local_files)
-    here.worker = PictureWorker(ranges, magnifier, make_settings())
+    here.worker = PictureWorker(ranges, decoders, magnifier, make_settings())
     (row,) = here.rows(here.entry("big", data))
     assert (row.reason, row.source_width, row.source_height) == ("large_enough", 1400, 600)
     assert ranges.read_bytes <= 2 * 65536
@@ -177,7 +179,7 @@ class VanishesAfterProbe:
 
 @pytest.mark.parametrize("ahead_max_pixels", [0, 10**9])
 def test_a_picture_that_vanishes_after_its_probe(
-    world, local_files, magnifier, monkeypatch, ahead_max_pixels
+    world, local_files, decoders, magnifier, monkeypatch, ahead_max_pixels
 ):
     monkeypatch.setattr(magnify, "_AHEAD_MAX_PIXELS", ahead_max_pixels)
     noise = np.random.default_rng(1).integers(0, 256, (200, 200, 3), dtype=np.uint8)
@@ -185,7 +187,7 @@ def test_a_picture_that_vanishes_after_its_probe(
     Image.fromarray(noise).save(buffer, "PNG")
     here = world()
     here.worker = PictureWorker(
-        VanishesAfterProbe(local_files, "a.png"), magnifier, make_settings()
+        VanishesAfterProbe(local_files, "a.png"), decoders, magnifier, make_settings()
     )
     a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
     assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
@@ -204,7 +206,7 @@ def test_large_pictures_wait_for_the_device_undecoded(world, monkeypatch):
     assert row.status == Status.UPSCALED
 
 
-def test_a_device_without_memory_fails_the_picture_not_the_run(world, magnifier):
+def test_a_device_without_memory_fails_the_picture_not_the_run(world, decoders):
     class NoMemory:
         scale = 2
 
@@ -212,7 +214,7 @@ def test_a_device_without_memory_fails_the_picture_not_the_run(world, magnifier)
             raise OutOfMemory("no memory for 4096 pixels")
 
     here = world()
-    here.worker = PictureWorker(here.files, NoMemory(), make_settings())
+    here.worker = PictureWorker(here.files, decoders, NoMemory(), make_settings())
     (row,) = here.rows(here.entry("a.jpg", picture_bytes(40, 40)))
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
 

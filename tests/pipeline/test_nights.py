@@ -162,6 +162,18 @@ def test_size_limits_are_asked_again_without_a_look_at_the_files(nights):
     assert statuses(rows)["icon.png"] == "upscaled" and inferences(rows) == 1
 
 
+def test_the_first_frame_of_an_animation_on_request(nights):
+    frames = [Image.open(io.BytesIO(png(i))) for i in range(3)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    change(nights, "moving.gif", buffer.getvalue())
+    assert nights.run("night1")["moving.gif"]["reason"] == "animated"
+    row = nights.run("night2", "--animated", "first_frame")["moving.gif"]
+    assert row["status"] == "upscaled"
+    result = Image.open(io.BytesIO(row["image"]["bytes"]))
+    assert result.size == (80, 80) and not getattr(result, "is_animated", False)
+
+
 def test_pictures_as_files_are_found_too(nights):
     first = nights.run("night1", "--images", "files")
     second = nights.run("night2", "--images", "files")
