@@ -290,7 +290,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N pictures")
     network = "a shipped name or a .keras file"
-    parser.add_argument("--model", default=presets.DEFAULT, help=network)
+    parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
     parser.add_argument(
         "--self_ensemble",

@@ -37,4 +37,4 @@ def test_the_source_distribution_installs_with_code_and_weights(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.split()[-1] == "17"
+    assert done.stdout.split()[-1] == "20"

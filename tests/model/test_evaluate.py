@@ -399,13 +399,14 @@ def test_evaluate_gives_each_picture_to_the_gallery_once(magnifier):
 
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="Set5 and Set14 are not beside the project")
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
-def test_the_shipped_weights_reach_their_recorded_figures(name, tmp_path):
+@pytest.mark.parametrize("model", presets.PRESETS)
+def test_the_shipped_weights_reach_their_recorded_figures(model, name, tmp_path):
     out = tmp_path / "scores.json"
-    assert run("--pairs", BENCHMARKS / name, "--json", out) == 0
+    assert run("--pairs", BENCHMARKS / name, "--model", model, "--json", out) == 0
     mean = strict_json(out)["mean"]
-    preset = presets.PRESETS[presets.DEFAULT]
+    preset = presets.PRESETS[model]
     recorded = {"Set5": preset.set5_psnr_y_db, "Set14": preset.set14_psnr_y_db}
     assert mean["psnr_y_db"] == pytest.approx(recorded[name], abs=0.006)
     if name == "Set5":
         assert 33.6 <= mean["bicubic_psnr_y_db"] <= 33.7  # as published: the protocol is right
-        assert mean["psnr_y_db"] >= 37.3
+        assert mean["psnr_y_db"] >= 37.2

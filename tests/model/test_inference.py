@@ -58,7 +58,7 @@ def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
 def test_out_of_memory_on_a_transparent_picture(shipped):
     whole, small = Magnifier(shipped), Magnifier(shipped)
     picture = Picture(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
-    small._run = SmallDevice(small._run, max_px=12_000)  # colours and alpha are two pictures
+    small._run = SmallDevice(small._run, max_px=15_000)  # colours and alpha are two pictures
     result, expected = small.magnify_picture(picture), whole.magnify_picture(picture)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)

@@ -29,7 +29,7 @@ def test_any_saved_network_can_be_named_by_its_path(tmp_path):
     shutil.copy(PRESETS[presets.DEFAULT].path, copy)
     saved = presets.resolve(str(copy))
     assert (saved.name, saved.sha256) == ("mine", PRESETS[presets.DEFAULT].sha256)
-    assert presets.load(saved).halo_px == 17
+    assert presets.load(saved).halo_px == 20
 
 
 def test_an_unknown_name_is_told_with_the_known_ones():

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model import presets
+from model.inference import Magnifier
 from pipeline import storage
 from pipeline.loopback import loopback_s3, made_up_credentials
 from pipeline.options import Settings
@@ -69,6 +71,12 @@ class Bucket:
 
     def get(self, key: str) -> bytes:
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+
+@pytest.fixture(scope="session")
+def magnifier() -> Magnifier:
+    """The job's default network."""
+    return Magnifier(presets.load_by_name(presets.DEFAULT))
 
 
 @pytest.fixture

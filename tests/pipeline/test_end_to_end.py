@@ -191,7 +191,7 @@ def check_picture(bucket, row, data, modes):
     key = row["image_uri"].removeprefix(bucket.uri(""))
     assert bucket.get(key) == row["image"]["bytes"]
     assert row["content_key"] in key and row["content_key"] in row["image"]["path"]
-    assert row["model"] == "rdn-small" and row["scale"] == 2
+    assert row["model"] == "rdn-product" and row["scale"] == 2
     assert row["roundtrip_psnr_db"] > 25, name
     assert np.isfinite(row["self_gain_db"])
     assert row["inference_ms"] > 0
@@ -245,7 +245,7 @@ def test_real_pictures(tmp_path):
     assert table["status"].to_pylist() == ["upscaled"] * 6
     for row in table.to_pylist():
         assert (row["width"], row["height"]) == (2 * row["source_width"], 2 * row["source_height"])
-        assert row["roundtrip_psnr_db"] > 40
+        assert row["roundtrip_psnr_db"] > 32  # the noise that it removes counts against it
         assert row["self_gain_db"] > 0
 
 

@@ -60,7 +60,7 @@ def test_a_picture_becomes_one_full_row(world):
     assert row.image_bytes == len(row.image["bytes"]) and row.image["path"] == "key.jpg"
     assert row.image_uri is None
     assert row.model == presets.DEFAULT
-    assert row.roundtrip_psnr_db > 40
+    assert row.roundtrip_psnr_db > 27
     assert row.self_gain_db == pytest.approx(row.self_psnr_db - row.self_bicubic_psnr_db)
     assert row.reference_psnr_db is None and row.sharpness_ratio is None
     for name in ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms"):
@@ -271,8 +271,10 @@ def test_format_and_mode_survive(world, mode, file_format, expected):
     assert row.status == Status.UPSCALED, row.detail
     assert (opened(row).format, opened(row).mode) == expected
     assert row.image_format == expected[0].lower()
-    # Palettes and bilevel pictures are dithered here: noise that the network smooths.
-    assert row.roundtrip_psnr_db > {"P": 20, "1": 12}.get(mode, 35)
+    # Palettes and bilevel pictures are dithered here, and lossy formats blur such loud colours:
+    # noise that the network smooths.
+    lossy = 27 if file_format in ("JPEG", "WEBP") else 35
+    assert row.roundtrip_psnr_db > {"P": 20, "1": 12}.get(mode, lossy)
 
 
 def test_orientation_is_applied_once(world):
