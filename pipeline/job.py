@@ -141,6 +141,9 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"{summary['uris']} pictures: {statuses}",
         *(f"  {count:>7} {reason}" for reason, count in summary["by_reason"].items()),
     ]
+    if summary["disappeared"]:
+        gone = f"{summary['disappeared']:>9} of run {summary['previous_run']} disappeared"
+        lines.append(gone)
     gain = summary["percentiles"].get("self_gain_db")
     roundtrip = summary["percentiles"].get("roundtrip_psnr_db")
     if gain:

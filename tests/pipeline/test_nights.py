@@ -320,7 +320,7 @@ def check_snapshot(rows, catalog, known, digests):
     assert len(set(made)) == len({c for c in catalog.values() if c < 4} - known)
 
 
-def test_an_unchanged_prefix_costs_no_request_for_any_picture(bucket):
+def test_an_unchanged_prefix_costs_no_request_for_any_picture(bucket, tmp_path):
     for i in range(6):
         bucket.put(f"in/{i}.png", png(i, side=20 if i > 3 else 40))
     with fault_proxy(bucket.endpoint) as proxy:
@@ -332,6 +332,9 @@ def test_an_unchanged_prefix_costs_no_request_for_any_picture(bucket):
         assert job.run([*arguments, "--run_id", "night2"]) == 0
         for method in ("GET", "HEAD"):
             assert proxy.of(method, f"/{bucket.name}/in/") == []
+    endpoint = ["--s3_endpoint_url", bucket.endpoint]
+    assert read.main([bucket.uri("out"), str(tmp_path / "got"), *endpoint]) == 0
+    assert len(list((tmp_path / "got").glob("*.png"))) == 4
 
 
 def test_a_manifest_of_one_folder_is_listed_rather_than_asked_one_by_one(bucket):
