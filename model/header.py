@@ -40,7 +40,7 @@ _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *_TIFF_SIGNATURES)
 
 # What rows hold in 32 bits; every format but TIFF and AVIF ends there, too.
-_LONGEST_SIDE_PX = 2**31 - 1
+LONGEST_SIDE_PX = 2**31 - 1
 
 
 class PictureError(ValueError):
@@ -119,7 +119,7 @@ def read_header(file: BinaryIO | io.RawIOBase) -> Header:
         raise Unreadable(f"broken header: {one_line(error)}") from error
     except MemoryError as error:
         raise Unreadable("reading its header takes more memory than allowed") from error
-    if max(header.height, header.width) > _LONGEST_SIDE_PX:
+    if max(header.height, header.width) > LONGEST_SIDE_PX:
         raise Unreadable(f"the header says {header.height} x {header.width} pixels")
     return header
 

@@ -22,6 +22,7 @@ from model.decode import MAX_PROFILE_BYTES
 from model.decoder_child import receive, send
 from model.header import (
     FORMATS,
+    LONGEST_SIDE_PX,
     Animated,
     DecodeTimeout,
     Header,
@@ -323,16 +324,24 @@ def _checked_header(answer: dict[str, Any]) -> Header | PictureError:
         if "error" in answer:
             return _KINDS[answer["error"]](str(answer["detail"])[:500])
         fields = answer["header"]
+        quality = fields["jpeg_quality"]
         return Header(
             format=FORMATS[FORMATS.index(fields["format"])],
             mode=None if fields["mode"] is None else str(fields["mode"])[:16],
-            height=int(fields["height"]),
-            width=int(fields["width"]),
+            height=_within(fields["height"], LONGEST_SIDE_PX),
+            width=_within(fields["width"], LONGEST_SIDE_PX),
             is_lossless=bool(fields["is_lossless"]),
-            jpeg_quality=None if fields["jpeg_quality"] is None else int(fields["jpeg_quality"]),
+            jpeg_quality=None if quality is None else _within(quality, 100),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Unreadable(_NONSENSE) from error
+
+
+def _within(number: Any, most: int) -> int:
+    """A number from 0 to `most`; ValueError for anything else."""
+    if type(number) is not int or not 0 <= number <= most:
+        raise ValueError(f"{number!r} is no number up to {most}")
+    return number
 
 
 def _checked_picture(answer: dict[str, Any], header: Header, parts: list[bytes]) -> Picture:
