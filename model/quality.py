@@ -1,10 +1,13 @@
-"""How good a magnified picture is: measured on what the files and the network give."""
+"""How good a magnified picture is: measured on what the files and the network give.
 
-from dataclasses import dataclass
+`docs/measures.md` tells what each measure is for and what values to expect.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model import degrade, metrics
+from model import degrade, metrics, no_reference
 from model.picture import Picture
 
 # Equal pictures have an infinite PSNR, which neither JSON nor a mean can carry.
@@ -15,7 +18,10 @@ _SMALLEST_SIDE_PX = 8
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures that every magnified picture gets; None where it is too small for one.
+    """Measures that every magnified picture gets; None where one is not defined.
+
+    Pictures below 12 x 12 pixels (at scale 2) have none, flat ones no sharpness and blockiness,
+    busy ones no background.
 
     Attributes:
         roundtrip_psnr_db: the result shrunk again against the source, on RGB. Catches shifted
@@ -24,12 +30,34 @@ class Measures:
             luma: what the network does on this very picture.
         self_bicubic_psnr_db: the same with bicubic instead of the network.
         self_gain_db: the difference of the two.
+        sharpness_ratio: fine detail in the result's luma over that in bicubic's.
+        blockiness_source: steps between the source's 8 x 8 blocks over those within; 1 without
+            blocks.
+        blockiness: the same of the result, between the same blocks.
+        background_noise_source: noise in the near-flat places of the source, grey levels of luma.
+        background_noise: of the result in the same places.
+        background_grain: the part of it that goes from one result pixel to the next: what did not
+            come from the source.
+        clipped_share: of the result's pixels, 0..1, that reach 0 or 255 where the source did not.
+        channel_drift: largest change of a channel's mean, grey levels.
+        block_drift: largest change of the luma's mean in a place of 16 x 16 source pixels.
+        block_shift_px: largest displacement of a place of 32 x 32, source pixels.
     """
 
-    roundtrip_psnr_db: float | None
-    self_psnr_db: float | None
-    self_bicubic_psnr_db: float | None
-    self_gain_db: float | None
+    roundtrip_psnr_db: float | None = None
+    self_psnr_db: float | None = None
+    self_bicubic_psnr_db: float | None = None
+    self_gain_db: float | None = None
+    sharpness_ratio: float | None = None
+    blockiness_source: float | None = None
+    blockiness: float | None = None
+    background_noise_source: float | None = None
+    background_noise: float | None = None
+    background_grain: float | None = None
+    clipped_share: float | None = None
+    channel_drift: float | None = None
+    block_drift: float | None = None
+    block_shift_px: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,24 +109,51 @@ def measure(
     Returns:
         See `Measures`.
     """
-    original = source.over_white()
-    roundtrip = self_psnr = self_bicubic = gain = None
+    original, published = source.over_white(), result.over_white()
+    measures = Measures()
     if min(original.shape[:2]) >= _SMALLEST_SIDE_PX + 2 * scale:
-        again = degrade.shrink(result.over_white(), scale)
-        roundtrip = _capped(
-            metrics.psnr(
-                metrics.crop_border(original, scale),
-                metrics.crop_border(again, scale),
-                data_range=255,
-            )
-        )
-    if self_lr is not None and self_sr is not None:
-        reference = degrade.crop_to_multiple(original, scale)
-        bicubic = degrade.to_uint8(degrade.bicubic(self_lr, *reference.shape[:2]))
-        self_psnr = _capped(metrics.psnr_y(reference, self_sr, border=scale))
-        self_bicubic = _capped(metrics.psnr_y(reference, bicubic, border=scale))
-        gain = self_psnr - self_bicubic
-    return Measures(roundtrip, self_psnr, self_bicubic, gain)
+        measures = _compare(original, published, scale)
+    if self_lr is None or self_sr is None:
+        return measures
+    reference = degrade.crop_to_multiple(original, scale)
+    bicubic = degrade.to_uint8(degrade.bicubic(self_lr, *reference.shape[:2]))
+    self_psnr = _capped(metrics.psnr_y(reference, self_sr, border=scale))
+    self_bicubic = _capped(metrics.psnr_y(reference, bicubic, border=scale))
+    return replace(
+        measures,
+        self_psnr_db=self_psnr,
+        self_bicubic_psnr_db=self_bicubic,
+        self_gain_db=self_psnr - self_bicubic,
+    )
+
+
+def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
+    """All measures but the self PSNR, of uint8 [H, W, 3] and [H * scale, W * scale, 3]."""
+    again = degrade.shrink(result, scale)
+    inside = metrics.crop_border(source, scale)
+    inside_again = metrics.crop_border(again, scale)
+    source_luma = metrics.luma(source, dtype=np.float32)
+    result_luma = metrics.luma(result, dtype=np.float32)
+    luma_error = metrics.crop_border(metrics.luma(again, dtype=np.float32) - source_luma, scale)
+    bicubic_luma = degrade.bicubic(source_luma, *result_luma.shape)
+    inside_luma = metrics.crop_border(source_luma, scale)
+    inside_result = metrics.crop_border(result_luma, scale**2)
+    flat = no_reference.flat_cells(inside_luma)
+    return Measures(
+        roundtrip_psnr_db=_capped(metrics.psnr(inside, inside_again, data_range=255)),
+        sharpness_ratio=no_reference.sharpness_ratio(
+            metrics.crop_border(bicubic_luma, scale), metrics.crop_border(result_luma, scale)
+        ),
+        blockiness_source=no_reference.blockiness(source_luma, pixel_px=1),
+        blockiness=no_reference.blockiness(result_luma, pixel_px=scale),
+        background_noise_source=no_reference.flat_noise(inside_luma, flat, pixel_px=1),
+        background_noise=no_reference.flat_noise(inside_result, flat, pixel_px=scale),
+        background_grain=no_reference.flat_grain(inside_result, flat, pixel_px=scale),
+        clipped_share=no_reference.clipped_share(source, result, scale=scale),
+        channel_drift=no_reference.channel_drift(inside_again - inside),
+        block_drift=no_reference.block_drift(luma_error),
+        block_shift_px=no_reference.block_shift(inside_luma, luma_error),
+    )
 
 
 def measure_against_reference(

@@ -14,8 +14,9 @@ from model.decode import Header, PictureError, assumed_quality
 from model.encode import EXTENSIONS, Encoded, choose_format, encode
 from model.inference import Magnifier, OutOfMemory
 from model.picture import Picture
+from model.quality import Measures
 from model.sandbox import DecoderPool, DecoderUnavailable
-from pipeline import previous, storage
+from pipeline import gate, previous, storage
 from pipeline.options import Settings
 from pipeline.records import CatalogEntry, Earlier, Job, Reason, RunError, Status, content_key
 from pipeline.rows import Row
@@ -124,36 +125,64 @@ class PictureWorker:
         )
 
     def finish(self, work: Work) -> list[Row]:
-        """Measures, encodes, writes picture files if asked for; returns a row for each URI."""
+        """Measures, asks the quality gate, encodes, publishes; returns a row for each URI."""
         if work.source is None or work.result is None or work.header is None:
             return list(work.rows)
-        measured, measure_ms = self._measure(work)
         started = time.perf_counter()
+        measures = self._measure(work)
+        doubt = gate.failed_rule(measures, gate.GateLimits())
+        verdict: dict[str, Any] = {
+            "status": Status.UPSCALED,
+            "model": self._settings.model,
+            "model_sha256": self._settings.model_sha256,
+        }
+        if doubt is not None:
+            work, measures = self._fall_back(work, measures)
+            reason, detail = f"gate:{doubt.rule}", f"published is bicubic: {doubt.detail}"
+            verdict = {"status": Status.FALLBACK, "reason": reason, "detail": detail}
+            verdict |= {"model": "bicubic"}
+        measure_ms = work.columns["measure_ms"] + _ms_since(started)
+        started = time.perf_counter()
+        assert work.result is not None and work.header is not None
         image_format = choose_format(work.header, self._settings.image_format)
         encoded = encode(work.result, image_format, lossless=work.header.is_lossless)
         try:
             image = self._publish(work, encoded)
         except StorageError as error:
-            detail = f"the result could not be written: {error.detail}"
-            return list(self._finish_all(work, error.reason, detail).rows)
+            told = f"the result could not be written: {error.detail}"
+            return list(self._finish_all(work, error.reason, told).rows)
         columns = {
-            **work.columns,
-            **measured,
+            **dataclasses.asdict(measures),
             **image,
-            "measure_ms": work.columns["measure_ms"] + measure_ms,
+            **verdict,
+            "measure_ms": measure_ms,
             "encode_ms": _ms_since(started),
             "height": work.result.height,
             "width": work.result.width,
-            "model": self._settings.model,
-            "model_sha256": self._settings.model_sha256,
             "scale": self._magnifier.scale,
         }
-        made = dataclasses.replace(work, columns=columns)
-        rows = [
-            self._row(made, entry, Status.UPSCALED, **self._measure_reference(work, entry))
-            for entry in work.entries
-        ]
+        rows = []
+        for entry in work.entries:
+            extra = self._measure_reference(work, entry)
+            details = [one["detail"] for one in (columns, extra) if "detail" in one]
+            extra["detail"] = "; ".join(details) or None
+            rows.append(self._row(work, entry, **(columns | extra)))
         return [*work.rows, *rows]
+
+    def _fall_back(self, work: Work, doubted: Measures) -> tuple[Work, Measures]:
+        """Bicubic in place of the network's result, and its measures.
+
+        The self PSNR stays the network's: it says what the network does on this picture.
+        """
+        assert work.source is not None
+        result = gate.bicubic_picture(work.source, self._magnifier.scale)
+        work = dataclasses.replace(work, result=result)
+        of_self = {
+            "self_psnr_db": doubted.self_psnr_db,
+            "self_bicubic_psnr_db": doubted.self_bicubic_psnr_db,
+            "self_gain_db": doubted.self_gain_db,
+        }
+        return work, dataclasses.replace(self._measure(work), **of_self)
 
     def _go_on_after(self, work: Work, error: StorageError) -> Work:
         """The first entry failed: its row says so, and the others wait for their turn.
@@ -177,7 +206,8 @@ class PictureWorker:
         carried = previous.carry_over(earlier, self._settings)
         assert carried is not None  # as whoever made the job has found
         status, reason, columns = carried
-        rows = [self._row(work, entry, status, reason=reason, **columns) for entry in work.entries]
+        columns |= {"status": status, "reason": reason}
+        rows = [self._row(work, entry, **columns) for entry in work.entries]
         return dataclasses.replace(work, entries=(), rows=tuple(rows))
 
     def _probe(self, work: Work) -> Work:
@@ -247,18 +277,16 @@ class PictureWorker:
         except DecoderUnavailable as error:
             raise RunError(str(error)) from error
 
-    def _measure(self, work: Work) -> tuple[dict[str, Any], float]:
-        """The measures that every result gets, and the time they took."""
-        started = time.perf_counter()
+    def _measure(self, work: Work) -> Measures:
+        """The measures that every result gets."""
         assert work.source is not None and work.result is not None
-        measures = quality.measure(
+        return quality.measure(
             work.source,
             work.result,
             scale=self._magnifier.scale,
             self_lr=work.self_lr,
             self_sr=work.self_sr,
         )
-        return dataclasses.asdict(measures), _ms_since(started)
 
     def _measure_reference(self, work: Work, entry: CatalogEntry) -> dict[str, Any]:
         """The measures against the entry's own reference; what prevents them goes to `detail`."""
@@ -304,17 +332,18 @@ class PictureWorker:
 
     def _finish_first(self, work: Work, reason: Reason, detail: str | None) -> Work:
         """The first entry ends with this reason."""
-        row = self._row(work, work.entries[0], reason.status, reason=str(reason), detail=detail)
+        row = self._row(
+            work, work.entries[0], status=reason.status, reason=str(reason), detail=detail
+        )
         return dataclasses.replace(
             work, entries=work.entries[1:], rows=(*work.rows, row), file=None, source=None
         )
 
-    def _row(self, work: Work, entry: CatalogEntry, status: Status, **columns: Any) -> Row:
+    def _row(self, work: Work, entry: CatalogEntry, **columns: Any) -> Row:
         now = {"processed_at": datetime.datetime.now(datetime.UTC)}
         return Row(
             uri=entry.uri,
             product_id=entry.product_id,
-            status=status,
             content_key=work.content_key,
             source_etag=entry.etag,
             source_bytes=entry.size_bytes,

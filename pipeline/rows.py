@@ -56,6 +56,9 @@ class Row:
     background_noise: float | None = None
     clipped_share: float | None = None
     channel_drift: float | None = None
+    background_grain: float | None = None
+    block_drift: float | None = None
+    block_shift_px: float | None = None
     fetch_ms: float | None = None
     decode_ms: float | None = None
     inference_ms: float | None = None
@@ -104,6 +107,7 @@ SCHEMA = pa.schema(
         *_float_columns("reference_psnr_db reference_bicubic_psnr_db reference_ssim"),
         *_float_columns("sharpness_ratio blockiness_source blockiness"),
         *_float_columns("background_noise_source background_noise clipped_share channel_drift"),
+        *_float_columns("background_grain block_drift block_shift_px"),
         *_float_columns("fetch_ms decode_ms inference_ms measure_ms encode_ms"),
         pa.field("processed_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),

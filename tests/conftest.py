@@ -10,7 +10,7 @@ from model.sandbox import DecoderPool
 
 @pytest.fixture(scope="session")
 def shipped() -> RDN:
-    return presets.load_by_name(presets.BEST_ON_CLEAN)
+    return presets.load_by_name(presets.DEFAULT)
 
 
 @pytest.fixture(scope="session")

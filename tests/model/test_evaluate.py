@@ -86,7 +86,8 @@ def test_evaluate_prints_a_table_and_writes_json(pairs, tmp_path, capsys):
     assert settings.items() <= content.items()
 
 
-def test_the_figures_of_a_picture_are_its_own(pairs, tmp_path, magnifier):
+def test_the_figures_of_a_picture_are_its_own(pairs, tmp_path):
+    magnifier = Magnifier(presets.load_by_name(presets.BEST_ON_CLEAN))
     assert run("--pairs", pairs, "--json", tmp_path / "out.json") == 0
     for i, one in enumerate(strict_json(tmp_path / "out.json")["pictures"]):
         lr, hr = (np.asarray(Image.open(pairs / f"img_{i}_{kind}.png")) for kind in ("LR", "HR"))

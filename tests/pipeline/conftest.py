@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import presets
-from model.inference import Magnifier
 from pipeline import storage
 from pipeline.loopback import loopback_s3, made_up_credentials
 from pipeline.options import Settings
@@ -25,7 +23,7 @@ CATALOG = Path(__file__).parents[3] / "shared/data/catalog"
 def picture_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, **save) -> bytes:
     """A smooth random picture with an edge, so that its bytes depend on the seed."""
     generator = np.random.default_rng(seed)
-    small = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    small = generator.integers(80, 190, (6, 8, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     image.paste((250, 250, 250), (0, 0, width, height // 3))
     image = image.convert(mode)
@@ -71,12 +69,6 @@ class Bucket:
 
     def get(self, key: str) -> bytes:
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
-
-
-@pytest.fixture(scope="session")
-def magnifier() -> Magnifier:
-    """The job's default network."""
-    return Magnifier(presets.load_by_name(presets.DEFAULT))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from model import presets
 from model.inference import OutOfMemory
@@ -62,7 +63,8 @@ def test_a_picture_becomes_one_full_row(world):
     assert row.model == presets.DEFAULT
     assert row.roundtrip_psnr_db > 27
     assert row.self_gain_db == pytest.approx(row.self_psnr_db - row.self_bicubic_psnr_db)
-    assert row.reference_psnr_db is None and row.sharpness_ratio is None
+    assert row.reference_psnr_db is None
+    assert row.sharpness_ratio > 1 and row.channel_drift < 1.5
     for name in ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms"):
         assert getattr(row, name) > 0, name
 
@@ -182,9 +184,11 @@ def test_a_picture_that_vanishes_after_its_probe(
     world, local_files, decoders, magnifier, monkeypatch, ahead_max_pixels
 ):
     monkeypatch.setattr(magnify, "_AHEAD_MAX_PIXELS", ahead_max_pixels)
-    noise = np.random.default_rng(1).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    picture = Image.open(io.BytesIO(picture_bytes(200, 200, file_format="PNG")))
+    info = PngInfo()
+    info.add_text("comment", "x" * 100_000)  # larger than the probe's first block
     buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "PNG")
+    picture.save(buffer, "PNG", pnginfo=info)
     here = world()
     here.worker = PictureWorker(
         VanishesAfterProbe(local_files, "a.png"), decoders, magnifier, make_settings()
@@ -217,6 +221,41 @@ def test_a_device_without_memory_fails_the_picture_not_the_run(world, decoders):
     here.worker = PictureWorker(here.files, decoders, NoMemory(), make_settings())
     (row,) = here.rows(here.entry("a.jpg", picture_bytes(40, 40)))
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
+
+
+class Tinting:
+    """A network that went wrong: all it makes is a little redder."""
+
+    def __init__(self, magnifier):
+        self._magnifier = magnifier
+        self.scale = magnifier.scale
+        self.magnify_rgb = magnifier.magnify_rgb
+
+    def magnify_picture(self, picture, *, jpeg_quality):
+        right = self._magnifier.magnify_picture(picture, jpeg_quality=jpeg_quality)
+        rgb = np.add(right.rgb, (8, 0, 0), dtype=int)
+        return right.with_pixels(np.clip(rgb, 0, 255).astype(np.uint8), right.alpha)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_doubted_result_is_replaced_by_bicubic_and_the_row_says_so(
+    world, decoders, magnifier, mode
+):
+    here = world()
+    here.worker = PictureWorker(here.files, decoders, Tinting(magnifier), make_settings())
+    data = picture_bytes(40, 50, mode=mode, file_format="PNG")
+    (row,) = here.rows(here.entry("a.png", data))
+    assert (row.status, row.reason) == (Status.FALLBACK, "gate:colour")
+    assert row.detail.startswith("published is bicubic: largest drift of a channel")
+    assert (row.model, row.model_sha256) == ("bicubic", None)
+    assert row.channel_drift < 1 and row.self_gain_db > 0  # of what is published, of the network
+    size = (100, 80)
+    expected = Image.open(io.BytesIO(data)).resize(size, Image.Resampling.BICUBIC)
+    assert opened(row).mode == mode and opened(row).size == size
+    difference = np.abs(np.asarray(opened(row)).astype(int) - np.asarray(expected).astype(int))
+    visible = np.asarray(expected.convert("RGBA"))[..., 3] > 64
+    # Under a soft edge the colours are continued beyond it first.
+    assert difference[visible].max() <= (2 if mode == "RGB" else 8)
 
 
 def test_reference_measures(world):
@@ -268,7 +307,9 @@ def test_format_and_mode_survive(world, mode, file_format, expected):
     here = world()
     data = picture_bytes(40, 50, mode=mode, file_format=file_format)
     (row,) = here.rows(here.entry("a", data))
-    assert row.status == Status.UPSCALED, row.detail
+    # Dither is noise that the network smooths too much: the gate may choose bicubic.
+    made = (Status.UPSCALED, Status.FALLBACK) if mode in ("P", "1") else (Status.UPSCALED,)
+    assert row.status in made, row.detail
     assert (opened(row).format, opened(row).mode) == expected
     assert row.image_format == expected[0].lower()
     # Palettes and bilevel pictures are dithered here, and lossy formats blur such loud colours:

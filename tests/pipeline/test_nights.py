@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import job, previous, read, storage
+from pipeline import gate, job, previous, read, storage
 from tests.pipeline.conftest import picture_bytes
 from tests.pipeline.fault_proxy import fault_proxy
 
@@ -150,7 +150,7 @@ def test_settings_that_change_the_result_do_all_again(nights):
     nights.run("night1")
     assert inferences(nights.run("webp", "--image_format", "webp")) == 3
     assert inferences(nights.run("none", "--previous", "none")) == 3
-    assert inferences(nights.run("product", "--model", "rdn-product", "--previous", "night1")) == 3
+    assert inferences(nights.run("small", "--model", "rdn-small", "--previous", "night1")) == 3
 
 
 def test_size_limits_are_asked_again_without_a_look_at_the_files(nights):
@@ -220,6 +220,21 @@ def test_retry_replays_only_the_rows_with_these_reasons(nights, tmp_path):
     assert second["catalog.csv#line=7"]["reason"] == "bad_line"
     third = nights.run("night3", "--retry", "unreadable")
     assert inferences(third) == 0 and third["broken.jpg"]["status"] == "failed"
+
+
+def test_the_gate_s_bicubic_is_carried_over_until_it_is_replayed(nights, monkeypatch):
+    with monkeypatch.context() as strict:
+        limits = gate.GateLimits(min_roundtrip_psnr_db=99)
+        strict.setattr(gate, "GateLimits", lambda: limits)
+        first = nights.run("night1")
+    assert first["0.png"]["status"] == "fallback"
+    assert first["0.png"]["reason"] == "gate:roundtrip"
+    second = nights.run("night2")
+    assert inferences(second) == 0
+    assert second["0.png"]["status"] == "unchanged"
+    assert second["0.png"]["reason"] == "gate:roundtrip"
+    third = nights.run("night3", "--retry", "gate:roundtrip")
+    assert inferences(third) == 3 and third["0.png"]["status"] == "upscaled"
 
 
 def test_retry_without_an_earlier_run_and_unknown_ids_are_clear_errors(nights, capsys):
