@@ -20,9 +20,8 @@ class GateLimits:
         max_block_drift: grey levels of luma in a place; above it a tile is missing, foreign or of
             another brightness, or the contrast has changed.
         max_block_shift_px: source pixels; above it a tile or all of the picture has moved.
-        max_added_noise: grey levels by which the near-flat places may be noisier than
-            `noise_gain` times the source's.
-        noise_gain: how much a network that sharpens may amplify the source's own noise.
+        grain_gain, max_added_grain: from one result pixel to the next, the near-flat places may
+            be as noisy as the source's noise times the first, plus the second in grey levels.
         max_sharpness_ratio: above it the result is noise or halos rather than detail.
         min_sharpness_ratio: below it bicubic is sharper.
         min_self_gain_db: below it bicubic magnifies this very picture better.
@@ -32,8 +31,8 @@ class GateLimits:
     max_channel_drift: float = 1.5
     max_block_drift: float = 3.5
     max_block_shift_px: float = 0.3
-    max_added_noise: float = 0.5
-    noise_gain: float = 1.5
+    grain_gain: float = 0.5
+    max_added_grain: float = 0.4
     max_sharpness_ratio: float = 12.0
     min_sharpness_ratio: float = 0.9
     min_self_gain_db: float = -0.5
@@ -114,9 +113,9 @@ def _checks(measures: Measures, limits: GateLimits) -> tuple[_Check, ...]:
         ),
         _Check(
             "noise",
-            "noise of flat places in grey levels",
+            "grain of flat places in grey levels",
             measures.background_grain,
-            highest=limits.noise_gain * source_noise + limits.max_added_noise,
+            highest=limits.grain_gain * source_noise + limits.max_added_grain,
         ),
         _Check(
             "sharpness",

@@ -64,9 +64,9 @@ def test_what_is_no_number_is_doubted(name):
     assert doubted(**{name: math.nan}) is not None
 
 
-def test_the_noise_of_the_source_may_grow_with_its_sharpness():
-    assert doubted(background_noise_source=2.0, background_grain=2.0) is None
-    assert doubted(background_noise_source=0.0, background_grain=2.0).rule == "noise"
+def test_grain_is_judged_by_the_noise_of_the_source():
+    assert doubted(background_noise_source=2.0, background_grain=1.2) is None
+    assert doubted(background_noise_source=0.5, background_grain=1.2).rule == "noise"
 
 
 def redder(sr):
