@@ -4,13 +4,14 @@ import datetime
 import re
 from pathlib import Path
 
-from model import presets
-from pipeline import options
+from model import presets, quality
+from pipeline import gate, options
 from pipeline.records import Reason, Status
 from pipeline.rows import SCHEMA
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+MEASURES = (ROOT / "docs/measures.md").read_text()
 
 
 def first_cells(header):
@@ -31,7 +32,18 @@ def test_every_column_is_described():
 
 
 def test_every_reason_is_described():
-    assert sorted(first_cells("| reason | status |")) == sorted(Reason)
+    assert sorted(first_cells("| reason | status |")) == sorted([*Reason, "gate:<rule>"])
+
+
+def test_every_rule_of_the_gate_is_described_with_its_limits():
+    """The README names the rules, `docs/measures.md` tells the limits."""
+    rules = re.search(r"a measure was out of bounds: (.*) \|", README)[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| `\w+` is (.*?) \|", MEASURES, re.MULTILINE))
+    checks = gate._checks(quality.Measures(), gate.GateLimits())
+    assert re.findall(r"`(\w+)`", rules) == list(told) == [check.rule for check in checks]
+    for check in checks:
+        for limit in (check.lowest, check.highest):
+            assert limit is None or f"{limit:g}" in told[check.rule], check.rule
 
 
 def test_every_status_is_named():
