@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from model import degrade, tiling
+from model import blank, degrade, tiling
 from model.picture import Picture
-from model.rdn import RDN, with_quality_plane
+from model.rdn import RDN
 from model.transparency import bleed_colours
 
 # 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
@@ -43,6 +43,8 @@ class Magnifier:
     Args:
         rdn: the network.
         max_call_px: most LR pixels of one call; larger pictures go in tiles.
+        skip_blank: leave exactly white background out: it stays as it is. See `model.blank`. A
+            network that does not keep white white is shown everything all the same.
         self_ensemble: magnify each picture in its eight turned and mirrored versions and take
             the mean, which papers write as "RDN+": a little better for eight times the time, in
             the same memory. A turned picture then gives exactly the turned result.
@@ -58,20 +60,25 @@ class Magnifier:
         rdn: RDN,
         *,
         max_call_px: int = DEFAULT_MAX_CALL_PX,
+        skip_blank: bool = True,
         self_ensemble: bool = False,
     ) -> None:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
-        self._knows_quality = rdn.knows_quality
         self._halo_px = rdn.halo_px
         self._max_call_px = max_call_px
-        self._run = tf.function(
-            lambda lr: rdn(lr, training=False),
-            input_signature=[
-                tf.TensorSpec([None, None, None, 4 if rdn.knows_quality else 3], tf.float32)
-            ],
+        signature = [
+            tf.TensorSpec([None, None, None, 3], tf.uint8),
+            tf.TensorSpec([None], tf.float32),
+        ]
+        levels = functools.partial(_levels, rdn)
+        self._levels = tf.function(levels, input_signature=signature, jit_compile=False)
+        self._rounded = tf.function(
+            lambda lr, quality: _to_uint8(levels(lr, quality)),
+            input_signature=signature,
             jit_compile=False,
         )
+        self._skips_blank = skip_blank and self._keeps_white()
 
     def magnify_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
         """Magnifies one 8-bit RGB picture.
@@ -87,7 +94,20 @@ class Magnifier:
         Raises:
             OutOfMemory: if the device cannot hold even a small tile.
         """
-        return self._in_tiles(lr, functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality))
+        magnify = functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality)
+        layout = blank.find_layout(lr) if self._skips_blank else None
+        if layout is None:
+            return self._in_tiles(lr, magnify)
+        sr = np.empty((lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3), np.uint8)
+        sr[:] = layout.colour
+        for box in layout.boxes:
+            seen = self._in_tiles(np.ascontiguousarray(lr[box.seen]), magnify)
+            inside = tuple(
+                slice(kept.start - seen_.start, kept.stop - seen_.start)
+                for kept, seen_ in zip(box.kept, box.seen, strict=True)
+            )
+            sr[self._scaled(box.kept)] = seen[self._scaled(inside)]
+        return sr
 
     def magnify_picture(self, picture: Picture, *, jpeg_quality: int = 100) -> Picture:
         """Magnifies a decoded picture: its colours, its transparency, its mode.
@@ -142,40 +162,78 @@ class Magnifier:
                 _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
                 max_call_px = smaller
 
+    def _scaled(self, place: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Rows and columns of LR pixels as rows and columns of the result."""
+        return tuple(slice(one.start * self.scale, one.stop * self.scale) for one in place)
+
+    def _keeps_white(self) -> bool:
+        """Whether the network's result on blank background is blank, within rounding."""
+        lr = np.full((96, 96, 3), 255, np.uint8)
+        lr[36:60, 40:56] = (200, 60, 20)
+        for jpeg_quality in (30, 75, 100):
+            self._skips_blank = False
+            whole = self.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+            self._skips_blank = True
+            skipped = self.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+            if np.abs(np.subtract(whole, skipped, dtype=np.int16)).max() > 1:
+                _log.info("the network changes white: blank background is not skipped")
+                return False
+        return True
+
     def _rgb_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
         """uint8 [h, w, 3] to [h * scale, w * scale, 3], rounded once."""
-        sr = self._network(_as_unit(lr)[None], np.array([jpeg_quality]))[0]
-        return degrade.to_uint8(sr * 255)
+        qualities = np.array([jpeg_quality])
+        if self.self_ensemble:
+            return degrade.to_uint8(self._network(lr[None], qualities)[0])
+        return self._call(self._rounded, lr[None], qualities)[0]
 
     def _rgba_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
         """uint8 [h, w, 4] to [h * scale, w * scale, 4]: colours beside their clean alpha."""
         alpha = np.repeat(lr[..., 3:], 3, axis=-1)
-        unit = _as_unit(np.stack([lr[..., :3], alpha]))
-        colours, alpha = self._network(unit, np.array([jpeg_quality, 100])) * 255
+        both = np.stack([lr[..., :3], alpha])
+        colours, alpha = self._network(both, np.array([jpeg_quality, 100]))
         return np.dstack([degrade.to_uint8(colours), degrade.to_uint8(alpha.mean(axis=-1))])
 
     def _network(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """float32 [N, h, w, 3] in 0..1 and qualities [N] to float32 [N, h * scale, w * scale, 3].
+        """uint8 [N, h, w, 3] and qualities [N] to grey levels [N, h * scale, w * scale, 3].
 
         With self-ensemble one version after the other, so that memory does not grow.
         """
-        if self._knows_quality:
-            lr = with_quality_plane(lr, jpeg_quality)
         if not self.self_ensemble:
-            return self._call(lr)
+            return self._call(self._levels, lr, jpeg_quality)
         n, height, width, _ = lr.shape
         # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
         # the picture changes, does not matter.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
         for turns, mirrored in _VERSIONS:
-            sr = self._call(_turned(lr, turns, mirrored))
-            total += _undone(sr, turns, mirrored)
+            levels = self._call(self._levels, _turned(lr, turns, mirrored), jpeg_quality)
+            total += _undone(levels, turns, mirrored)
         return (total / len(_VERSIONS)).astype(np.float32)
 
-    def _call(self, lr: np.ndarray) -> np.ndarray:
-        """float32 [N, h, w, K] to float32 [N, h * scale, w * scale, 3], one thread at a time."""
+    def _call(
+        self, run: Callable[..., tf.Tensor], lr: np.ndarray, jpeg_quality: np.ndarray
+    ) -> np.ndarray:
+        """uint8 [N, h, w, 3] to [N, h * scale, w * scale, 3], one thread at a time."""
         with _ONE_CALL_AT_A_TIME:
-            return self._run(tf.constant(lr)).numpy()
+            return run(tf.constant(lr), tf.constant(jpeg_quality, tf.float32)).numpy()
+
+
+def _levels(rdn: RDN, lr: tf.Tensor, jpeg_quality: tf.Tensor) -> tf.Tensor:
+    """uint8 [N, h, w, 3] and 1..100 [N] to float32 grey levels [N, h * scale, w * scale, 3].
+
+    Bytes cross the bus to the device, and what `with_quality_plane` does is done there.
+    """
+    unit = tf.cast(lr, tf.float32) / 255
+    if rdn.knows_quality:
+        told = tf.reshape(jpeg_quality / 100, [-1, 1, 1, 1])
+        plane = tf.broadcast_to(told, tf.concat([tf.shape(lr)[:3], [1]], axis=0))
+        unit = tf.concat([unit, plane], axis=-1)
+    return rdn(unit, training=False) * 255
+
+
+def _to_uint8(levels: tf.Tensor) -> tf.Tensor:
+    """Clips to 0..255 and rounds half to even, as `degrade.to_uint8`."""
+    return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)
 
 
 def _turned(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
@@ -187,8 +245,3 @@ def _turned(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
 def _undone(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
     """Brings back what `_turned` made of [N, h, w, K]."""
     return np.rot90(pictures[:, :, ::-1] if mirrored else pictures, -turns, axes=(1, 2))
-
-
-def _as_unit(pixels: np.ndarray) -> np.ndarray:
-    """uint8 to float32 in 0..1."""
-    return pixels.astype(np.float32) / np.float32(255)

@@ -30,27 +30,27 @@ class SmallDevice:
         self._max_px = max_px
         self.calls = []
 
-    def __call__(self, lr):
+    def __call__(self, lr, jpeg_quality):
         pixels = lr.shape[0] * lr.shape[1] * lr.shape[2]
         self.calls.append(pixels)
         if pixels > self._max_px:
             raise tf.errors.ResourceExhaustedError(None, None, "injected")
-        return self._run(lr)
+        return self._run(lr, jpeg_quality)
 
 
 def test_out_of_memory_halves_the_tile_and_goes_on(shipped):
     whole = Magnifier(shipped)
     small = Magnifier(shipped)
     lr = random_rgb(200, 180)
-    small._run = SmallDevice(small._run, max_px=12_000)
+    small._rounded = SmallDevice(small._rounded, max_px=12_000)
     np.testing.assert_array_equal(small.magnify_rgb(lr), whole.magnify_rgb(lr))
-    assert small._run.calls[0] == 200 * 180
-    assert len(small._run.calls) > 4
+    assert small._rounded.calls[0] == 200 * 180
+    assert len(small._rounded.calls) > 4
 
 
 def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
     magnifier = Magnifier(shipped)
-    magnifier._run = SmallDevice(magnifier._run, max_px=10)
+    magnifier._rounded = SmallDevice(magnifier._rounded, max_px=10)
     with pytest.raises(OutOfMemory):
         magnifier.magnify_rgb(random_rgb(200, 180))
 
@@ -58,17 +58,17 @@ def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
 def test_out_of_memory_on_a_transparent_picture(shipped):
     whole, small = Magnifier(shipped), Magnifier(shipped)
     picture = Picture(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
-    small._run = SmallDevice(small._run, max_px=15_000)  # colours and alpha are two pictures
+    small._levels = SmallDevice(small._levels, max_px=15_000)  # colours and alpha are two pictures
     result, expected = small.magnify_picture(picture), whole.magnify_picture(picture)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)
-    assert len(small._run.calls) > 1
+    assert len(small._levels.calls) > 1
 
 
 @pytest.mark.parametrize(("size", "named"), [((30, 40), 1200), ((200, 180), 4500)])
 def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
     magnifier = Magnifier(shipped)
-    magnifier._run = SmallDevice(magnifier._run, max_px=10)
+    magnifier._rounded = SmallDevice(magnifier._rounded, max_px=10)
     with pytest.raises(OutOfMemory, match=f" {named} pixels"):
         magnifier.magnify_rgb(random_rgb(*size))
 
@@ -76,12 +76,12 @@ def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
 def test_a_memory_fault_does_not_last(shipped):
     """The limit found for one picture belongs to that call: the next one starts whole again."""
     magnifier = Magnifier(shipped)
-    run = magnifier._run
-    magnifier._run = SmallDevice(run, max_px=12_000)
+    run = magnifier._rounded
+    magnifier._rounded = SmallDevice(run, max_px=12_000)
     magnifier.magnify_rgb(random_rgb(150, 100))
-    magnifier._run = SmallDevice(run, max_px=10**6)
+    magnifier._rounded = SmallDevice(run, max_px=10**6)
     magnifier.magnify_rgb(random_rgb(150, 100))
-    assert magnifier._run.calls == [150 * 100]
+    assert magnifier._rounded.calls == [150 * 100]
 
 
 def test_threads_may_share_one(magnifier):
@@ -191,8 +191,8 @@ def test_of_a_transparent_picture_the_colours_get_the_quality_and_alpha_none(
     clean, poor = (
         knowing.magnify_picture(Picture(lr, alpha=alpha), jpeg_quality=q) for q in (100, 30)
     )
-    grey = np.repeat(alpha[None, ..., None], 3, axis=-1).astype(np.float32) / 255
-    as_clean = knowing._network(grey, np.array([100]))[0].mean(axis=-1) * 255
+    grey = np.repeat(alpha[None, ..., None], 3, axis=-1)
+    as_clean = knowing._network(grey, np.array([100]))[0].mean(axis=-1)
     for one in (clean, poor):
         np.testing.assert_array_equal(one.alpha, degrade.to_uint8(as_clean))
     expected = knowing.magnify_rgb(bleed_colours(lr, alpha), jpeg_quality=30)
@@ -264,9 +264,9 @@ def test_self_ensemble_in_tiles_and_with_transparency(shipped, ensemble):
 
 def test_self_ensemble_needs_no_more_memory(shipped):
     small = Magnifier(shipped, self_ensemble=True)
-    small._run = SmallDevice(small._run, max_px=30 * 40)
+    small._levels = SmallDevice(small._levels, max_px=30 * 40)
     small.magnify_rgb(random_rgb(30, 40))
-    assert small._run.calls == [30 * 40] * 8
+    assert small._levels.calls == [30 * 40] * 8
 
 
 def test_what_lies_hidden_changes_nothing(magnifier):
