@@ -236,14 +236,14 @@ class Magnified:
 
     source: Picture
     result: Picture
-    self_lr: np.ndarray | None
+    self_test: quality.SelfTest | None
     self_sr: np.ndarray | None
 
     def measure(self, rgb: np.ndarray, scale: int) -> Measures:
         """Measures pixels, uint8 [H * scale, W * scale, 3], in the result's place."""
         result = dataclasses.replace(self.result, rgb=np.ascontiguousarray(rgb))
         return quality.measure(
-            self.source, result, scale=scale, self_lr=self.self_lr, self_sr=self.self_sr
+            self.source, result, scale=scale, self_test=self.self_test, self_sr=self.self_sr
         )
 
 
@@ -266,20 +266,20 @@ class Network:
     def magnify(self, data: bytes) -> Magnified:
         """Magnifies an encoded picture as the nightly job does, or takes it from the cache."""
         header, source = decode(data, max_pixels=_MAX_PIXELS)
-        self_lr = quality.self_test_input(source, self.scale)
+        self_test = quality.self_test(source, self.scale)
         path = self._path(data)
         if path is not None and path.exists():
             with np.load(path) as kept:
                 result = source.with_pixels(kept["rgb"], kept.get("alpha"))
-                return Magnified(source, result, self_lr, kept.get("self_sr"))
+                return Magnified(source, result, self_test, kept.get("self_sr"))
         result = self._magnifier.magnify_picture(source, jpeg_quality=assumed_quality(header))
-        self_sr = None if self_lr is None else self._magnifier.magnify_rgb(self_lr)
+        self_sr = None if self_test is None else self._magnifier.magnify_rgb(self_test.lr)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = {"rgb": result.rgb, "alpha": result.alpha, "self_sr": self_sr}
             kept = {name: pixels for name, pixels in kept.items() if pixels is not None}
             np.savez(path, **kept)
-        return Magnified(source, result, self_lr, self_sr)
+        return Magnified(source, result, self_test, self_sr)
 
     def _path(self, data: bytes) -> Path | None:
         """Where the result of a picture is kept."""

@@ -14,6 +14,7 @@ from model.picture import Picture
 MAX_PSNR_DB = 100.0
 # Below this many pixels inside the border a PSNR says nothing.
 _SMALLEST_SIDE_PX = 8
+_WINDOW_PX = 96
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Measures:
     Attributes:
         roundtrip_psnr_db: the result shrunk again against the source, on RGB. Catches shifted
             colours and wrong tiles; a good network is above 40 dB.
-        self_psnr_db: the source shrunk and magnified by the network, against the source, on
-            luma: what the network does on this very picture.
+        self_psnr_db: a part of the source shrunk and magnified by the network, against the source,
+            on luma: what the network does on this very picture. See `self_test`.
         self_bicubic_psnr_db: the same with bicubic instead of the network.
         self_gain_db: the difference of the two.
         sharpness_ratio: fine detail in the result's luma over that in bicubic's.
@@ -69,20 +70,51 @@ class ReferenceMeasures:
     reference_ssim: float | None
 
 
-def self_test_input(source: Picture, scale: int) -> np.ndarray | None:
-    """The source shrunk by `scale`: what the network magnifies for the self PSNR.
+@dataclass(frozen=True, eq=False)
+class SelfTest:
+    """A part of a source, and the same shrunk: what the network does on this very picture.
+
+    Attributes:
+        reference: uint8 [h * scale, w * scale, 3].
+        lr: uint8 [h, w, 3], to be magnified.
+    """
+
+    reference: np.ndarray
+    lr: np.ndarray
+
+
+def self_test(source: Picture, scale: int, extent: str = "window") -> SelfTest | None:
+    """Chooses what of a source is shrunk and magnified again for the self PSNR.
 
     Args:
         source: of any size.
         scale: of the network.
+        extent: `window`, the 96 x 96 pixels with the most detail: what flat background would only
+            dilute, for a fraction of the cost; `full`, all of the picture, for a quarter of the
+            cost of magnifying it; `off`, nothing.
 
     Returns:
-        uint8 [H // scale, W // scale, 3], over white; None if that is too small to measure.
+        None if that is too small to measure, or `off`.
     """
-    original = degrade.crop_to_multiple(source.over_white(), scale)
-    if min(original.shape[:2]) < _SMALLEST_SIDE_PX + 2 * scale:
+    reference = degrade.crop_to_multiple(source.over_white(), scale)
+    if extent == "off" or min(reference.shape[:2]) < _SMALLEST_SIDE_PX + 2 * scale:
         return None
-    return degrade.to_uint8(degrade.shrink(original, scale))
+    if extent == "window":
+        reference = _most_detailed(reference, _WINDOW_PX - _WINDOW_PX % scale)
+    return SelfTest(reference, degrade.to_uint8(degrade.shrink(reference, scale)))
+
+
+def _most_detailed(rgb: np.ndarray, side: int) -> np.ndarray:
+    """The window of uint8 [H, W, 3] with the largest steps between neighbours, side x side."""
+    luma = metrics.luma(rgb, dtype=np.float32)
+    steps = np.abs(luma[:-1, :-1] - luma[1:, :-1]) + np.abs(luma[:-1, :-1] - luma[:-1, 1:])
+    # Sums over all windows from sums over all rectangles that begin at the upper left corner.
+    sums = np.pad(steps, ((1, 1), (1, 1))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    height, width = min(side, rgb.shape[0]), min(side, rgb.shape[1])
+    by_place = sums[height:, width:] - sums[:-height, width:]
+    by_place -= sums[height:, :-width] - sums[:-height, :-width]
+    top, left = np.unravel_index(by_place.argmax(), by_place.shape)
+    return rgb[top : top + height, left : left + width]
 
 
 def measure(
@@ -90,7 +122,7 @@ def measure(
     result: Picture,
     *,
     scale: int,
-    self_lr: np.ndarray | None,
+    self_test: SelfTest | None,
     self_sr: np.ndarray | None,
 ) -> Measures:
     """Measures a result with its source as the only reference.
@@ -103,8 +135,8 @@ def measure(
         source: [H, W].
         result: [H * scale, W * scale].
         scale: of the network.
-        self_lr: `self_test_input(source, scale)`.
-        self_sr: `self_lr` magnified by the same network, uint8; None with `self_lr`.
+        self_test: of the source; None leaves the self PSNR out.
+        self_sr: `self_test.lr` magnified by the same network, uint8; None with `self_test`.
 
     Returns:
         See `Measures`.
@@ -113,10 +145,10 @@ def measure(
     measures = Measures()
     if min(original.shape[:2]) >= _SMALLEST_SIDE_PX + 2 * scale:
         measures = _compare(original, published, scale)
-    if self_lr is None or self_sr is None:
+    if self_test is None or self_sr is None:
         return measures
-    reference = degrade.crop_to_multiple(original, scale)
-    bicubic = degrade.to_uint8(degrade.bicubic(self_lr, *reference.shape[:2]))
+    reference = self_test.reference
+    bicubic = degrade.to_uint8(degrade.bicubic(self_test.lr, *reference.shape[:2]))
     self_psnr = _capped(metrics.psnr_y(reference, self_sr, border=scale))
     self_bicubic = _capped(metrics.psnr_y(reference, bicubic, border=scale))
     return replace(

@@ -35,7 +35,7 @@ class GateLimits:
     max_added_grain: float = 0.4
     max_sharpness_ratio: float = 12.0
     min_sharpness_ratio: float = 0.9
-    min_self_gain_db: float = -0.5
+    min_self_gain_db: float = -2.0
 
 
 class Doubt(NamedTuple):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import json
 import logging
 import re
@@ -14,6 +15,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import manifest, options, previous, resume, sink, storage
 from pipeline.lock import RunLock
+from pipeline.making import WORTH_PROCESSES, choose_workers
 from pipeline.options import Settings
 from pipeline.records import RunError, Status
 from pipeline.storage import StorageError
@@ -39,7 +41,7 @@ def run(argv: list[str]) -> int:
     """
     settings, beam_arguments = options.parse(argv, datetime.datetime.now(datetime.UTC))
     try:
-        settings = check_before_start(settings)
+        settings = check_before_start(settings, is_local=_runner(beam_arguments) is None)
         summary = _run_locked(settings, beam_arguments)
     except RunError as error:
         print(f"run_pipeline.py: {error}", file=sys.stderr)
@@ -64,14 +66,16 @@ def run(argv: list[str]) -> int:
     return DONE
 
 
-def check_before_start(settings: Settings) -> Settings:
+def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
     """Finds in seconds what would otherwise stop the run later.
 
     Args:
         settings: as parsed.
+        is_local: whether Beam's local runner will run the job.
 
     Returns:
-        The settings with the model's digest and the earlier run in which finished work is found.
+        The settings with the model's digest, the number of processes, and the earlier run in
+        which finished work is found.
 
     Raises:
         RunError: if the input is missing or empty, the output cannot be written, the model is
@@ -79,9 +83,15 @@ def check_before_start(settings: Settings) -> Settings:
     """
     # Few attempts: a wrong endpoint shall be told at once.
     files = storage.open_storage(dataclasses.replace(settings.storage, attempts=2))
-    if next(manifest.read_catalog(files, settings.input, settings.allow_schemes), None) is None:
+    catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
+    uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
+    if not uris:
         raise RunError(f"--input {settings.input} names no pictures at all")
-    settings = dataclasses.replace(settings, model_sha256=read_model(files, settings.model).sha256)
+    settings = dataclasses.replace(
+        settings,
+        model_sha256=read_model(files, settings.model).sha256,
+        workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
+    )
     resume.claim(files, settings)
     run_id = previous.find_run(files, settings)
     if run_id is None:
@@ -105,11 +115,9 @@ def _run_locked(settings: Settings, beam_arguments: list[str]) -> dict[str, Any]
 
 def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
     """Runs the pipeline; returns the summary, or None if the runner does not wait for the end."""
-    beam_options = PipelineOptions(beam_arguments)
-    name = beam_options.view_as(StandardOptions).runner
     # DirectRunner would first look for another local runner, and fall back to this one silently.
-    runner = FnApiRunner() if name in (None, "DirectRunner") else name
-    pipeline = beam.Pipeline(runner=runner, options=beam_options)
+    runner = _runner(beam_arguments) or FnApiRunner()
+    pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(beam_arguments))
     build(pipeline, settings)
     try:
         result = pipeline.run()
@@ -130,6 +138,12 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
         return json.loads(files.read(storage.join(settings.run_folder, "summary.json")))
     except StorageError:
         return None
+
+
+def _runner(beam_arguments: list[str]) -> str | None:
+    """The name of Beam's runner; None for the local one."""
+    name = PipelineOptions(beam_arguments).view_as(StandardOptions).runner
+    return None if name == "DirectRunner" else name
 
 
 def describe(summary: dict[str, Any], settings: Settings) -> str:

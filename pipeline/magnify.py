@@ -1,30 +1,30 @@
-"""One picture's way from its URI to its row, without Beam: prepare, compute, finish.
+"""One picture's way from its URI to its row, without Beam: prepare, make, finish.
 
-`prepare` and `finish` wait for storage and codecs and run in threads; `compute` holds the device
-and runs one picture at a time.
+`prepare` and `finish` wait for storage; what happens between them is in `pipeline.making`.
 """
 
 import dataclasses
 import datetime
+import threading
 import time
 from typing import Any
 
 from model import quality
-from model.decode import Header, PictureError, assumed_quality
-from model.encode import EXTENSIONS, Encoded, choose_format, encode
-from model.inference import Magnifier, OutOfMemory
+from model.decode import Header, PictureError
+from model.encode import EXTENSIONS, Encoded
+from model.inference import OutOfMemory
 from model.picture import Picture
-from model.quality import Measures
 from model.sandbox import DecoderPool, DecoderUnavailable
-from pipeline import gate, previous, storage
+from pipeline import previous, storage
+from pipeline.making import Made, MakesPictures
 from pipeline.options import Settings
-from pipeline.records import CatalogEntry, Earlier, Job, Reason, RunError, Status, content_key
+from pipeline.records import CatalogEntry, Earlier, Job, Reason, RunError, content_key
 from pipeline.rows import Row
 from pipeline.size_gate import reject_size
 from pipeline.storage import RangedFile, Storage, StorageError
 
-# Larger pictures are not decoded ahead but when the device is free for them, one at a time:
-# memory then depends on the look-ahead and one picture, not on sixteen large ones.
+# Larger pictures are not decoded ahead but one at a time: memory then depends on the look-ahead
+# and one picture, not on sixteen large ones.
 _AHEAD_MAX_PIXELS = 4_000_000
 _AHEAD_MAX_BYTES = 16 << 20
 
@@ -40,8 +40,7 @@ class Work:
         columns: of `Row`, found so far, the same for all entries.
         file: the source, opened; None once it is decoded or the job is finished.
         header, source: the decoded source.
-        result: the magnified picture.
-        self_lr, self_sr: see `model.quality.measure`.
+        made: the new picture.
     """
 
     content_key: str | None
@@ -52,9 +51,7 @@ class Work:
     file: RangedFile | None = None
     header: Header | None = None
     source: Picture | None = None
-    result: Picture | None = None
-    self_lr: Any = None
-    self_sr: Any = None
+    made: Made | None = None
 
 
 class PictureWorker:
@@ -63,17 +60,28 @@ class PictureWorker:
     Args:
         files: where pictures are read and written.
         decoders: processes that open files nobody has vetted.
-        magnifier: the network.
+        maker: has the network.
         settings: of the run.
     """
 
     def __init__(
-        self, files: Storage, decoders: DecoderPool, magnifier: Magnifier, settings: Settings
+        self, files: Storage, decoders: DecoderPool, maker: MakesPictures, settings: Settings
     ) -> None:
         self._files = files
         self._decoders = decoders
-        self._magnifier = magnifier
+        self._maker = maker
         self._settings = settings
+        self._one_large = threading.Lock()
+
+    def process(self, job: Job) -> list[Row]:
+        """The whole way; returns a row for each URI of the job."""
+        work = self.prepare(job)
+        if work.file is None:
+            return self.finish(self.make(work))
+        with self._one_large:
+            while work.file is not None:  # again where its first URI failed and a twin took over
+                work = self._decode(work)
+            return self.finish(self.make(work))
 
     def prepare(self, job: Job) -> Work:
         """Probes, asks the size gate, fetches the rest and decodes.
@@ -102,65 +110,29 @@ class PictureWorker:
             work = self._decode(work)
         return work
 
-    def compute(self, work: Work) -> Work:
-        """Magnifies the picture, and its shrunk copy for the self PSNR."""
-        while work.file is not None:  # again where its first URI failed and a twin took over
-            work = self._decode(work)
+    def make(self, work: Work) -> Work:
+        """Makes the new picture, if there is one to make."""
         if work.source is None or work.header is None:
             return work
-        started = time.perf_counter()
+        has_reference = any(entry.reference_location for entry in work.entries)
         try:
-            result = self._magnifier.magnify_picture(
-                work.source, jpeg_quality=assumed_quality(work.header)
-            )
-            inference_ms = _ms_since(started)
-            started = time.perf_counter()
-            self_lr = quality.self_test_input(work.source, self._magnifier.scale)
-            self_sr = None if self_lr is None else self._magnifier.magnify_rgb(self_lr)
+            made = self._maker.make(work.source, work.header, keep_result=has_reference)
         except OutOfMemory as error:
             return self._finish_all(work, Reason.OUT_OF_MEMORY, str(error))
-        times = {"inference_ms": inference_ms, "measure_ms": _ms_since(started)}
-        return dataclasses.replace(
-            work, result=result, self_lr=self_lr, self_sr=self_sr, columns=work.columns | times
-        )
+        return dataclasses.replace(work, source=work.source if has_reference else None, made=made)
 
     def finish(self, work: Work) -> list[Row]:
-        """Measures, asks the quality gate, encodes, publishes; returns a row for each URI."""
-        if work.source is None or work.result is None or work.header is None:
+        """Publishes the new picture, compares it with references; a row for each URI."""
+        if work.made is None:
             return list(work.rows)
         started = time.perf_counter()
-        measures = self._measure(work)
-        doubt = gate.failed_rule(measures, gate.GateLimits())
-        verdict: dict[str, Any] = {
-            "status": Status.UPSCALED,
-            "model": self._settings.model,
-            "model_sha256": self._settings.model_sha256,
-        }
-        if doubt is not None:
-            work, measures = self._fall_back(work, measures)
-            reason, detail = f"gate:{doubt.rule}", f"published is bicubic: {doubt.detail}"
-            verdict = {"status": Status.FALLBACK, "reason": reason, "detail": detail}
-            verdict |= {"model": "bicubic"}
-        measure_ms = work.columns["measure_ms"] + _ms_since(started)
-        started = time.perf_counter()
-        assert work.result is not None and work.header is not None
-        image_format = choose_format(work.header, self._settings.image_format)
-        encoded = encode(work.result, image_format, lossless=work.header.is_lossless)
         try:
-            image = self._publish(work, encoded)
+            image = self._publish(work, work.made.encoded)
         except StorageError as error:
             told = f"the result could not be written: {error.detail}"
             return list(self._finish_all(work, error.reason, told).rows)
-        columns = {
-            **dataclasses.asdict(measures),
-            **image,
-            **verdict,
-            "measure_ms": measure_ms,
-            "encode_ms": _ms_since(started),
-            "height": work.result.height,
-            "width": work.result.width,
-            "scale": self._magnifier.scale,
-        }
+        columns = work.made.columns | image
+        columns["encode_ms"] += _ms_since(started)
         rows = []
         for entry in work.entries:
             extra = self._measure_reference(work, entry)
@@ -168,21 +140,6 @@ class PictureWorker:
             extra["detail"] = "; ".join(details) or None
             rows.append(self._row(work, entry, **(columns | extra)))
         return [*work.rows, *rows]
-
-    def _fall_back(self, work: Work, doubted: Measures) -> tuple[Work, Measures]:
-        """Bicubic in place of the network's result, and its measures.
-
-        The self PSNR stays the network's: it says what the network does on this picture.
-        """
-        assert work.source is not None
-        result = gate.bicubic_picture(work.source, self._magnifier.scale)
-        work = dataclasses.replace(work, result=result)
-        of_self = {
-            "self_psnr_db": doubted.self_psnr_db,
-            "self_bicubic_psnr_db": doubted.self_bicubic_psnr_db,
-            "self_gain_db": doubted.self_gain_db,
-        }
-        return work, dataclasses.replace(self._measure(work), **of_self)
 
     def _go_on_after(self, work: Work, error: StorageError) -> Work:
         """The first entry failed: its row says so, and the others wait for their turn.
@@ -277,22 +234,11 @@ class PictureWorker:
         except DecoderUnavailable as error:
             raise RunError(str(error)) from error
 
-    def _measure(self, work: Work) -> Measures:
-        """The measures that every result gets."""
-        assert work.source is not None and work.result is not None
-        return quality.measure(
-            work.source,
-            work.result,
-            scale=self._magnifier.scale,
-            self_lr=work.self_lr,
-            self_sr=work.self_sr,
-        )
-
     def _measure_reference(self, work: Work, entry: CatalogEntry) -> dict[str, Any]:
         """The measures against the entry's own reference; what prevents them goes to `detail`."""
         if entry.reference_location is None:
             return {}
-        assert work.source is not None and work.result is not None
+        assert work.source is not None and work.made is not None and work.made.result is not None
         try:
             found = self._files.identify(entry.reference_location)
             if found.size_bytes > self._settings.max_bytes:
@@ -300,7 +246,7 @@ class PictureWorker:
             data = self._files.read(entry.reference_location, etag=found.etag)
             _, reference = self._decode_bytes(data)
             measures = quality.measure_against_reference(
-                work.source, work.result, reference, scale=self._magnifier.scale
+                work.source, work.made.result, reference, scale=self._maker.scale
             )
         except (StorageError, ValueError) as error:
             return {"detail": f"not compared with the reference: {error}"}
@@ -336,7 +282,12 @@ class PictureWorker:
             work, work.entries[0], status=reason.status, reason=str(reason), detail=detail
         )
         return dataclasses.replace(
-            work, entries=work.entries[1:], rows=(*work.rows, row), file=None, source=None
+            work,
+            entries=work.entries[1:],
+            rows=(*work.rows, row),
+            file=None,
+            source=None,
+            made=None,
         )
 
     def _row(self, work: Work, entry: CatalogEntry, **columns: Any) -> Row:

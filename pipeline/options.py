@@ -21,7 +21,7 @@ from pipeline.size_gate import SizeLimits
 from pipeline.storage import StorageConfig
 
 # Raise it when the same picture and settings give another result than before.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 # What `--previous` takes beside a run's id.
 NEWEST, NONE = "newest", "none"
 
@@ -38,6 +38,7 @@ class Settings:
         previous_run: the run in which finished work is looked up, once that is decided.
         previous_parts: its Parquet files.
         kept: shards that an earlier try of this run has finished.
+        workers: processes that magnify; None until the run has chosen.
     """
 
     input: str
@@ -58,6 +59,9 @@ class Settings:
     s3_endpoint_url: str | None = None
     allow_schemes: tuple[str, ...] = ()
     look_ahead: int = 16
+    workers: int | None = None
+    blank: str = "skip"
+    self_psnr: str = "window"
     accelerator: str | None = None
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
@@ -109,7 +113,13 @@ class Settings:
     @property
     def fingerprint(self) -> str:
         """Digest of all that decides what a given content becomes; part of the content key."""
-        deciding = [RESULT_VERSION, self.model_sha256, self.image_format, self.animated]
+        deciding = [
+            RESULT_VERSION,
+            self.model_sha256,
+            self.image_format,
+            self.animated,
+            self.blank,
+        ]
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
 
@@ -215,6 +225,24 @@ def _parser(now: datetime.datetime) -> _Parser:
     )
     add("--look_ahead", type=_positive, default=16, help="pictures fetched ahead of the network")
     add(
+        "--workers",
+        type=_workers,
+        default="auto",
+        help="processes that magnify (default: auto, one for each core of a machine without GPU)",
+    )
+    add(
+        "--blank",
+        choices=("skip", "magnify"),
+        default="skip",
+        help="whether exactly white background is skipped, or magnified like all else",
+    )
+    add(
+        "--self_psnr",
+        choices=("window", "full", "off"),
+        default="window",
+        help="measured on the place with most detail, or all of the picture",
+    )
+    add(
         "--accelerator",
         help="Beam's accelerator hint for the step that magnifies, such as "
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
@@ -227,6 +255,10 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1: {text}")
     return value
+
+
+def _workers(text: str) -> int | None:
+    return None if text == "auto" else _positive(text)
 
 
 def _check_beam_options(parser: _Parser, rest: list[str]) -> None:

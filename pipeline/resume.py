@@ -16,7 +16,7 @@ from pipeline.storage import Storage, StorageError
 # Settings with which a run must go on as it began: all that decide a row.
 _DECIDING = (
     *("input", "min_side", "max_side", "max_pixels", "model", "model_sha256", "images"),
-    *("image_format", "animated", "previous", "retry", "allow_schemes"),
+    *("image_format", "animated", "previous", "retry", "allow_schemes", "blank", "self_psnr"),
 )
 
 _log = logging.getLogger(__name__)

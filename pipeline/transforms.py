@@ -5,10 +5,10 @@ again, or a side input from the same entries, would break the fusion of the last
 pictures through the runner's memory.
 """
 
-import collections
 import concurrent.futures
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +21,8 @@ from model import presets
 from model.inference import Magnifier
 from model.sandbox import DecoderPool
 from pipeline import identify, manifest, previous, storage
-from pipeline.magnify import PictureWorker, Work
+from pipeline.magnify import PictureWorker
+from pipeline.making import Maker, MakerProcesses, MakesPictures
 from pipeline.options import Settings
 from pipeline.records import (
     CatalogEntry,
@@ -37,8 +38,6 @@ from pipeline.sink import ShardWriter
 from pipeline.storage import Storage, StorageError
 from pipeline.summary import finish_run
 
-# Results that wait for measuring and encoding while the device goes on.
-_BEHIND = 4
 # Entries that are identified at a time: what a listing's pages are worth depends on them. 40 MB.
 _IDENTIFIED_TOGETHER = 100_000
 
@@ -258,66 +257,64 @@ class MagnifyAndWrite(beam.PTransform):
 
 
 class _MagnifyDoFn(beam.DoFn):
-    """Keeps threads busy around the device.
-
-    process:   job ─> [prepare … prepare]  ─>  compute  ─>  [finish … finish] ─> rows
-                       look-ahead threads      this thread    the same threads
-    """
+    """Keeps threads busy, each with a picture on its way from URI to row."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._shared_magnifier = Shared()
+        self._shared_maker = Shared()
         self._shared_decoders = Shared()
 
     def setup(self) -> None:
         settings, files = self._settings, storage.open_storage(self._settings.storage)
         # One network, and one set of decoders, for all threads of a process.
-        magnifier = self._shared_magnifier.acquire(lambda: load_magnifier(files, settings))
+        maker = self._shared_maker.acquire(lambda: load_maker(files, settings))
         decoders = self._shared_decoders.acquire(
             lambda: DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
         )
-        self._worker = PictureWorker(files, decoders, magnifier, settings)
-        self._threads = concurrent.futures.ThreadPoolExecutor(self._settings.look_ahead)
+        self._worker = PictureWorker(files, decoders, maker, settings)
+        # As many pictures are fetched ahead as wait for the network, beside those within it.
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            settings.look_ahead + (settings.workers or 1)
+        )
 
     def start_bundle(self) -> None:
-        self._ahead: collections.deque = collections.deque()
-        self._behind: collections.deque = collections.deque()
+        self._on_their_way: set[Future[list[Row]]] = set()
 
     def process(self, job: Job) -> Iterator[Row]:
-        self._ahead.append(self._threads.submit(self._worker.prepare, job))
-        if len(self._ahead) > self._settings.look_ahead:
-            self._compute_next()
-            # Rows that are ready go on to the file at once: a kill would lose them.
-            while self._behind and (len(self._behind) > _BEHIND or self._behind[0].done()):
-                yield from self._next_rows()
+        self._on_their_way.add(self._threads.submit(self._worker.process, job))
+        # Rows that are ready go on to the file at once: a kill would lose them.
+        is_full = len(self._on_their_way) > self._settings.look_ahead
+        yield from self._ready_rows(timeout_s=None if is_full else 0)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        while self._ahead or self._behind:
-            if self._ahead:
-                self._compute_next()
-            while len(self._behind) > (_BEHIND if self._ahead else 0):
-                yield from map(_global, self._next_rows())
+        while self._on_their_way:
+            yield from map(_global, self._ready_rows(timeout_s=None))
 
     def teardown(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def _compute_next(self) -> None:
-        work: Work = self._worker.compute(self._ahead.popleft().result())
-        self._behind.append(self._threads.submit(self._worker.finish, work))
-
-    def _next_rows(self) -> list[Row]:
-        rows: list[Row] = self._behind.popleft().result()
-        for row in rows:
-            Metrics.counter("rows", str(row.status)).inc()
-            if row.reason is not None:
-                Metrics.counter("reasons", row.reason).inc()
-            if row.inference_ms is not None:
-                Metrics.distribution("magnify", "inference_ms").update(int(row.inference_ms))
-        return rows
+    def _ready_rows(self, timeout_s: float | None) -> Iterator[Row]:
+        """Rows of all jobs that are done; waits for the first one."""
+        done, self._on_their_way = concurrent.futures.wait(
+            self._on_their_way, timeout_s, concurrent.futures.FIRST_COMPLETED
+        )
+        for future in done:
+            for row in future.result():
+                _count(row)
+                yield row
 
 
-def load_magnifier(files: Storage, settings: Settings) -> Magnifier:
-    """Loads the run's network in a worker.
+def _count(row: Row) -> None:
+    """Adds a row to Beam's metrics."""
+    Metrics.counter("rows", str(row.status)).inc()
+    if row.reason is not None:
+        Metrics.counter("reasons", row.reason).inc()
+    if row.inference_ms is not None:
+        Metrics.distribution("magnify", "inference_ms").update(int(row.inference_ms))
+
+
+def load_maker(files: Storage, settings: Settings) -> MakesPictures:
+    """Loads the run's network in a worker, or starts the processes that do.
 
     Raises:
         RunError: if it cannot be read, or is not the one with which the run began.
@@ -326,7 +323,9 @@ def load_magnifier(files: Storage, settings: Settings) -> Magnifier:
     if saved.sha256 != settings.model_sha256:
         raise RunError(f"the model {settings.model} changed since the run began")
     try:
-        return Magnifier(presets.load(saved))
+        if settings.workers is not None and settings.workers > 1:
+            return MakerProcesses(saved, settings)
+        return Maker(Magnifier(presets.load(saved), skip_blank=settings.blank == "skip"), settings)
     except presets.ModelError as error:
         raise RunError(str(error)) from error
 

@@ -19,9 +19,9 @@ def source(hr):
 
 
 def measure(source, result, magnify):
-    self_lr = quality.self_test_input(source, 2)
-    self_sr = None if self_lr is None else magnify(self_lr)
-    return quality.measure(source, result, scale=2, self_lr=self_lr, self_sr=self_sr)
+    self_test = quality.self_test(source, 2)
+    self_sr = None if self_test is None else magnify(self_test.lr)
+    return quality.measure(source, result, scale=2, self_test=self_test, self_sr=self_sr)
 
 
 def bicubic_x2(lr):
@@ -148,3 +148,22 @@ def test_a_small_reference_has_no_ssim(side, has_ssim):
     found = quality.measure_against_reference(source, Picture(hr), Picture(hr), scale=2)
     assert found.reference_psnr_db == quality.MAX_PSNR_DB
     assert found.reference_ssim == (pytest.approx(1) if has_ssim else None)
+
+
+def test_the_self_test_takes_the_place_with_most_detail():
+    rgb = np.full((300, 400, 3), 200, np.uint8)
+    rgb[150:246, 230:326] = np.random.default_rng(1).integers(0, 256, (96, 96, 3))
+    window = quality.self_test(Picture(rgb), 2)
+    np.testing.assert_array_equal(window.reference, rgb[150:246, 230:326])
+    assert window.lr.shape == (48, 48, 3)
+    full = quality.self_test(Picture(rgb), 2, "full")
+    assert full.reference.shape == rgb.shape and full.lr.shape == (150, 200, 3)
+    assert quality.self_test(Picture(rgb), 2, "off") is None
+
+
+@pytest.mark.parametrize(("scale", "shape"), [(2, (96, 40)), (3, (96, 39)), (4, (96, 40))])
+def test_the_self_test_of_a_narrow_picture(scale, shape):
+    rgb = np.random.default_rng(1).integers(0, 256, (400, 41, 3), dtype=np.uint8)
+    window = quality.self_test(Picture(rgb), scale)
+    assert window.reference.shape[:2] == shape
+    assert window.lr.shape[:2] == (shape[0] // scale, shape[1] // scale)

@@ -43,7 +43,7 @@ def doubted(**changes):
         ({"background_grain": 2.0}, "noise"),
         ({"sharpness_ratio": 30.0}, "sharpness"),
         ({"sharpness_ratio": 0.5}, "sharpness"),
-        ({"self_gain_db": -2.0}, "worse_than_bicubic"),
+        ({"self_gain_db": -3.0}, "worse_than_bicubic"),
     ],
 )
 def test_each_rule_names_itself_its_value_and_its_limit(changes, rule):
@@ -100,14 +100,14 @@ def made(magnifier):
     """A drawn product, its result, and what the self PSNR needs."""
     hr = draw_scene(2_000_004, 440, 440)
     source = degrade.to_uint8(degrade.shrink(hr, 2))
-    self_lr = quality.self_test_input(Picture(source), 2)
-    return source, magnifier.magnify_rgb(source), self_lr, magnifier.magnify_rgb(self_lr)
+    self_test = quality.self_test(Picture(source), 2)
+    return source, magnifier.magnify_rgb(source), self_test, magnifier.magnify_rgb(self_test.lr)
 
 
 def judge(made, sr):
-    source, _, self_lr, self_sr = made
+    source, _, self_test, self_sr = made
     measures = quality.measure(
-        Picture(source), Picture(sr), scale=2, self_lr=self_lr, self_sr=self_sr
+        Picture(source), Picture(sr), scale=2, self_test=self_test, self_sr=self_sr
     )
     return failed_rule(measures, GateLimits())
 

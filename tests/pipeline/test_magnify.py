@@ -9,6 +9,7 @@ from model import presets
 from model.inference import OutOfMemory
 from pipeline import magnify
 from pipeline.magnify import PictureWorker
+from pipeline.making import Maker
 from pipeline.records import CatalogEntry, Job, Reason, Status
 from pipeline.storage import StorageError
 from tests.pipeline.conftest import make_settings, picture_bytes
@@ -21,7 +22,8 @@ class World:
         self.files = files
         self.folder = folder
         settings = {"output": str(folder / "out"), "min_side": 16, **settings}
-        self.worker = PictureWorker(files, decoders, magnifier, make_settings(**settings))
+        settings = make_settings(**settings)
+        self.worker = PictureWorker(files, decoders, Maker(magnifier, settings), settings)
 
     def entry(self, name, data=None, position=0, **fields):
         """An identified entry; without data its file does not exist."""
@@ -32,8 +34,7 @@ class World:
         return CatalogEntry(f"uri/{name}", str(path), position, **fields)
 
     def rows(self, *entries):
-        work = self.worker.prepare(Job("key", entries))
-        return self.worker.finish(self.worker.compute(work))
+        return self.worker.process(Job("key", entries))
 
 
 @pytest.fixture
@@ -42,6 +43,10 @@ def world(local_files, tmp_path, decoders, magnifier):
         return World(local_files, tmp_path, decoders, magnifier, **settings)
 
     return make
+
+
+def maker(magnifier):
+    return Maker(magnifier, make_settings())
 
 
 def opened(row):
@@ -140,7 +145,7 @@ def test_a_filtered_picture_is_not_downloaded_whole(
     assert len(data) > 300_000
     here = world()
     ranges = Ranges(local_files)
-    here.worker = PictureWorker(ranges, decoders, magnifier, make_settings())
+    here.worker = PictureWorker(ranges, decoders, maker(magnifier), make_settings())
     (row,) = here.rows(here.entry("big", data))
     assert (row.reason, row.source_width, row.source_height) == ("large_enough", 1400, 600)
     assert ranges.read_bytes <= 2 * 65536
@@ -191,7 +196,7 @@ def test_a_picture_that_vanishes_after_its_probe(
     picture.save(buffer, "PNG", pnginfo=info)
     here = world()
     here.worker = PictureWorker(
-        VanishesAfterProbe(local_files, "a.png"), decoders, magnifier, make_settings()
+        VanishesAfterProbe(local_files, "a.png"), decoders, maker(magnifier), make_settings()
     )
     a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
     assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
@@ -206,7 +211,7 @@ def test_large_pictures_wait_for_the_device_undecoded(world, monkeypatch):
     entry = here.entry("a.png", picture_bytes(40, 40, file_format="PNG"))
     work = here.worker.prepare(Job("key", (entry,)))
     assert work.source is None and work.file is not None
-    (row,) = here.worker.finish(here.worker.compute(work))
+    (row,) = here.rows(entry)
     assert row.status == Status.UPSCALED
 
 
@@ -218,7 +223,7 @@ def test_a_device_without_memory_fails_the_picture_not_the_run(world, decoders):
             raise OutOfMemory("no memory for 4096 pixels")
 
     here = world()
-    here.worker = PictureWorker(here.files, decoders, NoMemory(), make_settings())
+    here.worker = PictureWorker(here.files, decoders, maker(NoMemory()), make_settings())
     (row,) = here.rows(here.entry("a.jpg", picture_bytes(40, 40)))
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
 
@@ -242,7 +247,7 @@ def test_a_doubted_result_is_replaced_by_bicubic_and_the_row_says_so(
     world, decoders, magnifier, mode
 ):
     here = world()
-    here.worker = PictureWorker(here.files, decoders, Tinting(magnifier), make_settings())
+    here.worker = PictureWorker(here.files, decoders, maker(Tinting(magnifier)), make_settings())
     data = picture_bytes(40, 50, mode=mode, file_format="PNG")
     (row,) = here.rows(here.entry("a.png", data))
     assert (row.status, row.reason) == (Status.FALLBACK, "gate:colour")

@@ -27,6 +27,13 @@ def test_the_contract_s_defaults():
     assert settings.run_folder == "s3://shop/out/runs/20260708T091011Z"
 
 
+def test_workers_are_a_number_or_chosen_by_the_run():
+    assert parse()[0].workers is None and parse("--workers", "auto")[0].workers is None
+    assert parse("--workers", "3")[0].workers == 3
+    with pytest.raises(SystemExit):
+        parse("--workers", "0")
+
+
 def test_beam_options_are_passed_on():
     _, rest = parse("--runner=FlinkRunner", "--flink_version", "1.20", "--parallelism=2")
     assert rest == ["--runner=FlinkRunner", "--flink_version", "1.20", "--parallelism=2"]

@@ -138,7 +138,7 @@ def test_no_secret_of_the_environment_is_in_the_pipeline(monkeypatch):
 
 def test_a_model_that_changed_since_the_start_stops_the_run(local_files):
     with pytest.raises(RunError, match="changed since the run began"):
-        transforms.load_magnifier(local_files, make_settings(model_sha256="f" * 64))
+        transforms.load_maker(local_files, make_settings(model_sha256="f" * 64))
 
 
 @pytest.mark.parametrize("name", ["rdn-huge", "/no/such/file.keras", "gs://b/x.keras"])

@@ -1,0 +1,121 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from model import presets
+from model.decode import decode
+from model.picture import Picture
+from model.scenes import draw_scene
+from pipeline import making, transforms
+from pipeline.making import Maker, MakerProcesses, choose_workers
+from pipeline.records import RunError, Status
+from tests.pipeline.conftest import make_settings, picture_bytes
+
+TIMES = ("inference_ms", "measure_ms", "encode_ms")
+
+
+@pytest.fixture(scope="module")
+def processes():
+    saved = presets.resolve(presets.DEFAULT)
+    return MakerProcesses(saved, make_settings(workers=2))
+
+
+def decoded(**picture):
+    return decode(picture_bytes(60, 80, **picture), max_pixels=10**6)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_other_processes_make_the_same_bits(processes, magnifier, mode):
+    header, source = decoded(mode=mode, file_format="PNG")
+    here = Maker(magnifier, make_settings()).make(source, header, keep_result=True)
+    there = processes.make(source, header, keep_result=True)
+    assert there.encoded == here.encoded
+    np.testing.assert_array_equal(there.result.rgb, here.result.rgb)
+    columns = [{k: v for k, v in made.columns.items() if k not in TIMES} for made in (here, there)]
+    assert columns[0] == columns[1]
+    assert columns[0]["status"] == Status.UPSCALED
+
+
+def test_pixels_travel_only_where_they_are_wanted(processes):
+    header, source = decoded()
+    assert processes.make(source, header, keep_result=False).result is None
+
+
+def test_a_process_that_dies_stops_the_run_with_advice():
+    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(workers=1))
+    header, source = decoded()
+    processes.make(source, header, keep_result=False)
+    (child,) = processes._pool._processes
+    os.kill(child, signal.SIGKILL)
+    with pytest.raises(RunError, match="fewer --workers"):
+        processes.make(source, header, keep_result=False)
+
+
+PARENT = """
+import os, signal, sys
+from model import presets
+from model.decode import decode
+from pipeline.making import MakerProcesses
+from tests.pipeline.conftest import make_settings, picture_bytes
+
+if __name__ == "__main__":
+    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(workers=1))
+    header, source = decode(picture_bytes(60, 80), max_pixels=10**6)
+    processes.make(source, header, keep_result=False)
+    print(*processes._pool._processes, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_process_outlives_a_killed_parent(tmp_path, request):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(request.config.rootpath)}
+    told = subprocess.run(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, check=False
+    )
+    assert told.returncode == -signal.SIGKILL
+    child = int(told.stdout)
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {child} still lives")
+
+
+def test_the_number_of_processes(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    many = making.WORTH_PROCESSES
+    assert choose_workers(None, is_local=True, uris=many) == 3
+    assert choose_workers(None, is_local=True, uris=many - 1) == 1
+    assert choose_workers(None, is_local=False, uris=many) == 1
+    assert choose_workers(5, is_local=False, uris=1) == 5
+    monkeypatch.setattr(making, "_PROCESS_BYTES", 1 << 60)
+    assert choose_workers(None, is_local=True, uris=many) == 1
+    monkeypatch.setattr(making.tf.config, "list_physical_devices", lambda kind: [kind])
+    assert choose_workers(None, is_local=True, uris=many) == 1
+
+
+@pytest.mark.parametrize("self_psnr", ["window", "full", "off"])
+def test_the_self_psnr_is_measured_as_asked(magnifier, self_psnr):
+    source = Picture(draw_scene(5, 200, 240))
+    header, _ = decoded(file_format="PNG")
+    maker = Maker(magnifier, make_settings(self_psnr=self_psnr))
+    columns = maker.make(source, header, keep_result=False).columns
+    assert (columns["self_psnr_db"] is None) == (self_psnr == "off")
+
+
+def test_blank_background_is_skipped_unless_asked(local_files):
+    saved = presets.resolve(presets.DEFAULT)
+    for blank in ("skip", "magnify"):
+        settings = make_settings(blank=blank, model=saved.name, model_sha256=saved.sha256)
+        maker = transforms.load_maker(local_files, settings)
+        assert maker._magnifier._skips_blank == (blank == "skip")
+    assert make_settings(blank="skip").fingerprint != make_settings(blank="magnify").fingerprint
