@@ -106,7 +106,7 @@ def _busy_cells(rgb: np.ndarray, colour: np.ndarray) -> np.ndarray:
     height, width = other.shape
     padded = np.pad(other, ((0, -height % _CELL_PX), (0, -width % _CELL_PX)))
     rows, columns = padded.shape[0] // _CELL_PX, padded.shape[1] // _CELL_PX
-    return padded.reshape(rows, _CELL_PX, columns, _CELL_PX).any(axis=(1, 3))
+    return np.asarray(padded.reshape(rows, _CELL_PX, columns, _CELL_PX).any(axis=(1, 3)))
 
 
 def _bounding_box(busy: np.ndarray, within: _Cells) -> _Cells | None:

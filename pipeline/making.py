@@ -26,8 +26,9 @@ from pipeline import gate
 from pipeline.options import Settings
 from pipeline.records import RunError, Status
 
-# Results that are measured and encoded at a time: their memory is bounded, the device goes on.
-_MEASURED_TOGETHER = 4
+# Pictures in work at a time, one of them on the device, the others measured and encoded: memory is
+# bounded, and a kill loses no more than these.
+_IN_WORK = 4
 # A process with TensorFlow and a picture in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30
 # Fewer pictures take less time than to start the processes.
@@ -80,18 +81,20 @@ class Maker:
         self.scale = magnifier.scale
         self._magnifier = magnifier
         self._settings = settings
-        self._measuring = threading.BoundedSemaphore(_MEASURED_TOGETHER)
+        self._slots = threading.BoundedSemaphore(_IN_WORK)
+        self._device = threading.Lock()
 
     def make(self, source: Picture, header: Header, *, keep_result: bool) -> Made:
         """See `MakesPictures`."""
-        started = time.perf_counter()
-        jpeg_quality = assumed_quality(header)
-        result = self._magnifier.magnify_picture(source, jpeg_quality=jpeg_quality)
-        inference_ms = _ms_since(started)
-        started = time.perf_counter()
-        self_test = quality.self_test(source, self.scale, self._settings.self_psnr)
-        self_sr = self_test and self._magnifier.magnify_rgb(self_test.lr)
-        with self._measuring:
+        with self._slots:
+            with self._device:  # not between two pictures' calls: each is finished soon
+                started = time.perf_counter()
+                jpeg_quality = assumed_quality(header)
+                result = self._magnifier.magnify_picture(source, jpeg_quality=jpeg_quality)
+                inference_ms = _ms_since(started)
+                started = time.perf_counter()
+                self_test = quality.self_test(source, self.scale, self._settings.self_psnr)
+                self_sr = None if self_test is None else self._magnifier.magnify_rgb(self_test.lr)
             measures = quality.measure(
                 source, result, scale=self.scale, self_test=self_test, self_sr=self_sr
             )
@@ -145,14 +148,15 @@ class MakerProcesses:
 
     Args:
         saved: the network.
-        settings: of the run; `settings.workers` is the number of processes.
+        settings: of the run.
+        count: most processes.
     """
 
-    def __init__(self, saved: SavedModel, settings: Settings) -> None:
+    def __init__(self, saved: SavedModel, settings: Settings, count: int) -> None:
         self.scale = presets.load(saved).scale
-        threads = max(1, (os.cpu_count() or 1) // settings.workers)
+        threads = max(1, (os.cpu_count() or 1) // count)
         self._pool = concurrent.futures.ProcessPoolExecutor(
-            settings.workers,
+            count,
             # A fork would inherit the locks of TensorFlow's and Beam's threads.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_process,

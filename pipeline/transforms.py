@@ -324,7 +324,7 @@ def load_maker(files: Storage, settings: Settings) -> MakesPictures:
         raise RunError(f"the model {settings.model} changed since the run began")
     try:
         if settings.workers is not None and settings.workers > 1:
-            return MakerProcesses(saved, settings)
+            return MakerProcesses(saved, settings, settings.workers)
         return Maker(Magnifier(presets.load(saved), skip_blank=settings.blank == "skip"), settings)
     except presets.ModelError as error:
         raise RunError(str(error)) from error

@@ -2,7 +2,8 @@
 
     python -m tests.pipeline.killed_run KILL_AT INFERENCES_LOG <options of run_pipeline.py>
 
-An event is a picture that was magnified, or the moment before or after something is written.
+An event is a picture that was magnified in this process, or the moment before or after something
+is written.
 KILL_AT 0 lets the run finish.
 """
 
@@ -58,6 +59,6 @@ def _logged(method):
 for storage in (LocalStorage, S3Storage):
     for name in ("write", "write_file", "create", "move", "delete"):
         setattr(storage, name, _noisy(getattr(storage, name)))
-Magnifier.magnify_picture = _logged(Magnifier.magnify_picture)
-
-sys.exit(job.run(sys.argv[3:]))
+if __name__ == "__main__":  # the processes of --workers import this file too
+    Magnifier.magnify_picture = _logged(Magnifier.magnify_picture)
+    sys.exit(job.run(sys.argv[3:]))

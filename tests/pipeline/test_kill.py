@@ -15,8 +15,8 @@ from tests.pipeline.conftest import picture_bytes
 
 ROOT = Path(__file__).parents[2]
 PICTURES = 90
-# Computed, but not yet in a shard when the kill comes: what is measured and encoded just then.
-IN_FLIGHT = 3
+# Magnified, but not yet in a shard when the kill comes: what is measured and encoded just then.
+IN_FLIGHT = 4
 
 
 @pytest.fixture
@@ -122,6 +122,17 @@ def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
     else:
         assert tries.run() == 0
     assert kills >= 10
+    assert tries.rows() == undisturbed
+    tries.check_nothing_is_left_over()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_several_processes_killed_and_not(catalog, tmp_path, undisturbed):
+    """The same pictures, to the last bit, as a single process makes."""
+    tries = Tries(catalog, tmp_path / "several", "--workers", "2")
+    assert tries.run(kill_at=40) == -signal.SIGKILL
+    assert tries.run() == 0
     assert tries.rows() == undisturbed
     tries.check_nothing_is_left_over()
 

@@ -22,7 +22,7 @@ TIMES = ("inference_ms", "measure_ms", "encode_ms")
 @pytest.fixture(scope="module")
 def processes():
     saved = presets.resolve(presets.DEFAULT)
-    return MakerProcesses(saved, make_settings(workers=2))
+    return MakerProcesses(saved, make_settings(), 2)
 
 
 def decoded(**picture):
@@ -47,7 +47,7 @@ def test_pixels_travel_only_where_they_are_wanted(processes):
 
 
 def test_a_process_that_dies_stops_the_run_with_advice():
-    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(workers=1))
+    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 1)
     header, source = decoded()
     processes.make(source, header, keep_result=False)
     (child,) = processes._pool._processes
@@ -64,7 +64,7 @@ from pipeline.making import MakerProcesses
 from tests.pipeline.conftest import make_settings, picture_bytes
 
 if __name__ == "__main__":
-    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(workers=1))
+    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 1)
     header, source = decode(picture_bytes(60, 80), max_pixels=10**6)
     processes.make(source, header, keep_result=False)
     print(*processes._pool._processes, flush=True)
