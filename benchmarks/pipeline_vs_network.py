@@ -1,11 +1,14 @@
-"""How much of the bare network's speed the whole pipeline reaches on the same pictures.
+"""How fast the pipeline is beside the bare network and beside a plain loop, on the same pictures.
 
     python -m benchmarks.pipeline_vs_network FOLDER [--pictures 60] [--rounds 3] [--json FILE]
 
-Each round runs the bare network on all pictures, decoded beforehand, one call a picture; then the
-pipeline from folder to Parquet. The pipeline also fetches, decodes, measures (which magnifies each
-picture's shrunk copy: a quarter more network), encodes and writes. Its fixed start-up, measured on
-a single picture, is told apart. Without FOLDER the pictures are drawn.
+Each round runs, in turn: the bare network on all pictures, decoded beforehand, one call a picture,
+background included; a plain loop as one would write it, `Image.open`, `model.predict`, `save` as
+PNG; and the pipeline from folder to Parquet, which also fetches, decodes in processes of its own,
+measures, encodes and writes. The pipeline's fixed start-up, measured on a single picture, is told
+apart. The matrix peak of the machine tells what the network could reach at most. Options that this
+program does not know go to the pipeline, as `--workers 2 --blank magnify`. Without FOLDER the
+pictures are drawn.
 """
 
 import argparse
@@ -19,12 +22,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 import pipeline.console  # noqa: F401 - first, for its effect
 from model import presets, scenes
 from model.corpus import find_pictures, read_rgb
 from model.inference import Magnifier
+from model.rdn import RDN, with_quality_plane
 from pipeline import job
 
 
@@ -34,6 +39,36 @@ def time_network(magnifier: Magnifier, pictures: list[np.ndarray]) -> float:
     for picture in pictures:
         magnifier.magnify_rgb(picture)
     return time.perf_counter() - started
+
+
+def time_plain_loop(rdn: RDN, paths: list[Path], folder: Path) -> float:
+    """Seconds of the loop that a user would write first."""
+    started = time.perf_counter()
+    for i, path in enumerate(paths):
+        rgb = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
+        lr = with_quality_plane(rgb, 100) if rdn.knows_quality else rgb
+        sr = rdn.predict(lr, verbose=0)[0]
+        Image.fromarray((sr.clip(0, 1) * 255).round().astype(np.uint8)).save(folder / f"{i}.png")
+    return time.perf_counter() - started
+
+
+def matrix_peak_gflops() -> float:
+    """The fastest of some multiplications of large float32 matrices, 10^9 operations a second."""
+    side = 2048
+    matrix = tf.random.normal([side, side])
+    seconds = []
+    for _ in range(8):
+        started = time.perf_counter()
+        tf.matmul(matrix, matrix).numpy()
+        seconds.append(time.perf_counter() - started)
+    return 2 * side**3 / min(seconds) / 1e9
+
+
+def network_gflop(rdn: RDN, pictures: list[np.ndarray]) -> float:
+    """Operations, 10^9, of all convolutions, which run at LR size, on pictures [H, W, 3] each."""
+    kernels = (weight for weight in rdn.trainable_variables if len(weight.shape) == 4)
+    per_pixel = 2 * sum(int(np.prod(kernel.shape)) for kernel in kernels)
+    return per_pixel * sum(one.shape[0] * one.shape[1] for one in pictures) / 1e9
 
 
 def time_pipeline(paths: list[Path], model: str, options: list[str]) -> float:
@@ -64,29 +99,45 @@ def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
 
 
 def measure(paths: list[Path], model: str, rounds: int, options: list[str]) -> dict:
-    """Runs both sides `rounds` times in turn; returns figures in pictures a second."""
-    magnifier = Magnifier(presets.load_by_name(model))
+    """Runs all sides `rounds` times in turn; returns medians in pictures a second, and ratios."""
+    rdn = presets.load_by_name(model)
+    magnifier = Magnifier(rdn, skip_blank=False)
     pictures = [read_rgb(path) for path in paths]
     magnifier.magnify_rgb(pictures[0])  # tracing is no part of the network's speed
     startup_s = min(time_pipeline(paths[:1], model, options) for _ in range(2))
-    network_s, pipeline_s = [], []
+    peak_gflops = matrix_peak_gflops()
+    network_s, loop_s, pipeline_s = [], [], []
     for number in range(1, rounds + 1):
         network_s.append(time_network(magnifier, pictures))
+        with tempfile.TemporaryDirectory() as folder:
+            loop_s.append(time_plain_loop(rdn, paths, Path(folder)))
         pipeline_s.append(time_pipeline(paths, model, options))
-        print(f"round {number}: network {network_s[-1]:.1f} s, pipeline {pipeline_s[-1]:.1f} s")
-    ratios = [n / p for n, p in zip(network_s, pipeline_s, strict=True)]
-    running = [n / (p - startup_s) for n, p in zip(network_s, pipeline_s, strict=True)]
+        peak_gflops = max(peak_gflops, matrix_peak_gflops())
+        print(
+            f"round {number}: network {network_s[-1]:.1f} s, plain loop {loop_s[-1]:.1f} s, "
+            f"pipeline {pipeline_s[-1]:.1f} s"
+        )
+    running_s = [seconds - startup_s for seconds in pipeline_s]
     return {
         "pictures": len(paths),
         "megapixels": round(sum(p.shape[0] * p.shape[1] for p in pictures) / 1e6, 2),
         "model": model,
         "rounds": rounds,
+        "matrix_peak_gflops": peak_gflops,
+        "network_gflops": network_gflop(rdn, pictures) / statistics.median(network_s),
         "network_pictures_per_s": len(paths) / statistics.median(network_s),
+        "plain_loop_pictures_per_s": len(paths) / statistics.median(loop_s),
         "pipeline_pictures_per_s": len(paths) / statistics.median(pipeline_s),
-        "pipeline_over_network": statistics.median(ratios),
         "startup_s": startup_s,
-        "pipeline_over_network_without_startup": statistics.median(running),
+        "pipeline_over_network": _ratio(network_s, pipeline_s),
+        "pipeline_over_network_without_startup": _ratio(network_s, running_s),
+        "pipeline_over_plain_loop_without_startup": _ratio(loop_s, running_s),
     }
+
+
+def _ratio(others_s: list[float], ours_s: list[float]) -> float:
+    """Median over the rounds of how many times as fast ours is."""
+    return statistics.median(other / ours for other, ours in zip(others_s, ours_s, strict=True))
 
 
 def main(argv: list[str]) -> int:
@@ -101,14 +152,18 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as drawn_into:
         paths = _choose(arguments.folder, arguments.pictures, Path(drawn_into))
         result = measure(paths, arguments.model, arguments.rounds, options)
+    of_peak = result["network_gflops"] / result["matrix_peak_gflops"]
     print(
         f"{result['pictures']} pictures, {result['megapixels']} megapixels, {result['model']}, "
         f"median of {result['rounds']} rounds\n"
-        f"bare network              {result['network_pictures_per_s']:7.2f} pictures/s\n"
-        f"pipeline                  {result['pipeline_pictures_per_s']:7.2f} pictures/s"
-        f"   ratio {result['pipeline_over_network']:.2f}\n"
-        f"pipeline after {result['startup_s']:4.1f} s of start-up"
-        f"                    ratio {result['pipeline_over_network_without_startup']:.2f}"
+        f"bare network   {result['network_pictures_per_s']:7.2f} pictures/s"
+        f"   {result['network_gflops']:.0f} GFLOP/s, {of_peak:.2f} of the matrix peak\n"
+        f"plain loop     {result['plain_loop_pictures_per_s']:7.2f} pictures/s\n"
+        f"pipeline       {result['pipeline_pictures_per_s']:7.2f} pictures/s"
+        f"   {result['pipeline_over_network']:.2f} of the network\n"
+        f"after {result['startup_s']:4.1f} s of start-up:"
+        f"   {result['pipeline_over_network_without_startup']:.2f} of the network,"
+        f" {result['pipeline_over_plain_loop_without_startup']:.2f} times the plain loop"
     )
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")

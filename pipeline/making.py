@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -31,6 +32,7 @@ from pipeline.records import RunError, Status
 _IN_WORK = 4
 # A process with TensorFlow and a picture in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 # Fewer pictures take less time than to start the processes.
 WORTH_PROCESSES = 200
 
@@ -154,7 +156,7 @@ class MakerProcesses:
 
     def __init__(self, saved: SavedModel, settings: Settings, count: int) -> None:
         self.scale = presets.load(saved).scale
-        threads = max(1, (os.cpu_count() or 1) // count)
+        threads = max(1, _cores() // count)
         self._pool = concurrent.futures.ProcessPoolExecutor(
             count,
             # A fork would inherit the locks of TensorFlow's and Beam's threads.
@@ -191,8 +193,31 @@ def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
         return wanted
     if not is_local or uris < WORTH_PROCESSES or tf.config.list_physical_devices("GPU"):
         return 1
-    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(os.cpu_count() or 1, memory_bytes // _PROCESS_BYTES))
+    return max(1, min(_cores(), _memory_bytes() // _PROCESS_BYTES))
+
+
+def _cores() -> int:
+    """Cores that this process may use: of the machine, or of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota, _, period = _container_limit("cpu.max").partition(" ")
+    if quota.isdecimal():
+        return max(1, min(cores or 1, int(quota) // int(period)))
+    return cores or 1
+
+
+def _memory_bytes() -> int:
+    """Memory of the machine, or of its container."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _container_limit("memory.max")
+    return min(machine, int(limit)) if limit.isdecimal() else machine
+
+
+def _container_limit(name: str) -> str:
+    """What a container's control group says (Linux, cgroup v2); empty without one."""
+    try:
+        return (_CONTROL_GROUP / name).read_text().strip()
+    except OSError:
+        return ""
 
 
 # Of a process of `MakerProcesses`.

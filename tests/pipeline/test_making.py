@@ -90,15 +90,27 @@ def test_no_process_outlives_a_killed_parent(tmp_path, request):
     pytest.fail(f"process {child} still lives")
 
 
-def test_the_number_of_processes(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+@pytest.mark.parametrize(
+    ("cpu", "memory_gib", "expected"),
+    [(None, None, 3), ("max 100000", "max", 3), ("250000 100000", 60, 2), ("max 100000", 5, 2)],
+)
+def test_the_number_of_processes(monkeypatch, tmp_path, cpu, memory_gib, expected):
+    """One for each core, as far as the container's limits allow."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 5})
+    monkeypatch.setattr(os, "sysconf", lambda name: 1 << 18)
+    monkeypatch.setattr(making, "_CONTROL_GROUP", tmp_path)
+    if cpu is not None:
+        memory = memory_gib if memory_gib == "max" else memory_gib << 30
+        (tmp_path / "cpu.max").write_text(f"{cpu}\n")
+        (tmp_path / "memory.max").write_text(f"{memory}\n")
+    assert choose_workers(None, is_local=True, uris=making.WORTH_PROCESSES) == expected
+
+
+def test_when_one_process_is_enough(monkeypatch):
     many = making.WORTH_PROCESSES
-    assert choose_workers(None, is_local=True, uris=many) == 3
     assert choose_workers(None, is_local=True, uris=many - 1) == 1
     assert choose_workers(None, is_local=False, uris=many) == 1
     assert choose_workers(5, is_local=False, uris=1) == 5
-    monkeypatch.setattr(making, "_PROCESS_BYTES", 1 << 60)
-    assert choose_workers(None, is_local=True, uris=many) == 1
     monkeypatch.setattr(making.tf.config, "list_physical_devices", lambda kind: [kind])
     assert choose_workers(None, is_local=True, uris=many) == 1
 
