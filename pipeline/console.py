@@ -10,8 +10,12 @@ import tempfile
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """Beam warns at import about a client for BigQuery, which this job does not use."""
-    return "bigquery client libraries are not available" not in record.getMessage()
+    """Not Beam's warning about a client for BigQuery, nor its traceback of a Ctrl-C."""
+    told = record.getMessage()
+    return not (
+        "bigquery client libraries are not available" in told
+        or told.startswith("KeyboardInterrupt [while running")
+    )
 
 
 def _import_tensorflow_quietly() -> None:
@@ -35,5 +39,6 @@ def _import_tensorflow_quietly() -> None:
 
 
 logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-logging.getLogger().addFilter(_concerns_the_user)
+for _handler in logging.getLogger().handlers:
+    _handler.addFilter(_concerns_the_user)
 _import_tensorflow_quietly()

@@ -128,6 +128,8 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
         told = re.findall(r"(?m)^pipeline\.records\.RunError: (.*)$", str(error))
         if isinstance(error, RunError):
             told = [str(error)]
+        if str(error).startswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt from error
         if not told:
             raise
         raise RunError(re.sub(r" \[while running .*", "", told[-1])) from error

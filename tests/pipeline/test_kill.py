@@ -54,6 +54,8 @@ class Tries:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Programs that a shell starts in the background ignore Ctrl-C, and so do their heirs.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
 
     def run(self, kill_at=0):
@@ -134,6 +136,23 @@ def test_several_processes_killed_and_not(catalog, tmp_path, undisturbed):
     assert tries.run(kill_at=40) == -signal.SIGKILL
     assert tries.run() == 0
     assert tries.rows() == undisturbed
+    tries.check_nothing_is_left_over()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_ends_in_one_line_and_the_run_goes_on_later(catalog, tmp_path, workers):
+    tries = Tries(catalog, tmp_path / "out", "--workers", workers)
+    process = tries.start()
+    while not tries.saved:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=240)
+    assert (process.returncode, error.count("\n")) == (130, 1), error
+    assert "interrupted; --run_id night1 goes on with it" in error
+    assert tries.run() == 0
     tries.check_nothing_is_left_over()
 
 
