@@ -257,7 +257,8 @@ def test_many_threads_share_few_children(mine):
 
 
 def test_closing_leaves_no_process(mine):
-    pool = DecoderPool(2, timeout_s=1, max_pixels=LIMIT)
+    # Long enough that on a slow machine the other decoder works before the slow one is ended.
+    pool = DecoderPool(2, timeout_s=8, max_pixels=LIMIT)
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(pool.decode, SLOW, max_pixels=LIMIT)
         wait_until(mine)
