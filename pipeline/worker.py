@@ -1,0 +1,98 @@
+"""Beam's Python worker as a program, for runners that start it as a process (`PROCESS`).
+
+    catalog-magnifier-worker --id=1 --provision_endpoint=... --control_endpoint=...
+
+Runners such as Flink add the arguments. Beam's container images have a program `boot` for this;
+pip does not ship it. Unlike that one this program installs nothing: the job's package has to be
+there already, on every machine that works.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+
+import grpc
+from apache_beam.portability.api import beam_provision_api_pb2 as provision_api
+from apache_beam.portability.api import beam_provision_api_pb2_grpc as provision_grpc
+from apache_beam.portability.api import endpoints_pb2
+from apache_beam.runners.worker import sdk_worker_main
+from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
+from google.protobuf import json_format, text_format
+
+_ANSWER_WITHIN_S = 60
+_LOOK_FOR_PARENT_S = 1.0
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Asks the runner what to do and works until it says that all is done.
+
+    Args:
+        argv: without the program's name; by default the command line's.
+
+    Raises:
+        grpc.RpcError: if the runner does not answer.
+    """
+    arguments = _parse(argv)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    os.environ.update(worker_environment(arguments.id, _provision_info(arguments), arguments))
+    sdk_worker_main.main([])
+
+
+def worker_environment(
+    worker_id: str, info: provision_api.ProvisionInfo, arguments: argparse.Namespace
+) -> dict[str, str]:
+    """The variables that Beam's worker reads.
+
+    Args:
+        worker_id: from the runner.
+        info: the job's options and, where they differ from the arguments, the endpoints.
+        arguments: the endpoints of the command line.
+    """
+    endpoints = {
+        "CONTROL_API_SERVICE_DESCRIPTOR": info.control_endpoint.url or arguments.control_endpoint,
+        "LOGGING_API_SERVICE_DESCRIPTOR": info.logging_endpoint.url or arguments.logging_endpoint,
+    }
+    return {
+        "WORKER_ID": worker_id,
+        "PIPELINE_OPTIONS": json_format.MessageToJson(info.pipeline_options),
+        "RUNNER_CAPABILITIES": " ".join(info.runner_capabilities),
+    } | {
+        name: text_format.MessageToString(endpoints_pb2.ApiServiceDescriptor(url=url))
+        for name, url in endpoints.items()
+        if url
+    }
+
+
+def _provision_info(arguments: argparse.Namespace) -> provision_api.ProvisionInfo:
+    with grpc.insecure_channel(arguments.provision_endpoint) as channel:
+        named = grpc.intercept_channel(channel, WorkerIdInterceptor(arguments.id))
+        answer = provision_grpc.ProvisionServiceStub(named).GetProvisionInfo(
+            provision_api.GetProvisionInfoRequest(), timeout=_ANSWER_WITHIN_S
+        )
+    return answer.info
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="catalog-magnifier-worker", description=__doc__)
+    parser.add_argument("--id", required=True)
+    parser.add_argument("--provision_endpoint", required=True)
+    for name in ("logging", "artifact", "control"):
+        parser.add_argument(f"--{name}_endpoint", default="")
+    return parser.parse_args(argv)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent is gone: nobody takes its results any more.
+
+    A task manager that is killed cannot stop its workers, and one that waits for its device does
+    not notice; left alone it would hold memory that the retry needs.
+    """
+    while os.getppid() == parent:
+        time.sleep(_LOOK_FOR_PARENT_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
