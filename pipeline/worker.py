@@ -9,7 +9,6 @@ there already, on every machine that works.
 
 import argparse
 import os
-import sys
 import threading
 import time
 
@@ -95,4 +94,4 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

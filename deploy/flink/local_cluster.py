@@ -29,13 +29,14 @@ JOB_SERVER = DOWNLOADS / "job-server/flink-job-server.jar"
 _TASK_MANAGERS = 2
 _UP_WITHIN_S = 120
 
-# Flink's own start scripts, which PyPI does not ship, set these for Java 17.
+# Flink's own start scripts, which PyPI does not ship, open these packages for Java 17.
+_OPENED = (
+    *("lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "text", "time", "util"),
+    *("util.concurrent", "util.concurrent.atomic", "util.concurrent.locks"),
+)
 _JAVA_17 = [
-    *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in (
-        "java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.text "
-        "java.time java.util java.util.concurrent java.util.concurrent.atomic "
-        "java.util.concurrent.locks sun.nio.ch"
-    ).split()),
+    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPENED),
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
     "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
 ]
 _LOGGING = """\
@@ -135,6 +136,10 @@ class LocalCluster:
         """The task managers' processes by name."""
         return {name: one for name, one in self._processes.items() if name != "jobmanager"}
 
+    def log(self, name: str) -> Path:
+        """The log of `jobmanager` or of a task manager, its workers' included."""
+        return self._folder / f"{name}.log"
+
     def beam_options(self) -> list[str]:
         """What `run_pipeline.py` needs beside its own options."""
         worker = {
@@ -172,13 +177,13 @@ class LocalCluster:
                     return
             for name, process in self._processes.items():
                 if process.poll() is not None:
-                    raise RuntimeError(f"{name} ended: see {self._folder / name}.log and .out")
+                    raise RuntimeError(f"{name} ended: see {self.log(name)} and .out")
             time.sleep(0.5)
         raise RuntimeError(f"Flink is not up: see the logs in {self._folder}")
 
     def _start(self, name: str, main_class: str, *, heap_mb: int) -> None:
         command = [
-            *("java", f"-Xmx{heap_mb}m", *_JAVA_17, f"-Dlog.file={self._folder / name}.log"),
+            *("java", f"-Xmx{heap_mb}m", *_JAVA_17, f"-Dlog.file={self.log(name)}"),
             f"-Dlog4j.configurationFile={self._folder / 'log4j.properties'}",
             *("-cp", f"{self._lib}/*", main_class, "--configDir", str(self._folder)),
         ]
@@ -213,11 +218,12 @@ class LocalCluster:
             "taskmanager.memory.network.max": "64mb",
             "taskmanager.memory.managed.size": "256mb",
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": 3,
-            "restart-strategy.fixed-delay.delay": "1s",
-            # A dead task manager is noticed by its closed connection, or after this silence.
+            "restart-strategy.fixed-delay.attempts": 5,
+            # Longer than two heartbeats, after which a dead task manager is known to be dead:
+            # an earlier restart would be sent to it again.
+            "restart-strategy.fixed-delay.delay": "10s",
             "heartbeat.interval": 2000,
-            "heartbeat.timeout": 20000,
+            "heartbeat.rpc-failure-threshold": 2,
             "classloader.check-leaked-classloader": "false",
         }
         (self._folder / "tmp").mkdir()
