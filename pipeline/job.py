@@ -19,6 +19,7 @@ from pipeline.making import WORTH_PROCESSES, choose_workers
 from pipeline.options import Settings
 from pipeline.records import RunError, Status
 from pipeline.storage import StorageError
+from pipeline.summary import add_metrics
 from pipeline.transforms import build, read_model
 
 DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
@@ -137,9 +138,10 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
         raise RunError(f"the pipeline ended as {state}; see the runner's log")
     files = storage.open_storage(settings.storage)
     try:
-        return json.loads(files.read(storage.join(settings.run_folder, "summary.json")))
+        text = files.read(storage.join(settings.run_folder, "summary.json"))
     except StorageError:
         return None
+    return add_metrics(files, settings, json.loads(text), result.metrics())
 
 
 def _runner(beam_arguments: list[str]) -> str | None:

@@ -24,7 +24,7 @@ ROW_MARK = "#row="
 _NOT_CARRIED = {
     *("uri", "product_id", "status", "reason", "content_key", "source_etag", "source_bytes"),
     *("reference_uri", "reference_etag", "image"),
-    *("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms"),
+    *rows.TIMED_STAGES,
 }
 CARRIED = tuple(name for name in rows.SCHEMA.names if name not in _NOT_CARRIED)
 _JOINED = ("content_key", "reference_etag", "status", "reason")

@@ -76,6 +76,9 @@ def _float_columns(names: str) -> list[pa.Field]:
     return [pa.field(name, pa.float32()) for name in names.split()]
 
 
+# The columns that say where a picture's time went.
+TIMED_STAGES = ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms")
+
 # The pictures stand last: whoever reads the other columns of a row group reads them in one piece.
 SCHEMA = pa.schema(
     [
@@ -108,7 +111,7 @@ SCHEMA = pa.schema(
         *_float_columns("sharpness_ratio blockiness_source blockiness"),
         *_float_columns("background_noise_source background_noise clipped_share channel_drift"),
         *_float_columns("background_grain block_drift block_shift_px"),
-        *_float_columns("fetch_ms decode_ms inference_ms measure_ms encode_ms"),
+        *_float_columns(" ".join(TIMED_STAGES)),
         pa.field("processed_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
     ]

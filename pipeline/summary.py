@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow
+from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
 from pipeline import sink, storage
 from pipeline.options import Settings
 from pipeline.records import RunError, Shard, Status, Totals
+from pipeline.rows import TIMED_STAGES
 from pipeline.storage import Storage
 
 _PSNR_COLUMNS = (
@@ -31,7 +33,7 @@ _PSNR_COLUMNS = (
     "reference_psnr_db",
     "reference_bicubic_psnr_db",
 )
-_TIME_COLUMNS = ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms")
+METRIC_NAMESPACES = ("rows", "reasons", "stages")
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 _PACKAGES = (apache_beam, boto3, keras, np, PIL, pa, tensorflow)
 
@@ -55,7 +57,7 @@ def finish_run(
             then missing.
     """
     parts = sink.publish(files, shards, settings.rows_folder)
-    table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *_TIME_COLUMNS])
+    table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES])
     distinct = pc.count_distinct(table["uri"]).as_py()
     if not table.num_rows == distinct == totals.rows:
         raise RunError(
@@ -75,6 +77,50 @@ def finish_run(
     files.write(storage.join(settings.run_folder, "_SUCCESS"), b"")
     sink.clear(files, settings.staging_folder)
     return summary
+
+
+def add_metrics(
+    files: Storage, settings: Settings, summary: dict[str, Any], results: MetricResults
+) -> dict[str, Any]:
+    """Writes the summary again, with what the runner counted.
+
+    The rows are the truth; Beam's metrics are what a runner's own monitoring shows too. A bundle
+    that ran twice may be counted twice in them.
+
+    Args:
+        files: where the run writes.
+        settings: of the run.
+        summary: the content of summary.json.
+        results: of the pipeline that has ended.
+
+    Returns:
+        The summary with `beam_metrics`: counters by namespace and name; distributions with count,
+        sum, min, max and mean, in the unit that the name ends in.
+    """
+    summary = summary | {"beam_metrics": plain_metrics(results)}
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.write(storage.join(settings.run_folder, "summary.json"), text.encode())
+    return summary
+
+
+def plain_metrics(results: MetricResults) -> dict[str, Any]:
+    """The job's counters and distributions, over all steps, ready for JSON."""
+    counters: dict[str, dict[str, int]] = {}
+    distributions: dict[str, dict[str, dict[str, float]]] = {}
+    found = results.query(MetricsFilter().with_namespaces(METRIC_NAMESPACES))
+    for metric in sorted(found["counters"], key=lambda one: str(one.key)):
+        names = counters.setdefault(metric.key.metric.namespace, {})
+        names[metric.key.metric.name] = names.get(metric.key.metric.name, 0) + metric.result
+    for metric in sorted(found["distributions"], key=lambda one: str(one.key)):
+        value = metric.result
+        distributions.setdefault(metric.key.metric.namespace, {})[metric.key.metric.name] = {
+            "count": value.count,
+            "sum": value.sum,
+            "min": value.min,
+            "max": value.max,
+            "mean": round(value.mean, 3),
+        }
+    return {"counters": counters, "distributions": distributions}
 
 
 def _count_disappeared(files: Storage, settings: Settings, uris: pa.ChunkedArray) -> int:
@@ -147,7 +193,7 @@ def summarise(
         "pictures_per_second": round(made / wall_s, 3),
         "percentiles": {
             name: values
-            for name in (*_PSNR_COLUMNS, *_TIME_COLUMNS)
+            for name in (*_PSNR_COLUMNS, *TIMED_STAGES)
             if (values := _percentiles(table[name])) is not None
         },
         "model": {"name": settings.model, "sha256": settings.model_sha256},

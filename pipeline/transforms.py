@@ -33,7 +33,7 @@ from pipeline.records import (
     Totals,
     content_key,
 )
-from pipeline.rows import Row
+from pipeline.rows import TIMED_STAGES, Row
 from pipeline.sink import ShardWriter
 from pipeline.storage import Storage, StorageError
 from pipeline.summary import finish_run
@@ -309,8 +309,10 @@ def _count(row: Row) -> None:
     Metrics.counter("rows", str(row.status)).inc()
     if row.reason is not None:
         Metrics.counter("reasons", row.reason).inc()
-    if row.inference_ms is not None:
-        Metrics.distribution("magnify", "inference_ms").update(int(row.inference_ms))
+    for stage in TIMED_STAGES:
+        taken_ms = getattr(row, stage)
+        if taken_ms is not None:
+            Metrics.distribution("stages", stage).update(round(taken_ms))
 
 
 def load_maker(files: Storage, settings: Settings) -> MakesPictures:

@@ -214,8 +214,9 @@ class LocalCluster:
             "taskmanager.memory.jvm-metaspace.size": "256mb",
             "taskmanager.memory.jvm-overhead.min": "192mb",
             "taskmanager.memory.jvm-overhead.max": "192mb",
-            "taskmanager.memory.network.min": "64mb",
-            "taskmanager.memory.network.max": "64mb",
+            # Enough for the whole job on the one task manager that is left.
+            "taskmanager.memory.network.min": "192mb",
+            "taskmanager.memory.network.max": "192mb",
             "taskmanager.memory.managed.size": "256mb",
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 5,

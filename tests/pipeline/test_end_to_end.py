@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pipeline import job
-from pipeline.rows import SCHEMA
+from pipeline.rows import SCHEMA, TIMED_STAGES
 from tests import malformed
 from tests.pipeline.conftest import CATALOG, picture_bytes
 
@@ -197,12 +197,21 @@ def check_picture(bucket, row, data, modes):
     assert row["inference_ms"] > 0
 
 
+def check_metrics(metrics, table, statuses, reasons):
+    assert metrics["counters"] == {"rows": statuses, "reasons": reasons}
+    for stage in TIMED_STAGES:
+        counted, column = metrics["distributions"]["stages"][stage], table[stage].drop_null()
+        assert counted["count"] == len(column) > 0
+        assert counted["max"] == round(pc.max(column).as_py())
+
+
 def check_summary(bucket, table):
     summary = json.loads(bucket.get("out/runs/night1/summary.json"))
     assert (summary["uris"], summary["rows"], summary["repeats"]) == (25, 25, 1)
     statuses = Counter(table["status"].to_pylist())
     assert {k: v for k, v in summary["by_status"].items() if v} == statuses
     assert summary["by_reason"] == Counter(table["reason"].drop_null().to_pylist())
+    check_metrics(summary["beam_metrics"], table, statuses, summary["by_reason"])
     median = pc.quantile(table["self_gain_db"])[0].as_py()
     assert summary["percentiles"]["self_gain_db"]["p50"] == pytest.approx(median, abs=1e-3)
     control = [key for key in bucket.keys("out/runs/")]

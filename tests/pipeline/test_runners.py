@@ -5,6 +5,7 @@
 Flink needs Java 17 and Maven; see deploy/flink.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from deploy.flink.local_cluster import ROOT, LocalCluster, missing_tools
 from pipeline.demo import upload
 from pipeline.loopback import made_up_credentials
+from pipeline.rows import TIMED_STAGES
 from pipeline.sample_catalog import sample_catalog
 
 pytestmark = [pytest.mark.flink, pytest.mark.slow]
@@ -26,7 +28,7 @@ needs_java = pytest.mark.skipif(
     bool(missing_tools()), reason=f"Flink needs {', '.join(missing_tools())}"
 )
 # What may differ between two runs of the same work.
-TIMES = ["fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms", "processed_at"]
+TIMES = [*TIMED_STAGES, "processed_at"]
 TWO_PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 BUCKET = "flink-shop"
 
@@ -63,6 +65,10 @@ class Shop:
         data = ds.dataset(f"{BUCKET}/{output}/rows/run_id=night", filesystem=self.files)
         columns = [name for name in data.schema.names if name not in TIMES]
         return sorted(data.to_table(columns=columns).to_pylist(), key=lambda row: row["uri"])
+
+    def summary(self, output):
+        with self.files.open_input_file(f"{BUCKET}/{output}/runs/night/summary.json") as file:
+            return json.loads(file.read())
 
     def names(self, folder):
         found = pafs.FileSelector(f"{BUCKET}/{folder}", allow_not_found=True)
@@ -105,6 +111,9 @@ def test_flink_gives_the_same_rows(shop, expected, cluster):
     check_same(shop.rows("flink", shop.start("flink", cluster.beam_options())), expected, "flink")
     (job,) = cluster.rest("/jobs/overview")["jobs"]
     assert job["state"] == "FINISHED"
+    summary = shop.summary("flink")
+    counted = summary["beam_metrics"]["counters"]["rows"]
+    assert counted == {status: n for status, n in summary["by_status"].items() if n}
     assert all(has_worked(cluster, name) for name in cluster.task_managers)
 
 
