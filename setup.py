@@ -27,6 +27,7 @@ setup(
     packages=find_packages(include=["model", "model.*", "pipeline", "pipeline.*"]),
     package_data={"model": ["weights/*.keras", "weights/*.md"]},
     py_modules=["run_pipeline"],
+    entry_points={"console_scripts": ["catalog-magnifier-worker = pipeline.worker:main"]},
     install_requires=_requirements("requirements.txt"),
     extras_require={"train": _requirements("requirements-train.txt")},
 )

@@ -1,40 +1,123 @@
-"""What Beam's workers install with --setup_file holds everything they need."""
+"""What is installed on workers holds all they need: code, weights, and the worker's program."""
 
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import boto3
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
 import pytest
 
+from model import presets
+from pipeline.loopback import loopback_s3, made_up_credentials
+from tests.pipeline.conftest import Bucket, picture_bytes
+
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-def test_the_source_distribution_installs_with_code_and_weights(tmp_path):
-    tree = tmp_path / "tree"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The package in a folder of its own, from its source distribution."""
+    tree = tmp_path_factory.mktemp("source") / "tree"
     shutil.copytree(
         ROOT,
         tree,
-        ignore=shutil.ignore_patterns(".*", "tests", "demo-output", "__pycache__", "*.egg-info"),
+        ignore=shutil.ignore_patterns(
+            ".*", "tests", "demo-output", "build", "__pycache__", "*.egg-info"
+        ),
     )
     python = [sys.executable]
     subprocess.run([*python, "setup.py", "-q", "sdist"], cwd=tree, check=True)
     (archive,) = (tree / "dist").iterdir()
-    installed = tmp_path / "installed"
+    target = tmp_path_factory.mktemp("installed")
     install = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*python, *install, "--target", installed, archive], check=True, cwd=tmp_path)
+    subprocess.run([*python, *install, "--target", target, archive], check=True, cwd=target)
+    return target
+
+
+def bare_environment(installed, folder):
+    """Of a machine that has Python, its libraries, the installed package, and nothing else."""
+    credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return credentials | {
+        "PATH": f"{installed / 'bin'}:{Path(sys.executable).parent}",
+        "PYTHONPATH": str(installed),
+        "HOME": str(folder),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def test_the_source_distribution_installs_with_code_and_weights(installed, tmp_path):
     code = (
         "import model.presets, pipeline.transforms;"
         f"assert model.presets.__file__.startswith(r'{installed}');"
         "print(model.presets.load_by_name(model.presets.DEFAULT).halo_px)"
     )
     done = subprocess.run(
-        [*python, "-c", code],
+        [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(installed), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=bare_environment(installed, tmp_path),
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.split()[-1] == "20"
+
+
+@pytest.fixture
+def bucket():
+    with loopback_s3() as endpoint, made_up_credentials():
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="remote")
+        yield Bucket("remote", endpoint, client)
+
+
+@pytest.fixture
+def worker_pool(installed, tmp_path, bucket):
+    """A machine that starts workers in an empty folder; yields its address, the folder, a log."""
+    empty, log = tmp_path / "empty", tmp_path / "worker.log"
+    empty.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    with log.open("w") as told:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--container_executable=catalog-magnifier-worker"],
+            cwd=empty,
+            env=bare_environment(installed, empty),
+            stdout=told,
+            stderr=told,
+        )
+    yield f"127.0.0.1:{port}", empty, log
+    process.terminate()
+    process.wait()
+
+
+def test_a_worker_with_nothing_but_the_package_does_the_job(bucket, worker_pool):
+    """Everything else comes over the network: pictures, and here the model too."""
+    address, empty, log = worker_pool
+    pictures = {f"in/{i}.jpg": picture_bytes(40 + i, 50, seed=i) for i in range(3)}
+    for key, data in pictures.items():
+        bucket.put(key, data)
+    saved = presets.resolve("rdn-small")
+    model = bucket.put("models/ours.keras", saved.data)
+    arguments = ["--input", bucket.uri("in/"), "--output", bucket.uri("out"), "--model", model]
+    arguments += ["--s3_endpoint_url", bucket.endpoint, "--run_id", "remote", "--images", "both"]
+    arguments += ["--runner=PortableRunner", "--job_endpoint=embed"]
+    arguments += ["--environment_type=EXTERNAL", f"--environment_config={address}"]
+    subprocess.run([sys.executable, "run_pipeline.py", *arguments], cwd=ROOT, check=True)
+    files = pafs.S3FileSystem(
+        access_key="demo", secret_key="demo", endpoint_override=bucket.endpoint, region="us-east-1"
+    )
+    rows = ds.dataset("remote/out/rows", filesystem=files, partitioning="hive").to_table()
+    assert sorted(rows["uri"].to_pylist()) == [bucket.uri(key) for key in sorted(pictures)]
+    assert set(rows["status"].to_pylist()) == {"upscaled"}
+    assert set(rows["model"].to_pylist()) == {model}
+    assert set(rows["model_sha256"].to_pylist()) == {saved.sha256}
+    assert "Starting worker with command ['catalog-magnifier-worker'" in log.read_text()
+    assert not list(empty.iterdir())
