@@ -10,7 +10,11 @@ import sys
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import manifest, options, previous, resume, sink, storage
@@ -118,10 +122,14 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
     """Runs the pipeline; returns the summary, or None if the runner does not wait for the end."""
     # DirectRunner would first look for another local runner, and fall back to this one silently.
     runner = _runner(beam_arguments) or FnApiRunner()
-    pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(beam_arguments))
+    beam_options = PipelineOptions(beam_arguments)
+    _name_job(beam_options, settings)
+    pipeline = beam.Pipeline(runner=runner, options=beam_options)
     build(pipeline, settings)
     try:
         result = pipeline.run()
+        if beam_options.view_as(StandardOptions).no_wait_until_finish:
+            return None
         state = result.wait_until_finish()
     except Exception as error:
         # Beam adds the step to the text, and wraps what some workers raise in RuntimeErrors of
@@ -148,6 +156,17 @@ def _runner(beam_arguments: list[str]) -> str | None:
     """The name of Beam's runner; None for the local one."""
     name = PipelineOptions(beam_arguments).view_as(StandardOptions).runner
     return None if name == "DirectRunner" else name
+
+
+def _name_job(beam_options: PipelineOptions, settings: Settings) -> None:
+    """Names the runner's job after the run: whoever reads its logs finds the run's rows.
+
+    Dataflow takes small letters, digits and hyphens, and refuses a second job of the same name.
+    """
+    named = beam_options.view_as(GoogleCloudOptions)
+    if named.job_name is None:
+        plain = re.sub(r"[^a-z0-9]+", "-", settings.run_id.lower()).strip("-")
+        named.job_name = f"catalog-magnifier-{plain}"
 
 
 def describe(summary: dict[str, Any], settings: Settings) -> str:

