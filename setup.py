@@ -25,7 +25,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["model", "model.*", "pipeline", "pipeline.*"]),
-    package_data={"model": ["weights/*.keras", "weights/*.md"]},
+    package_data={
+        "model": ["weights/*.keras", "weights/*.md"],
+        "pipeline": ["templates/*"],
+    },
     py_modules=["run_pipeline"],
     entry_points={"console_scripts": ["catalog-magnifier-worker = pipeline.worker:main"]},
     install_requires=_requirements("requirements.txt"),

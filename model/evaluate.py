@@ -21,7 +21,6 @@ JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a
 import argparse
 import csv
 import dataclasses
-import importlib.util
 import itertools
 import json
 import math
@@ -331,14 +330,12 @@ def _outputs(arguments: argparse.Namespace, *names: str) -> dict[str, Path]:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raises what `check_outputs` does, and ValueError if matplotlib is wanted and missing."""
+    """Raises what `check_outputs` does."""
     pictures = _outputs(arguments, "sheet", "patches", "heat_map")
     folder = arguments.pairs or Path(arguments.hr)
     inputs = find_pictures(folder) if folder.is_dir() else []
     outputs = _outputs(arguments, "json", "csv") | pictures
     check_outputs(outputs, set(pictures), inputs=inputs)
-    if arguments.heat_map and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--heat_map needs matplotlib: pip install -r requirements-train.txt")
 
 
 @dataclasses.dataclass(frozen=True)

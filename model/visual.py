@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model import metrics
 from model.compare import AGAINST, BICUBIC, OURS, Comparison, Score
+from model.heat import coloured
 
 _SHEET_ROWS = 8
 _SHEET_SIDE_PX = 160
@@ -31,7 +32,6 @@ _INK, _FAINT, _FRAME, _PAPER = (20, 20, 20), (90, 90, 90), (190, 190, 190), (255
 
 # This share of the errors lies below the heat map's brightest colour; the rest shares it.
 _HEAT_SHARE = 0.995
-_COLOUR_MAP = "inferno"
 _LEGEND_STEPS = 4
 
 
@@ -243,23 +243,6 @@ def heat_map(comparison: Comparison, score: Score, *, heading: str = "") -> np.n
     panels.append(Panel("levels", _legend(panels[0].pixels.shape[0], highest, font_px)))
     title = f"{comparison.name}: absolute error of each pixel's luma, grey levels"
     return lay_out(heading, [Row(title, panels)], font_px=font_px)
-
-
-def coloured(error: np.ndarray, highest: float) -> np.ndarray:
-    """Maps errors to colours, from black over red and orange to light yellow.
-
-    Args:
-        error: [H, W], 0 or more.
-        highest: the error from which on the colour is the lightest.
-
-    Returns:
-        uint8 [H, W, 3]; a larger error is never darker.
-    """
-    # Only this needs matplotlib, which no worker of the pipeline has.
-    from matplotlib import colormaps, colors  # noqa: PLC0415
-
-    scaled = colors.Normalize(0, highest, clip=True)(error)
-    return colormaps[_COLOUR_MAP](scaled, bytes=True)[..., :3]
 
 
 def lay_out(heading: str, rows: Sequence[Row], *, font_px: int = _FONT_PX) -> np.ndarray:

@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline import manifest, options, previous, resume, sink, storage
+from pipeline import manifest, options, page, previous, resume, sink, storage
 from pipeline.lock import RunLock
 from pipeline.making import WORTH_PROCESSES, choose_workers
 from pipeline.options import Settings
@@ -61,6 +61,8 @@ def run(argv: list[str]) -> int:
         print(f"started; results will be under {settings.output}")
         return DONE
     print(describe(summary, settings))
+    if settings.report == "yes":
+        _write_report(settings)
     if summary["failure_rate"] > settings.max_failure_rate:
         print(
             f"run_pipeline.py: {summary['failure_rate']:.1%} of the pictures failed, "
@@ -167,6 +169,15 @@ def _name_job(beam_options: PipelineOptions, settings: Settings) -> None:
     if named.job_name is None:
         plain = re.sub(r"[^a-z0-9]+", "-", settings.run_id.lower()).strip("-")
         named.job_name = f"catalog-magnifier-{plain}"
+
+
+def _write_report(settings: Settings) -> None:
+    """Writes the page about a finished run, which no trouble with the page shall fail."""
+    files = storage.open_storage(settings.storage)
+    try:
+        print(f"report:  {page.write_report(files, settings.output, settings.run_id)}")
+    except Exception as error:  # whatever it is: the pictures are made
+        _log.warning("the report could not be written: %s", error, exc_info=True)
 
 
 def describe(summary: dict[str, Any], settings: Settings) -> str:

@@ -63,6 +63,7 @@ class Settings:
     blank: str = "skip"
     self_psnr: str = "window"
     accelerator: str | None = None
+    report: str = "yes"
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
     kept: tuple[Shard, ...] = ()
@@ -247,6 +248,7 @@ def _parser(now: datetime.datetime) -> _Parser:
         help="Beam's accelerator hint for the step that magnifies, such as "
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
     )
+    add("--report", choices=("yes", "no"), default="yes", help="write report.html at the end")
     return parser
 
 

@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import json
 import logging
 import math
@@ -343,18 +342,6 @@ def test_a_failed_evaluation_leaves_files_as_they_were(pairs, tmp_path):
     assert old.read_text() == "kept" and not new.exists()
     assert run(*options) == 0
     assert strict_json(old)["pictures"] and new.exists()
-
-
-def test_a_heat_map_without_matplotlib_says_what_to_install(pairs, tmp_path, capsys, monkeypatch):
-    must_not_start(monkeypatch)
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: None if name == "matplotlib" else find_spec(name, *rest),
-    )
-    assert run("--pairs", pairs, "--heat_map", tmp_path / "heat.png") == 1
-    assert "pip install -r requirements-train.txt" in capsys.readouterr().err
 
 
 def test_the_pictures_are_written(pictures, tmp_path, untrained):

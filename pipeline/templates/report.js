@@ -1,0 +1,144 @@
+"use strict";
+// Slider, error maps and the large view. No network, no storage; the page says the same without it.
+const colours = JSON.parse(document.body.dataset.heat);
+const dialog = document.querySelector("dialog");
+const place = dialog.querySelector(".place");
+const exhibits = [...document.querySelectorAll(".exhibit[data-width]")];
+let shown = null; // {figure, spot}: what is in the dialog, and where it belongs
+
+for (const cut of document.querySelectorAll(".cut")) {
+  const follow = () => cut.closest(".view").style.setProperty("--cut", cut.value + "%");
+  cut.addEventListener("input", follow);
+  follow(); // browsers may restore its value
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const data = button.dataset;
+  if (data.show) show(button.closest(".exhibit"), button);
+  else if (button.classList.contains("open")) open(button.closest(".exhibit"));
+  else if (data.zoom) zoom(data.zoom);
+  else if (data.step) step(Number(data.step));
+  else if ("close" in data) dialog.close();
+});
+
+dialog.addEventListener("close", putBack);
+dialog.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key.toLowerCase();
+  if (key === "n") step(1);
+  if (key === "p") step(-1);
+});
+addEventListener("resize", () => shown && zoom("fit"));
+
+async function show(figure, button) {
+  for (const other of figure.querySelectorAll("[data-show]")) {
+    other.setAttribute("aria-pressed", String(other === button));
+  }
+  const layer = figure.querySelector(".heat");
+  const key = figure.querySelector(".key");
+  const what = button.dataset.show;
+  layer.hidden = key.hidden = what === "slider";
+  if (what === "slider") return;
+  const map = what === "error" ? await errorMap(button) : await changeMap(figure);
+  const about = key.querySelector(".about");
+  about.textContent = about.dataset[what];
+  key.querySelector(".highest").textContent = map.highest;
+  map.canvas.setAttribute("role", "img");
+  map.canvas.setAttribute("aria-label", about.textContent);
+  layer.replaceChildren(map.canvas);
+}
+
+async function errorMap(button) {
+  const image = new Image();
+  image.src = button.dataset.map;
+  await image.decode();
+  const pixels = pixelsOf(image);
+  const levels = new Float32Array(pixels.data.length / 4);
+  for (let i = 0; i < levels.length; i++) levels[i] = pixels.data[4 * i];
+  return { canvas: paint(levels, 255, pixels), highest: Number(button.dataset.highest) };
+}
+
+async function changeMap(figure) {
+  const [before, after] = await Promise.all([".before", ".after"].map(async (name) => {
+    const image = figure.querySelector(name);
+    await image.decode();
+    return pixelsOf(image);
+  }));
+  const levels = new Float32Array(before.data.length / 4);
+  for (let i = 0; i < levels.length; i++) levels[i] = Math.abs(luma(after, i) - luma(before, i));
+  const sorted = levels.slice().sort();
+  const highest = Math.max(4, Math.ceil(sorted[Math.floor(0.995 * (sorted.length - 1))]));
+  return { canvas: paint(levels, highest, before), highest };
+}
+
+function luma(pixels, i) {
+  const [r, g, b] = pixels.data.subarray(4 * i, 4 * i + 3);
+  return (65.481 * r + 128.553 * g + 24.966 * b) / 255;
+}
+
+function pixelsOf(image) {
+  const canvas = document.createElement("canvas");
+  canvas.width = image.naturalWidth;
+  canvas.height = image.naturalHeight;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+function paint(levels, highest, like) {
+  const canvas = document.createElement("canvas");
+  canvas.width = like.width;
+  canvas.height = like.height;
+  const context = canvas.getContext("2d");
+  const painted = context.createImageData(like.width, like.height);
+  levels.forEach((level, i) => {
+    const colour = colours[Math.min(255, Math.round((level / highest) * 255))];
+    painted.data.set([...colour, 255], 4 * i);
+  });
+  context.putImageData(painted, 0, 0);
+  return canvas;
+}
+
+function open(figure) {
+  putBack();
+  shown = { figure, spot: document.createElement("div") };
+  figure.replaceWith(shown.spot);
+  place.replaceChildren(figure);
+  if (!dialog.open) dialog.showModal();
+  zoom("fit");
+  (figure.querySelector(".cut") || dialog).focus();
+}
+
+function putBack() {
+  if (!shown) return;
+  const { figure, spot } = shown;
+  shown = null;
+  const view = figure.querySelector(".view");
+  view.style.setProperty("--zoom", 1);
+  view.classList.remove("large");
+  spot.replaceWith(figure);
+  const opener = figure.querySelector(".open");
+  if (opener) opener.focus();
+}
+
+function step(by) {
+  if (!shown) return;
+  const openable = exhibits.filter((figure) => figure.querySelector(".open"));
+  const next = openable[(openable.indexOf(shown.figure) + by + openable.length) % openable.length];
+  if (next) open(next);
+}
+
+function zoom(wanted) {
+  const stage = place.querySelector(".stage");
+  const { width, height } = shown.figure.dataset;
+  const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
+  const factor = wanted === "fit" ? Math.min(fit, 4) : Number(wanted);
+  const view = stage.querySelector(".view");
+  view.style.setProperty("--zoom", factor);
+  view.classList.toggle("large", factor >= 2);
+  for (const button of dialog.querySelectorAll("[data-zoom]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.zoom === String(wanted)));
+  }
+}

@@ -1,0 +1,62 @@
+"""A real headless Chromium for tests of pages."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Opened:
+    """A page in the browser, and what went wrong on it."""
+
+    def __init__(self, page):
+        self.page = page
+        self.troubles = []
+        page.on("console", lambda message: self.troubles.append(message.text))
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        page.on("dialog", lambda dialog: self.troubles.append(f"alert {dialog.message}"))
+        page.on("request", self._note_request)
+
+    def _note_request(self, request):
+        if not request.url.startswith(("file:", "data:")):
+            self.troubles.append(f"asked the network for {request.url}")
+
+    def visible(self, selector):
+        return self.page.locator(selector).first.is_visible()
+
+
+@contextlib.contextmanager
+def opened(path: Path, **context) -> Iterator[Opened]:
+    """Opens a file of this disk; skips the test where there is no browser.
+
+    Args:
+        path: of an HTML file.
+        context: of Playwright's `new_context`, such as `viewport` and `color_scheme`.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    program = os.environ.get("CHROMIUM") or next(filter(None, found), None)
+    if program is None:
+        pytest.skip("no Chromium: apt-get install chromium, or CHROMIUM=path of the program")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_QUIET)
+        try:
+            page = browser.new_context(**context).new_page()
+            view = Opened(page)
+            page.goto(path.as_uri())
+            yield view
+        finally:
+            browser.close()
