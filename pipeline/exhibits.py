@@ -26,6 +26,8 @@ _LONGEST_SIDE_PX = 1000
 _WEBP_QUALITY = 82
 # All pictures of a page together, before base64 adds a third.
 MOST_BYTES = 9_000_000
+# What one picture's place, file or name may raise; it costs its exhibit, not the page.
+_UNREADABLE = (StorageError, PictureError, ValueError, KeyError)
 # Sources of results that are made again only to be seen.
 _MOST_MAGNIFIED_PIXELS = 500_000
 # Of sources and results; larger ones are not shown.
@@ -105,7 +107,7 @@ class Exhibitor:
             return Exhibit(row, trouble="left out: the page has enough pictures")
         try:
             after = self.published(row)
-        except (StorageError, PictureError) as error:
+        except _UNREADABLE as error:
             return Exhibit(row, trouble=f"the picture cannot be shown: {error}")
         pixels = after.over_white()
         try:
@@ -113,7 +115,7 @@ class Exhibitor:
             scale = after.height // source.height
             if (source.height * scale, source.width * scale) != (after.height, after.width):
                 raise ValueError("it has another size than in the run")
-        except (StorageError, PictureError, ValueError) as error:
+        except _UNREADABLE as error:
             return self._frame(row, None, pixels, trouble=f"the source cannot be shown: {error}")
         if (row.columns["reason"] or "").startswith("gate:"):
             return self._doubted(row, header, source, pixels)
@@ -144,7 +146,7 @@ class Exhibitor:
         try:
             pixels = self.published(row).over_white()
             earlier = self.published(before).over_white()
-        except (StorageError, PictureError) as error:
+        except _UNREADABLE as error:
             return Exhibit(row, trouble=f"the picture cannot be shown: {error}")
         if earlier.shape != pixels.shape:
             return self._frame(row, None, pixels, trouble="the other one has another size")
@@ -175,7 +177,7 @@ class Exhibitor:
                 if truth.shape == pixels.shape:
                     error = np.abs(metrics.luma(truth) - metrics.luma(pixels))
                     return "error against the reference", error
-            except (StorageError, PictureError, manifest.BadUri):
+            except _UNREADABLE:
                 pass  # the round trip needs no reference
         again = degrade.shrink(pixels, scale)
         error = np.abs(metrics.luma(again) - metrics.luma(source.over_white()))
