@@ -220,11 +220,7 @@ def _add(found: Survey, batch: pa.RecordBatch, part: str, first: int, random: np
     made = np.isin(status, [str(one) for one in MADE])
 
     def row_at(index: int) -> FoundRow:
-        columns = batch.slice(index, 1).to_pylist()[0]
-        place = columns["image_uri"]
-        if place is None and columns["image_bytes"] is not None:
-            place = f"{part}{ROW_MARK}{first + index}"
-        return FoundRow(columns, place)
+        return found_row(batch, index, part, first)
 
     found.rows += batch.num_rows
     kinds = collections.Counter(zip(status, reason, strict=True))
@@ -253,6 +249,15 @@ def _add(found: Survey, batch: pa.RecordBatch, part: str, first: int, random: np
     found.worst.offer(np.where(upscaled, gain, np.nan), row_at)
     found.random.offer(np.where(upscaled, random, np.nan), row_at)
     found.fallbacks.offer(np.where(is_fallback, random, np.nan), row_at)
+
+
+def found_row(batch: pa.RecordBatch, index: int, part: str, first: int) -> FoundRow:
+    """A row of a batch of `read_batches` over `COLUMNS`, with its picture's place."""
+    columns = batch.slice(index, 1).to_pylist()[0]
+    place = columns["image_uri"]
+    if place is None and columns["image_bytes"] is not None:
+        place = f"{part}{ROW_MARK}{first + index}"
+    return FoundRow(columns, place)
 
 
 def _floats(column: pa.Array) -> np.ndarray:
