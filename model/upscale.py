@@ -2,27 +2,45 @@
 
     python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
     python -m model.upscale pictures/ magnified/ [--format jpeg] [--self_ensemble]
+    python -m model.upscale photo.jpg photo_x2.png --compare
 
-Orientation, transparency, grey and colour profile are kept as in the nightly pipeline.
+Prints the measures of what it made, as the columns of the nightly job are named; `--compare` also
+writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey and
+colour profile are kept as in the nightly pipeline.
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
-from model import presets
+import numpy as np
+from PIL import Image
+
+from model import degrade, metrics, presets, quality, visual
 from model.corpus import find_pictures
 from model.decode import PictureError, assumed_quality, decode
 from model.encode import EXTENSIONS, IMAGE_FORMATS, encode
 from model.inference import Magnifier, OutOfMemory
+from model.picture import Picture
+from model.quality import Measures
 
 _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Upscaled:
+    """A picture, what was made of it, and how good that is."""
+
+    source: Picture
+    result: Picture
+    measures: Measures
+
+
 def upscale_file(
     source: Path, target: Path, magnifier: Magnifier, *, image_format: str, max_pixels: int
-) -> tuple[int, int]:
-    """Magnifies one picture file.
+) -> Upscaled:
+    """Magnifies and measures one picture file.
 
     Args:
         source: a picture in any format that `model.decode` allows.
@@ -32,7 +50,7 @@ def upscale_file(
         max_pixels: refuse a source with more.
 
     Returns:
-        Height and width of what was written.
+        What was written, before it was encoded.
 
     Raises:
         PictureError: if the source cannot be decoded.
@@ -41,7 +59,42 @@ def upscale_file(
     header, picture = decode(source.read_bytes(), max_pixels=max_pixels)
     result = magnifier.magnify_picture(picture, jpeg_quality=assumed_quality(header))
     target.write_bytes(encode(result, image_format, lossless=True).data)
-    return result.height, result.width
+    self_lr = quality.self_test_input(picture, magnifier.scale)
+    self_sr = None if self_lr is None else magnifier.magnify_rgb(self_lr)
+    measures = quality.measure(
+        picture, result, scale=magnifier.scale, self_lr=self_lr, self_sr=self_sr
+    )
+    return Upscaled(picture, result, measures)
+
+
+def describe(measures: Measures) -> str:
+    """The measures that there are, on one line; units are in their names."""
+    found = dataclasses.asdict(measures).items()
+    told = [f"{name} {value:.3g}" for name, value in found if value is not None]
+    return ", ".join(told) or "too small to measure"
+
+
+def comparison_sheet(upscaled: Upscaled, name: str) -> np.ndarray:
+    """Bicubic, ours, and where ours is wrong.
+
+    Args:
+        upscaled: of `upscale_file`.
+        name: for the heading.
+
+    Returns:
+        uint8 [h, w, 3]. The map shows, for each source pixel, how far the result, shrunk again,
+        is from it in grey levels of luma.
+    """
+    source, result = upscaled.source.over_white(), upscaled.result.over_white()
+    scale = result.shape[0] // source.shape[0]
+    bicubic = degrade.to_uint8(degrade.bicubic(source, *result.shape[:2]))
+    error = np.abs(metrics.luma(degrade.shrink(result, scale)) - metrics.luma(source))
+    return visual.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
+
+
+def comparison_path(target: Path) -> Path:
+    """Where the sheet beside a result goes."""
+    return target.with_name(f"{target.stem}_compare.png")
 
 
 def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
@@ -76,6 +129,14 @@ def _plan_folder(source: Path, target: Path, image_format: str) -> list[tuple[Pa
     return plan
 
 
+def _check_sheets(plan: list[tuple[Path, Path, str]]) -> None:
+    """No sheet may take the place of a source or of a result."""
+    taken = {path.resolve() for source, target, _ in plan for path in (source, target)}
+    for _, target, _ in plan:
+        if comparison_path(target).resolve() in taken:
+            raise ValueError(f"{comparison_path(target)} would be written over a picture")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status: 0 done, 1 a picture failed or nothing to do."""
     parser = argparse.ArgumentParser(
@@ -91,9 +152,16 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="mean of 8 turned and mirrored versions: a little better, 8 times slower",
     )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="write a sheet beside each result: bicubic | ours | error map",
+    )
     arguments = parser.parse_args(argv)
     try:
         plan = _plan(arguments.source, arguments.target, arguments.format)
+        if arguments.compare:
+            _check_sheets(plan)
         magnifier = Magnifier(
             presets.load_by_name(arguments.model), self_ensemble=arguments.self_ensemble
         )
@@ -103,14 +171,19 @@ def main(argv: list[str] | None = None) -> int:
     failures = 0
     for source, target, image_format in plan:
         try:
-            height, width = upscale_file(
+            made = upscale_file(
                 source,
                 target,
                 magnifier,
                 image_format=image_format,
                 max_pixels=arguments.max_pixels,
             )
-            print(f"{source} -> {target} ({height} x {width})")
+            print(f"{source} -> {target} ({made.result.height} x {made.result.width})")
+            print(f"  {describe(made.measures)}")
+            if arguments.compare:
+                sheet = comparison_path(target)
+                Image.fromarray(comparison_sheet(made, source.name)).save(sheet)
+                print(f"  bicubic | ours | error map: {sheet}")
         except (PictureError, OutOfMemory, OSError) as error:
             failures += 1
             print(f"model.upscale: {source}: {error}", file=sys.stderr)

@@ -245,6 +245,29 @@ def heat_map(comparison: Comparison, score: Score, *, heading: str = "") -> np.n
     return lay_out(heading, [Row(title, panels)], font_px=font_px)
 
 
+def error_sheet(name: str, bicubic: np.ndarray, ours: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Two versions of a picture and the error map of the second, side by side.
+
+    Args:
+        name: for the heading.
+        bicubic: uint8 [H, W, 3].
+        ours: the same.
+        error: [H, W], of the round trip, grey levels.
+
+    Returns:
+        uint8 [h, w, 3].
+    """
+    highest = _scale_end(error)
+    zoom = math.ceil(_LEAST_PANEL_PX / ours.shape[1])
+    panels = [
+        Panel("bicubic", _enlarged(bicubic, zoom)),
+        Panel("ours", _enlarged(ours, zoom)),
+        Panel("error of the round trip", _enlarged(coloured(error, highest), zoom)),
+    ]
+    panels.append(Panel("levels", _legend(panels[0].pixels.shape[0], highest, _FONT_PX)))
+    return lay_out("", [Row(name, panels)])
+
+
 def lay_out(heading: str, rows: Sequence[Row], *, font_px: int = _FONT_PX) -> np.ndarray:
     """Sets rows of panels below each other on white, their columns aligned.
 

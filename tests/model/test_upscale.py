@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import upscale
+from model import degrade, metrics, upscale
 from model.inference import Magnifier, OutOfMemory
 from model.scenes import draw_cutout, draw_scene
 
@@ -118,3 +118,60 @@ def test_upscale_with_self_ensemble(tmp_path, shipped, magnifier):
     expected = Magnifier(shipped, self_ensemble=True).magnify_rgb(rgb)
     np.testing.assert_array_equal(written, expected)
     assert (written != magnifier.magnify_rgb(rgb)).any()
+
+
+def test_upscale_prints_the_measures_of_what_it_made(tmp_path, capsys):
+    Image.fromarray(draw_scene(1, 60, 70)).save(tmp_path / "a.png")
+    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("b.png (120 x 140)")
+    found = dict(part.split() for part in second.strip().split(", "))
+    assert float(found["roundtrip_psnr_db"]) > 35 and float(found["self_gain_db"]) > 0
+    difference = float(found["self_psnr_db"]) - float(found["self_bicubic_psnr_db"])
+    assert abs(difference - float(found["self_gain_db"])) < 0.11  # three digits each
+    assert not (tmp_path / "b_compare.png").exists()
+
+
+def test_a_picture_too_small_to_measure_is_magnified_all_the_same(tmp_path, capsys):
+    Image.fromarray(draw_scene(1, 40, 40)[:9, :9]).save(tmp_path / "a.png")
+    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--compare"]) == 0
+    output = capsys.readouterr().out
+    assert "(18 x 18)" in output and "too small to measure" in output
+
+
+def test_compare_writes_bicubic_ours_and_the_error(tmp_path, capsys):
+    rgb = draw_scene(1, 150, 130)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--compare"]) == 0
+    assert "b_compare.png" in capsys.readouterr().out
+    sheet = np.asarray(Image.open(tmp_path / "b_compare.png"))
+    ours = np.asarray(Image.open(tmp_path / "b.png"))
+    bicubic = degrade.to_uint8(degrade.bicubic(rgb, 300, 260))
+    error = np.abs(metrics.luma(degrade.shrink(ours, 2)) - metrics.luma(rgb))
+    assert _place(sheet, bicubic) < _place(sheet, ours)
+    left = _place(sheet, ours) + 260 + 8
+    column = sheet[:, left - 268 : left - 8]
+    top = next(y for y in range(len(column) - 299) if (column[y : y + 300] == ours).all())
+    shown = metrics.luma(sheet[top : top + 300 : 2, left : left + 260 : 2])
+    assert np.corrcoef(shown.ravel(), error.ravel())[0, 1] > 0.8
+
+
+def _place(sheet, part):
+    """The column where a part of the sheet begins."""
+    height, width = part.shape[:2]
+    for y in range(sheet.shape[0] - height + 1):
+        for x in range(sheet.shape[1] - width + 1):
+            if (sheet[y, x : x + width] == part[0]).all() and np.array_equal(
+                sheet[y : y + height, x : x + width], part
+            ):
+                return x
+    raise AssertionError("it is not on the sheet")
+
+
+def test_a_sheet_never_takes_a_picture_s_place(tmp_path, capsys):
+    picture = tmp_path / "b_compare.png"
+    Image.fromarray(draw_scene(1, 40, 40)).save(picture)
+    before = picture.read_bytes()
+    assert upscale.main([str(picture), str(tmp_path / "b.png"), "--compare"]) == 1
+    assert "b_compare.png would be written over a picture" in capsys.readouterr().err
+    assert picture.read_bytes() == before
