@@ -59,10 +59,10 @@ def upscale_file(
     header, picture = decode(source.read_bytes(), max_pixels=max_pixels)
     result = magnifier.magnify_picture(picture, jpeg_quality=assumed_quality(header))
     target.write_bytes(encode(result, image_format, lossless=True).data)
-    self_lr = quality.self_test_input(picture, magnifier.scale)
-    self_sr = None if self_lr is None else magnifier.magnify_rgb(self_lr)
+    self_test = quality.self_test(picture, magnifier.scale)
+    self_sr = None if self_test is None else magnifier.magnify_rgb(self_test.lr)
     measures = quality.measure(
-        picture, result, scale=magnifier.scale, self_lr=self_lr, self_sr=self_sr
+        picture, result, scale=magnifier.scale, self_test=self_test, self_sr=self_sr
     )
     return Upscaled(picture, result, measures)
 

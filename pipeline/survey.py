@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline import rows, storage
 from pipeline.previous import ROW_MARK
 from pipeline.records import Status
+from pipeline.rows import TIMED_STAGES
 from pipeline.storage import Storage
 
 COLUMNS = tuple(name for name in rows.SCHEMA.names if name != "image")
@@ -30,7 +31,6 @@ MEASURES = (
     "background_noise_source",
     "background_noise",
 )
-TIMES = ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms")
 MADE = (Status.UPSCALED, Status.FALLBACK)
 
 _BATCH_ROWS = 4096
@@ -131,7 +131,7 @@ class Survey:
         counts: of rows by (status, reason).
         examples: a few rows of each (status, reason).
         measures: sampled values of each of `MEASURES`.
-        times_ms: sums of `TIMES` over the rows made in this run.
+        times_ms: sums of `TIMED_STAGES` over the rows made in this run.
         made_at: rows made in this run by time, `TIMELINE_BINS` equal parts of the window.
         source_bytes, image_bytes: sums over the rows made in this run.
         result_pixels: likewise, of what was made.
@@ -146,7 +146,7 @@ class Survey:
     measures: dict[str, SampledValues] = field(
         default_factory=lambda: {name: SampledValues() for name in MEASURES}
     )
-    times_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMES, 0.0))
+    times_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMED_STAGES, 0.0))
     made_at: np.ndarray = field(default_factory=lambda: np.zeros(TIMELINE_BINS, np.int64))
     source_bytes: int = 0
     image_bytes: int = 0
@@ -234,7 +234,7 @@ def _add(found: Survey, batch: pa.RecordBatch, part: str, first: int, random: np
     for name, sample in found.measures.items():
         values = _floats(batch[name])
         sample.add(values[counted], random[counted])
-    for name in TIMES:
+    for name in TIMED_STAGES:
         found.times_ms[name] += float(np.nansum(_floats(batch[name])[made]))
     found.source_bytes += int(np.nansum(_floats(batch["source_bytes"])[made]))
     found.image_bytes += int(np.nansum(_floats(batch["image_bytes"])[made]))

@@ -262,7 +262,7 @@ def test_the_replay_command_is_understood_by_the_job(summary):
     assert (settings.previous, settings.retry) == ("n1", ("timeout", "not_found"))
     assert (settings.max_side, settings.allow_schemes) == (800, ("file",))
     assert settings.max_failure_rate == 0.5
-    assert settings.s3_endpoint_url == "http://s3:9000"
+    assert settings.s3_endpoint_url == "http://localhost:9000"
 
 
 def test_the_replay_command_replays(night, summary):
