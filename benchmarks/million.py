@@ -1,0 +1,242 @@
+"""What a catalog of a million pictures costs on one machine when nearly all are done already.
+
+    python -m benchmarks.million [--uris 1000000] [--new 100] [--json FILE]
+
+A server of this program's own speaks as much of S3's protocol as the job needs and invents its
+listing: no real one holds a million objects in little memory. The earlier run is invented too,
+with the job's own writer: half of its pictures were magnified, half were too large. `--new`
+pictures are drawn and unknown to it.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import functools
+import hashlib
+import http.server
+import io
+import json
+import sys
+import tempfile
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from PIL import Image
+
+from benchmarks import measured_run
+from model import presets, scenes
+from pipeline import options, sink, storage
+from pipeline.loopback import made_up_credentials
+from pipeline.records import CatalogEntry, Reason, Shard, Status, content_key
+from pipeline.rows import Row
+from pipeline.sink import ShardWriter
+
+_BUCKET = "shop"
+_DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+_PAGE_KEYS = 1000
+_KNOWN_BYTES = 30_000
+
+
+class Catalog:
+    """Objects by number; the last ones are new and real.
+
+    Args:
+        uris: how many there are.
+        new: how many of them are new.
+    """
+
+    def __init__(self, uris: int, new: int) -> None:
+        self.uris, self.known = uris, uris - new
+
+    def key(self, number: int) -> str:
+        """The object's key; keys are in order of numbers."""
+        return f"pictures/{number // 1000:06d}/{number:09d}.jpg"
+
+    def etag(self, number: int) -> str:
+        """32 hexadecimal digits."""
+        return hashlib.md5(self.key(number).encode()).hexdigest()
+
+    @functools.cache  # noqa: B019 - one catalog for the life of the program
+    def body(self, number: int) -> bytes:
+        """A new object's content."""
+        buffer = io.BytesIO()
+        Image.fromarray(scenes.draw_scene(number, 120, 120)).save(buffer, "JPEG", quality=85)
+        return buffer.getvalue()
+
+    def size_bytes(self, number: int) -> int:
+        """Of the object; known ones have one that their content, which nobody reads, would."""
+        return _KNOWN_BYTES if number < self.known else len(self.body(number))
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """ListObjectsV2, and HEAD and GET of new objects with ranges."""
+
+    protocol_version = "HTTP/1.1"
+    catalog: Catalog
+    requests = 0
+
+    def do_GET(self) -> None:
+        url = urllib.parse.urlsplit(self.path)
+        query = urllib.parse.parse_qs(url.query)
+        if "list-type" in query:
+            first = int(query.get("continuation-token", ["0"])[0])
+            self._answer(200, self._page(first), {"Content-Type": "application/xml"})
+            return
+        self._object(url.path)
+
+    def do_HEAD(self) -> None:
+        self._object(self.path)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: a line for each request is too much."""
+
+    def _page(self, first: int) -> bytes:
+        catalog, after = self.catalog, min(first + _PAGE_KEYS, self.catalog.uris)
+        items = "".join(
+            f"<Contents><Key>{escape(catalog.key(i))}</Key><LastModified>2026-01-01T00:00:00.000Z"
+            f'</LastModified><ETag>"{catalog.etag(i)}"</ETag><Size>{catalog.size_bytes(i)}</Size>'
+            "</Contents>"
+            for i in range(first, after)
+        )
+        is_cut = after < catalog.uris
+        more = f"<NextContinuationToken>{after}</NextContinuationToken>" if is_cut else ""
+        return (
+            '<?xml version="1.0"?><ListBucketResult><Name>shop</Name>'
+            f"<IsTruncated>{str(is_cut).lower()}</IsTruncated>{more}{items}</ListBucketResult>"
+        ).encode()
+
+    def _object(self, path: str) -> None:
+        number = int(path.rpartition("/")[2].partition(".")[0])
+        assert number >= self.catalog.known, "a picture that is done was asked for"
+        data = self.catalog.body(number)
+        headers = {"ETag": f'"{self.catalog.etag(number)}"', "Accept-Ranges": "bytes"}
+        status = 200
+        if wanted := self.headers.get("Range"):
+            start, _, last = wanted.removeprefix("bytes=").partition("-")
+            end = min(int(last or len(data)), len(data) - 1)
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+            data, status = data[int(start) : end + 1], 206
+        headers["Last-Modified"] = "Thu, 01 Jan 2026 00:00:00 GMT"
+        self._answer(status, data, headers)
+
+    def _answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        _Handler.requests += 1
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+
+def earlier_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
+    """What an earlier run would know of the pictures that are not new."""
+    picture: dict[str, bytes | str] = {"bytes": b"\xff" * 100, "path": "picture.jpg"}
+    for number in range(catalog.known):
+        uri = f"s3://{_BUCKET}/{catalog.key(number)}"
+        etag, size_bytes = catalog.etag(number), catalog.size_bytes(number)
+        entry = CatalogEntry(uri, uri, number, etag=etag, size_bytes=size_bytes)
+        found = Row(
+            uri=uri,
+            status=Status.SKIPPED,
+            reason=str(Reason.LARGE_ENOUGH),
+            detail="1500x1500, longer side above 1000",
+            processed_at=_DAY,
+            content_key=content_key(entry, fingerprint),
+            source_etag=etag,
+            source_bytes=size_bytes,
+            source_format="JPEG",
+            source_mode="RGB",
+            source_width=1500,
+            source_height=1500,
+        )
+        if number % 2:
+            found = dataclasses.replace(
+                found,
+                status=Status.UPSCALED,
+                reason=None,
+                detail=None,
+                source_width=300,
+                source_height=300,
+                roundtrip_psnr_db=40.0,
+                self_psnr_db=33.3,
+                self_gain_db=1.1,
+                image_sha256=hashlib.sha256(etag.encode()).hexdigest(),
+                image_bytes=100,
+                image=picture,
+            )
+        yield found
+
+
+def write_earlier_run(catalog: Catalog, output: Path) -> None:
+    """Writes the invented run under an output, finished."""
+    sha256 = presets.resolve(presets.DEFAULT).sha256
+    settings, _ = options.parse(["--input", "x/", "--output", str(output)], _DAY)
+    fingerprint = options.Settings(**{**vars(settings), "model_sha256": sha256}).fingerprint
+    files = storage.open_storage(settings.storage)
+    folder = output / "runs/earlier"
+    writer = ShardWriter(files, str(folder / "staging"))
+    shards: list[Shard] = []
+    for row in earlier_rows(catalog, fingerprint):
+        shards += filter(None, [writer.add(row)])
+    shards += filter(None, [writer.close()])
+    sink.publish(files, shards, str(output / "rows/run_id=earlier"))
+    sink.clear(files, str(folder / "staging"))
+    summary = {"run_id": "earlier", "by_reason": {}, "by_status": {}, "percentiles": {}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "_SUCCESS").touch()
+
+
+def measure(uris: int, new: int, scratch: Path) -> dict:
+    """Runs the night; returns its figures."""
+    catalog = Catalog(uris, new)
+    _Handler.catalog = catalog
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    output = scratch / "out"
+    write_earlier_run(catalog, output)
+    with made_up_credentials():
+        night = measured_run.run(
+            f"s3://{_BUCKET}/pictures/",
+            output,
+            "night",
+            "--s3_endpoint_url",
+            f"http://127.0.0.1:{server.server_port}",
+        )
+    server.shutdown()
+    return {
+        "uris": uris,
+        "new": new,
+        "seconds": round(night.seconds, 1),
+        "uris_per_s": round(uris / night.seconds),
+        "peak_mb": round(night.peak_mb),
+        "requests": _Handler.requests,
+        "by_status": night.summary["by_status"],
+    }
+
+
+def main(argv: list[str]) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.million")
+    parser.add_argument("--uris", type=int, default=1_000_000)
+    parser.add_argument("--new", type=int, default=100)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        result = measure(arguments.uris, arguments.new, Path(scratch))
+    print(
+        f"{result['uris']:,} URIs, {result['new']} of them new: {result['seconds']:.0f} s, "
+        f"{result['uris_per_s']:,} URIs/s, at most {result['peak_mb'] / 1e3:.2f} GB of memory, "
+        f"{result['requests']:,} requests\n{result['by_status']}"
+    )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

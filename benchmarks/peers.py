@@ -1,0 +1,113 @@
+"""The bare network beside other ways to enlarge the same pictures, one call a picture.
+
+    python -m benchmarks.peers FOLDER [--pictures 12] [--rounds 5] [--json FILE]
+
+In each round every picture goes, in turn, through Pillow's bicubic (the floor), our `Magnifier`,
+`model.predict`, and OpenVINO running the exported network (`pip install openvino`). All results
+are checked against each other first. Prints the median milliseconds of a picture, and ratios to
+ours.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import pipeline.console  # noqa: F401 - first, for its effect
+from model import degrade, presets
+from model.corpus import find_pictures, read_rgb
+from model.inference import Magnifier
+from model.rdn import RDN, with_quality_plane
+
+_OURS = "our Magnifier"
+
+
+def _lr(rdn: RDN, rgb: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] to what the network takes, float32 [1, H, W, 3 or 4]."""
+    unit = rgb[None].astype(np.float32) / 255
+    return with_quality_plane(unit, 100) if rdn.knows_quality else unit
+
+
+def openvino_peer(rdn: RDN) -> Callable[[np.ndarray], np.ndarray] | None:
+    """OpenVINO with the exported network, in float32; None where it is not installed."""
+    try:
+        import openvino  # noqa: PLC0415 - no requirement
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        rdn.export(folder, format="tf_saved_model", verbose=False)
+        model = openvino.convert_model(folder)
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.Core().compile_model(model, "CPU", options)
+    return lambda rgb: degrade.to_uint8(compiled(_lr(rdn, rgb))[0][0] * 255)
+
+
+def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Ways from uint8 [H, W, 3] to uint8 [H * scale, W * scale, 3], by name."""
+    magnifier = Magnifier(rdn, skip_blank=False)
+
+    def bicubic(rgb: np.ndarray) -> np.ndarray:
+        size = (rgb.shape[1] * rdn.scale, rgb.shape[0] * rdn.scale)
+        return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+
+    peers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "Pillow bicubic": bicubic,
+        _OURS: magnifier.magnify_rgb,
+        "model.predict": lambda rgb: degrade.to_uint8(
+            rdn.predict(_lr(rdn, rgb), verbose=0)[0] * 255
+        ),
+    }
+    openvino = openvino_peer(rdn)
+    if openvino is None:
+        print("OpenVINO is left out: pip install openvino")
+        return peers
+    return peers | {"OpenVINO": openvino}
+
+
+def measure(pictures: list[np.ndarray], model: str, rounds: int) -> dict[str, float]:
+    """Median milliseconds of a picture, by peer."""
+    peers = make_peers(presets.load_by_name(model))
+    for name, enlarge in peers.items():
+        for rgb in pictures:  # the first call of a size is no part of the speed
+            worst = np.abs(np.subtract(enlarge(rgb), peers[_OURS](rgb), dtype=np.int16)).max()
+            if "bicubic" not in name and worst > 1:
+                raise SystemExit(f"{name} gives another picture: {worst} grey levels off")
+    taken_ms: dict[str, list[float]] = {name: [] for name in peers}
+    for _ in range(rounds):
+        for name, enlarge in peers.items():
+            started = time.perf_counter()
+            for rgb in pictures:
+                enlarge(rgb)
+            taken_ms[name].append((time.perf_counter() - started) * 1000 / len(pictures))
+    return {name: statistics.median(values) for name, values in taken_ms.items()}
+
+
+def main(argv: list[str]) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", default=presets.DEFAULT)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args(argv)
+    found = find_pictures(arguments.folder)
+    picks = np.linspace(0, len(found) - 1, min(arguments.pictures, len(found))).round()
+    pictures = [read_rgb(found[int(i)]) for i in picks]
+    result = measure(pictures, arguments.model, arguments.rounds)
+    for name, ms in result.items():
+        print(f"{name:16} {ms:8.1f} ms a picture {ms / result[_OURS]:7.2f} of ours")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
