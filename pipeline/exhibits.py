@@ -94,12 +94,19 @@ class Exhibitor:
         self._magnifier = functools.cache(load_magnifier)
         self._reader = PictureReader(files)
         self._bytes_left = most_bytes
+        self._shown: dict[str, Exhibit] = {}
 
     def show_all(self, found: Iterable[FoundRow]) -> Iterator[Exhibit]:
-        """An exhibit for each row, in order; the pictures are read in the order they lie in."""
+        """An exhibit for each row, in order; the pictures are read in the order they lie in.
+
+        A picture that was shown before is not read again.
+        """
         ordered = list(found)
-        made = {id(row): self.show(row) for row in sorted(ordered, key=_lie_of)}
-        return (made[id(row)] for row in ordered)
+        for row in sorted(ordered, key=_lie_of):
+            uri = row.columns["uri"]
+            if uri not in self._shown:
+                self._shown[uri] = self.show(row)
+        return (self._shown[row.columns["uri"]] for row in ordered)
 
     def show(self, row: FoundRow) -> Exhibit:
         """The exhibit of one row: bicubic against what was published."""
