@@ -217,6 +217,7 @@ def check_summary(bucket, table):
     control = [key for key in bucket.keys("out/runs/")]
     assert sorted(key.rpartition("/")[2] for key in control) == [
         "_SUCCESS",
+        "report.html",
         "run.json",
         "summary.json",
     ]

@@ -89,6 +89,7 @@ class Tries:
         names = sorted(path.name for path in (self.output / "runs/night1").rglob("*"))
         assert [name for name in names if name != "staging"] == [
             "_SUCCESS",
+            "report.html",
             "run.json",
             "summary.json",
         ]
