@@ -7,8 +7,8 @@
 `catalog` repeats a folder's pictures, each time with another comment in the file, so that each is
 magnified; `--shrink` makes them smaller first, so that ten thousand are done in minutes. `probe`
 filters pictures out that lie on an S3 server of its own, and beside it fetches their first 64 KB
-with as many threads and nothing else. `large` magnifies single drawn pictures. `--json FILE` keeps
-the figures; other options go to the pipeline.
+with as many threads and nothing else. `large` magnifies single pictures, mosaics of a drawn one.
+`--json FILE` keeps the figures; other options go to the pipeline.
 """
 
 import argparse
@@ -110,8 +110,9 @@ def measure_large(sides: Sequence[int], scratch: Path, options: list[str]) -> li
     for side in sides:
         folder = scratch / f"side_{side}"
         folder.mkdir()
-        scene = Image.fromarray(scenes.draw_scene(0, 1000, 1000)).resize((side, side))
-        scene.save(folder / "one.jpg", quality=90)
+        scene = scenes.draw_scene(0, 1000, 1000)
+        mosaic = np.tile(scene, (-(-side // 1000), -(-side // 1000), 1))[:side, :side]
+        Image.fromarray(mosaic).save(folder / "one.jpg", quality=90)
         limits = ["--max_side", str(side), "--max_pixels", str(side * side)]
         run = measured_run.run(f"{folder}/", scratch / f"out_{side}", "run", *limits, *options)
         found.append(

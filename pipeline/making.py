@@ -28,7 +28,7 @@ from pipeline.options import Settings
 from pipeline.records import RunError, Status
 
 # Pictures in work at a time, one of them on the device, the others measured and encoded: memory is
-# bounded, and a kill loses no more than these.
+# bounded.
 _IN_WORK = 4
 # A process with TensorFlow and a picture in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30

@@ -15,8 +15,9 @@ from tests.pipeline.conftest import picture_bytes
 
 ROOT = Path(__file__).parents[2]
 PICTURES = 90
-# Magnified, but not yet in a shard when the kill comes: what is measured and encoded just then.
-IN_FLIGHT = 4
+LOOK_AHEAD = 4
+# Magnified, but not yet in a shard when the kill comes: what is on its way to the writer.
+IN_FLIGHT = LOOK_AHEAD + 1
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def undisturbed(catalog, tmp_path):
 @pytest.mark.timeout(1200)
 def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
     """Random moments while there is work, then one after the other in the run's last steps."""
-    tries = Tries(catalog, tmp_path / "killed")
+    tries = Tries(catalog, tmp_path / "killed", "--look_ahead", str(LOOK_AHEAD))
     moments = random.Random(20260504)
     kills = 0
     while kills < 20:
