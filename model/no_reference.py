@@ -4,9 +4,11 @@
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
+
+from model.metrics import row_bands
 
 # JPEG codes 8 x 8 pixels at a time (ITU-T T.81, section 4.3).
 _JPEG_BLOCK_PX = 8
@@ -44,11 +46,17 @@ def laplacian_variance(plane: np.ndarray) -> float:
         Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative
         study", ICPR 2000; the four-neighbour kernel.
     """
-    response = plane[1:-1, :-2] + plane[1:-1, 2:]
-    response += plane[:-2, 1:-1]
-    response += plane[2:, 1:-1]
-    response -= 4 * plane[1:-1, 1:-1]
-    return float(response.var())
+    above, here, below = plane[:-2, 1:-1], plane[1:-1], plane[2:, 1:-1]
+    total = squares = 0.0
+    for rows in row_bands(above.shape):
+        response = here[rows, :-2] + here[rows, 2:]
+        response += above[rows]
+        response += below[rows]
+        response -= 4 * here[rows, 1:-1]
+        flat = response.ravel().astype(np.float64)
+        total += flat.sum()
+        squares += flat @ flat
+    return float(squares / above.size - (total / above.size) ** 2)
 
 
 def sharpness_ratio(bicubic: np.ndarray, result: np.ndarray) -> float | None:
@@ -149,17 +157,19 @@ def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
     """
     if np.count_nonzero(flat) < _LEAST_CELLS:
         return None
-    cells = _pixels_of_cells(plane, flat, _CELL_PX * pixel_px)
-    side = cells.shape[1]
-    cells = cells.reshape(-1, side * side)
-    cells = cells - cells.mean(axis=1, keepdims=True)
+    side = _CELL_PX * pixel_px
     ramp = np.arange(side, dtype=plane.dtype) - (side - 1) / 2
     slopes = np.stack([np.repeat(ramp, side), np.tile(ramp, side)], axis=1)
     slopes /= np.linalg.norm(slopes, axis=0)
-    residual = np.einsum("ij,ij->", cells, cells) - np.sum((cells @ slopes) ** 2)
+    residual, count = 0.0, 0
+    for chosen in _pixels_of_cells(plane, flat, side):
+        cells = chosen.reshape(-1, side * side)
+        cells = cells - cells.mean(axis=1, keepdims=True)
+        residual += float(np.vdot(cells, cells) - np.sum((cells @ slopes) ** 2))
+        count += cells.size
     # Three of a source cell's 16 degrees of freedom went into its plane.
     freedom = 1 - 3 / _CELL_PX**2
-    return float(np.sqrt(max(float(residual) / (cells.size * freedom), 0.0)))
+    return float(np.sqrt(max(residual / (count * freedom), 0.0)))
 
 
 def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
@@ -183,10 +193,13 @@ def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
     """
     if np.count_nonzero(flat) < _LEAST_CELLS:
         return None
-    cells = _pixels_of_cells(plane, flat, _CELL_PX * pixel_px)
-    down = cells[:, :-2] - 2 * cells[:, 1:-1] + cells[:, 2:]
-    response = down[:, :, :-2] - 2 * down[:, :, 1:-1] + down[:, :, 2:]
-    return float(np.abs(response).mean() * np.sqrt(np.pi / 2) / 6)
+    total, count = 0.0, 0
+    for cells in _pixels_of_cells(plane, flat, _CELL_PX * pixel_px):
+        down = cells[:, :-2] - 2 * cells[:, 1:-1] + cells[:, 2:]
+        response = down[:, :, :-2] - 2 * down[:, :, 1:-1] + down[:, :, 2:]
+        total += float(np.abs(response).sum(dtype=np.float64))
+        count += response.size
+    return float(total / count * np.sqrt(np.pi / 2) / 6)
 
 
 def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> float:
@@ -293,11 +306,18 @@ def _window_means(plane: np.ndarray, most_cells: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(means, window).mean(axis=(2, 3))
 
 
-def _pixels_of_cells(plane: np.ndarray, chosen: np.ndarray, side: int) -> np.ndarray:
-    """Pixels of the chosen cells: [H, W] and [H // side, W // side] to [N, side, side]."""
-    rows, columns = chosen.shape
-    whole = plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
-    return whole.transpose(0, 2, 1, 3)[chosen]
+def _pixels_of_cells(plane: np.ndarray, chosen: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    """Pixels of the chosen cells, band by band.
+
+    [H, W] and [H // side, W // side] to [N, side, side] for each band, N 1 or more.
+    """
+    columns = chosen.shape[1]
+    for rows in row_bands((chosen.shape[0], columns * side * side)):
+        band = plane[rows.start * side : rows.stop * side, : columns * side]
+        whole = band.reshape(-1, side, columns, side).transpose(0, 2, 1, 3)
+        cells = whole[chosen[rows]]
+        if len(cells):
+            yield cells
 
 
 def _in_cells(reduce: Callable[..., np.ndarray], plane: np.ndarray, side: int) -> np.ndarray:
