@@ -38,8 +38,8 @@ def _import_tensorflow_quietly() -> None:
             os.close(terminal)
 
 
-# Small sums gain nothing from a second thread of numpy's BLAS, which waits in a busy loop: measuring
-# a picture took twice the processor time. Processes that are started later inherit it.
+# Small sums gain nothing from a second thread of numpy's BLAS, which waits in a busy loop:
+# measuring a picture took twice the processor time. Processes started later inherit it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
 for _handler in logging.getLogger().handlers:
