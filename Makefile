@@ -1,6 +1,7 @@
 # make run                       the whole job on a sample catalog and an S3 server on loopback
 # make run INPUT=… OUTPUT=…      the same on your bucket or folder (OPTIONS="--max_side 800" …)
 # make test                      the tests
+# make test-flink                the same job on a Flink cluster of its own (Java 17, Maven)
 # make lint                      linter, formatter and type checker
 # make bench                     pipeline against bare network (PICTURES=folder)
 PYTHON ?= python3
@@ -13,7 +14,7 @@ OUTPUT ?=
 OPTIONS ?=
 PICTURES ?=
 
-.PHONY: run test lint bench clean
+.PHONY: run test test-flink lint bench clean
 
 $(READY): requirements.txt requirements-train.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2])'
@@ -32,6 +33,9 @@ endif
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-flink: $(READY)
+	$(BIN)/python -m pytest -m flink -rs
 
 lint: $(READY)
 	$(BIN)/ruff check .
