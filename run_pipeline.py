@@ -8,8 +8,8 @@
 
 import sys
 
-import pipeline.console  # noqa: F401 - first, for its effect
+from pipeline.console import name_run  # first, for its effect
 from pipeline.job import run
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], on_start=name_run))

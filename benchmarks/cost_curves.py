@@ -38,7 +38,8 @@ def measure_catalog(
     pictures: Sequence[Path], counts: Sequence[int], shrink: int, scratch: Path, options: list[str]
 ) -> list[dict]:
     """A run for each count."""
-    sources = [degrade.shrink(read_rgb(path), shrink) for path in pictures]
+    whole = (degrade.crop_to_multiple(read_rgb(path), shrink) for path in pictures)
+    sources = [degrade.shrink(rgb, shrink) for rgb in whole]
     images = [Image.fromarray(degrade.to_uint8(rgb)) for rgb in sources]
     found = []
     for count in counts:

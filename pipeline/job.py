@@ -1,5 +1,6 @@
 """Runs the job from a command line: checks everything first, then lets Beam work."""
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -7,6 +8,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
@@ -16,8 +18,19 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 
-from pipeline import manifest, options, page, previous, resume, sink, storage
+from pipeline import (
+    dry_run,
+    manifest,
+    options,
+    page,
+    previous,
+    progress,
+    resume,
+    sink,
+    storage,
+)
 from pipeline.lock import RunLock
 from pipeline.making import WORTH_PROCESSES, choose_workers
 from pipeline.options import Settings
@@ -31,11 +44,12 @@ DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
 _log = logging.getLogger(__name__)
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> int:
     """Runs the nightly job.
 
     Args:
         argv: the command line without the program's name.
+        on_start: is told the run's id before anything is logged.
 
     Returns:
         The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
@@ -45,8 +59,19 @@ def run(argv: list[str]) -> int:
         SystemExit: with status 2 for a wrong command line.
     """
     settings, beam_arguments = options.parse(argv, datetime.datetime.now(datetime.UTC))
+    if on_start is not None:
+        on_start(settings.run_id)
     try:
         settings = check_before_start(settings, is_local=_runner(beam_arguments) is None)
+        if settings.dry_run:
+            return _estimate(settings, beam_arguments)
+        _log.info(
+            "started: %s to %s, model %s, finished work of %s",
+            settings.input,
+            settings.output,
+            settings.model,
+            f"run {settings.previous_run}" if settings.previous_run else "no run",
+        )
         summary = _run_locked(settings, beam_arguments)
     except RunError as error:
         print(f"run_pipeline.py: {error}", file=sys.stderr)
@@ -60,6 +85,7 @@ def run(argv: list[str]) -> int:
     if summary is None:
         print(f"started; results will be under {settings.output}")
         return DONE
+    _log.info("done: %s", json.dumps(summary["by_status"] | summary["by_reason"]))
     print(describe(summary, settings))
     if settings.report == "yes":
         _write_report(settings)
@@ -99,7 +125,8 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
         model_sha256=read_model(files, settings.model).sha256,
         workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
     )
-    resume.claim(files, settings)
+    if not settings.dry_run:
+        resume.claim(files, settings)
     run_id = previous.find_run(files, settings)
     if run_id is None:
         return settings
@@ -120,19 +147,45 @@ def _run_locked(settings: Settings, beam_arguments: list[str]) -> dict[str, Any]
         return _run_beam(dataclasses.replace(settings, kept=kept), beam_arguments)
 
 
+def _estimate(settings: Settings, beam_arguments: list[str]) -> int:
+    """A dry run; returns the exit status."""
+    if _execute(settings, beam_arguments) is None:
+        print(f"started; the estimate will be in {settings.run_folder}")
+        return DONE
+    files = storage.open_storage(settings.storage)
+    estimate = json.loads(files.read(storage.join(settings.run_folder, "estimate.json")))
+    print(dry_run.describe(estimate, settings))
+    return DONE
+
+
 def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
     """Runs the pipeline; returns the summary, or None if the runner does not wait for the end."""
+    result = _execute(settings, beam_arguments)
+    if result is None:
+        return None
+    files = storage.open_storage(settings.storage)
+    try:
+        text = files.read(storage.join(settings.run_folder, "summary.json"))
+    except StorageError:
+        return None
+    return add_metrics(files, settings, json.loads(text), result.metrics())
+
+
+def _execute(settings: Settings, beam_arguments: list[str]) -> PipelineResult | None:
+    """Lets Beam work; returns its result, or None if the runner does not wait for the end."""
     # DirectRunner would first look for another local runner, and fall back to this one silently.
     runner = _runner(beam_arguments) or FnApiRunner()
     beam_options = PipelineOptions(beam_arguments)
     _name_job(beam_options, settings)
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
     build(pipeline, settings)
+    is_here = isinstance(runner, FnApiRunner)
     try:
-        result = pipeline.run()
-        if beam_options.view_as(StandardOptions).no_wait_until_finish:
-            return None
-        state = result.wait_until_finish()
+        with progress.shown() if is_here else contextlib.nullcontext():
+            result = pipeline.run()
+            if beam_options.view_as(StandardOptions).no_wait_until_finish:
+                return None
+            state = result.wait_until_finish()
     except Exception as error:
         # Beam adds the step to the text, and wraps what some workers raise in RuntimeErrors of
         # its own, with the traceback as text.
@@ -146,12 +199,7 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
         raise RunError(re.sub(r" \[while running .*", "", told[-1])) from error
     if state not in (None, "DONE"):
         raise RunError(f"the pipeline ended as {state}; see the runner's log")
-    files = storage.open_storage(settings.storage)
-    try:
-        text = files.read(storage.join(settings.run_folder, "summary.json"))
-    except StorageError:
-        return None
-    return add_metrics(files, settings, json.loads(text), result.metrics())
+    return result
 
 
 def _runner(beam_arguments: list[str]) -> str | None:

@@ -89,12 +89,16 @@ class PictureWorker:
         Of several URIs with the same content the first that can be read serves all; one that
         cannot gets its own row. What an earlier run has finished passes straight to its row.
         """
+        return self._decode_unless_large(self.probe(job))
+
+    def probe(self, job: Job) -> Work:
+        """Asks the size gate with the file's first bytes; `Work.file` is open if all is well."""
         work = Work(job.content_key, job.entries)
         if job.earlier is not None:
             return self._carry_over(work, job.earlier)
-        return self._prepare(work)
+        return self._find_readable(work)
 
-    def _prepare(self, work: Work) -> Work:
+    def _find_readable(self, work: Work) -> Work:
         while work.entries and work.file is None:
             entry = work.entries[0]
             if entry.reason is not None:
@@ -106,9 +110,10 @@ class PictureWorker:
                 work = self._go_on_after(work, error)
             except PictureError as error:
                 work = self._finish_all(work, Reason(error.reason), str(error))
-        if work.file is not None and not _is_large(work):
-            work = self._decode(work)
         return work
+
+    def _decode_unless_large(self, work: Work) -> Work:
+        return self._decode(work) if work.file is not None and not _is_large(work) else work
 
     def make(self, work: Work) -> Work:
         """Makes the new picture, if there is one to make."""
@@ -204,7 +209,8 @@ class PictureWorker:
         except StorageError as error:
             work = self._go_on_after(work, error)
             # Its twins, if any, start again from their own URI.
-            return self._prepare(dataclasses.replace(work, columns={}))
+            again = self._find_readable(dataclasses.replace(work, columns={}))
+            return self._decode_unless_large(again)
         except PictureError as error:
             return self._finish_all(work, Reason(error.reason), str(error))
         columns = {

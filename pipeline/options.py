@@ -64,6 +64,7 @@ class Settings:
     self_psnr: str = "window"
     accelerator: str | None = None
     report: str = "yes"
+    dry_run: bool = False
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
     kept: tuple[Shard, ...] = ()
@@ -249,6 +250,11 @@ def _parser(now: datetime.datetime) -> _Parser:
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
     )
     add("--report", choices=("yes", "no"), default="yes", help="write report.html at the end")
+    add(
+        "--dry_run",
+        action="store_true",
+        help="probe and count only: what the run would cost; writes nothing but estimate.json",
+    )
     return parser
 
 

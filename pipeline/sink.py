@@ -1,6 +1,7 @@
 """Writing rows to Parquet shards: bounded memory, and nothing half-written ever in sight."""
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -85,6 +86,19 @@ class ShardWriter:
             self._file = _LocalShard()
         self._file.write(row_schema.to_batch(self._pending))
         self._pending, self._pending_bytes = [], 0
+
+
+def count_shards(work: float) -> int:
+    """How many shards one writer closes for so much work, where pictures are small.
+
+    Args:
+        work: 1 for each picture to magnify, 0.02 for other rows.
+    """
+    saved, shards = 0, 0
+    while saved < work:
+        saved += max(1, math.ceil(_UNSAVED_SHARE * saved))
+        shards += 1
+    return shards
 
 
 class _LocalShard:

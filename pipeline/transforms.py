@@ -6,10 +6,11 @@ pictures through the runner's memory.
 """
 
 import concurrent.futures
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -20,7 +21,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from model import presets
 from model.inference import Magnifier
 from model.sandbox import DecoderPool
-from pipeline import identify, manifest, previous, storage
+from pipeline import dry_run, identify, manifest, previous, progress, storage
 from pipeline.magnify import PictureWorker
 from pipeline.making import Maker, MakerProcesses, MakesPictures
 from pipeline.options import Settings
@@ -30,6 +31,7 @@ from pipeline.records import (
     Job,
     RunError,
     Shard,
+    Status,
     Totals,
     content_key,
 )
@@ -50,13 +52,16 @@ def build(pipeline: beam.Pipeline, settings: Settings) -> None:
         settings: checked, with the model's digest filled in.
     """
     by_uri = pipeline | "ReadCatalog" >> ReadCatalog(settings) | "OnePerUri" >> OnePerUri()
-    shards = (
+    jobs = (
         by_uri
         | "ToDo" >> beam.FlatMap(first_mention)
         | "Identify" >> Identify(settings)
         | "JoinPrevious" >> JoinPrevious(settings)
-        | "MagnifyAndWrite" >> MagnifyAndWrite(settings).with_hint()
     )
+    if settings.dry_run:
+        _ = jobs | "Estimate" >> Estimate(settings)
+        return
+    shards = jobs | "MagnifyAndWrite" >> MagnifyAndWrite(settings).with_hint()
     _ = shards | "Summarise" >> Summarise(settings, by_uri)
 
 
@@ -113,6 +118,7 @@ def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[Catalog
     """The mention that comes first in the catalog; none if the URI's row is finished already."""
     entry = min(group[1], key=lambda entry: entry.position)
     if entry.position != previous.KEPT:
+        progress.HERE.found()
         yield entry
 
 
@@ -256,52 +262,121 @@ class MagnifyAndWrite(beam.PTransform):
         return self
 
 
-class _MagnifyDoFn(beam.DoFn):
-    """Keeps threads busy, each with a picture on its way from URI to row."""
+class _JobsDoFn(beam.DoFn):
+    """Keeps threads busy, each with a job on its way."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._shared_maker = Shared()
         self._shared_decoders = Shared()
 
     def setup(self) -> None:
         settings, files = self._settings, storage.open_storage(self._settings.storage)
-        # One network, and one set of decoders, for all threads of a process.
-        maker = self._shared_maker.acquire(lambda: load_maker(files, settings))
+        # One set of decoders, and one network, for all threads of a process.
         decoders = self._shared_decoders.acquire(
             lambda: DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
         )
-        self._worker = PictureWorker(files, decoders, maker, settings)
+        self._worker = PictureWorker(files, decoders, self._open_maker(files), settings)
         # As many pictures are fetched ahead as wait for the network, beside those within it.
         self._threads = concurrent.futures.ThreadPoolExecutor(
             settings.look_ahead + (settings.workers or 1)
         )
 
     def start_bundle(self) -> None:
-        self._on_their_way: set[Future[list[Row]]] = set()
+        self._on_their_way: set[Future[list[Any]]] = set()
 
-    def process(self, job: Job) -> Iterator[Row]:
-        self._on_their_way.add(self._threads.submit(self._worker.process, job))
-        # Rows that are ready go on to the file at once: a kill would lose them.
+    def process(self, job: Job) -> Iterator[Any]:
+        self._on_their_way.add(self._threads.submit(self._do, job))
+        # What is ready goes on to the file at once: a kill would lose it.
         is_full = len(self._on_their_way) > self._settings.look_ahead
-        yield from self._ready_rows(timeout_s=None if is_full else 0)
+        yield from self._ready(timeout_s=None if is_full else 0)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._on_their_way:
-            yield from map(_global, self._ready_rows(timeout_s=None))
+            yield from map(_global, self._ready(timeout_s=None))
 
     def teardown(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def _ready_rows(self, timeout_s: float | None) -> Iterator[Row]:
-        """Rows of all jobs that are done; waits for the first one."""
+    def _ready(self, timeout_s: float | None) -> Iterator[Any]:
+        """Results of all jobs that are done; waits for the first one."""
         done, self._on_their_way = concurrent.futures.wait(
             self._on_their_way, timeout_s, concurrent.futures.FIRST_COMPLETED
         )
         for future in done:
-            for row in future.result():
-                _count(row)
-                yield row
+            for result in future.result():
+                self._count(result)
+                yield result
+
+    def _open_maker(self, files: Storage) -> MakesPictures:
+        raise NotImplementedError
+
+    def _do(self, job: Job) -> list[Any]:
+        raise NotImplementedError
+
+    def _count(self, result: Any) -> None:
+        raise NotImplementedError
+
+
+class _MagnifyDoFn(_JobsDoFn):
+    """Each job's picture from its URI to its rows."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._shared_maker = Shared()
+
+    def _open_maker(self, files: Storage) -> MakesPictures:
+        maker = self._shared_maker.acquire(lambda: load_maker(files, self._settings))
+        return cast(MakesPictures, maker)
+
+    def _do(self, job: Job) -> list[Row]:
+        return self._worker.process(job)
+
+    def _count(self, result: Row) -> None:
+        _count(result)
+        progress.HERE.done(failed=result.status == Status.FAILED)
+
+
+class _ProbeDoFn(_JobsDoFn):
+    """Each job's first bytes: what would become of it."""
+
+    def _open_maker(self, files: Storage) -> MakesPictures:
+        return cast(MakesPictures, None)  # nothing is made
+
+    def _do(self, job: Job) -> list[dry_run.Probed]:
+        return [dry_run.probe(self._worker, job)]
+
+    def _count(self, result: dry_run.Probed) -> None:
+        progress.HERE.done(result.uris)
+
+
+class Estimate(beam.PTransform):
+    """What the run would cost, instead of the run; see `pipeline.dry_run`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: jobs to the estimate."""
+        return (
+            pcoll
+            | "Probe" >> beam.ParDo(_ProbeDoFn(self._settings))
+            | "Add" >> beam.CombineGlobally(dry_run.add_up)
+            | "Calibrate" >> beam.Map(write_estimate, self._settings)
+        )
+
+
+def write_estimate(counted: dry_run.Counted, settings: Settings) -> dict[str, Any]:
+    """Magnifies a few pictures where this runs, for the rate; writes and returns the estimate."""
+    files = storage.open_storage(settings.storage)
+    rate = None
+    if counted.sample:
+        one_process = dataclasses.replace(settings, workers=1)
+        maker = load_maker(files, one_process)
+        decoders = DecoderPool(1, max_pixels=settings.max_pixels)
+        worker = PictureWorker(files, decoders, maker, one_process)
+        rate = dry_run.calibrate(worker, counted.sample)
+    return dry_run.write(files, settings, counted, rate)
 
 
 def _count(row: Row) -> None:

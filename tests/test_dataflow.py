@@ -56,7 +56,7 @@ VALUES = {
     "accelerator": (T4, "nvidia-tesla-t4"),
 }
 # Dataflow starts the processes itself, and nobody waits for the run to write its page.
-NOT_ON_DATAFLOW = {"workers", "report"}
+NOT_ON_DATAFLOW = {"workers", "report", "dry_run"}
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,17 @@ def test_the_hint_survives_the_way_to_the_runner_and_is_on_one_step():
     data = pipeline.to_runner_api().SerializeToString()
     proto = beam_runner_api_pb2.Pipeline.FromString(data)
     assert hinted_steps(proto) == {"MagnifyAndWrite": T4.encode()}
+
+
+def test_the_hints_can_be_shown():
+    command = [sys.executable, "-m", "deploy.dataflow.show_hints", *PLACES, "--accelerator", T4]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = dict(line.split(maxsplit=1) for line in told.splitlines())
+    assert shown.pop("MagnifyAndWrite") == T4
+    assert {"ReadCatalog", "JoinPrevious", "Summarise"} <= set(shown)
+    assert set(shown.values()) == {"-"}
+    whole = subprocess.run([*command, "--whole"], cwd=ROOT, capture_output=True, check=True)
+    assert whole.stdout.count(b"beam:resources:accelerator:v1") >= 1
 
 
 def test_steps_need_no_main_session(tmp_path):

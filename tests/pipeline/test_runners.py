@@ -114,6 +114,12 @@ def test_two_processes_of_the_direct_runner_give_the_same_rows(shop, expected):
     check_same(shop.rows("two", shop.start("two", TWO_PROCESSES)), expected, "two")
 
 
+def test_two_processes_that_magnify_give_the_same_rows(shop, expected):
+    check_same(
+        shop.rows("workers", shop.start("workers", ["--workers", "2"])), expected, "workers"
+    )
+
+
 @needs_java
 def test_flink_gives_the_same_rows(shop, expected, cluster):
     check_same(shop.rows("flink", shop.start("flink", cluster.beam_options())), expected, "flink")

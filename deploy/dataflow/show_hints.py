@@ -1,0 +1,64 @@
+"""Shows which steps of the job ask the runner for an accelerator, or the whole of Beam's proto.
+
+    python -m deploy.dataflow.show_hints --input s3://shop/manifest.csv \\
+      --output s3://shop/magnified --accelerator "type:nvidia-tesla-t4;count:1" [--whole]
+
+Takes the options of `run_pipeline.py`; nothing is run or asked of a cloud.
+"""
+
+import datetime
+import sys
+
+import pipeline.console  # noqa: F401 - first, for its effect
+
+# isort: split
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipeline import options, transforms
+
+_ACCELERATOR = "beam:resources:accelerator:v1"
+
+
+def job_proto(argv: list[str]) -> beam_runner_api_pb2.Pipeline:
+    """The job as every runner gets it.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line.
+    """
+    settings, beam_arguments = options.parse(argv, datetime.datetime.now(datetime.UTC))
+    job = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(beam_arguments))
+    transforms.build(job, settings)
+    return job.to_runner_api()
+
+
+def hints(proto: beam_runner_api_pb2.Pipeline) -> dict[str, str]:
+    """Accelerator hints by outermost step; empty text for a step without one."""
+    environments = proto.components.environments
+    found: dict[str, str] = {}
+    for step in proto.components.transforms.values():
+        name = step.unique_name.partition("/")[0]
+        asked = environments[step.environment_id].resource_hints if step.environment_id else {}
+        hint = asked[_ACCELERATOR].decode() if _ACCELERATOR in asked else ""
+        if name:
+            found[name] = found.get(name) or hint
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Command line."""
+    is_whole = "--whole" in argv
+    proto = job_proto([one for one in argv if one != "--whole"])
+    if is_whole:
+        print(proto)
+        return 0
+    for name, hint in hints(proto).items():
+        print(f"{name:20} {hint or '-'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

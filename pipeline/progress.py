@@ -1,0 +1,113 @@
+"""How far a run is, for those who watch: a bar on a terminal, else a line a minute in the log.
+
+The steps count in the process that they run in. With Beam's local runner that is the one which
+the user started, and only there is something shown; other runners have pages of their own.
+"""
+
+import contextlib
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+from tqdm import tqdm
+
+_LOOK_EVERY_S = 0.5
+_LINE_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counters of one process. Any thread may count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets an earlier run of the same process."""
+        with self._lock:
+            self.uris_found = self.uris_done = self.uris_failed = 0
+
+    def found(self) -> None:
+        """One more URI is in the catalog. All are found before the first is done."""
+        with self._lock:
+            self.uris_found += 1
+
+    def done(self, uris: int = 1, *, failed: bool = False) -> None:
+        """URIs have got their rows."""
+        with self._lock:
+            self.uris_done += uris
+            self.uris_failed += failed
+
+
+HERE = Progress()
+
+
+@contextlib.contextmanager
+def shown(stream: TextIO | None = None, *, line_every_s: float = _LINE_EVERY_S) -> Iterator[None]:
+    """Shows the progress of this process's run while the block runs.
+
+    Args:
+        stream: of the bar; standard error by default. If it is no terminal, lines are logged.
+        line_every_s: how often.
+    """
+    HERE.reset()
+    ended = threading.Event()
+    watch = _watch_bar if (stream or sys.stderr).isatty() else _watch_lines
+    arguments = (ended, stream or sys.stderr) if watch is _watch_bar else (ended, line_every_s)
+    thread = threading.Thread(target=watch, args=arguments, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _watch_bar(ended: threading.Event, stream: TextIO) -> None:
+    while not HERE.uris_found:  # the listing is going on
+        if ended.wait(_LOOK_EVERY_S):
+            return
+    # The rate of the last minutes counts: unchanged pictures come fast, others do not.
+    size = shutil.get_terminal_size()  # tqdm draws nothing on a terminal that does not tell its
+    with tqdm(
+        total=HERE.uris_found,
+        unit=" pictures",
+        file=stream,
+        leave=False,
+        ncols=size.columns,
+        nrows=size.lines,
+    ) as bar:
+        while True:
+            is_last = ended.wait(_LOOK_EVERY_S)
+            bar.total = HERE.uris_found
+            bar.set_postfix(failed=HERE.uris_failed, refresh=False)
+            bar.update(HERE.uris_done - bar.n)
+            bar.refresh()
+            if is_last:
+                return
+
+
+def _watch_lines(ended: threading.Event, line_every_s: float) -> None:
+    before, since = 0, time.monotonic()
+    while not ended.wait(line_every_s):
+        now, done, found = time.monotonic(), HERE.uris_done, HERE.uris_found
+        rate = (done - before) / (now - since)
+        left = f"{(found - done) / rate / 60:,.0f} min left" if rate else "time left unknown"
+        if done:
+            _log.info(
+                "%d of %d pictures, %.1f a second, %s, %d failed",
+                done,
+                found,
+                rate,
+                left,
+                HERE.uris_failed,
+            )
+        else:
+            _log.info("%d pictures found so far", found)
+        before, since = done, now
