@@ -37,14 +37,14 @@ def job_proto(argv: list[str]) -> beam_runner_api_pb2.Pipeline:
 
 def hints(proto: beam_runner_api_pb2.Pipeline) -> dict[str, str]:
     """Accelerator hints by outermost step; empty text for a step without one."""
-    environments = proto.components.environments
-    found: dict[str, str] = {}
-    for step in proto.components.transforms.values():
+    environments, steps = proto.components.environments, proto.components.transforms
+    outermost = steps[proto.root_transform_ids[0]].subtransforms
+    found = {steps[step].unique_name: "" for step in outermost}
+    for step in steps.values():
         name = step.unique_name.partition("/")[0]
         asked = environments[step.environment_id].resource_hints if step.environment_id else {}
-        hint = asked[_ACCELERATOR].decode() if _ACCELERATOR in asked else ""
-        if name:
-            found[name] = found.get(name) or hint
+        if name in found and _ACCELERATOR in asked:
+            found[name] = asked[_ACCELERATOR].decode()
     return found
 
 
