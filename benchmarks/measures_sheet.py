@@ -1,0 +1,101 @@
+"""The picture of `docs/measures.md`: one drawn product, ruined in some ways, and its measures.
+
+    python -m benchmarks.measures_sheet docs/measures.png [--seed 5]
+
+The product is drawn, shrunk, and compressed as JPEG of quality 60; `rdn-product` magnifies it, and
+`benchmarks.gate` ruins the result. Each panel names the measures that tell, and the gate's rule.
+"""
+
+import argparse
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import pipeline.console  # noqa: F401 - first, for its effect
+from benchmarks.gate import RUINS, Sample
+from model import degrade, presets, quality, scenes, visual
+from model.inference import Magnifier
+from model.picture import Picture
+from model.quality import Measures
+from pipeline import gate
+
+_HR_SIDE_PX = 320
+_JPEG_QUALITY = 60
+_FONT_PX = 14
+# How a result is ruined, and the measures that show it.
+_SHOWN: dict[str, tuple[str, ...]] = {
+    "the result": ("roundtrip_psnr_db", "sharpness_ratio"),
+    "bicubic": ("sharpness_ratio", "background_noise"),
+    "noise, sigma 5": ("background_grain", "background_noise"),
+    "sharpened, 2 px, 200 %": ("sharpness_ratio", "clipped_share"),
+    "tinted by 5 %": ("channel_drift", "roundtrip_psnr_db"),
+    "tile brighter by 5": ("block_drift", "roundtrip_psnr_db"),
+    "tile moved by 4 px": ("block_shift_px", "block_drift"),
+    "another picture": ("roundtrip_psnr_db", "block_drift"),
+}
+
+
+def _compressed(rgb: np.ndarray) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return np.asarray(Image.open(buffer))
+
+
+def _source(seed: int) -> np.ndarray:
+    hr = scenes.draw_scene(seed, _HR_SIDE_PX, _HR_SIDE_PX)
+    return _compressed(degrade.to_uint8(degrade.shrink(hr, 2)))
+
+
+def draw(seed: int) -> np.ndarray:
+    """Draws the sheet: uint8 [h, w, 3]."""
+    magnifier = Magnifier(presets.load_by_name("rdn-product"))
+    lr = _source(seed)
+    sr = magnifier.magnify_rgb(lr, jpeg_quality=_JPEG_QUALITY)
+    other = magnifier.magnify_rgb(_source(seed + 1), jpeg_quality=_JPEG_QUALITY)
+    versions: dict[str, Callable[[], np.ndarray]] = {
+        "the result": lambda: sr,
+        "bicubic": lambda: degrade.to_uint8(degrade.bicubic(lr, *sr.shape[:2])),
+    }
+    panels = []
+    for name, told in _SHOWN.items():
+        sample = Sample(2, sr, other, np.random.default_rng(1))
+        make = versions.get(name, lambda sample=sample, name=name: RUINS[name](sample))
+        picture = np.ascontiguousarray(make())
+        measures = quality.measure(
+            Picture(lr), Picture(picture), scale=2, self_test=None, self_sr=None
+        )
+        panels.append(_panel(name, picture, measures, told))
+    half = len(panels) // 2
+    rows = [visual.Row("", panels[:half]), visual.Row("", panels[half:])]
+    return visual.lay_out("What the measures say", rows)
+
+
+def _panel(
+    name: str, picture: np.ndarray, measures: Measures, told: tuple[str, ...]
+) -> visual.Panel:
+    doubt = gate.failed_rule(measures, gate.GateLimits())
+    lines = [f"{one} {getattr(measures, one):.2f}" for one in told]
+    lines.append("passes the gate" if doubt is None else f"gate:{doubt.rule}")
+    font = ImageFont.load_default(_FONT_PX)
+    band = Image.new("RGB", (picture.shape[1], round(1.4 * _FONT_PX * len(lines))), "white")
+    ImageDraw.Draw(band).multiline_text((0, 0), "\n".join(lines), fill="black", font=font)
+    return visual.Panel(name, np.concatenate([np.asarray(band), picture]))
+
+
+def main(argv: list[str]) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.measures_sheet")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seed", type=int, default=5)
+    arguments = parser.parse_args(argv)
+    sheet = Image.fromarray(draw(arguments.seed))
+    sheet.quantize(255).save(arguments.file, optimize=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
