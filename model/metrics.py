@@ -64,6 +64,25 @@ def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + rows, shape[0]))
 
 
+def window_sums(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Sums over all windows of a size, for the price of one pass.
+
+    Args:
+        plane: [H, W], any dtype.
+        height, width: of the windows, 1..H and 1..W.
+
+    Returns:
+        float64 [H - height + 1, W - width + 1]: by the window's upper left corner.
+
+    Source:
+        Crow, "Summed-area tables for texture mapping", SIGGRAPH 1984.
+    """
+    sums = np.pad(plane, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    found = sums[height:, width:] - sums[:-height, width:]
+    found -= sums[height:, :-width] - sums[:-height, :-width]
+    return found
+
+
 def crop_border(picture: np.ndarray, border: int) -> np.ndarray:
     """Cuts `border` rows and columns from each side.
 

@@ -108,11 +108,8 @@ def _most_detailed(rgb: np.ndarray, side: int) -> np.ndarray:
     """The window of uint8 [H, W, 3] with the largest steps between neighbours, side x side."""
     luma = metrics.luma(rgb, dtype=np.float32)
     steps = np.abs(luma[:-1, :-1] - luma[1:, :-1]) + np.abs(luma[:-1, :-1] - luma[:-1, 1:])
-    # Sums over all windows from sums over all rectangles that begin at the upper left corner.
-    sums = np.pad(steps, ((1, 1), (1, 1))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
     height, width = min(side, rgb.shape[0]), min(side, rgb.shape[1])
-    by_place = sums[height:, width:] - sums[:-height, width:]
-    by_place -= sums[height:, :-width] - sums[:-height, :-width]
+    by_place = metrics.window_sums(np.pad(steps, ((0, 1), (0, 1))), height, width)
     top, left = np.unravel_index(by_place.argmax(), by_place.shape)
     return rgb[top : top + height, left : left + width]
 

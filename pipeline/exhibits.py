@@ -250,14 +250,7 @@ def _middle(pixels: np.ndarray, most_px: int) -> np.ndarray:
 def _most_different(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     """Where a window shows most of the difference: top and left, 0..1 of the room for it."""
     difference = np.abs(metrics.luma(after, dtype=np.float32) - metrics.luma(before))
-    sums = np.pad(difference.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    side_y, side_x = (min(_DETAIL_PX, length) for length in difference.shape)
-    windows = (
-        sums[side_y:, side_x:]
-        - sums[:-side_y, side_x:]
-        - sums[side_y:, :-side_x]
-        + sums[:-side_y, :-side_x]
-    )
+    windows = metrics.window_sums(difference, *(min(_DETAIL_PX, one) for one in difference.shape))
     at = np.unravel_index(np.argmax(windows), windows.shape)
     rooms = [length - 1 for length in windows.shape]
     top, left = (float(a) / room if room else 0.5 for a, room in zip(at, rooms, strict=True))

@@ -182,3 +182,17 @@ def test_a_compressed_picture_has_background_noise():
         for quality in (95, 50, 20)
     ]
     assert metrics.background_noise(hr, hr, border=2) < noise[0] < noise[1] < noise[2]
+
+
+def test_window_sums_are_the_sums_of_windows():
+    plane = np.random.default_rng(2).integers(0, 256, (13, 9), dtype=np.uint8)
+    for height, width in ((1, 1), (4, 3), (13, 9)):
+        windows = np.lib.stride_tricks.sliding_window_view(plane, (height, width))
+        expected = windows.sum(axis=(2, 3), dtype=np.int64)
+        assert np.array_equal(metrics.window_sums(plane, height, width), expected)
+
+
+def test_row_bands_cover_all_rows_once():
+    for shape in ((1,), (300_000,), (7, 100_000), (5, 400_000, 3)):
+        rows = [row for band in metrics.row_bands(shape) for row in range(shape[0])[band]]
+        assert rows == list(range(shape[0]))
