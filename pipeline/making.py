@@ -4,6 +4,7 @@ A `Maker` does it in this process; `MakerProcesses` has makers in processes of t
 a CPU is faster: one thread a core need not wait for the others. The results are the same bits.
 """
 
+import atexit
 import concurrent.futures
 import dataclasses
 import multiprocessing
@@ -164,6 +165,8 @@ class MakerProcesses:
             initializer=_start_process,
             initargs=(saved, settings, threads),
         )
+        # Otherwise what is left of it goes, not silently, when the modules that it needs are gone.
+        atexit.register(self._pool.shutdown)
 
     def make(self, source: Picture, header: Header, *, keep_result: bool) -> Made:
         """See `MakesPictures`."""
