@@ -17,7 +17,7 @@ from pipeline.storage import Storage, StorageError
 
 _BEAT_S = 20.0
 # A holder that gave no sign of life for so long is taken for dead.
-_DEAD_AFTER_S = 120.0
+DEAD_AFTER_S = 120.0
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Holder:
                 return True
             if self.pid_space == me.pid_space:
                 return _started(self.pid) != self.started
-        return self.silent_s(now) > _DEAD_AFTER_S
+        return self.silent_s(now) > DEAD_AFTER_S
 
     def silent_s(self, now: datetime.datetime) -> float:
         """Seconds since its last sign of life."""
@@ -125,7 +125,7 @@ class RunLock:
             raise RunError(
                 f"run {self._run_id} is already going on: process {holder.pid} on {holder.host}, "
                 f"last sign of life {holder.silent_s(now):.0f} s ago; wait for it, or take "
-                f"another --run_id. If it is dead, start again {_DEAD_AFTER_S:.0f} s after that"
+                f"another --run_id. If it is dead, start again {DEAD_AFTER_S:.0f} s after that"
             )
         _log.warning("taking over run %s from a dead process on %s", self._run_id, holder.host)
         self._files.delete(self._uri)

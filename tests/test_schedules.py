@@ -14,7 +14,7 @@ import pytest
 import yaml
 from croniter import croniter
 
-from pipeline import options
+from pipeline import lock, options
 
 SCHEDULES = Path(__file__).parents[1] / "deploy/schedules"
 NIGHTLY = "30 1 * * *"
@@ -116,6 +116,12 @@ def test_kubernetes_takes_the_job():
     assert cron_job()["spec"]["schedule"] == NIGHTLY
     named = cron_job()["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"][0]
     assert named["onExitCodes"]["containerName"] == container()["name"]
+
+
+def test_kubernetes_still_tries_when_a_killed_pod_is_taken_for_dead():
+    tries = cron_job()["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+    pauses_s = [min(10 * 2**i, 360) for i in range(tries)]  # the job controller's back-off
+    assert sum(pauses_s) > lock.DEAD_AFTER_S
 
 
 def test_the_image_has_what_the_job_imports():

@@ -1,7 +1,7 @@
 """The nightly job as an Airflow DAG (Airflow 3): copy it into the DAGs folder.
 
-The run id is made of the logical date, so that a retry, and a cleared task, go on where the last
-try ended. A finished run is left as it is.
+The run id is made of the date that the DAG run is for, so that a retry, and a cleared task, go on
+where the last try ended. A finished run is left as it is.
 """
 
 import datetime
