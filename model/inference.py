@@ -1,7 +1,6 @@
 """Runs a loaded RDN on pictures of any size, in bounded memory."""
 
 import functools
-import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -13,12 +12,11 @@ from model import blank, degrade, tiling
 from model.picture import Picture
 from model.rdn import RDN
 from model.transparency import bleed_colours
+from model.turns import VERSIONS, turned, undone
 
 # 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
 DEFAULT_MAX_CALL_PX = 420_000
 _SMALLEST_CALL_PX = 64 * 64
-# Quarter turns, and whether mirrored: all that map a square grid onto itself.
-_VERSIONS = tuple(itertools.product(range(4), (False, True)))
 
 # Of all networks of the process: see `Magnifier`.
 _ONE_CALL_AT_A_TIME = threading.Lock()
@@ -205,10 +203,10 @@ class Magnifier:
         # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
         # the picture changes, does not matter.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
-        for turns, mirrored in _VERSIONS:
-            levels = self._call(self._levels, _turned(lr, turns, mirrored), jpeg_quality)
-            total += _undone(levels, turns, mirrored)
-        return (total / len(_VERSIONS)).astype(np.float32)
+        for turns, mirrored in VERSIONS:
+            levels = self._call(self._levels, turned(lr, turns, mirrored), jpeg_quality)
+            total += undone(levels, turns, mirrored)
+        return (total / len(VERSIONS)).astype(np.float32)
 
     def _call(
         self, run: Callable[..., tf.Tensor], lr: np.ndarray, jpeg_quality: np.ndarray
@@ -234,14 +232,3 @@ def _levels(rdn: RDN, lr: tf.Tensor, jpeg_quality: tf.Tensor) -> tf.Tensor:
 def _to_uint8(levels: tf.Tensor) -> tf.Tensor:
     """Clips to 0..255 and rounds half to even, as `degrade.to_uint8`."""
     return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)
-
-
-def _turned(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
-    """[N, h, w, K] turned by quarters, then mirrored if wanted."""
-    turned = np.rot90(pictures, turns, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)
-
-
-def _undone(pictures: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
-    """Brings back what `_turned` made of [N, h, w, K]."""
-    return np.rot90(pictures[:, :, ::-1] if mirrored else pictures, -turns, axes=(1, 2))

@@ -162,7 +162,7 @@ def new_network(config: TrainConfig) -> RDN:
         knows_quality=bool(config.knows_quality),
     )
     if config.initial_weights:
-        grow(presets.load_by_name(config.initial_weights), rdn)
+        grow(presets.load_by_name(config.initial_weights), rdn, copies=config.initial_copies)
     schedule = WarmUpThenFall(
         peak=config.learning_rate,
         warmup_steps=config.warmup_steps,

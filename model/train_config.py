@@ -63,6 +63,9 @@ class TrainConfig:
     initial_weights: str = _option(
         "", "a shipped name or a .keras file to start from; a smaller network is grown"
     )
+    initial_copies: int = _option(
+        1, "turned copies of the initial network side by side, see grow; G, G0 so many times wider"
+    )
     steps: int = _option(7000, "optimizer steps in all")
     batch_size: int = _option(16, "patches of a step")
     lr_patch_px: int = _option(32, "side of the LR patches, pixels")

@@ -2,9 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from model.grow import grow
+from model.grow import _COPIES, grow
 from model.rdn import RDN, with_quality_plane
 from model.scenes import draw_scene
+from model.turns import turned, undone
 
 SMALL = {"convs_per_block": 2, "num_blocks": 2, "growth_rate": 5, "features": 6}
 
@@ -49,6 +50,32 @@ def test_growing_keeps_the_start_of_the_rest_random():
     grow(small, large)
     grown = large.get_layer("rdb1_conv1").get_weights()[0]
     np.testing.assert_array_equal(grown[..., 5:], fresh[..., 5:])
+
+
+@pytest.mark.parametrize("copies", [2, 3, 8])
+@pytest.mark.parametrize("extra", [{}, {"num_blocks": 3, "features": 50, "convs_per_block": 3}])
+def test_copies_compute_the_mean_of_turned_networks_and_learn_to_see_each_other(copies, extra):
+    small = random_rdn()
+    wide = {"growth_rate": 5 * copies, "features": 6 * copies}
+    large = RDN(**(SMALL | wide | extra))
+    grow(small, large, copies=copies)
+    lr = draw_scene(1, 18, 20)[None].astype(np.float32) / 255
+    results = [
+        undone(np.asarray(small(turned(lr, *version))), *version) for version in _COPIES[:copies]
+    ]
+    assert np.abs(results[0] - results[1]).max() > 0.01  # or turning proves nothing
+    np.testing.assert_allclose(large(lr), np.mean(results, axis=0), atol=2e-5)
+
+    large.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mean_absolute_error")
+    large.train_on_batch(lr, np.zeros((1, 36, 40, 3), np.float32))
+    strangers = large.get_layer("sfe2").get_weights()[0][:, :, :6, 6:12]
+    assert (strangers != 0).mean() > 0.9
+
+
+@pytest.mark.parametrize(("copies", "message"), [(0, "Received: 0"), (9, "9"), (2, "12 to 6")])
+def test_copies_need_room(copies, message):
+    with pytest.raises(ValueError, match=message):
+        grow(random_rdn(), RDN(**(SMALL | {"growth_rate": 10})), copies=copies)
 
 
 @pytest.mark.parametrize(
