@@ -6,8 +6,9 @@ Each round runs, in turn: the bare network on all pictures, decoded beforehand, 
 background included; a plain loop as one would write it, `Image.open`, `model.predict`, `save` as
 PNG; and the pipeline from folder to Parquet, on `--repeat` copies of each picture, which also
 fetches, decodes in processes of its own, measures, encodes and writes; the page about the run is
-left out. The pipeline's fixed start-up, measured on a single picture, is told apart. The matrix
-peak of the machine tells what the network could reach at most. `--json FILE` keeps the figures;
+left out. The pipeline's fixed start-up, measured on a single picture, is told apart. The bare
+network computes in the pipeline's precision. The matrix peak of the machine, in that precision and
+in float32, tells what the network could reach at most. `--json FILE` keeps the figures;
 options that this program does not know go to the pipeline, as `--workers 2 --blank magnify`.
 Without FOLDER the pictures are drawn.
 """
@@ -15,6 +16,7 @@ Without FOLDER the pictures are drawn.
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import statistics
 import sys
@@ -27,7 +29,7 @@ import tensorflow as tf
 from PIL import Image
 
 import pipeline.console  # noqa: F401 - first, for its effect
-from model import presets, scenes
+from model import engine, presets, scenes
 from model.corpus import find_pictures, read_rgb
 from model.inference import Magnifier
 from model.rdn import RDN, with_quality_plane
@@ -53,10 +55,10 @@ def time_plain_loop(rdn: RDN, paths: list[Path], folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def matrix_peak_gflops() -> float:
-    """The fastest of some multiplications of large float32 matrices, 10^9 operations a second."""
+def matrix_peak_gflops(computes_in: str = "float32") -> float:
+    """The fastest of some multiplications of large matrices, 10^9 operations a second."""
     side = 2048
-    matrix = tf.random.normal([side, side])
+    matrix = tf.cast(tf.random.normal([side, side]), computes_in)
     seconds = []
     for _ in range(8):
         started = time.perf_counter()
@@ -111,18 +113,23 @@ def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
 def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: list[str]) -> dict:
     """Runs all sides `rounds` times in turn; returns medians in pictures a second, and ratios."""
     rdn = presets.load_by_name(model)
-    magnifier = Magnifier(rdn, skip_blank=False)
+    computes_in = next(
+        (after for option, after in itertools.pairwise(options) if option == "--precision"),
+        engine.fastest_precision(),
+    )
+    magnifier = Magnifier(rdn, computes_in=computes_in, skip_blank=False)
     pictures = [read_rgb(path) for path in paths]
     magnifier.magnify_rgb(pictures[0])  # tracing is no part of the network's speed
     startup_s = min(time_pipeline(paths[:1], 1, model, options) for _ in range(2))
-    peak_gflops = matrix_peak_gflops()
+    peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", computes_in)}
     network_s, loop_s, pipeline_s = [], [], []
     for number in range(1, rounds + 1):
         network_s.append(time_network(magnifier, pictures))
         with tempfile.TemporaryDirectory() as folder:
             loop_s.append(time_plain_loop(rdn, paths, Path(folder)))
         pipeline_s.append(time_pipeline(paths, repeat, model, options))
-        peak_gflops = max(peak_gflops, matrix_peak_gflops())
+        for one, peak in peaks_gflops.items():
+            peaks_gflops[one] = max(peak, matrix_peak_gflops(one))
         print(
             f"round {number}: network {network_s[-1]:.1f} s, plain loop {loop_s[-1]:.1f} s, "
             f"pipeline {pipeline_s[-1]:.1f} s"
@@ -136,7 +143,8 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
         "model": model,
         "rounds": rounds,
         "repeat": repeat,
-        "matrix_peak_gflops": peak_gflops,
+        "precision": computes_in,
+        "matrix_peak_gflops": peaks_gflops,
         "network_gflops": network_gflop(rdn, pictures) / statistics.median(network_s),
         "network_pictures_per_s": len(paths) / statistics.median(network_s),
         "plain_loop_pictures_per_s": len(paths) / statistics.median(loop_s),
@@ -168,12 +176,16 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as drawn_into:
         paths = _choose(arguments.folder, arguments.pictures, Path(drawn_into))
         result = measure(paths, arguments.model, arguments.rounds, arguments.repeat, options)
-    of_peak = result["network_gflops"] / result["matrix_peak_gflops"]
+    of_peak = ", ".join(
+        f"{result['network_gflops'] / peak:.2f} of the {name} matrix peak"
+        for name, peak in result["matrix_peak_gflops"].items()
+    )
     print(
         f"{result['pictures']} pictures, {result['megapixels']} megapixels, {result['model']}, "
+        f"{result['precision']}, "
         f"median of {result['rounds']} rounds\n"
         f"bare network   {result['network_pictures_per_s']:7.2f} pictures/s"
-        f"   {result['network_gflops']:.0f} GFLOP/s, {of_peak:.2f} of the matrix peak\n"
+        f"   {result['network_gflops']:.0f} GFLOP/s, {of_peak}\n"
         f"plain loop     {result['plain_loop_pictures_per_s']:7.2f} pictures/s\n"
         f"pipeline       {result['pipeline_pictures_per_s']:7.2f} pictures/s"
         f"   {result['pipeline_over_network']:.2f} of the network\n"

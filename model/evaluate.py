@@ -31,7 +31,7 @@ from typing import Any
 
 from PIL import Image
 
-from model import compare, degrade, presets
+from model import compare, degrade, engine, presets
 from model.compare import AGAINST, BICUBIC, OURS, Score
 from model.corpus import Pair, find_pictures, make_pairs, read_rgb
 from model.inference import Magnifier, OutOfMemory
@@ -292,6 +292,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
     parser.add_argument(
+        "--precision",
+        choices=engine.PRECISIONS,
+        default="float32",
+        help="in which the networks compute, as the job's --precision",
+    )
+    parser.add_argument(
         "--self_ensemble",
         nargs="?",
         const="both",
@@ -357,7 +363,9 @@ def _load(arguments: argparse.Namespace) -> dict[str, _Network]:
     for key, name in ((OURS, arguments.model), (AGAINST, arguments.against)):
         if name is not None:
             rdn = presets.load_by_name(name)
-            magnifier = Magnifier(rdn, self_ensemble=ensembles[key])
+            magnifier = Magnifier(
+                rdn, computes_in=arguments.precision, self_ensemble=ensembles[key]
+            )
             title = f"{name} (mean of 8)" if ensembles[key] else name
             networks[key] = _Network(title, rdn.count_params(), magnifier)
     scales = {key: network.magnifier.scale for key, network in networks.items()}
@@ -423,6 +431,7 @@ def _write(
             "model": arguments.model,
             "against": arguments.against,
             "self_ensemble": arguments.self_ensemble,
+            "precision": arguments.precision,
             "pictures_from": str(arguments.pairs or arguments.hr),
             "shrink_first": arguments.shrink_first,
             "jpeg_quality": arguments.jpeg_quality,

@@ -2,13 +2,13 @@
 
 import functools
 import logging
-import threading
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from model import blank, degrade, tiling
+from model.engine import choose_engine
 from model.picture import Picture
 from model.rdn import RDN
 from model.transparency import bleed_colours
@@ -18,9 +18,6 @@ from model.turns import VERSIONS, turned, undone
 DEFAULT_MAX_CALL_PX = 420_000
 _SMALLEST_CALL_PX = 64 * 64
 
-# Of all networks of the process: see `Magnifier`.
-_ONE_CALL_AT_A_TIME = threading.Lock()
-
 _log = logging.getLogger(__name__)
 
 
@@ -29,17 +26,13 @@ class OutOfMemory(RuntimeError):
 
 
 class Magnifier:
-    """One network, ready to magnify. Threads may share it: their calls wait for each other.
-
-    They must: TensorFlow's oneDNN convolutions, run by several threads at once on pictures of
-    several sizes, now and then give a wrong picture and corrupt the heap (seen in 2.21 on CPU).
-    Little is lost, since one call uses all cores.
-
-    One `tf.function` with free sizes serves every picture: on CPU a whole picture per call beats
-    padding to fixed sizes, whose extra pixels cost what pixels cost.
+    """One network, ready to magnify. Threads may share it.
 
     Args:
         rdn: the network.
+        computes_in: one of `engine.PRECISIONS`. In bfloat16 results differ from those in float32
+            by one grey level at most, in one pixel of 60, and a CPU that has it takes half the
+            time; see `engine.fastest_precision`.
         max_call_px: most LR pixels of one call; larger pictures go in tiles.
         skip_blank: leave exactly white background out: it stays as it is. See `model.blank`. A
             network that does not keep white white is shown everything all the same.
@@ -57,6 +50,7 @@ class Magnifier:
         self,
         rdn: RDN,
         *,
+        computes_in: str = "float32",
         max_call_px: int = DEFAULT_MAX_CALL_PX,
         skip_blank: bool = True,
         self_ensemble: bool = False,
@@ -65,18 +59,13 @@ class Magnifier:
         self.self_ensemble = self_ensemble
         self._halo_px = rdn.halo_px
         self._max_call_px = max_call_px
-        signature = [
-            tf.TensorSpec([None, None, None, 3], tf.uint8),
-            tf.TensorSpec([None], tf.float32),
-        ]
-        levels = functools.partial(_levels, rdn)
-        self._levels = tf.function(levels, input_signature=signature, jit_compile=False)
-        self._rounded = tf.function(
-            lambda lr, quality: _to_uint8(levels(lr, quality)),
-            input_signature=signature,
-            jit_compile=False,
-        )
+        self._engine = choose_engine(rdn, computes_in=computes_in, max_call_px=max_call_px)
         self._skips_blank = skip_blank and self._keeps_white()
+
+    @property
+    def takes_turns(self) -> bool:
+        """See `Engine`."""
+        return self._engine.takes_turns
 
     def magnify_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
         """Magnifies one 8-bit RGB picture.
@@ -183,7 +172,7 @@ class Magnifier:
         qualities = np.array([jpeg_quality])
         if self.self_ensemble:
             return degrade.to_uint8(self._network(lr[None], qualities)[0])
-        return self._call(self._rounded, lr[None], qualities)[0]
+        return self._engine.rounded(lr[None], qualities)[0]
 
     def _rgba_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
         """uint8 [h, w, 4] to [h * scale, w * scale, 4]: colours beside their clean alpha."""
@@ -198,37 +187,12 @@ class Magnifier:
         With self-ensemble one version after the other, so that memory does not grow.
         """
         if not self.self_ensemble:
-            return self._call(self._levels, lr, jpeg_quality)
+            return self._engine.levels(lr, jpeg_quality)
         n, height, width, _ = lr.shape
         # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
         # the picture changes, does not matter.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
         for turns, mirrored in VERSIONS:
-            levels = self._call(self._levels, turned(lr, turns, mirrored), jpeg_quality)
+            levels = self._engine.levels(turned(lr, turns, mirrored), jpeg_quality)
             total += undone(levels, turns, mirrored)
         return (total / len(VERSIONS)).astype(np.float32)
-
-    def _call(
-        self, run: Callable[..., tf.Tensor], lr: np.ndarray, jpeg_quality: np.ndarray
-    ) -> np.ndarray:
-        """uint8 [N, h, w, 3] to [N, h * scale, w * scale, 3], one thread at a time."""
-        with _ONE_CALL_AT_A_TIME:
-            return run(tf.constant(lr), tf.constant(jpeg_quality, tf.float32)).numpy()
-
-
-def _levels(rdn: RDN, lr: tf.Tensor, jpeg_quality: tf.Tensor) -> tf.Tensor:
-    """uint8 [N, h, w, 3] and 1..100 [N] to float32 grey levels [N, h * scale, w * scale, 3].
-
-    Bytes cross the bus to the device, and what `with_quality_plane` does is done there.
-    """
-    unit = tf.cast(lr, tf.float32) / 255
-    if rdn.knows_quality:
-        told = tf.reshape(jpeg_quality / 100, [-1, 1, 1, 1])
-        plane = tf.broadcast_to(told, tf.concat([tf.shape(lr)[:3], [1]], axis=0))
-        unit = tf.concat([unit, plane], axis=-1)
-    return rdn(unit, training=False) * 255
-
-
-def _to_uint8(levels: tf.Tensor) -> tf.Tensor:
-    """Clips to 0..255 and rounds half to even, as `degrade.to_uint8`."""
-    return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)

@@ -1,5 +1,7 @@
 """The Residual Dense Network for super-resolution, in Keras 3 and free of any one backend."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -81,8 +83,11 @@ class RDN(keras.Model):
 
         lr = keras.Input(shape=(None, None, 4 if knows_quality else 3), name="lr")
         rgb = lr[..., :3] if knows_quality else lr
-        shallow = _conv(features, 3, "sfe1")(lr)
-        x = _conv(features, 3, "sfe2")(shallow)
+        # What carries grey levels stays float32 when the rest computes in half precision: results
+        # then differ by less than one level, for a twentieth of the time that is saved.
+        full = {"dtype": "float32"}
+        shallow = _conv(features, 3, "sfe1", **full)(lr)
+        x = _conv(features, 3, "sfe2", **full)(shallow)
         blocks = []
         for d in range(1, num_blocks + 1):
             x = _residual_dense_block(x, convs_per_block, growth_rate, features, f"rdb{d}")
@@ -90,10 +95,8 @@ class RDN(keras.Model):
         fused = layers.Concatenate(name="gff_concat")(blocks) if num_blocks > 1 else x
         fused = _conv(features, 1, "gff_1x1")(fused)
         fused = _conv(features, 3, "gff_3x3")(fused)
-        x = layers.Add(name="global_residual")([shallow, fused])
-        x = _conv(features, 3, "upnet_hidden", activation="relu")(x)
-        # What ends in grey levels stays float32 when the rest computes in half precision.
-        full = {"dtype": "float32"}
+        x = layers.Add(name="global_residual", **full)([shallow, fused])
+        x = _conv(features, 3, "upnet_hidden", activation="relu", **full)(x)
         x = _conv(3 * scale**2, 3, "upnet_subpixel", kernel_initializer="zeros", **full)(x)
         bicubic = BicubicPhases(scale, name="bicubic", **full)(rgb)
         x = layers.Add(name="bicubic_skip", **full)([x, bicubic])
@@ -132,6 +135,21 @@ class RDN(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "RDN":
         """Rebuilds the network from `get_config`; Keras calls it when it loads a file."""
         return cls(**config)
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Networks that are made within the block compute in this precision; weights stay float32.
+
+    Args:
+        policy: a Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def with_quality_plane(lr: np.ndarray, jpeg_quality: int | np.ndarray) -> np.ndarray:

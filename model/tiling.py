@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,88 @@ def tiles(height: int, width: int, *, max_call_px: int, halo: int) -> Iterator[t
             yield rows, columns
 
 
+def inner_tiles(
+    height: int, width: int, *, step: int, short: int, longest: int, halo: int
+) -> list[tuple[Span, Span]]:
+    """Tiles of one shape that lie within a picture, so that pictures share few shapes.
+
+        picture   0                                    length
+        tiles     |================|
+                             |================|
+                                     |================|
+        cores     |#############|#####|#####|#########|    at least a halo within, but for borders
+
+    Args:
+        height, width: of the picture, LR pixels, at least 1.
+        step: a tile's sides are multiples of it; except that
+        short: up to this length an axis is one tile as it is.
+        longest: longest side of a tile, a multiple of `step`, more than twice the halo.
+        halo: see `spans`.
+
+    Returns:
+        (rows, columns) of each tile, row by row; the cores cover the picture once.
+    """
+    rows, columns = (
+        _inner_spans(length, step, short, longest, halo) for length in (height, width)
+    )
+    return list(itertools.product(rows, columns))
+
+
+def _inner_spans(length: int, step: int, short: int, longest: int, halo: int) -> list[Span]:
+    """One axis of `inner_tiles`: with as few pixels in all as these rules allow."""
+    if length <= short:
+        return [Span(0, 0, length, length)]
+    sides = range(step, min(length, longest) + 1, step)
+    counts = {
+        side: 1 if side == length else math.ceil((length - 2 * halo) / (side - 2 * halo))
+        for side in sides
+        if side > 2 * halo
+    }
+    side = min(counts, key=lambda one: (one * counts[one], counts[one]))
+    count = counts[side]
+    starts = [(length - side) * i // max(1, count - 1) for i in range(count)]
+    # Cores meet in the middle of what two tiles share.
+    cuts = [(start + before + side) // 2 for before, start in itertools.pairwise(starts)]
+    edges = itertools.pairwise([0, *cuts, length])
+    return [
+        Span(start, core_start, core_stop, start + side)
+        for start, (core_start, core_stop) in zip(starts, edges, strict=True)
+    ]
+
+
+def cut(lr: np.ndarray, plan: Iterable[tuple[Span, Span]]) -> Iterator[np.ndarray]:
+    """The tiles of a plan, views of lr [H, W, K]."""
+    for rows, columns in plan:
+        yield lr[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
+
+
+def join(
+    plan: Sequence[tuple[Span, Span]], tiles_sr: Iterable[np.ndarray], scale: int
+) -> np.ndarray:
+    """Puts magnified tiles together.
+
+    Args:
+        plan: the tiles, whose cores cover the picture.
+        tiles_sr: [h * scale, w * scale, K] of each, in the same order; asked for one by one.
+        scale: of the magnification.
+
+    Returns:
+        [H * scale, W * scale, K] of the tiles' dtype; a tile itself where it is the only one.
+    """
+    sr: np.ndarray | None = None
+    for (rows, columns), tile in zip(plan, tiles_sr, strict=True):
+        if len(plan) == 1:
+            return tile
+        if sr is None:
+            height, width = (span.core_stop * scale for span in plan[-1])
+            sr = np.empty((height, width, tile.shape[2]), tile.dtype)
+        sr[_scaled(rows, scale), _scaled(columns, scale)] = tile[
+            _scaled_core(rows, scale), _scaled_core(columns, scale)
+        ]
+    assert sr is not None  # a plan has at least one tile
+    return sr
+
+
 def magnify_tiled(
     lr: np.ndarray,
     magnify: Callable[[np.ndarray], np.ndarray],
@@ -95,22 +177,8 @@ def magnify_tiled(
         [H * scale, W * scale, K] of the dtype that `magnify` returns: what it returns for the
         whole picture at once, if the halo covers its receptive field.
     """
-    height, width = lr.shape[:2]
-    plan = list(tiles(height, width, max_call_px=max_call_px, halo=halo))
-    if len(plan) == 1:
-        return magnify(lr)
-    sr: np.ndarray | None = None
-    for rows, columns in plan:
-        tile = magnify(
-            lr[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
-        )
-        if sr is None:
-            sr = np.empty((height * scale, width * scale, tile.shape[2]), tile.dtype)
-        sr[_scaled(rows, scale), _scaled(columns, scale)] = tile[
-            _scaled_core(rows, scale), _scaled_core(columns, scale)
-        ]
-    assert sr is not None  # a plan has at least one tile
-    return sr
+    plan = list(tiles(*lr.shape[:2], max_call_px=max_call_px, halo=halo))
+    return join(plan, map(magnify, cut(lr, plan)), scale)
 
 
 def _scaled(span: Span, scale: int) -> slice:

@@ -31,7 +31,7 @@ from model.corpus import HrFile, HrPicture, HrScene, Pair
 from model.grow import grow
 from model.logbook import Logbook
 from model.patches import Cutter, Feed, Group, prepare
-from model.rdn import RDN, with_quality_plane
+from model.rdn import RDN, precision, with_quality_plane
 from model.train_config import LOSSES, TrainConfig, add_options, claim_folder, from_options
 
 _log = logging.getLogger("model.train")
@@ -116,7 +116,7 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         seed=config.seed,
     )
     checkpoint = run_dir / "checkpoint.keras"
-    with _precision(config.precision), _stop_signals() as stopped:
+    with precision(config.precision), _stop_signals() as stopped:
         rdn = keras.saving.load_model(checkpoint) if checkpoint.exists() else new_network(config)
         first = int(rdn.optimizer.iterations)
         _log.info(
@@ -340,17 +340,6 @@ def _save(rdn: RDN, path: Path, *, weights: list[np.ndarray] | None = None) -> N
     partial = path.with_name(f"partial-{path.name}")
     rdn.save(partial)
     partial.replace(path)
-
-
-@contextlib.contextmanager
-def _precision(policy: str) -> Iterator[None]:
-    """Computes in a precision for the length of a block; weights stay float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model import degrade, metrics, presets, quality, visual
+from model import degrade, engine, metrics, presets, quality, visual
 from model.corpus import find_pictures
 from model.decode import PictureError, assumed_quality, decode
 from model.encode import EXTENSIONS, IMAGE_FORMATS, encode
@@ -153,6 +153,12 @@ def main(argv: list[str] | None = None) -> int:
         help="mean of 8 turned and mirrored versions: a little better, 8 times slower",
     )
     parser.add_argument(
+        "--precision",
+        choices=("auto", *engine.PRECISIONS),
+        default="auto",
+        help="in which the network computes; results differ by one grey level at most",
+    )
+    parser.add_argument(
         "--compare",
         action="store_true",
         help="write a sheet beside each result: bicubic | ours | error map",
@@ -162,8 +168,11 @@ def main(argv: list[str] | None = None) -> int:
         plan = _plan(arguments.source, arguments.target, arguments.format)
         if arguments.compare:
             _check_sheets(plan)
+        chosen = arguments.precision
         magnifier = Magnifier(
-            presets.load_by_name(arguments.model), self_ensemble=arguments.self_ensemble
+            presets.load_by_name(arguments.model),
+            computes_in=engine.fastest_precision() if chosen == "auto" else chosen,
+            self_ensemble=arguments.self_ensemble,
         )
     except (OSError, ValueError) as error:
         print(f"model.upscale: {error}", file=sys.stderr)

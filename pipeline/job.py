@@ -32,7 +32,7 @@ from pipeline import (
     storage,
 )
 from pipeline.lock import RunLock
-from pipeline.making import WORTH_PROCESSES, choose_workers
+from pipeline.making import WORTH_PROCESSES, choose_precision, choose_workers
 from pipeline.options import Settings
 from pipeline.records import RunError, Status
 from pipeline.storage import StorageError
@@ -107,8 +107,8 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
         is_local: whether Beam's local runner will run the job.
 
     Returns:
-        The settings with the model's digest, the number of processes, and the earlier run in
-        which finished work is found.
+        The settings with the model's digest, the number of processes, the precision, and the
+        earlier run in which finished work is found.
 
     Raises:
         RunError: if the input is missing or empty, the output cannot be written, the model is
@@ -124,6 +124,7 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
         settings,
         model_sha256=read_model(files, settings.model).sha256,
         workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
+        precision=choose_precision(settings.precision, is_local=is_local),
     )
     if not settings.dry_run:
         resume.claim(files, settings)

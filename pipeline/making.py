@@ -6,6 +6,7 @@ a CPU is faster: one thread a core need not wait for the others. The results are
 
 import atexit
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from model import presets, quality
+from model import engine, presets, quality
 from model.decode import Header, assumed_quality
 from model.encode import Encoded, choose_format, encode
 from model.inference import Magnifier
@@ -31,6 +32,8 @@ from pipeline.records import RunError, Status
 # Pictures in work at a time, one of them on the device, the others measured and encoded: memory is
 # bounded.
 _IN_WORK = 4
+# With a GPU more: the tiles of several go through one call.
+_ON_GPU = 16
 # A process with TensorFlow and a picture in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -84,13 +87,14 @@ class Maker:
         self.scale = magnifier.scale
         self._magnifier = magnifier
         self._settings = settings
-        self._slots = threading.BoundedSemaphore(_IN_WORK)
-        self._device = threading.Lock()
+        self._slots = threading.BoundedSemaphore(_IN_WORK if magnifier.takes_turns else _ON_GPU)
+        # Not between two pictures' calls: each is finished soon.
+        self._turn = threading.Lock() if magnifier.takes_turns else contextlib.nullcontext()
 
     def make(self, source: Picture, header: Header, *, keep_result: bool) -> Made:
         """See `MakesPictures`."""
         with self._slots:
-            with self._device:  # not between two pictures' calls: each is finished soon
+            with self._turn:
                 started = time.perf_counter()
                 jpeg_quality = assumed_quality(header)
                 result = self._magnifier.magnify_picture(source, jpeg_quality=jpeg_quality)
@@ -179,6 +183,32 @@ class MakerProcesses:
             ) from error
 
 
+def load(saved: SavedModel, settings: Settings) -> Maker:
+    """Makes a `Maker` from a saved network."""
+    magnifier = Magnifier(
+        presets.load(saved),
+        computes_in=settings.precision or "float32",
+        skip_blank=settings.blank == "skip",
+    )
+    return Maker(magnifier, settings)
+
+
+def choose_precision(wanted: str | None, *, is_local: bool) -> str:
+    """In what the network computes; one of `engine.PRECISIONS`.
+
+    Args:
+        wanted: by the user; None chooses.
+        is_local: whether the runner has no workers of its own.
+
+    Returns:
+        By default what is fastest on this machine; float32 where others do the work, which may
+        differ, and a bundle that runs twice shall give the same picture.
+    """
+    if wanted is not None:
+        return wanted
+    return engine.fastest_precision() if is_local else "float32"
+
+
 def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
     """How many processes magnify.
 
@@ -234,7 +264,7 @@ def _start_process(saved: SavedModel, settings: Settings, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    _maker = Maker(Magnifier(presets.load(saved), skip_blank=settings.blank == "skip"), settings)
+    _maker = load(saved, settings)
 
 
 def _end_with_parent() -> None:

@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from model import presets
 from model.encode import IMAGE_FORMATS
+from model.engine import PRECISIONS
 from pipeline import manifest, storage
 from pipeline.records import Reason, Shard
 from pipeline.size_gate import SizeLimits
@@ -39,6 +40,7 @@ class Settings:
         previous_parts: its Parquet files.
         kept: shards that an earlier try of this run has finished.
         workers: processes that magnify; None until the run has chosen.
+        precision: in which the network computes; None until the run has chosen.
     """
 
     input: str
@@ -60,6 +62,7 @@ class Settings:
     allow_schemes: tuple[str, ...] = ()
     look_ahead: int = 16
     workers: int | None = None
+    precision: str | None = None
     blank: str = "skip"
     self_psnr: str = "window"
     accelerator: str | None = None
@@ -168,6 +171,7 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
         "input": source,
         "output": output,
         "retry": retry,
+        "precision": None if ours.precision == "auto" else ours.precision,
         "allow_schemes": tuple(filter(None, ours.allow_schemes.split(","))),
     }
     return Settings(started_at=now, **fields), rest
@@ -231,6 +235,12 @@ def _parser(now: datetime.datetime) -> _Parser:
         type=_workers,
         default="auto",
         help="processes that magnify (default: auto, one for each core of a machine without GPU)",
+    )
+    add(
+        "--precision",
+        choices=("auto", *PRECISIONS),
+        default="auto",
+        help="in which the network computes; results differ by one grey level at most",
     )
     add(
         "--blank",

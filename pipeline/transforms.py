@@ -19,11 +19,10 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from model import presets
-from model.inference import Magnifier
 from model.sandbox import DecoderPool
-from pipeline import dry_run, identify, manifest, previous, progress, storage
+from pipeline import dry_run, identify, making, manifest, previous, progress, storage
 from pipeline.magnify import PictureWorker
-from pipeline.making import Maker, MakerProcesses, MakesPictures
+from pipeline.making import MakerProcesses, MakesPictures
 from pipeline.options import Settings
 from pipeline.records import (
     CatalogEntry,
@@ -402,7 +401,7 @@ def load_maker(files: Storage, settings: Settings) -> MakesPictures:
     try:
         if settings.workers is not None and settings.workers > 1:
             return MakerProcesses(saved, settings, settings.workers)
-        return Maker(Magnifier(presets.load(saved), skip_blank=settings.blank == "skip"), settings)
+        return making.load(saved, settings)
     except presets.ModelError as error:
         raise RunError(str(error)) from error
 

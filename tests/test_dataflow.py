@@ -51,6 +51,7 @@ VALUES = {
     "s3_endpoint_url": ("https://storage.googleapis.com", "https://me:secret@host"),
     "allow_schemes": ("file", "file:"),
     "look_ahead": ("8", "many"),
+    "precision": ("bfloat16", "half"),
     "blank": ("magnify", "no"),
     "self_psnr": ("off", "none"),
     "accelerator": (T4, "nvidia-tesla-t4"),

@@ -23,34 +23,43 @@ def disc(height=48, width=48, radius=15):
 
 
 class SmallDevice:
-    """A device that runs out of memory above a number of pixels."""
+    """An engine that runs out of memory above a number of pixels."""
 
-    def __init__(self, run, max_px):
-        self._run = run
+    takes_turns = True
+
+    def __init__(self, engine, max_px):
+        self._engine = engine
         self._max_px = max_px
         self.calls = []
 
-    def __call__(self, lr, jpeg_quality):
+    def rounded(self, lr, jpeg_quality):
+        self._take(lr)
+        return self._engine.rounded(lr, jpeg_quality)
+
+    def levels(self, lr, jpeg_quality):
+        self._take(lr)
+        return self._engine.levels(lr, jpeg_quality)
+
+    def _take(self, lr):
         pixels = lr.shape[0] * lr.shape[1] * lr.shape[2]
         self.calls.append(pixels)
         if pixels > self._max_px:
             raise tf.errors.ResourceExhaustedError(None, None, "injected")
-        return self._run(lr, jpeg_quality)
 
 
 def test_out_of_memory_halves_the_tile_and_goes_on(shipped):
     whole = Magnifier(shipped)
     small = Magnifier(shipped)
     lr = random_rgb(200, 180)
-    small._rounded = SmallDevice(small._rounded, max_px=12_000)
+    small._engine = SmallDevice(small._engine, max_px=12_000)
     np.testing.assert_array_equal(small.magnify_rgb(lr), whole.magnify_rgb(lr))
-    assert small._rounded.calls[0] == 200 * 180
-    assert len(small._rounded.calls) > 4
+    assert small._engine.calls[0] == 200 * 180
+    assert len(small._engine.calls) > 4
 
 
 def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
     magnifier = Magnifier(shipped)
-    magnifier._rounded = SmallDevice(magnifier._rounded, max_px=10)
+    magnifier._engine = SmallDevice(magnifier._engine, max_px=10)
     with pytest.raises(OutOfMemory):
         magnifier.magnify_rgb(random_rgb(200, 180))
 
@@ -58,17 +67,17 @@ def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
 def test_out_of_memory_on_a_transparent_picture(shipped):
     whole, small = Magnifier(shipped), Magnifier(shipped)
     picture = Picture(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
-    small._levels = SmallDevice(small._levels, max_px=15_000)  # colours and alpha are two pictures
+    small._engine = SmallDevice(small._engine, max_px=15_000)  # colours and alpha are two pictures
     result, expected = small.magnify_picture(picture), whole.magnify_picture(picture)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)
-    assert len(small._levels.calls) > 1
+    assert len(small._engine.calls) > 1
 
 
 @pytest.mark.parametrize(("size", "named"), [((30, 40), 1200), ((200, 180), 4500)])
 def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
     magnifier = Magnifier(shipped)
-    magnifier._rounded = SmallDevice(magnifier._rounded, max_px=10)
+    magnifier._engine = SmallDevice(magnifier._engine, max_px=10)
     with pytest.raises(OutOfMemory, match=f" {named} pixels"):
         magnifier.magnify_rgb(random_rgb(*size))
 
@@ -76,12 +85,12 @@ def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
 def test_a_memory_fault_does_not_last(shipped):
     """The limit found for one picture belongs to that call: the next one starts whole again."""
     magnifier = Magnifier(shipped)
-    run = magnifier._rounded
-    magnifier._rounded = SmallDevice(run, max_px=12_000)
+    run = magnifier._engine
+    magnifier._engine = SmallDevice(run, max_px=12_000)
     magnifier.magnify_rgb(random_rgb(150, 100))
-    magnifier._rounded = SmallDevice(run, max_px=10**6)
+    magnifier._engine = SmallDevice(run, max_px=10**6)
     magnifier.magnify_rgb(random_rgb(150, 100))
-    assert magnifier._rounded.calls == [150 * 100]
+    assert magnifier._engine.calls == [150 * 100]
 
 
 def test_threads_may_share_one(magnifier):
@@ -264,9 +273,9 @@ def test_self_ensemble_in_tiles_and_with_transparency(shipped, ensemble):
 
 def test_self_ensemble_needs_no_more_memory(shipped):
     small = Magnifier(shipped, self_ensemble=True)
-    small._levels = SmallDevice(small._levels, max_px=30 * 40)
+    small._engine = SmallDevice(small._engine, max_px=30 * 40)
     small.magnify_rgb(random_rgb(30, 40))
-    assert small._levels.calls == [30 * 40] * 8
+    assert small._engine.calls == [30 * 40] * 8
 
 
 def test_what_lies_hidden_changes_nothing(magnifier):

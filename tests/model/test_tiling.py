@@ -127,3 +127,22 @@ def test_with_the_shipped_weights_too_small_a_halo_shows(shipped):
     whole, tiled = Magnifier(shipped), Magnifier(shipped, max_call_px=60 * 60)
     tiled._halo_px = 2
     assert (tiled.magnify_rgb(lr) != whole.magnify_rgb(lr)).any()
+
+
+@pytest.mark.parametrize("step", [16, 32])
+@pytest.mark.parametrize("halo", [5, 20])
+def test_inner_tiles_have_one_shape_lie_within_and_cover_the_picture(step, halo):
+    for length in [*range(1, 300, 13), 96, 97, 128, 160, 1000, 2049]:
+        tiles = tiling.inner_tiles(length, 40, step=step, short=96, longest=512, halo=halo)
+        rows = [rows for rows, _ in tiles]
+        sides = {span.read_stop - span.read_start for span in rows}
+        assert len(sides) == 1 and rows[0].read_start == 0 and rows[-1].read_stop == length
+        (side,) = sides
+        assert side == length <= 96 or (side % step == 0 and side <= min(512, length))
+        assert [one.core_stop for one in rows[:-1]] == [one.core_start for one in rows[1:]]
+        assert rows[0].core_start == 0 and rows[-1].core_stop == length
+        for one in rows:
+            assert one.read_start == 0 or one.core_start - one.read_start >= halo
+            assert one.read_stop == length or one.read_stop - one.core_stop >= halo
+        # Two tiles of a side that covers the axis would do.
+        assert side * len(rows) <= max(2 * length + 4 * step, 2.1 * length)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import degrade, metrics, upscale
+from model import degrade, engine, metrics, upscale
 from model.inference import Magnifier, OutOfMemory
 from model.scenes import draw_cutout, draw_scene
 
@@ -54,12 +54,16 @@ def test_upscale_without_a_source(tmp_path, capsys):
     assert "none.png" in capsys.readouterr().err
 
 
-def test_upscale_writes_what_the_network_makes(tmp_path, magnifier):
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_upscale_writes_what_the_network_makes(tmp_path, shipped, precision):
     rgb = draw_scene(1, 40, 51)
     Image.fromarray(rgb).save(tmp_path / "a.png")
-    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 0
+    places = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    assert upscale.main([*places, "--precision", precision]) == 0
+    computes_in = engine.fastest_precision() if precision == "auto" else precision
+    expected = Magnifier(shipped, computes_in=computes_in).magnify_rgb(rgb)
     with Image.open(tmp_path / "b.png") as result:
-        np.testing.assert_array_equal(np.asarray(result), magnifier.magnify_rgb(rgb))
+        np.testing.assert_array_equal(np.asarray(result), expected)
 
 
 def test_upscale_turns_a_photograph_upright(tmp_path):
@@ -112,6 +116,7 @@ def test_upscale_with_self_ensemble(tmp_path, shipped, magnifier):
     rgb = draw_scene(1, 40, 51)
     Image.fromarray(rgb).save(tmp_path / "a.png")
     options = [str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--self_ensemble"]
+    options += ["--precision", "float32"]
     assert upscale.main(options) == 0
     with Image.open(tmp_path / "b.png") as result:
         written = np.asarray(result)

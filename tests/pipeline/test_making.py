@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from model import presets
+from model import engine, presets
 from model.decode import decode
 from model.picture import Picture
 from model.scenes import draw_scene
 from pipeline import making, transforms
-from pipeline.making import Maker, MakerProcesses, choose_workers
+from pipeline.making import Maker, MakerProcesses, choose_precision, choose_workers
 from pipeline.records import RunError, Status
 from tests.pipeline.conftest import make_settings, picture_bytes
 
@@ -113,6 +113,27 @@ def test_when_one_process_is_enough(monkeypatch):
     assert choose_workers(5, is_local=False, uris=1) == 5
     monkeypatch.setattr(making.tf.config, "list_physical_devices", lambda kind: [kind])
     assert choose_workers(None, is_local=True, uris=many) == 1
+
+
+def test_the_precision_is_the_machines_own_only_where_the_run_is():
+    assert choose_precision(None, is_local=True) == engine.fastest_precision()
+    assert choose_precision(None, is_local=False) == "float32"
+    assert choose_precision("float16", is_local=False) == "float16"
+
+
+def test_the_network_computes_as_the_run_says(monkeypatch):
+    told = []
+    monkeypatch.setattr(making, "Magnifier", lambda rdn, **options: told.append(options))
+    monkeypatch.setattr(making, "Maker", lambda magnifier, settings: None)
+    saved = presets.resolve(presets.DEFAULT)
+    for precision in (None, "bfloat16"):
+        making.load(saved, make_settings(precision=precision))
+    assert [one["computes_in"] for one in told] == ["float32", "bfloat16"]
+
+
+def test_a_picture_made_in_another_precision_is_no_other_content():
+    low, high = make_settings(precision="bfloat16"), make_settings(precision="float32")
+    assert low.fingerprint == high.fingerprint
 
 
 @pytest.mark.parametrize("self_psnr", ["window", "full", "off"])
