@@ -128,6 +128,8 @@ def test_flink_gives_the_same_rows(shop, expected, cluster):
     counted = summary["beam_metrics"]["counters"]["rows"]
     assert counted == {status: n for status, n in summary["by_status"].items() if n}
     assert all(has_worked(cluster, name) for name in cluster.task_managers)
+    # Flink's log has the time and the level; the workers name the run.
+    assert all("[night] " in cluster.log(name).read_text() for name in cluster.task_managers)
 
 
 @pytest.mark.flink
