@@ -1,7 +1,7 @@
 # make run                       the whole job on a sample catalog and an S3 server on loopback
 # make run INPUT=… OUTPUT=…      the same on your bucket or folder (OPTIONS="--max_side 800" …)
 # make test                      the tests
-# make test-flink                the same job on a Flink cluster of its own (Java 17, Maven)
+# make test-flink                the same job on a Flink cluster of its own (Java 17 or newer, Maven)
 # make lint                      linter, formatter and type checker
 # make bench                     pipeline against bare network (PICTURES=folder)
 PYTHON ?= python3

@@ -8,8 +8,9 @@
 
 import sys
 
-from pipeline.console import name_run  # first, for its effect
+import pipeline.console  # noqa: F401 - first, for its effect
 from pipeline.job import run
+from pipeline.run_log import name_run
 
 if __name__ == "__main__":
     sys.exit(run(sys.argv[1:], on_start=name_run))

@@ -5,6 +5,7 @@ What runs there is `model.decoder_child`; this is the parent's side.
 
 import contextlib
 import io
+import logging
 import os
 import queue
 import subprocess
@@ -14,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -38,6 +39,8 @@ _HEAD_BYTES = 64 << 10
 _MOST_HEADER_BYTES = 16 << 20
 # Leaks of the native decoders do not grow beyond this.
 _CALLS_PER_CHILD = 1000
+# Of what a child prints, the last: a traceback.
+_MOST_TOLD_BYTES = 8 << 10
 _START_LIMIT_S = 120.0
 # What interpreter and loader need of the environment; secrets stay here.
 _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP")
@@ -45,6 +48,8 @@ _NONSENSE = "the decoder answered nonsense on this file"
 _KINDS: dict[str, type[PictureError]] = {
     kind.__name__: kind for kind in (Unreadable, UnsupportedFormat, TooManyPixels, Animated)
 }
+
+_log = logging.getLogger(__name__)
 
 
 class DecoderUnavailable(RuntimeError):
@@ -216,6 +221,7 @@ class _Child:
                 [*command, str(memory_bytes), str(2 * timeout_s + 1)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the parent
             )
@@ -223,6 +229,7 @@ class _Child:
             raise DecoderUnavailable(f"cannot start a decoder process: {error}") from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
+        threading.Thread(target=_log_told, args=(self._process.stderr,), daemon=True).start()
         try:
             with self._time_limit(_START_LIMIT_S):
                 receive(self._answers, 0)
@@ -290,6 +297,16 @@ class _Child:
             return _NONSENSE
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         return f"the decoder crashed on this file ({how})"
+
+
+def _log_told(told: IO[bytes]) -> None:
+    """Logs what a child has printed when it ends, as one event of the job."""
+    last = b""
+    with told:
+        while more := told.read(_MOST_TOLD_BYTES):
+            last = (last + more)[-_MOST_TOLD_BYTES:]
+    if last:
+        _log.warning("a decoder process ended: %s", last.decode(errors="replace").strip())
 
 
 def _end_idle(free: queue.LifoQueue[_Child | None]) -> None:

@@ -7,18 +7,21 @@ import itertools
 import json
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+    DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline import (
     dry_run,
@@ -174,9 +177,8 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
 
 def _execute(settings: Settings, beam_arguments: list[str]) -> PipelineResult | None:
     """Lets Beam work; returns its result, or None if the runner does not wait for the end."""
-    # DirectRunner would first look for another local runner, and fall back to this one silently.
-    runner = _runner(beam_arguments) or FnApiRunner()
     beam_options = PipelineOptions(beam_arguments)
+    runner = _runner(beam_arguments) or _local_runner(beam_options)
     _name_job(beam_options, settings)
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
     build(pipeline, settings)
@@ -207,6 +209,17 @@ def _runner(beam_arguments: list[str]) -> str | None:
     """The name of Beam's runner; None for the local one."""
     name = PipelineOptions(beam_arguments).view_as(StandardOptions).runner
     return None if name == "DirectRunner" else name
+
+
+def _local_runner(beam_options: PipelineOptions) -> FnApiRunner:
+    """Beam's local runner; its processes, if the options ask for some, are `local_worker`s."""
+    # DirectRunner would first look for another local runner, and fall back to this one silently.
+    direct = beam_options.view_as(DirectOptions)
+    if direct.direct_running_mode != "multi_processing":
+        return FnApiRunner()
+    direct.direct_running_mode = None  # stands for a command of Beam's
+    command = f"{shlex.quote(sys.executable)} -m pipeline.local_worker"
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
 
 def _name_job(beam_options: PipelineOptions, settings: Settings) -> None:

@@ -25,7 +25,7 @@ from model.inference import Magnifier
 from model.picture import Picture
 from model.presets import SavedModel
 from model.quality import Measures
-from pipeline import gate
+from pipeline import gate, run_log
 from pipeline.options import Settings
 from pipeline.records import RunError, Status
 
@@ -260,6 +260,7 @@ _maker: Maker | None = None
 def _start_process(saved: SavedModel, settings: Settings, threads: int) -> None:
     """Prepares a process of `MakerProcesses`."""
     global _maker  # noqa: PLW0603 - the only way from here to the calls
+    run_log.join_run(settings.run_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.config.threading.set_intra_op_parallelism_threads(threads)

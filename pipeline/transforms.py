@@ -20,7 +20,16 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from model import presets
 from model.sandbox import DecoderPool
-from pipeline import dry_run, identify, making, manifest, previous, progress, storage
+from pipeline import (
+    dry_run,
+    identify,
+    making,
+    manifest,
+    previous,
+    progress,
+    run_log,
+    storage,
+)
 from pipeline.magnify import PictureWorker
 from pipeline.making import MakerProcesses, MakesPictures
 from pipeline.options import Settings
@@ -64,6 +73,12 @@ def build(pipeline: beam.Pipeline, settings: Settings) -> None:
     _ = shards | "Summarise" >> Summarise(settings, by_uri)
 
 
+def open_storage(settings: Settings) -> Storage:
+    """The run's storage, for a step; what its process logs names the run from here."""
+    run_log.join_run(settings.run_id)
+    return storage.open_storage(settings.storage)
+
+
 class ReadCatalog(beam.PTransform):
     """Every mention of a picture, as `CatalogEntry`s.
 
@@ -93,7 +108,7 @@ class ReadCatalog(beam.PTransform):
 def read_place(kind_and_place: tuple[str, str], settings: Settings) -> Iterator[CatalogEntry]:
     """Entries of the catalog, of an earlier run's rows to replay, or of rows that are kept."""
     kind, place = kind_and_place
-    files = storage.open_storage(settings.storage)
+    files = open_storage(settings)
     if kind == "kept":
         return previous.read_kept(place, files)
     if kind == "replay":
@@ -151,7 +166,7 @@ class _IdentifyDoFn(beam.DoFn):
         self._settings = settings
 
     def setup(self) -> None:
-        self._files = storage.open_storage(self._settings.storage)
+        self._files = open_storage(self._settings)
         self._threads = concurrent.futures.ThreadPoolExecutor(2 * self._settings.look_ahead)
 
     def start_bundle(self) -> None:
@@ -205,7 +220,7 @@ class JoinPrevious(beam.PTransform):
 
 def read_earlier(part: str, settings: Settings) -> Iterator[Earlier]:
     """See `previous.read_earlier`."""
-    return previous.read_earlier(part, storage.open_storage(settings.storage), settings)
+    return previous.read_earlier(part, open_storage(settings), settings)
 
 
 def make_jobs(
@@ -269,7 +284,7 @@ class _JobsDoFn(beam.DoFn):
         self._shared_decoders = Shared()
 
     def setup(self) -> None:
-        settings, files = self._settings, storage.open_storage(self._settings.storage)
+        settings, files = self._settings, open_storage(self._settings)
         # One set of decoders, and one network, for all threads of a process.
         decoders = self._shared_decoders.acquire(
             lambda: DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
@@ -367,7 +382,7 @@ class Estimate(beam.PTransform):
 
 def write_estimate(counted: dry_run.Counted, settings: Settings) -> dict[str, Any]:
     """Magnifies a few pictures where this runs, for the rate; writes and returns the estimate."""
-    files = storage.open_storage(settings.storage)
+    files = open_storage(settings)
     rate = None
     if counted.sample:
         one_process = dataclasses.replace(settings, workers=1)
@@ -433,7 +448,7 @@ class _WriteRowsDoFn(beam.DoFn):
         self._settings = settings
 
     def setup(self) -> None:
-        files = storage.open_storage(self._settings.storage)
+        files = open_storage(self._settings)
         self._writer = ShardWriter(files, self._settings.staging_folder)
 
     def start_bundle(self) -> None:
@@ -478,7 +493,7 @@ class Summarise(beam.PTransform):
 
 def summarise_shards(shards: list[Shard], settings: Settings, totals: Totals) -> dict[str, Any]:
     """See `summary.finish_run`; what it cannot read or write stops the run."""
-    files = storage.open_storage(settings.storage)
+    files = open_storage(settings)
     try:
         return finish_run(files, settings, [*settings.kept, *shards], totals)
     except StorageError as error:

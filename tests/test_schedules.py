@@ -3,11 +3,13 @@
 import ast
 import datetime
 import importlib.util
+import os
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import kubernetes_validate
 import pytest
@@ -60,17 +62,22 @@ def airflow_schedule():
     return found
 
 
+def shell_command(schedule):
+    """What the tool gives to the shell."""
+    if schedule == "crontab":
+        return cron_line().split(maxsplit=5)[5].replace(r"\%", "%")
+    (start,) = [line for line in lines(schedule) if line.startswith("ExecStart=")]
+    return shlex.split(start)[-1].replace("$$", "$").replace("%%", "%")
+
+
 def arguments_of(schedule):
     """What `run_pipeline.py` gets, with the shell's and the tools' parts replaced."""
     if schedule == "cronjob.yaml":
         return [re.sub(r"\$\(\w+\)", "x", word) for word in container()["args"]]
-    if schedule == "crontab":
-        command = cron_line().replace(r"\%", "%").partition(" >>")[0]
-    elif schedule == "catalog-magnifier.service":
-        (start,) = [line for line in lines(schedule) if line.startswith("ExecStart=")]
-        command = shlex.split(start)[-1].replace("$$", "$").replace("%%", "%")
-    else:
+    if schedule == "airflow_dag.py":
         command = airflow_command()
+    else:
+        command = shell_command(schedule).partition(" >>")[0]
     plain = re.sub(r"\$\([^)]*\)|\{\{.*?\}\}", "x", command)
     return shlex.split(plain.partition("run_pipeline.py ")[2])
 
@@ -92,8 +99,39 @@ def test_cron_takes_the_line():
 
 
 def test_the_shell_takes_crons_command():
-    command = cron_line().split(maxsplit=5)[5].replace(r"\%", "%")
-    subprocess.run(["sh", "-n", "-c", command], check=True)
+    subprocess.run(["sh", "-n", "-c", shell_command("crontab")], check=True)
+
+
+# GNU's date at another time: it gets `-u -d "1 hour ago" +FORMAT`.
+CLOCK = """#!/bin/sh
+exec {date} "$1" "$2" "$NOW UTC $3" "$4"
+"""
+
+
+@pytest.mark.parametrize("schedule", ["crontab", "catalog-magnifier.service"])
+@pytest.mark.parametrize(
+    ("now", "night"),
+    [
+        ("2026-01-01 00:59", "20251231"),
+        ("2026-01-01 01:30", "20260101"),
+        ("2026-01-01 23:50", "20260101"),
+        ("2026-01-02 00:10", "20260101"),
+        ("2026-01-02 01:30", "20260102"),
+    ],
+)
+def test_tries_before_and_after_midnight_share_the_run_id(tmp_path, schedule, now, night):
+    clock = tmp_path / "date"
+    clock.write_text(CLOCK.format(date=shutil.which("date")))
+    clock.chmod(0o755)
+    named = re.search(r"--run_id (.*?\))", shell_command(schedule))[1] + '"'
+    told = subprocess.run(
+        ["sh", "-c", f"echo {named}"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "NOW": now},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (told.stdout, told.stderr) == (f"night-{night}\n", "")
 
 
 @needs_systemd
@@ -135,9 +173,48 @@ def test_airflow_gets_a_nightly_dag():
     assert airflow_schedule() == NIGHTLY
 
 
-@pytest.mark.skipif(importlib.util.find_spec("airflow") is None, reason="Airflow is large")
-def test_airflow_takes_the_dag():
+@pytest.fixture
+def airflow_task():
+    """The DAG's one task, made by Airflow."""
+    if importlib.util.find_spec("airflow") is None:
+        pytest.skip("Airflow is large")
     spec = importlib.util.spec_from_file_location("dag", SCHEDULES / "airflow_dag.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.dag.task_ids == ["magnify"]
+    (task,) = module.dag.tasks
+    return task
+
+
+def test_airflow_takes_the_dag(airflow_task):
+    assert airflow_task.task_id == "magnify"
+    assert airflow_task.bash_command == airflow_command()
+
+
+@pytest.mark.parametrize(
+    ("run_after", "run_id"), [("2026-01-02 01:30", "20260102"), ("2026-01-02 00:10", "20260101")]
+)
+def test_airflow_names_the_night(airflow_task, run_after, run_id):
+    dag_run = SimpleNamespace(run_after=datetime.datetime.fromisoformat(run_after))
+    macros = SimpleNamespace(timedelta=datetime.timedelta)
+    airflow_task.render_template_fields({"dag_run": dag_run, "macros": macros})
+    assert airflow_task.bash_command.endswith(f"--run_id night-{run_id}")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (0, None),
+        (1, "AirflowException"),  # tried again
+        (2, "AirflowFailException"),  # not
+        (3, "AirflowFailException"),
+        (130, "AirflowException"),
+    ],
+)
+def test_airflow_tries_again_only_where_that_helps(airflow_task, tmp_path, status, error):
+    airflow_task.cwd, airflow_task.bash_command = str(tmp_path), f"exit {status}"
+    try:
+        airflow_task.execute({})
+    except Exception as raised:
+        assert type(raised).__name__ == error
+    else:
+        assert error is None

@@ -9,6 +9,7 @@ import sys
 
 import pipeline.console  # noqa: F401 - first, for its effect
 from pipeline.job import run
+from pipeline.run_log import name_run
 
 DEFAULTS = (
     "--runner=DataflowRunner",
@@ -29,4 +30,4 @@ def with_defaults(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(with_defaults(sys.argv[1:])))
+    sys.exit(run(with_defaults(sys.argv[1:]), on_start=name_run))

@@ -3,13 +3,14 @@
     python deploy/flink/local_cluster.py --input pictures/ --output magnified/
 
 Takes the options of `run_pipeline.py`. Gets Flink from PyPI and Beam's job server from Maven
-Central on the first call (Java 17 and Maven are needed), starts a job manager and two task
-managers on loopback, runs the job and stops them.
+Central on the first call (Java 17 or newer and Maven are needed), starts a job manager and two
+task managers on loopback, runs the job and stops them.
 """
 
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLINK_VERSION = "1.19.3"
 DOWNLOADS = ROOT / "build/flink"
 JOB_SERVER = DOWNLOADS / "job-server/flink-job-server.jar"
+_OLDEST_JAVA = 17
 _TASK_MANAGERS = 2
 _UP_WITHIN_S = 120
 
@@ -51,8 +53,25 @@ appender.file.layout.pattern = %d{ISO8601} %-5p %c{1} - %m%n
 
 
 def missing_tools() -> list[str]:
-    """The programs that a first call needs and this machine does not have."""
-    return [name for name in ("java", "mvn") if shutil.which(name) is None]
+    """What a first call needs and this machine does not have, in words."""
+    missing = []
+    version = _java_version()
+    number = re.match(r"(1\.)?(\d+)", version or "")  # Java 8 called itself 1.8
+    if number is None or int(number[2]) < _OLDEST_JAVA:
+        found = "none was found" if version is None else f"found was {version}"
+        missing.append(f"Java {_OLDEST_JAVA} or newer ({found})")
+    if shutil.which("mvn") is None:
+        missing.append("Maven (none was found)")
+    return missing
+
+
+def _java_version() -> str | None:
+    """What `java` calls itself, like 17.0.15; None without one that runs."""
+    if shutil.which("java") is None:
+        return None
+    done = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    named = re.search(r'version "([^"]*)"', done.stderr + done.stdout)
+    return named[1] if named else None
 
 
 def get_flink() -> Path:
@@ -62,10 +81,11 @@ def get_flink() -> Path:
         The folder of Flink's jars.
 
     Raises:
-        SystemExit: if Java or Maven are missing.
+        SystemExit: if Java or Maven are missing, or Java is too old.
     """
-    if missing_tools():
-        raise SystemExit(f"Flink needs Java 17 and Maven; missing: {', '.join(missing_tools())}")
+    missing = missing_tools()
+    if missing:
+        raise SystemExit(f"Flink needs {' and '.join(missing)}")
     home = DOWNLOADS / f"flink-{FLINK_VERSION}"
     if not home.is_dir():
         # Under another name until it is whole: an interrupted download is not taken for Flink.

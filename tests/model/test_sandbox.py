@@ -1,6 +1,7 @@
 import gc
 import io
 import os
+import re
 import resource
 import signal
 import struct
@@ -204,6 +205,16 @@ def test_a_child_that_died_while_idle_is_replaced(shared_pool):
         os.kill(child, signal.SIGKILL)
         wait_until(lambda child=child: not is_alive(child))
     assert_works(shared_pool)
+
+
+def test_a_traceback_is_an_event_of_the_job(caplog, capfd):
+    with DecoderPool(1, max_pixels=LIMIT) as pool:
+        with pytest.raises(Unreadable, match=r"exit status 1"), pool._child() as child:
+            child.ask({"no": "such request"}, JPEG)
+        wait_until(lambda: caplog.messages)
+    (told,) = caplog.messages
+    assert re.match(r"a decoder process ended: Traceback .*KeyError: 'max_pixels'$", told, re.S)
+    assert capfd.readouterr().err == ""
 
 
 def test_memory_is_limited(mine):

@@ -73,7 +73,8 @@ def test_lines_tell_how_far_it_is(caplog):
 
 def test_a_traceback_is_one_line():
     code = (
-        "import logging; from pipeline.console import name_run; name_run('night1')\n"
+        "import logging, pipeline.console; from pipeline.run_log import name_run\n"
+        "name_run('night1')\n"
         "try: 1 / 0\n"
         "except ZeroDivisionError: logging.getLogger('pipeline.x').exception('told\\nagain')\n"
     )

@@ -1,8 +1,7 @@
 """The same rows from every runner: one process, two, and a Flink cluster that loses a machine.
 
-    make test-flink
-
-Flink needs Java 17 and Maven; see deploy/flink.
+`make test` runs what needs no Java; `make test-flink` the rest, with Java 17 and Maven; see
+deploy/flink.
 """
 
 import json
@@ -24,10 +23,9 @@ from pipeline.loopback import made_up_credentials
 from pipeline.rows import TIMED_STAGES
 from pipeline.sample_catalog import SampleCatalog, sample_catalog
 
-pytestmark = [pytest.mark.flink, pytest.mark.slow]
-needs_java = pytest.mark.skipif(
-    bool(missing_tools()), reason=f"Flink needs {', '.join(missing_tools())}"
-)
+pytestmark = pytest.mark.slow
+MISSING = missing_tools()
+needs_java = pytest.mark.skipif(bool(MISSING), reason=f"Flink needs {' and '.join(MISSING)}")
 # What may differ between two runs of the same work.
 TIMES = [*TIMED_STAGES, "processed_at"]
 TWO_PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -120,6 +118,7 @@ def test_two_processes_that_magnify_give_the_same_rows(shop, expected):
     )
 
 
+@pytest.mark.flink
 @needs_java
 def test_flink_gives_the_same_rows(shop, expected, cluster):
     check_same(shop.rows("flink", shop.start("flink", cluster.beam_options())), expected, "flink")
@@ -129,8 +128,11 @@ def test_flink_gives_the_same_rows(shop, expected, cluster):
     counted = summary["beam_metrics"]["counters"]["rows"]
     assert counted == {status: n for status, n in summary["by_status"].items() if n}
     assert all(has_worked(cluster, name) for name in cluster.task_managers)
+    # Flink's log has the time and the level; the workers name the run.
+    assert all("[night] " in cluster.log(name).read_text() for name in cluster.task_managers)
 
 
+@pytest.mark.flink
 @needs_java
 def test_a_killed_task_manager_costs_no_row(shop, expected, cluster):
     run = shop.start("killed", cluster.beam_options())

@@ -1,0 +1,47 @@
+"""A run whose processes warn; see test_run_log.py.
+
+python -m tests.pipeline.warning_run maker | worker <options of Beam>
+"""
+
+import logging
+import sys
+import warnings
+
+import pipeline.console  # noqa: F401 - first, as in run_pipeline.py
+
+# isort: split
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from model import presets
+from pipeline import job, run_log, transforms
+from pipeline.making import MakerProcesses
+from tests.pipeline.conftest import make_settings
+
+
+def warn(who):
+    """Warns in both ways, in two lines."""
+    warnings.warn(f"{who}: Python\nas well", stacklevel=1)
+    logging.getLogger("pipeline.step").warning("%s: we\nas well", who)
+
+
+def step(who, settings):
+    transforms.open_storage(settings)
+    warn(who)
+
+
+def main(kind, *beam_arguments):
+    run_log.name_run("night1")
+    settings = make_settings(run_id="night1")
+    if kind == "maker":
+        processes = MakerProcesses(presets.resolve("rdn-small"), settings, 1)
+        processes._pool.submit(warn, "maker").result()
+        return
+    options = PipelineOptions(beam_arguments)
+    runner = job._runner(beam_arguments) or job._local_runner(options)
+    with beam.Pipeline(runner=runner, options=options) as run:
+        _ = run | beam.Create(["worker"]) | beam.Map(step, settings)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
