@@ -324,6 +324,8 @@ def this_process(tmp_path, monkeypatch, endpoint):
     """Is in the reader's folder and asks the loopback server; afterwards all is as before."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "VENV"):  # of a `make test` that runs this
+        monkeypatch.delenv(name, raising=False)
     storage._s3_client.cache_clear()
     ours, registered = logging.getLogger("pipeline"), dict(keras.saving.get_custom_objects())
     handlers, level = ours.handlers[:], ours.level
