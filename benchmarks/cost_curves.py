@@ -135,14 +135,16 @@ def measure_large(sides: Sequence[int], scratch: Path, options: list[str]) -> li
 def main(argv: list[str]) -> int:
     """Command line; options that it does not know go to the pipeline."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost_curves")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    all_parts = argparse.ArgumentParser(add_help=False)
+    all_parts.add_argument("--json", type=Path, metavar="FILE")
     parts = parser.add_subparsers(dest="part", required=True)
-    catalog = parts.add_parser("catalog")
+    catalog = parts.add_parser("catalog", parents=[all_parts])
     catalog.add_argument("folder", type=Path)
     catalog.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000])
     catalog.add_argument("--shrink", type=int, default=4)
-    parts.add_parser("probe").add_argument("--count", type=int, default=2000)
-    large = parts.add_parser("large")
+    probe = parts.add_parser("probe", parents=[all_parts])
+    probe.add_argument("--count", type=int, default=2000)
+    large = parts.add_parser("large", parents=[all_parts])
     large.add_argument("--sides", type=int, nargs="+", default=[2000, 4000, 8000])
     arguments, options = parser.parse_known_args(argv)
     options = ["--report", "no", *options]

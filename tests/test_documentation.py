@@ -1,15 +1,8 @@
 """The README's tables name what the code has, no more and no less."""
 
 import datetime
-import functools
-import importlib.util
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from model import presets, quality
 from pipeline import gate, options
@@ -70,81 +63,3 @@ def test_files_named_in_the_documents_exist():
         linked = re.findall(r"\]\(([\w./-]+\.\w+)\)", text)
         for name in named + linked:
             assert (ROOT / name).exists(), (document, name)
-
-
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md", "deploy/dataflow/README.md"]
-DOCUMENTS += [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
-# Other people's programs, which the tests of deploy/ check as far as that goes here.
-OTHERS = {
-    "pip",
-    "gcloud",
-    "docker",
-    "IMAGE=europe-docker.pkg.dev/$PROJECT/shop/catalog-magnifier:0.1",
-}
-
-
-def commands():
-    """Every command that stands by itself in a document, without its comment."""
-    found = {}
-    for document in DOCUMENTS:
-        text = (ROOT / document).read_text().replace("\\\n", " ")
-        fenced = re.sub(r"```\w*\n.*?```", "", text, flags=re.DOTALL)
-        for line in re.findall(r"(?m)^ {4,}([\w$=./-]+ .*)$", fenced):
-            found.setdefault(re.split(r" #| {3,}", line)[0].strip(), document)
-    return found
-
-
-def is_command(line):
-    first = line.split()[0]
-    return first in {"python", "make", *OTHERS} or line.startswith(("KERAS_BACKEND", "sudo"))
-
-
-COMMANDS = [line for line in commands() if is_command(line)]
-
-
-@functools.cache
-def help_of(*program):
-    done = subprocess.run(
-        [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-def test_the_documents_have_commands():
-    assert len(COMMANDS) > 25
-
-
-@pytest.mark.parametrize("line", [one for one in COMMANDS if one.startswith("make ")])
-def test_make_knows_the_target(line):
-    _, target, *variables = shlex.split(line)
-    makefile = (ROOT / "Makefile").read_text()
-    assert re.search(rf"(?m)^{target}:", makefile), line
-    for variable in variables:
-        assert re.search(rf"(?m)^{variable.partition('=')[0]} \?=", makefile), line
-
-
-@pytest.mark.parametrize("line", [one for one in COMMANDS if "run_pipeline.py" in one])
-def test_the_job_takes_the_command(line):
-    """Places that a reader fills in are filled in."""
-    words = shlex.split(line.partition("run_pipeline.py")[2])
-    places = [word.replace("…", "s3://shop/x/") for word in words]
-    if places.count("s3://shop/x/") == 2:
-        places[-1] = "s3://shop/y"
-    settings, rest = options.parse(places, datetime.datetime.now(datetime.UTC))
-    assert rest == [] and settings.output
-
-
-@pytest.mark.parametrize("line", [one for one in COMMANDS if " -m " in one])
-def test_the_module_takes_the_options(line):
-    words = shlex.split(line.partition("python ")[2])
-    module, arguments = words[1], words[2:]
-    assert importlib.util.find_spec(module) is not None, line
-    if module == "deploy.dataflow.show_hints":
-        return  # takes the job's; tests/test_dataflow.py runs it
-    program = ["-m", module]
-    if module == "benchmarks.cost_curves":
-        program.append(arguments[0])
-    told = help_of(*program)
-    for argument in arguments:
-        if argument.startswith("--"):
-            assert argument.partition("=")[0] in told, line

@@ -1,4 +1,4 @@
-"""The README's lines that read a run's rows, each run as it stands there."""
+"""The documents' lines of Python, which read a run's rows, each run as it stands there."""
 
 import ast
 import importlib
@@ -13,13 +13,21 @@ from pipeline.records import Status
 from pipeline.rows import Row, to_batch
 from tests.pipeline.conftest import picture_bytes
 from tests.pipeline.test_rows_and_sink import NOW
+from tests.test_commands import DOCUMENTS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCK = ast.parse(re.search(r"```python\n(.*?)```", README, re.S)[1])
-LINES = {
-    next(node.id for node in ast.walk(line) if isinstance(node, ast.Name)): ast.unparse(line)
-    for line in BLOCK.body
-}
+ROOT = Path(__file__).parents[1]
+
+
+def lines_of(document):
+    """Lines by the name that they begin with, of the one block of a document."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)
+    return {
+        next(node.id for node in ast.walk(line) if isinstance(node, ast.Name)): ast.unparse(line)
+        for line in ast.parse(block).body
+    }
+
+
+LINES = lines_of("README.md")
 # What must be imported beside the name that a line begins with.
 SUBMODULE = {"pyarrow": "pyarrow.dataset", "pyspark": "pyspark.sql"}
 
@@ -41,18 +49,28 @@ def output(tmp_path_factory):
 
 @pytest.fixture
 def read(output, monkeypatch, tmp_path):
-    def read(name):
+    def read(name, lines=LINES):
         module = pytest.importorskip(SUBMODULE.get(name, name))
         monkeypatch.chdir(output.parent)
         if name == "datasets":
             monkeypatch.setattr(module.config, "HF_DATASETS_CACHE", tmp_path)
-        return eval(LINES[name], {name: importlib.import_module(name)})
+        return eval(lines[name], {name: importlib.import_module(name)})
 
     return read
 
 
 def test_all_five_are_shown():
     assert set(LINES) == {"pandas", "duckdb", "pyarrow", "pyspark", "datasets"}
+
+
+def test_no_other_document_has_python():
+    found = [name for name in DOCUMENTS if "```python" in (ROOT / name).read_text()]
+    assert found == ["README.md", "docs/operating.md"]
+
+
+def test_operating_tells_which_runs_are_pointed_to(read):
+    places = read("pyarrow", lines_of("docs/operating.md"))
+    assert places.column_names == ["image_uri"] and len(places) == 4
 
 
 def test_pandas(read):

@@ -33,6 +33,12 @@ class Opened:
         return self.page.locator(selector).first.is_visible()
 
 
+def find_chromium() -> str | None:
+    """The program that CHROMIUM names, or one on the PATH."""
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    return os.environ.get("CHROMIUM") or next(filter(None, found), None)
+
+
 @contextlib.contextmanager
 def opened(path: Path, **context) -> Iterator[Opened]:
     """Opens a file of this disk; skips the test where there is no browser.
@@ -42,8 +48,7 @@ def opened(path: Path, **context) -> Iterator[Opened]:
         context: of Playwright's `new_context`, such as `viewport` and `color_scheme`.
     """
     sync_api = pytest.importorskip("playwright.sync_api")
-    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    program = os.environ.get("CHROMIUM") or next(filter(None, found), None)
+    program = find_chromium()
     if program is None:
         pytest.skip("no Chromium: apt-get install chromium, or CHROMIUM=path of the program")
     with sync_api.sync_playwright() as playwright:

@@ -1,0 +1,394 @@
+"""Every command that stands in the documents, run as it stands in a folder like a reader's.
+
+The commands of one block follow each other in one folder: what the first makes, the next uses.
+"""
+
+import contextlib
+import fnmatch
+import io
+import logging
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploy.dataflow.launch import with_defaults
+from deploy.flink.local_cluster import missing_tools
+from model import degrade, presets
+from pipeline import job, options, storage
+from pipeline.loopback import loopback_s3, made_up_credentials
+from tests.pipeline.browser import find_chromium
+from tests.pipeline.conftest import picture_bytes
+from tests.test_dataflow import NOW
+
+ROOT = Path(__file__).parents[1]
+# The changelog tells of the past.
+DOCUMENTS = [
+    *("README.md", "CONTRIBUTING.md", "deploy/README.md", "deploy/dataflow/README.md"),
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(f"model/weights/{path.name}" for path in sorted((ROOT / "model/weights").glob("*.md"))),
+]
+# Blocks that show no commands begin with these.
+NOT_COMMANDS = ("OUT/rows/", "manifest or prefix", "2026-11-24T01:31:00Z INFO")
+# Code in the middle of the text is a command if it begins with one of these.
+PROGRAMS = {
+    *("python", "python3", "make", "pip", "tensorboard", ".ci/run"),
+    *("docker", "gcloud", "kubectl", "sudo", "systemctl", "java", "mvn", "curl"),
+}
+
+# What a reader has to fill in, and the one number of a command that no later option replaces.
+FILLED_IN = {
+    "--input …": "--input s3://shop/pictures/",
+    "--output …": "--output s3://shop/magnified",
+    "measures_sheet FILE": "measures_sheet sheet.png",
+    "--drawn_scenes 900 --drawn_share": "--drawn_scenes 4 --drawn_share",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a command is made short, and what it promises.
+
+    Attributes:
+        shorter: what is added to it; the last of two equal options counts.
+        leaves: patterns of files and objects that were not there before.
+        says: in its output.
+    """
+
+    shorter: str = ""
+    leaves: str = ""
+    says: str = ""
+
+
+def bench(shorter, says):
+    return Run(f"{shorter} --json figures.json", "figures.json", says)
+
+
+NIGHT = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "pictures: ")
+BRIEFLY = "--steps 2 --batch_size 2 --warmup_steps 1"
+TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
+# By a pattern that is found in the command; the first one counts.
+RUNS = {
+    # Named only, without what it works on.
+    r"python -m (model.evaluate|pipeline.compare)$": Run("--help", says="usage: "),
+    r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
+    r"make run INPUT=": NIGHT,
+    r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_gate.py", says=" passed"),
+    r"make bench ": Run(
+        "OPTIONS='--pictures 1 --rounds 1 --repeat 1'", says="times the plain loop"
+    ),
+    r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 pictures"),
+    r"run_pipeline.py ": NIGHT,
+    r"local_cluster.py ": Run("", NIGHT.leaves),  # says it past this process
+    r"pipeline.read ": Run("", "pictures/pictures.csv pictures/*.jpeg", "3 pictures of run"),
+    r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 pictures in both"),
+    r"pipeline.compare ": Run("", says="3 pictures in both"),
+    r"show_hints ": Run("", says="MagnifyAndWrite      type:nvidia-tesla-t4;count:1"),
+    r"model.upscale ": Run("", "photo_x2.png", "roundtrip_psnr_db"),
+    r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
+    r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
+    r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
+    r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
+    r"model.evaluate ": Run("", says="bicubic"),
+    r"benchmarks.measures_sheet ": Run("", "sheet.png"),
+    r"benchmarks.gate ": bench("", "values wrapped around"),
+    r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
+    r"benchmarks.pipeline_vs_network ": bench(
+        "--pictures 1 --rounds 1 --repeat 1", "times the plain loop"
+    ),
+    r"benchmarks.peers ": bench("--pictures 1 --rounds 1", "of ours"),
+    r"benchmarks.nights ": bench("", "beside start-up"),
+    r"benchmarks.cost_curves catalog ": bench("--counts 2 --shrink 1", "2 pictures"),
+    r"benchmarks.cost_curves probe": bench("--count 2", "bare_requests_per_s"),
+    r"benchmarks.cost_curves large": bench("--sides 40", "40 x 40"),
+    r"benchmarks.million": bench("--uris 40 --new 2", "40 URIs, 2 of them new"),
+    r"benchmarks.report_size ": bench(f"--rows 10 --chromium {find_chromium()}", "10 rows"),
+}
+# By their beginning; why a test cannot run them, and what looks at them instead.
+NOT_RUN = {
+    "pip install ": "changes the environment; test_what_is_installed_is_what_the_tests_have",
+    "python3 -m venv .venv && .venv/bin/pip install ": "the same",
+    "tensorboard ": "no requirement; the tests of model.train read what it would show",
+    "make lint": "reads all of the checkout; .ci/run runs it; test_make_knows_the_target",
+    "make test-flink": "needs Java and Maven; .ci/run; test_make_knows_the_target",
+    ".ci/run": "runs these tests",
+    "python deploy/dataflow/launch.py ": "needs Google; test_the_launcher_takes_the_options",
+    "docker ": "needs Docker and CUDA's image; tests/test_dataflow.py",
+    "IMAGE=": "names that image",
+    "gcloud ": "needs Google; tests/test_dataflow.py",
+}
+
+# A reader's folders of pictures, and of pairs.
+FOLDERS = {
+    *("pictures", "photographs", "my_pictures", "validation", "bsd400", "yang91"),
+    *("folder", "FOLDER", "PICTURES"),
+}
+PAIRS = ("Set5", "DIR")
+SIDE_PX = 140
+SIDE_TO_SHRINK_PX = 220  # large enough for a patch of the training after it was shrunk by 2
+
+
+def found_blocks():
+    """The commands of each block of a document, as (document, commands).
+
+    Python's lines are for test_reading.py.
+    """
+    for document in DOCUMENTS:
+        text = re.sub(r"\s*\\\n\s*", " ", (ROOT / document).read_text())
+        fenced = r"(?m)^ *```(\w*)\n((?:.*\n)*?) *```$"
+        shown = [code for language, code in re.findall(fenced, text) if language != "python"]
+        text = re.sub(fenced, "", text)
+        indented = r"(?<=\n)\n((?: {4,}\S.*\n)+)"
+        shown += re.findall(indented, text)
+        text = re.sub(indented, "\n\n", text)
+        for block in shown:
+            if not block.strip().startswith(NOT_COMMANDS):
+                found = re.split(r"\n| {4,}", re.sub(" # .*", "", block))  # several in one line
+                yield document, [one.strip() for one in found if one.strip()]
+        for code in re.findall(r"`([^`]+)`", text):
+            words = code.split()
+            if words[0] in PROGRAMS and words != ["make"]:
+                yield document, [" ".join(words)]
+
+
+def is_listed(command):
+    return command.startswith(tuple(NOT_RUN))
+
+
+COMMANDS = {command: document for document, block in found_blocks() for command in block}
+
+
+def blocks_to_run():
+    """Each block without what is listed or was in a block before."""
+    seen = set()
+    for document, block in found_blocks():
+        commands = [one for one in block if one not in seen and not is_listed(one)]
+        seen.update(commands)
+        if not commands:
+            continue
+        marks = [pytest.mark.slow]
+        if any("local_cluster" in one for one in commands):
+            why = f"Flink needs {', '.join(missing_tools())}"
+            marks += [pytest.mark.flink, pytest.mark.skipif(bool(missing_tools()), reason=why)]
+        if any("report_size" in one for one in commands):
+            marks.append(pytest.mark.skipif(not find_chromium(), reason="no Chromium"))
+        yield pytest.param(commands, id=f"{document}: {commands[0][:60]}", marks=marks)
+
+
+class Shop:
+    """The documents' bucket on the loopback server, with pictures and a manifest."""
+
+    def __init__(self, endpoint, pictures):
+        self._client = boto3.client("s3", endpoint_url=endpoint)
+        self._client.create_bucket(Bucket="shop")
+        for folder in ("pictures", "part"):
+            for name, data in pictures.items():
+                self._put(f"{folder}/{name}", data)
+        lines = ["uri", *(f"s3://shop/pictures/{name}" for name in pictures)]
+        self._put("manifest.csv", "\n".join(lines).encode())
+        self._put("ours.keras", presets.resolve("rdn-small").data)
+
+    def _put(self, key, data):
+        self._client.put_object(Bucket="shop", Key=key, Body=data)
+
+    def uris(self):
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket="shop")
+        return {f"s3://shop/{one['Key']}" for page in pages for one in page.get("Contents", ())}
+
+    def close(self):
+        for uri in self.uris():
+            self._client.delete_object(Bucket="shop", Key=uri.removeprefix("s3://shop/"))
+        self._client.delete_bucket(Bucket="shop")
+
+
+class Reader:
+    """A folder in which a reader types commands.
+
+    Args:
+        folder: an empty one, where the process already is.
+        endpoint: of the S3 server.
+        commands: that will be typed: decide what has to be there.
+    """
+
+    def __init__(self, folder, endpoint, commands):
+        self.folder, text = folder, "\n".join(commands)
+        _link_checkout(folder)
+        pictures = _pictures(SIDE_PX)
+        for name in FOLDERS:
+            _write(folder / name, pictures)
+        _write(folder / "product", _pictures(SIDE_TO_SHRINK_PX))
+        for name in PAIRS:
+            _write(folder / name, _pair(pictures["0.jpg"]))
+        _write(folder, {"photo.jpg": pictures["0.jpg"]})
+        if "held_out_compressed.txt" in text:
+            held_out = "\n".join(str(folder / "product" / name) for name in pictures)
+            _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
+        self.shop = Shop(endpoint, pictures) if "s3://" in text or "…" in text else None
+        earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
+        if "--retry" in text:
+            earlier.append(("s3://shop/magnified", "earlier"))
+        for output, run_id in earlier:
+            places = ["--input", "s3://shop/pictures/", "--output", output, "--run_id", run_id]
+            assert job.run([*places, "--report", "no"]) == job.DONE
+
+    def close(self):
+        if self.shop:
+            self.shop.close()
+
+    def things(self):
+        """Files, relative to the folder, and objects."""
+        names = {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
+        return names | (self.shop.uris() if self.shop else set())
+
+    def type(self, command):
+        """Runs a command; returns exit status and output."""
+        words = shlex.split(command)
+        if words[0] != "python":
+            done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout + done.stderr
+        return _run_python(words[1:])
+
+
+def _run_python(words):
+    """What `python` does with these words, in this process, where TensorFlow is loaded already."""
+    said = io.StringIO()
+    arguments = words[1:] if words[0] == "-m" else words
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
+        patched.setattr(sys, "argv", arguments)
+        try:
+            if words[0] == "-m":
+                runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+            else:
+                runpy.run_path(arguments[0], run_name="__main__")
+        except SystemExit as error:
+            return error.code or 0, said.getvalue()
+    raise AssertionError(f"{words} did not exit")
+
+
+def _link_checkout(folder):
+    """The checkout, with an environment that is ready, and one short test of its own."""
+    for path in ROOT.iterdir():
+        if not path.name.startswith(".") and path.name not in ("tests", "runs", "demo-output"):
+            (folder / path.name).symlink_to(path)
+    _write(
+        folder / "tests",
+        {"test_size_gate.py": (ROOT / "tests/pipeline/test_size_gate.py").read_bytes()},
+    )
+    python = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
+    _write(folder / ".venv/bin", {"python": python.encode()})
+    (folder / ".venv/bin/python").chmod(0o755)
+    (folder / ".venv/.ready").touch()
+
+
+def _pictures(side):
+    return {f"{i}.jpg": picture_bytes(side, side, seed=i) for i in range(3)}
+
+
+def _write(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def _pair(data):
+    hr = np.asarray(Image.open(io.BytesIO(data)))
+    files = {}
+    for name, pixels in (("LR", degrade.to_uint8(degrade.shrink(hr, 2))), ("HR", hr)):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        files[f"baby_{name}.png"] = buffer.getvalue()
+    return files
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with loopback_s3() as endpoint, made_up_credentials():
+        yield endpoint
+
+
+@pytest.fixture
+def this_process(tmp_path, monkeypatch, endpoint):
+    """Is in the reader's folder and asks the loopback server; afterwards all is as before."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "VENV"):  # of a `make test` that runs this
+        monkeypatch.delenv(name, raising=False)
+    storage._s3_client.cache_clear()
+    ours, registered = logging.getLogger("pipeline"), dict(keras.saving.get_custom_objects())
+    handlers, level = ours.handlers[:], ours.level
+    yield
+    storage._s3_client.cache_clear()
+    ours.handlers[:] = handlers
+    ours.setLevel(level)
+    logging.disable(logging.NOTSET)
+    keras.saving.get_custom_objects().update(registered)
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.usefixtures("this_process")
+@pytest.mark.parametrize("commands", blocks_to_run())
+def test_the_commands_run(commands, endpoint, tmp_path):
+    reader = Reader(tmp_path, endpoint, commands)
+    with contextlib.closing(reader):
+        for command in commands:
+            found = next((run for key, run in RUNS.items() if re.search(key, command)), None)
+            assert found, f"say in RUNS how to run it, or in NOT_RUN why not: {command}"
+            typed = command
+            for place, value in FILLED_IN.items():
+                typed = typed.replace(place, value)
+            before = reader.things()
+            status, said = reader.type(f"{typed} {found.shorter}")
+            assert status == 0, f"{typed} {found.shorter}\n{said}"
+            assert found.says in said, said
+            left = reader.things() - before
+            for pattern in found.leaves.split():
+                assert fnmatch.filter(left, pattern), (pattern, sorted(left))
+
+
+def test_each_line_of_the_tables_is_for_a_command():
+    run = [command for command in COMMANDS if not is_listed(command)]
+    matched = {next((key for key in RUNS if re.search(key, one)), None) for one in run}
+    assert matched == set(RUNS)
+    for place in (*FILLED_IN, *NOT_RUN):
+        assert any(place in command for command in COMMANDS), place
+
+
+MADE = [command for command in COMMANDS if command.startswith("make ")]
+
+
+@pytest.mark.parametrize("command", MADE)
+def test_make_knows_the_target(command):
+    subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, check=True)
+    for variable in re.findall(r"(\w+)=", command):
+        assert re.search(rf"(?m)^{variable} \?=", (ROOT / "Makefile").read_text()), command
+
+
+def test_the_launcher_takes_the_options():
+    (command,) = [one for one in COMMANDS if "launch.py" in one]
+    words = shlex.split(command.partition("launch.py")[2])
+    _, rest = options.parse(with_defaults(words), NOW)
+    assert "--sdk_container_image" in rest
+
+
+def test_what_is_installed_is_what_the_tests_have():
+    """The tests' environment is made of requirements-dev.txt, which includes the others."""
+    included, text = ["requirements-dev.txt"], ""
+    for name in included:
+        text += (ROOT / name).read_text()
+        included += re.findall(r"(?m)^-r (.+)$", (ROOT / name).read_text())
+    for command in COMMANDS:
+        for name in re.findall(r"pip install -r (\S+)", command):
+            assert name in included, command
