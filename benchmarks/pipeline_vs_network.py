@@ -24,16 +24,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import pipeline.console  # noqa: F401 - first, for its effect
+
+# isort: split
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-import pipeline.console  # noqa: F401 - first, for its effect
 from model import engine, presets, scenes
 from model.corpus import find_pictures, read_rgb
 from model.inference import Magnifier
 from model.rdn import RDN, with_quality_plane
 from pipeline import job
+from pipeline.making import choose_workers
 
 
 def time_network(magnifier: Magnifier, pictures: list[np.ndarray]) -> float:
@@ -120,6 +123,9 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
     magnifier = Magnifier(rdn, computes_in=computes_in, skip_blank=False)
     pictures = [read_rgb(path) for path in paths]
     magnifier.magnify_rgb(pictures[0])  # tracing is no part of the network's speed
+    if "--workers" not in options:  # as many processes start for a single picture, too
+        chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
+        options = [*options, "--workers", str(chosen)]
     startup_s = min(time_pipeline(paths[:1], 1, model, options) for _ in range(2))
     peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", computes_in)}
     network_s, loop_s, pipeline_s = [], [], []
