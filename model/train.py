@@ -6,10 +6,10 @@ r"""Trains an RDN on HR pictures; LR is made on the fly.
     KERAS_BACKEND=jax python -m model.train --data s3://bucket/photographs/ --out runs/mine
 
 A run's folder holds `config.json`; `checkpoint.keras`, the last state with its optimizer;
-`best.keras` and, at the end, `model.keras`, networks to evaluate and ship; `held_out_*.txt`, the
-pictures not trained on; `log.csv` and `tensorboard/`. The same command again, after Ctrl-C or a
-crash, continues from the checkpoint and, on one machine, ends in the same weights as a run that
-was never interrupted.
+`best.keras` and `model.keras`, the best and the last network to evaluate and ship;
+`held_out_*.txt`, the pictures not trained on; `log.csv` and `tensorboard/`. The same command
+again, after Ctrl-C or a crash, continues from the checkpoint and, on one machine, ends in the same
+weights as a run that was never interrupted.
 """
 
 import argparse
@@ -139,9 +139,7 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
                     losses, since = [], time.monotonic()
                 if stopped and step < config.steps:
                     raise Interrupted(f"stopped after step {step} of {config.steps}")
-        finished = run_dir / "model.keras"
-        shipped = averaged(rdn)
-    _save(RDN.from_config(rdn.get_config()), finished, weights=shipped)
+    finished = run_dir / "model.keras"
     _log.info("finished: %s", finished)
     return finished
 
@@ -282,7 +280,7 @@ def _record(  # noqa: PLR0917 - everything of one moment
     loss: float,
     rate: float,
 ) -> None:
-    """Measures the averaged network, writes it all down, keeps the best."""
+    """Measures the averaged network, writes it all down, keeps the last and the best."""
     now = rdn.get_weights()
     average = averaged(rdn)
     rdn.set_weights(average)
@@ -312,8 +310,10 @@ def _record(  # noqa: PLR0917 - everything of one moment
         "learning_rate": float(ops.convert_to_numpy(rdn.optimizer.learning_rate)),
         "steps_per_s": rate,
     }
+    network = RDN.from_config(rdn.get_config())
+    _save(network, run_dir / "model.keras", weights=average)
     if logbook.write(step, figures, scores):
-        _save(RDN.from_config(rdn.get_config()), run_dir / "best.keras", weights=average)
+        _save(network, run_dir / "best.keras")
 
 
 def magnify(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
