@@ -46,6 +46,7 @@ class Shop:
     def start(self, output, options):
         arguments = ["--input", self.manifest, "--output", f"s3://{BUCKET}/{output}"]
         arguments += ["--run_id", "night", "--images", "both", "--max_failure_rate", "0.2"]
+        arguments += ["--precision", "float32"]  # auto is float32 only where others do the work
         arguments += ["--s3_endpoint_url", self.endpoint, *options]
         return subprocess.Popen(
             [sys.executable, "run_pipeline.py", *arguments],
@@ -105,7 +106,9 @@ def check_same(found, expected, output):
     assert {row["status"] for row in expected} == {"upscaled", "skipped", "failed"}
     for row, other in zip(found, expected, strict=True):
         image_uri = other["image_uri"] and other["image_uri"].replace("/direct/", f"/{output}/")
-        assert row == other | {"image_uri": image_uri}
+        same = other | {"image_uri": image_uri}
+        # Names only: a diff of pictures' bytes takes pytest minutes.
+        assert [name for name in row if row[name] != same[name]] == [], row["uri"]
 
 
 def test_two_processes_of_the_direct_runner_give_the_same_rows(shop, expected):
