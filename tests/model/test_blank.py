@@ -80,11 +80,16 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
     assert pixels(box.seen for box in layout.boxes) <= 0.95 * size[0] * size[1]
 
 
-@pytest.mark.parametrize("name", presets.PRESETS)
 @pytest.mark.parametrize("jpeg_quality", [50, 80, 100])
-def test_skipping_changes_no_pixel_by_more_than_rounding(name, jpeg_quality):
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "float32") for name in presets.PRESETS), (presets.DEFAULT, "bfloat16")],
+)
+def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_quality):
     rdn = presets.load_by_name(name)
-    skipping, dense = Magnifier(rdn), Magnifier(rdn, skip_blank=False)
+    skipping, dense = (
+        Magnifier(rdn, computes_in=precision, skip_blank=skips) for skips in (True, False)
+    )
     skipped = 0
     for seed in range(4000, 4012):
         lr = degrade.to_uint8(degrade.shrink(draw_scene(seed, 400, 400), 2))
