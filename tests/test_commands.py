@@ -135,7 +135,7 @@ FOLDERS = {
 }
 PAIRS = ("Set5", "DIR")
 SIDE_PX = 140
-SIDE_TO_SHRINK_PX = 220  # large enough for a patch of the training after it was shrunk by 2
+SIDE_TO_SHRINK_PX = 250  # large enough for a patch of the training after it was shrunk by 2
 
 
 def found_blocks():
