@@ -83,7 +83,10 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
 @pytest.mark.parametrize("jpeg_quality", [50, 80, 100])
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [*((name, "float32") for name in presets.PRESETS), (presets.DEFAULT, "bfloat16")],
+    [
+        *(("rdn-small", "float32"), ("rdn-product", "float32")),
+        *((name, "bfloat16") for name in ("rdn-product", "rdn-medium")),
+    ],
 )
 def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_quality):
     rdn = presets.load_by_name(name)
@@ -91,7 +94,7 @@ def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_q
         Magnifier(rdn, computes_in=precision, skip_blank=skips) for skips in (True, False)
     )
     skipped = 0
-    for seed in range(4000, 4012):
+    for seed in range(4000, 4004 if name == "rdn-medium" else 4012):  # nine times the work
         lr = degrade.to_uint8(degrade.shrink(draw_scene(seed, 400, 400), 2))
         if jpeg_quality < 100:
             lr = degrade.compress_jpeg(lr, jpeg_quality)
@@ -104,7 +107,7 @@ def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_q
         difference = np.abs(np.subtract(ours, expected, dtype=np.int16))
         assert difference.max() <= 1, seed
         assert np.mean(difference > 0) < 0.001
-    assert skipped >= 3
+    assert skipped >= 1
 
 
 def test_an_all_white_picture_is_filled(magnifier):
