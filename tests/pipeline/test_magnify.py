@@ -218,6 +218,7 @@ def test_large_pictures_wait_for_the_device_undecoded(world, monkeypatch):
 def test_a_device_without_memory_fails_the_picture_not_the_run(world, decoders):
     class NoMemory:
         scale = 2
+        takes_turns = True
 
         def magnify_picture(self, picture, *, jpeg_quality):
             raise OutOfMemory("no memory for 4096 pixels")
@@ -230,6 +231,8 @@ def test_a_device_without_memory_fails_the_picture_not_the_run(world, decoders):
 
 class Tinting:
     """A network that went wrong: all it makes is a little redder."""
+
+    takes_turns = True
 
     def __init__(self, magnifier):
         self._magnifier = magnifier

@@ -1,7 +1,9 @@
+import concurrent.futures
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -11,7 +13,7 @@ from model import engine, presets
 from model.decode import decode
 from model.picture import Picture
 from model.scenes import draw_scene
-from pipeline import making, transforms
+from pipeline import gate, making, transforms
 from pipeline.making import Maker, MakerProcesses, choose_precision, choose_workers
 from pipeline.records import RunError, Status
 from tests.pipeline.conftest import make_settings, picture_bytes
@@ -129,6 +131,25 @@ def test_the_network_computes_as_the_run_says(monkeypatch):
     for precision in (None, "bfloat16"):
         making.load(saved, make_settings(precision=precision))
     assert [one["computes_in"] for one in told] == ["float32", "bfloat16"]
+
+
+def test_with_a_gpu_pictures_do_not_wait_for_each_other():
+    """Two pictures meet within the device: with turns, the first would wait for ever."""
+    meeting = threading.Barrier(2, timeout=60)
+
+    class Gpu:
+        scale = 2
+        takes_turns = False
+
+        def magnify_picture(self, picture, *, jpeg_quality):
+            meeting.wait()
+            return gate.bicubic_picture(picture, 2)
+
+    maker = Maker(Gpu(), make_settings(self_psnr="off"))
+    header, source = decoded(file_format="PNG")
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        made = [threads.submit(maker.make, source, header, keep_result=False) for _ in range(2)]
+        assert all(one.result().columns["width"] == 2 * source.width for one in made)
 
 
 def test_a_picture_made_in_another_precision_is_no_other_content():
