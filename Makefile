@@ -32,7 +32,7 @@ else
 endif
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-flink: $(READY)
 	$(BIN)/python -m pytest -m flink -rs
