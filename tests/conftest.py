@@ -1,24 +1,32 @@
+"""Fixtures of all tests.
+
+TensorFlow is imported within them: the process that only hands the tests out to others would
+print what it says at import behind the summary.
+"""
+
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from model import presets
-from model.inference import Magnifier
-from model.rdn import RDN
-from model.sandbox import DecoderPool
-
 
 @pytest.fixture(scope="session")
-def shipped() -> RDN:
+def shipped() -> Any:
+    from model import presets  # noqa: PLC0415 - see above
+
     return presets.load_by_name(presets.DEFAULT)
 
 
 @pytest.fixture(scope="session")
-def decoders() -> Iterator[DecoderPool]:
+def decoders() -> Iterator[Any]:
+    from model.sandbox import DecoderPool  # noqa: PLC0415 - see above
+
     with DecoderPool(2, max_pixels=40_000_000) as pool:
         yield pool
 
 
 @pytest.fixture(scope="session")
-def magnifier(shipped: RDN) -> Magnifier:
+def magnifier(shipped: Any) -> Any:
+    from model.inference import Magnifier  # noqa: PLC0415 - see above
+
     return Magnifier(shipped)
