@@ -31,7 +31,7 @@ class Magnifier:
     Args:
         rdn: the network.
         computes_in: one of `engine.PRECISIONS`. In bfloat16 results differ from those in float32
-            by one grey level at most, in one pixel of 60, and a CPU that has it takes half the
+            by one grey level at most, in one value of 60, and a CPU that has it takes half the
             time; see `engine.fastest_precision`.
         max_call_px: most LR pixels of one call; larger pictures go in tiles.
         skip_blank: leave exactly white background out: it stays as it is. See `model.blank`. A

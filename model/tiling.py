@@ -88,8 +88,9 @@ def inner_tiles(
     Args:
         height, width: of the picture, LR pixels, at least 1.
         step: a tile's sides are multiples of it; except that
-        short: up to this length an axis is one tile as it is.
-        longest: longest side of a tile, a multiple of `step`, more than twice the halo.
+        short: up to this length an axis is one tile as it is, and so it is where no side within
+            it is longer than two halos.
+        longest: longest side of a tile, a multiple of `step`.
         halo: see `spans`.
 
     Returns:
@@ -103,14 +104,14 @@ def inner_tiles(
 
 def _inner_spans(length: int, step: int, short: int, longest: int, halo: int) -> list[Span]:
     """One axis of `inner_tiles`: with as few pixels in all as these rules allow."""
-    if length <= short:
-        return [Span(0, 0, length, length)]
     sides = range(step, min(length, longest) + 1, step)
     counts = {
         side: 1 if side == length else math.ceil((length - 2 * halo) / (side - 2 * halo))
         for side in sides
         if side > 2 * halo
     }
+    if length <= short or not counts:
+        return [Span(0, 0, length, length)]
     side = min(counts, key=lambda one: (one * counts[one], counts[one]))
     count = counts[side]
     starts = [(length - side) * i // max(1, count - 1) for i in range(count)]

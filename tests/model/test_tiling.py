@@ -146,3 +146,11 @@ def test_inner_tiles_have_one_shape_lie_within_and_cover_the_picture(step, halo)
             assert one.read_stop == length or one.read_stop - one.core_stop >= halo
         # Two tiles of a side that covers the axis would do.
         assert side * len(rows) <= max(2 * length + 4 * step, 2.1 * length)
+
+
+def test_an_axis_too_short_for_two_halos_is_one_inner_tile():
+    """The paper's network, D = 16 and C = 8, has a halo of 133 pixels."""
+    for length in (97, 200, 266, 287):
+        tiles = tiling.inner_tiles(length, 40, step=32, short=96, longest=512, halo=133)
+        assert tiles == [(tiling.Span(0, 0, length, length), tiling.Span(0, 0, 40, 40))]
+    assert len(tiling.inner_tiles(600, 40, step=32, short=96, longest=512, halo=133)) > 1
