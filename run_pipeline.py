@@ -8,9 +8,9 @@
 
 import sys
 
-import pipeline.console  # noqa: F401 - first, for its effect
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from pipeline.job import run
-from pipeline.run_log import name_run
+from pipeline.runtime.logs import name_run
 
 if __name__ == "__main__":
     sys.exit(run(sys.argv[1:], on_start=name_run))

@@ -27,10 +27,12 @@ setup(
     packages=find_packages(include=["model", "model.*", "pipeline", "pipeline.*"]),
     package_data={
         "model": ["weights/*.keras", "weights/*.md"],
-        "pipeline": ["templates/*"],
+        "pipeline.report": ["templates/*"],
     },
     py_modules=["run_pipeline"],
-    entry_points={"console_scripts": ["catalog-magnifier-worker = pipeline.worker:main"]},
+    entry_points={
+        "console_scripts": ["catalog-magnifier-worker = pipeline.runtime.beam_worker:main"]
+    },
     install_requires=_requirements("requirements.txt"),
     extras_require={"train": _requirements("requirements-train.txt")},
 )

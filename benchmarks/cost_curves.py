@@ -27,9 +27,10 @@ import psutil
 from PIL import Image
 
 from benchmarks import measured_run
-from model import degrade, scenes
-from model.corpus import find_pictures, read_rgb
-from pipeline.loopback import loopback_s3, made_up_credentials
+from model.data.hr_sources import find_pictures, read_rgb
+from model.imaging import resampling
+from model.scenes import drawing
+from pipeline.demo.loopback import loopback_s3, made_up_credentials
 
 _PROBE_BYTES = 64 << 10
 
@@ -38,9 +39,9 @@ def measure_catalog(
     pictures: Sequence[Path], counts: Sequence[int], shrink: int, scratch: Path, options: list[str]
 ) -> list[dict]:
     """A run for each count."""
-    whole = (degrade.crop_to_multiple(read_rgb(path), shrink) for path in pictures)
-    sources = [degrade.shrink(rgb, shrink) for rgb in whole]
-    images = [Image.fromarray(degrade.to_uint8(rgb)) for rgb in sources]
+    whole = (resampling.crop_to_multiple(read_rgb(path), shrink) for path in pictures)
+    sources = [resampling.shrink(rgb, shrink) for rgb in whole]
+    images = [Image.fromarray(resampling.to_uint8(rgb)) for rgb in sources]
     found = []
     for count in counts:
         folder = scratch / f"of_{count}"
@@ -111,7 +112,7 @@ def measure_large(sides: Sequence[int], scratch: Path, options: list[str]) -> li
     for side in sides:
         folder = scratch / f"side_{side}"
         folder.mkdir()
-        scene = scenes.draw_scene(0, 1000, 1000)
+        scene = drawing.draw_scene(0, 1000, 1000)
         mosaic = np.tile(scene, (-(-side // 1000), -(-side // 1000), 1))[:side, :side]
         Image.fromarray(mosaic).save(folder / "one.jpg", quality=90)
         limits = ["--max_side", str(side), "--max_pixels", str(side * side)]

@@ -20,10 +20,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from model import corpus, metrics, train
-from model.corpus import Pair
-from model.patches import FEEDINGS, Cutter, Feed, prepare
-from model.train_config import TrainConfig
+from model.data import hr_sources
+from model.data.hr_sources import Pair
+from model.data.patches import FEEDINGS, Cutter, Feed, prepare
+from model.metrics import full_reference
+from model.train import training
+from model.train.config import TrainConfig
 
 _MOST_FEED_S = 5.0
 _BORDER_PX = 2
@@ -56,7 +58,7 @@ def measure(
     config: TrainConfig, seconds: float, probe_steps: int, pairs: list[Pair], folder: Path
 ) -> Result:
     """Measures the way of feeding that the configuration names."""
-    groups, _ = train.load_groups(config, folder)
+    groups, _ = training.load_groups(config, folder)
     cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
     started = time.monotonic()
     prepared = prepare(groups, config.feeding, cutter, folder)
@@ -80,14 +82,14 @@ def measure(
     probe = dataclasses.replace(config, steps=probe_steps)
     for _ in range(2):  # the first run warms TensorFlow up
         started = time.monotonic()
-        train.train(probe, folder / f"probe-{time.monotonic_ns()}", checkpoint_every=10**9)
+        training.train(probe, folder / f"probe-{time.monotonic_ns()}", checkpoint_every=10**9)
     steps = max(probe_steps, int(seconds * probe_steps / (time.monotonic() - started)))
-    path = train.train(
+    path = training.train(
         dataclasses.replace(config, steps=steps), folder / "run", checkpoint_every=10**9
     )
     rdn = keras.saving.load_model(path)
     scores = [
-        metrics.psnr_y(pair.hr, train.magnify(rdn, pair.lr, 100), border=_BORDER_PX)
+        full_reference.psnr_y(pair.hr, training.magnify(rdn, pair.lr, 100), border=_BORDER_PX)
         for pair in pairs
     ]
     return Result(
@@ -118,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
     logging.disable(logging.INFO)
-    pairs = list(corpus.make_pairs(arguments.hr, scale=2))
+    pairs = list(hr_sources.make_pairs(arguments.hr, scale=2))
     results = []
     for feeding in arguments.feedings:
         config = TrainConfig(

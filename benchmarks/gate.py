@@ -25,13 +25,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from model import degrade, presets, quality
-from model.corpus import find_pictures
-from model.decode import assumed_quality, decode
-from model.inference import Magnifier
-from model.picture import Picture
-from model.quality import Measures
-from pipeline import gate
+from model.data import degradation
+from model.data.hr_sources import find_pictures
+from model.imaging import resampling
+from model.imaging.decode import assumed_quality, decode
+from model.imaging.image import Picture
+from model.inference.upscaler import Magnifier
+from model.metrics import quality
+from model.metrics.quality import Measures
+from model.network import loading, presets
+from pipeline.upscale import quality_gate
 
 _MAX_PIXELS = 40_000_000
 # The good results, in tables.
@@ -111,14 +114,14 @@ def tinted(share: float) -> Ruin:
     def ruin(s: Sample) -> np.ndarray:
         factors = np.ones(3)
         factors[s.generator.integers(3)] += s.generator.choice([-share, share])
-        return degrade.to_uint8(s.sr * factors)
+        return resampling.to_uint8(s.sr * factors)
 
     return ruin
 
 
 def noisy(sigma_levels: float) -> Ruin:
     """White noise on every channel."""
-    return lambda s: degrade.to_uint8(degrade.add_noise(s.sr, sigma_levels, s.generator))
+    return lambda s: resampling.to_uint8(degradation.add_noise(s.sr, sigma_levels, s.generator))
 
 
 def coarsely_noisy(sigma_levels: float) -> Ruin:
@@ -127,7 +130,7 @@ def coarsely_noisy(sigma_levels: float) -> Ruin:
     def ruin(s: Sample) -> np.ndarray:
         height, width = s.sr.shape[:2]
         small = s.generator.normal(0, sigma_levels, (height // s.scale, width // s.scale, 3))
-        return degrade.to_uint8(s.sr + degrade.bicubic(small, height, width))
+        return resampling.to_uint8(s.sr + resampling.bicubic(small, height, width))
 
     return ruin
 
@@ -140,12 +143,12 @@ def sharpened(radius_px: float, percent: int) -> Ruin:
 
 def brighter(levels: int) -> Ruin:
     """All grey levels moved up, or down if negative."""
-    return lambda s: degrade.to_uint8(s.sr.astype(np.int16) + levels)
+    return lambda s: resampling.to_uint8(s.sr.astype(np.int16) + levels)
 
 
 def truncated(s: Sample) -> np.ndarray:
     """`astype(uint8)` instead of rounding: half of the values one level too low."""
-    return degrade.to_uint8(s.sr.astype(np.int16) - s.generator.integers(0, 2, s.sr.shape))
+    return resampling.to_uint8(s.sr.astype(np.int16) - s.generator.integers(0, 2, s.sr.shape))
 
 
 def wrapped(s: Sample) -> np.ndarray:
@@ -155,12 +158,12 @@ def wrapped(s: Sample) -> np.ndarray:
 
 def gamma(exponent: float) -> Ruin:
     """Mid-tones darker (above 1) or brighter."""
-    return lambda s: degrade.to_uint8(255 * (s.sr / 255) ** exponent)
+    return lambda s: resampling.to_uint8(255 * (s.sr / 255) ** exponent)
 
 
 def contrast(factor: float) -> Ruin:
     """Around middle grey."""
-    return lambda s: degrade.to_uint8((s.sr - 128.0) * factor + 128)
+    return lambda s: resampling.to_uint8((s.sr - 128.0) * factor + 128)
 
 
 def saturation(factor: float) -> Ruin:
@@ -168,7 +171,7 @@ def saturation(factor: float) -> Ruin:
 
     def ruin(s: Sample) -> np.ndarray:
         grey = s.sr.mean(axis=2, keepdims=True)
-        return degrade.to_uint8(grey + (s.sr - grey) * factor)
+        return resampling.to_uint8(grey + (s.sr - grey) * factor)
 
     return ruin
 
@@ -183,7 +186,7 @@ def _garbage(s: Sample) -> np.ndarray:
 
 
 def _brighter_tile(s: Sample, rows: slice, columns: slice) -> np.ndarray:
-    return degrade.to_uint8(s.sr[rows, columns].astype(np.int16) + 5)
+    return resampling.to_uint8(s.sr[rows, columns].astype(np.int16) + 5)
 
 
 RUINS: dict[str, Ruin] = {
@@ -211,9 +214,9 @@ RUINS: dict[str, Ruin] = {
     "sharpened, 1 px, 200 %": sharpened(1, 200),
     "sharpened, 2 px, 100 %": sharpened(2, 100),
     "sharpened, 2 px, 200 %": sharpened(2, 200),
-    "blurred, sigma 1 px": lambda s: degrade.blur(s.sr, 1),
-    "blurred, sigma 2 px": lambda s: degrade.blur(s.sr, 2),
-    "JPEG of quality 10": lambda s: degrade.compress_jpeg(s.sr, 10),
+    "blurred, sigma 1 px": lambda s: degradation.blur(s.sr, 1),
+    "blurred, sigma 2 px": lambda s: degradation.blur(s.sr, 2),
+    "JPEG of quality 10": lambda s: degradation.compress_jpeg(s.sr, 10),
     "black": flat(0),
     "grey": flat(128),
     "white": flat(255),
@@ -259,7 +262,7 @@ class Network:
         saved = presets.resolve(name_or_path)
         self.name = saved.name
         self._sha256 = saved.sha256
-        self._magnifier = Magnifier(presets.load(saved))
+        self._magnifier = Magnifier(loading.load(saved))
         self.scale = self._magnifier.scale
         self._cache = cache
 
@@ -316,7 +319,7 @@ def judge(network: Network, paths: list[Path], source_quality: int | None) -> It
         source_quality: JPEG quality at which the pictures are compressed first; None leaves
             them as they are.
     """
-    limits = gate.GateLimits()
+    limits = quality_gate.GateLimits()
     pictures = [_read(path, source_quality) for path in (*paths, paths[0])]
     for path, data, next_data in zip(paths, pictures, pictures[1:], strict=False):
         good = network.magnify(data)
@@ -327,7 +330,7 @@ def judge(network: Network, paths: list[Path], source_quality: int | None) -> It
             seed = zlib.crc32(f"{path.name} {kind}".encode())
             sample = Sample(network.scale, sr, other, np.random.default_rng(seed))
             measures = good.measure(sr if ruin is None else ruin(sample), network.scale)
-            doubt = gate.failed_rule(measures, limits)
+            doubt = quality_gate.failed_rule(measures, limits)
             yield Judged(network.name, path.name, kind, doubt and doubt.rule, measures)
 
 

@@ -15,13 +15,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-import pipeline.console  # noqa: F401 - first, for its effect
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from benchmarks.gate import RUINS, Sample
-from model import degrade, presets, quality, scenes, visual
-from model.inference import Magnifier
-from model.picture import Picture
-from model.quality import Measures
-from pipeline import gate
+from model.evaluate import sheets
+from model.imaging import resampling
+from model.imaging.image import Picture
+from model.inference.upscaler import Magnifier
+from model.metrics import quality
+from model.metrics.quality import Measures
+from model.network import loading
+from model.scenes import drawing
+from pipeline.upscale import quality_gate
 
 _HR_SIDE_PX = 320
 _JPEG_QUALITY = 60
@@ -46,19 +50,19 @@ def _compressed(rgb: np.ndarray) -> np.ndarray:
 
 
 def _source(seed: int) -> np.ndarray:
-    hr = scenes.draw_scene(seed, _HR_SIDE_PX, _HR_SIDE_PX)
-    return _compressed(degrade.to_uint8(degrade.shrink(hr, 2)))
+    hr = drawing.draw_scene(seed, _HR_SIDE_PX, _HR_SIDE_PX)
+    return _compressed(resampling.to_uint8(resampling.shrink(hr, 2)))
 
 
 def draw(seed: int) -> np.ndarray:
     """Draws the sheet: uint8 [h, w, 3]."""
-    magnifier = Magnifier(presets.load_by_name("rdn-product"))
+    magnifier = Magnifier(loading.load_by_name("rdn-product"))
     lr = _source(seed)
     sr = magnifier.magnify_rgb(lr, jpeg_quality=_JPEG_QUALITY)
     other = magnifier.magnify_rgb(_source(seed + 1), jpeg_quality=_JPEG_QUALITY)
     versions: dict[str, Callable[[], np.ndarray]] = {
         "the result": lambda: sr,
-        "bicubic": lambda: degrade.to_uint8(degrade.bicubic(lr, *sr.shape[:2])),
+        "bicubic": lambda: resampling.to_uint8(resampling.bicubic(lr, *sr.shape[:2])),
     }
     panels = []
     for name, told in _SHOWN.items():
@@ -70,20 +74,20 @@ def draw(seed: int) -> np.ndarray:
         )
         panels.append(_panel(name, picture, measures, told))
     half = len(panels) // 2
-    rows = [visual.Row("", panels[:half]), visual.Row("", panels[half:])]
-    return visual.lay_out("What the measures say", rows)
+    rows = [sheets.Row("", panels[:half]), sheets.Row("", panels[half:])]
+    return sheets.lay_out("What the measures say", rows)
 
 
 def _panel(
     name: str, picture: np.ndarray, measures: Measures, told: tuple[str, ...]
-) -> visual.Panel:
-    doubt = gate.failed_rule(measures, gate.GateLimits())
+) -> sheets.Panel:
+    doubt = quality_gate.failed_rule(measures, quality_gate.GateLimits())
     lines = [f"{one} {getattr(measures, one):.2f}" for one in told]
     lines.append("passes the gate" if doubt is None else f"gate:{doubt.rule}")
     font = ImageFont.load_default(_FONT_PX)
     band = Image.new("RGB", (picture.shape[1], round(1.4 * _FONT_PX * len(lines))), "white")
     ImageDraw.Draw(band).multiline_text((0, 0), "\n".join(lines), fill="black", font=font)
-    return visual.Panel(name, np.concatenate([np.asarray(band), picture]))
+    return sheets.Panel(name, np.concatenate([np.asarray(band), picture]))
 
 
 def main(argv: list[str]) -> int:

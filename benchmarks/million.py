@@ -27,12 +27,16 @@ from xml.sax.saxutils import escape
 from PIL import Image
 
 from benchmarks import measured_run
-from model import presets, scenes
-from pipeline import options, sink, storage
-from pipeline.loopback import made_up_credentials
+from model.network import presets
+from model.scenes import drawing
+from pipeline import cli
+from pipeline.demo.loopback import made_up_credentials
+from pipeline.output import shard_writer
+from pipeline.output.schema import Row
+from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import CatalogEntry, Reason, Shard, Status, content_key
-from pipeline.rows import Row
-from pipeline.sink import ShardWriter
+from pipeline.settings import Settings
+from pipeline.storage.routing import open_storage
 
 _BUCKET = "shop"
 _DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -63,7 +67,7 @@ class Catalog:
     def body(self, number: int) -> bytes:
         """A new object's content."""
         buffer = io.BytesIO()
-        Image.fromarray(scenes.draw_scene(number, 120, 120)).save(buffer, "JPEG", quality=85)
+        Image.fromarray(drawing.draw_scene(number, 120, 120)).save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
 
     def size_bytes(self, number: int) -> int:
@@ -175,17 +179,17 @@ def earlier_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
 def write_earlier_run(catalog: Catalog, output: Path) -> None:
     """Writes the invented run under an output, finished."""
     sha256 = presets.resolve(presets.DEFAULT).sha256
-    settings, _ = options.parse(["--input", "x/", "--output", str(output)], _DAY)
-    fingerprint = options.Settings(**{**vars(settings), "model_sha256": sha256}).fingerprint
-    files = storage.open_storage(settings.storage)
+    settings, _ = cli.parse(["--input", "x/", "--output", str(output)], _DAY)
+    fingerprint = Settings(**{**vars(settings), "model_sha256": sha256}).fingerprint
+    files = open_storage(settings.storage)
     folder = output / "runs/earlier"
     writer = ShardWriter(files, str(folder / "staging"))
     shards: list[Shard] = []
     for row in earlier_rows(catalog, fingerprint):
         shards += filter(None, [writer.add(row)])
     shards += filter(None, [writer.close()])
-    sink.publish(files, shards, str(output / "rows/run_id=earlier"))
-    sink.clear(files, str(folder / "staging"))
+    shard_writer.publish(files, shards, str(output / "rows/run_id=earlier"))
+    shard_writer.clear(files, str(folder / "staging"))
     summary = {"run_id": "earlier", "by_reason": {}, "by_status": {}, "percentiles": {}}
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "_SUCCESS").touch()

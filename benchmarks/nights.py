@@ -19,7 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.corpus import find_pictures
+from model.data.hr_sources import find_pictures
 
 _RUN_PIPELINE = Path(__file__).parents[1] / "run_pipeline.py"
 

@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import pipeline.console  # noqa: F401 - first, for its effect
-from model import degrade, presets
-from model.corpus import find_pictures, read_rgb
-from model.engine import Network, TileBatches
-from model.inference import DEFAULT_MAX_CALL_PX, Magnifier
-from model.rdn import RDN, with_quality_plane
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from model.data.hr_sources import find_pictures, read_rgb
+from model.imaging import resampling
+from model.inference.backends import Network, TileBatches
+from model.inference.upscaler import DEFAULT_MAX_CALL_PX, Magnifier
+from model.network import loading, presets
+from model.network.rdn import RDN, with_quality_plane
 
 _OURS = "ours, float32"
 
@@ -52,7 +53,7 @@ def openvino_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     def peer(precision: str) -> Callable[[np.ndarray], np.ndarray]:
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         compiled = openvino.Core().compile_model(model, "CPU", options)
-        return lambda rgb: degrade.to_uint8(compiled(_lr(rdn, rgb))[0][0] * 255)
+        return lambda rgb: resampling.to_uint8(compiled(_lr(rdn, rgb))[0][0] * 255)
 
     return {"OpenVINO, float32": peer("f32"), "OpenVINO, bfloat16": peer("bf16")}
 
@@ -74,7 +75,7 @@ def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         _OURS: in_float32.magnify_rgb,
         "ours, bfloat16": in_bfloat16.magnify_rgb,
         "ours, tiles": in_tiles.magnify_rgb,
-        "model.predict": lambda rgb: degrade.to_uint8(
+        "model.predict": lambda rgb: resampling.to_uint8(
             rdn.predict(_lr(rdn, rgb), verbose=0)[0] * 255
         ),
         **openvino_peers(rdn),
@@ -83,7 +84,7 @@ def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 def measure(pictures: list[np.ndarray], model: str, rounds: int) -> dict[str, float]:
     """Median milliseconds of a picture, by peer."""
-    peers = make_peers(presets.load_by_name(model))
+    peers = make_peers(loading.load_by_name(model))
     for name, enlarge in peers.items():
         for rgb in pictures:  # the first call of a size is no part of the speed
             worst = np.abs(np.subtract(enlarge(rgb), peers[_OURS](rgb), dtype=np.int16)).max()

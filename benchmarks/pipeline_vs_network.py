@@ -24,19 +24,21 @@ import tempfile
 import time
 from pathlib import Path
 
-import pipeline.console  # noqa: F401 - first, for its effect
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 
 # isort: split
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from model import engine, presets, scenes
-from model.corpus import find_pictures, read_rgb
-from model.inference import Magnifier
-from model.rdn import RDN, with_quality_plane
+from model.data.hr_sources import find_pictures, read_rgb
+from model.inference import backends
+from model.inference.upscaler import Magnifier
+from model.network import loading, presets
+from model.network.rdn import RDN, with_quality_plane
+from model.scenes import drawing
 from pipeline import job
-from pipeline.making import choose_workers
+from pipeline.upscale.upscaling import choose_workers
 
 
 def time_network(magnifier: Magnifier, pictures: list[np.ndarray]) -> float:
@@ -105,7 +107,7 @@ def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
     """`count` pictures spread evenly over a folder's, or drawn ones."""
     if folder is None:
         for i in range(count):
-            scene = Image.fromarray(scenes.draw_scene(i, 300, 300))
+            scene = Image.fromarray(drawing.draw_scene(i, 300, 300))
             scene.save(drawn_into / f"{i:04d}.jpg", quality=85)
         folder = drawn_into
     found = find_pictures(folder)
@@ -115,10 +117,10 @@ def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
 
 def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: list[str]) -> dict:
     """Runs all sides `rounds` times in turn; returns medians in pictures a second, and ratios."""
-    rdn = presets.load_by_name(model)
+    rdn = loading.load_by_name(model)
     computes_in = next(
         (after for option, after in itertools.pairwise(options) if option == "--precision"),
-        engine.fastest_precision(),
+        backends.fastest_precision(),
     )
     magnifier = Magnifier(rdn, computes_in=computes_in, skip_blank=False)
     pictures = [read_rgb(path) for path in paths]

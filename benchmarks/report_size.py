@@ -22,10 +22,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-import pipeline.console  # noqa: F401 - first, for its effect
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from benchmarks import measured_run
-from model.corpus import find_pictures
-from pipeline import page, storage
+from model.data.hr_sources import find_pictures
+from pipeline.report import html
+from pipeline.storage import locations
+from pipeline.storage.base import StorageConfig
+from pipeline.storage.routing import open_storage
 
 _PICTURES = 60
 _OPENED = 5
@@ -43,7 +46,7 @@ def repeat_night(output: Path, catalog: Path, rows: int) -> None:
             suffixes = [Path(source).suffix for source in sources[: len(part)]]
             copies = [catalog / f"{start + i:06d}{suffix}" for i, suffix in enumerate(suffixes)]
             for copy, source in zip(copies, sources, strict=False):
-                os.link(storage.local_path(source), copy)
+                os.link(locations.local_path(source), copy)
             uris = [copy.as_uri() for copy in copies]
             keys = [hashlib.sha256(uri.encode()).hexdigest()[:32] for uri in uris]
             for name, values in (("uri", uris), ("content_key", keys)):
@@ -87,11 +90,11 @@ def measure(folder: Path, rows: int, program: str, scratch: Path) -> dict:
         shutil.copy(path, sources / f"{i:06d}{path.suffix}")
     measured_run.run(f"{sources}/", output, "few", "--report", "no")
     repeat_night(output, catalog, rows)
-    files = storage.open_storage(storage.StorageConfig())
+    files = open_storage(StorageConfig())
     found = {}
     for run_id in ("few", "many"):
         started = time.perf_counter()
-        path = Path(page.write_report(files, str(output), run_id))
+        path = Path(html.write_report(files, str(output), run_id))
         written_s = time.perf_counter() - started
         summary = json.loads((output / f"runs/{run_id}/summary.json").read_text())
         found[run_id] = {

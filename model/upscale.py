@@ -17,13 +17,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model import degrade, engine, metrics, presets, quality, visual
-from model.corpus import find_pictures
-from model.decode import PictureError, assumed_quality, decode
-from model.encode import EXTENSIONS, IMAGE_FORMATS, encode
-from model.inference import Magnifier, OutOfMemory
-from model.picture import Picture
-from model.quality import Measures
+from model.data.hr_sources import find_pictures
+from model.evaluate import sheets
+from model.imaging import resampling
+from model.imaging.decode import PictureError, assumed_quality, decode
+from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
+from model.imaging.image import Picture
+from model.inference import backends
+from model.inference.upscaler import Magnifier, OutOfMemory
+from model.metrics import full_reference, quality
+from model.metrics.quality import Measures
+from model.network import loading, presets
 
 _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
@@ -43,7 +47,7 @@ def upscale_file(
     """Magnifies and measures one picture file.
 
     Args:
-        source: a picture in any format that `model.decode` allows.
+        source: a picture in any format that `model.imaging.decode` allows.
         target: where to write; its folder must exist.
         magnifier: the network.
         image_format: `png`, `jpeg` or `webp`.
@@ -87,9 +91,11 @@ def comparison_sheet(upscaled: Upscaled, name: str) -> np.ndarray:
     """
     source, result = upscaled.source.over_white(), upscaled.result.over_white()
     scale = result.shape[0] // source.shape[0]
-    bicubic = degrade.to_uint8(degrade.bicubic(source, *result.shape[:2]))
-    error = np.abs(metrics.luma(degrade.shrink(result, scale)) - metrics.luma(source))
-    return visual.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
+    bicubic = resampling.to_uint8(resampling.bicubic(source, *result.shape[:2]))
+    error = np.abs(
+        full_reference.luma(resampling.shrink(result, scale)) - full_reference.luma(source)
+    )
+    return sheets.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
 
 
 def comparison_path(target: Path) -> Path:
@@ -154,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--precision",
-        choices=("auto", *engine.PRECISIONS),
+        choices=("auto", *backends.PRECISIONS),
         default="auto",
         help="in which the network computes; results differ by one grey level at most",
     )
@@ -170,8 +176,8 @@ def main(argv: list[str] | None = None) -> int:
             _check_sheets(plan)
         chosen = arguments.precision
         magnifier = Magnifier(
-            presets.load_by_name(arguments.model),
-            computes_in=engine.fastest_precision() if chosen == "auto" else chosen,
+            loading.load_by_name(arguments.model),
+            computes_in=backends.fastest_precision() if chosen == "auto" else chosen,
             self_ensemble=arguments.self_ensemble,
         )
     except (OSError, ValueError) as error:

@@ -23,24 +23,21 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipeline import (
-    dry_run,
-    manifest,
-    options,
-    page,
-    previous,
-    progress,
-    resume,
-    sink,
-    storage,
-)
-from pipeline.lock import RunLock
-from pipeline.making import WORTH_PROCESSES, choose_precision, choose_workers
-from pipeline.options import Settings
+from pipeline import cli
+from pipeline.catalog import manifest
+from pipeline.graph import build, read_model
+from pipeline.output import shard_writer
 from pipeline.records import RunError, Status
-from pipeline.storage import StorageError
-from pipeline.summary import add_metrics
-from pipeline.transforms import build, read_model
+from pipeline.report import html
+from pipeline.runs import estimation, resume, reuse
+from pipeline.runs.lock import RunLock
+from pipeline.runs.summary import add_metrics
+from pipeline.runtime import progress
+from pipeline.settings import Settings
+from pipeline.storage import locations
+from pipeline.storage.base import StorageError
+from pipeline.storage.routing import list_if_any, open_storage
+from pipeline.upscale.upscaling import WORTH_PROCESSES, choose_precision, choose_workers
 
 DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
 
@@ -61,7 +58,7 @@ def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> in
     Raises:
         SystemExit: with status 2 for a wrong command line.
     """
-    settings, beam_arguments = options.parse(argv, datetime.datetime.now(datetime.UTC))
+    settings, beam_arguments = cli.parse(argv, datetime.datetime.now(datetime.UTC))
     if on_start is not None:
         on_start(settings.run_id)
     try:
@@ -118,7 +115,7 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
             unknown, or the id belongs to a run with other settings.
     """
     # Few attempts: a wrong endpoint shall be told at once.
-    files = storage.open_storage(dataclasses.replace(settings.storage, attempts=2))
+    files = open_storage(dataclasses.replace(settings.storage, attempts=2))
     catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
     uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
     if not uris:
@@ -131,20 +128,22 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
     )
     if not settings.dry_run:
         resume.claim(files, settings)
-    run_id = previous.find_run(files, settings)
+    run_id = reuse.find_run(files, settings)
     if run_id is None:
         return settings
-    parts = storage.list_if_any(files, settings.rows_of_run(run_id))
+    parts = list_if_any(files, settings.rows_of_run(run_id))
     return dataclasses.replace(settings, previous_run=run_id, previous_parts=tuple(parts))
 
 
 def _run_locked(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
     """Runs what is left of a run while no other process can; returns its summary."""
-    files = storage.open_storage(settings.storage)
-    with RunLock(files, storage.join(settings.run_folder, "lock.json"), settings.run_id):
+    files = open_storage(settings.storage)
+    with RunLock(files, locations.join(settings.run_folder, "lock.json"), settings.run_id):
         finished = resume.finished_summary(files, settings)
         if finished is not None:
-            sink.clear(files, settings.staging_folder)  # of a run killed right after _SUCCESS
+            shard_writer.clear(
+                files, settings.staging_folder
+            )  # of a run killed right after _SUCCESS
             print(f"run {settings.run_id} is finished already; another --run_id starts a new one")
             return finished
         kept = resume.recover(files, settings)
@@ -156,9 +155,9 @@ def _estimate(settings: Settings, beam_arguments: list[str]) -> int:
     if _execute(settings, beam_arguments) is None:
         print(f"started; the estimate will be in {settings.run_folder}")
         return DONE
-    files = storage.open_storage(settings.storage)
-    estimate = json.loads(files.read(storage.join(settings.run_folder, "estimate.json")))
-    print(dry_run.describe(estimate, settings))
+    files = open_storage(settings.storage)
+    estimate = json.loads(files.read(locations.join(settings.run_folder, "estimate.json")))
+    print(estimation.describe(estimate, settings))
     return DONE
 
 
@@ -167,9 +166,9 @@ def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] |
     result = _execute(settings, beam_arguments)
     if result is None:
         return None
-    files = storage.open_storage(settings.storage)
+    files = open_storage(settings.storage)
     try:
-        text = files.read(storage.join(settings.run_folder, "summary.json"))
+        text = files.read(locations.join(settings.run_folder, "summary.json"))
     except StorageError:
         return None
     return add_metrics(files, settings, json.loads(text), result.metrics())
@@ -218,7 +217,7 @@ def _local_runner(beam_options: PipelineOptions) -> FnApiRunner:
     if direct.direct_running_mode != "multi_processing":
         return FnApiRunner()
     direct.direct_running_mode = None  # stands for a command of Beam's
-    command = f"{shlex.quote(sys.executable)} -m pipeline.local_worker"
+    command = f"{shlex.quote(sys.executable)} -m pipeline.runtime.local_worker"
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
 
@@ -235,9 +234,9 @@ def _name_job(beam_options: PipelineOptions, settings: Settings) -> None:
 
 def _write_report(settings: Settings) -> None:
     """Writes the page about a finished run, which no trouble with the page shall fail."""
-    files = storage.open_storage(settings.storage)
+    files = open_storage(settings.storage)
     try:
-        print(f"report:  {page.write_report(files, settings.output, settings.run_id)}")
+        print(f"report:  {html.write_report(files, settings.output, settings.run_id)}")
     except Exception as error:  # whatever it is: the pictures are made
         _log.warning("the report could not be written: %s", error, exc_info=True)
 

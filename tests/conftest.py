@@ -12,14 +12,14 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shipped() -> Any:
-    from model import presets  # noqa: PLC0415 - see above
+    from model.network import loading, presets  # noqa: PLC0415 - see above
 
-    return presets.load_by_name(presets.DEFAULT)
+    return loading.load_by_name(presets.DEFAULT)
 
 
 @pytest.fixture(scope="session")
 def decoders() -> Iterator[Any]:
-    from model.sandbox import DecoderPool  # noqa: PLC0415 - see above
+    from model.imaging.sandbox import DecoderPool  # noqa: PLC0415 - see above
 
     with DecoderPool(2, max_pixels=40_000_000) as pool:
         yield pool
@@ -27,6 +27,6 @@ def decoders() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def magnifier(shipped: Any) -> Any:
-    from model.inference import Magnifier  # noqa: PLC0415 - see above
+    from model.inference.upscaler import Magnifier  # noqa: PLC0415 - see above
 
     return Magnifier(shipped)

@@ -23,9 +23,11 @@ from PIL import Image
 
 from deploy.dataflow.launch import with_defaults
 from deploy.flink.local_cluster import missing_tools
-from model import degrade, presets
-from pipeline import job, options, storage
-from pipeline.loopback import loopback_s3, made_up_credentials
+from model.imaging import resampling
+from model.network import presets
+from pipeline import cli, job
+from pipeline.demo.loopback import loopback_s3, made_up_credentials
+from pipeline.storage.s3 import _s3_client
 from tests.pipeline.browser import find_chromium
 from tests.pipeline.conftest import picture_bytes
 from tests.test_dataflow import NOW
@@ -286,7 +288,7 @@ def _link_checkout(folder):
             (folder / path.name).symlink_to(path)
     _write(
         folder / "tests",
-        {"test_size_gate.py": (ROOT / "tests/pipeline/test_size_gate.py").read_bytes()},
+        {"test_size_gate.py": (ROOT / "tests/pipeline/catalog/test_size_filter.py").read_bytes()},
     )
     python = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
     _write(folder / ".venv/bin", {"python": python.encode()})
@@ -307,7 +309,7 @@ def _write(folder, files):
 def _pair(data):
     hr = np.asarray(Image.open(io.BytesIO(data)))
     files = {}
-    for name, pixels in (("LR", degrade.to_uint8(degrade.shrink(hr, 2))), ("HR", hr)):
+    for name, pixels in (("LR", resampling.to_uint8(resampling.shrink(hr, 2))), ("HR", hr)):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
         files[f"baby_{name}.png"] = buffer.getvalue()
@@ -327,11 +329,11 @@ def this_process(tmp_path, monkeypatch, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     for name in ("MAKEFLAGS", "MAKEOVERRIDES", "VENV"):  # of a `make test` that runs this
         monkeypatch.delenv(name, raising=False)
-    storage._s3_client.cache_clear()
+    _s3_client.cache_clear()
     ours, registered = logging.getLogger("pipeline"), dict(keras.saving.get_custom_objects())
     handlers, level = ours.handlers[:], ours.level
     yield
-    storage._s3_client.cache_clear()
+    _s3_client.cache_clear()
     ours.handlers[:] = handlers
     ours.setLevel(level)
     logging.disable(logging.NOTSET)
@@ -380,7 +382,7 @@ def test_make_knows_the_target(command):
 def test_the_launcher_takes_the_options():
     (command,) = [one for one in COMMANDS if "launch.py" in one]
     words = shlex.split(command.partition("launch.py")[2])
-    _, rest = options.parse(with_defaults(words), NOW)
+    _, rest = cli.parse(with_defaults(words), NOW)
     assert "--sdk_container_image" in rest
 
 

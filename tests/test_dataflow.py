@@ -24,7 +24,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from deploy.dataflow.launch import DEFAULTS, with_defaults
-from pipeline import job, options, transforms
+from pipeline import cli, graph, job
 from tests.pipeline.conftest import make_settings
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def parameters():
 def test_the_template_has_the_options_of_the_job(parameters):
     known = {
         action.option_strings[0].removeprefix("--"): action
-        for action in options._parser(NOW)._actions
+        for action in cli._parser(NOW)._actions
         if action.dest != "help"
     }
     assert set(parameters) == set(known) - NOT_ON_DATAFLOW
@@ -89,19 +89,19 @@ def test_the_template_takes_what_the_job_takes(parameters, name, capsys):
     good, bad = VALUES[name]
     (pattern,) = parameters[name]["regexes"]
     assert re.fullmatch(pattern, good) and not re.fullmatch(pattern, bad)
-    settings, _ = options.parse([*PLACES, f"--{name}", good], NOW)
+    settings, _ = cli.parse([*PLACES, f"--{name}", good], NOW)
     assert settings is not None
 
 
 def test_the_templates_choices_are_the_jobs(parameters):
-    for action in options._parser(NOW)._actions:
+    for action in cli._parser(NOW)._actions:
         if action.choices and action.dest not in NOT_ON_DATAFLOW:
             (pattern,) = parameters[action.dest]["regexes"]
             assert pattern == f"^({'|'.join(action.choices)})$"
 
 
 def test_the_launcher_leaves_one_process_with_the_gpu_and_does_not_wait():
-    settings, rest = options.parse(with_defaults([*PLACES, "--accelerator", T4]), NOW)
+    settings, rest = cli.parse(with_defaults([*PLACES, "--accelerator", T4]), NOW)
     assert settings.accelerator == T4 and rest == list(DEFAULTS)
     beam_options = PipelineOptions(rest)
     assert beam_options.view_as(StandardOptions).runner == "DataflowRunner"
@@ -132,7 +132,7 @@ def hinted_steps(proto):
 
 def test_the_hint_survives_the_way_to_the_runner_and_is_on_one_step():
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    transforms.build(pipeline, make_settings(accelerator=T4))
+    graph.build(pipeline, make_settings(accelerator=T4))
     data = pipeline.to_runner_api().SerializeToString()
     proto = beam_runner_api_pb2.Pipeline.FromString(data)
     assert hinted_steps(proto) == {"MagnifyAndWrite": T4.encode()}
@@ -152,7 +152,7 @@ def test_the_hints_can_be_shown():
 def test_steps_need_no_main_session(tmp_path):
     """What a worker unpickles names modules of the package, whatever program started the job."""
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    transforms.build(pipeline, make_settings(accelerator=T4))
+    graph.build(pipeline, make_settings(accelerator=T4))
     specs = [
         beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload).do_fn
         for step in pipeline.to_runner_api().components.transforms.values()
@@ -193,7 +193,7 @@ def test_dataflow_gets_the_hint():
     arguments += ["--no_auth", "--temp_location=gs://shop/tmp", "--sdk_container_image=image"]
     runner = DataflowRunner()
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(arguments))
-    transforms.build(pipeline, make_settings(accelerator=T4))
+    graph.build(pipeline, make_settings(accelerator=T4))
     pipeline.run()
     assert hinted_steps(runner.proto_pipeline) == {"MagnifyAndWrite": T4.encode()}
 

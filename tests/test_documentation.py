@@ -4,10 +4,12 @@ import datetime
 import re
 from pathlib import Path
 
-from model import presets, quality
-from pipeline import gate, options
+from model.metrics import quality
+from model.network import presets
+from pipeline import cli
+from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
-from pipeline.rows import SCHEMA
+from pipeline.upscale import quality_gate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -22,7 +24,7 @@ def first_cells(header):
 
 
 def test_every_option_is_described():
-    parser = options._parser(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    parser = cli._parser(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
     known = [name for name in parser._option_string_actions if name not in ("-h", "--help")]
     assert sorted(first_cells("| option | default |")) == sorted(known)
 
@@ -39,7 +41,7 @@ def test_every_rule_of_the_gate_is_described_with_its_limits():
     """The README names the rules, `docs/measures.md` tells the limits."""
     rules = re.search(r"a measure was out of bounds: (.*) \|", README)[1]
     told = dict(re.findall(r"^\| `(\w+)` \| `\w+` is (.*?) \|", MEASURES, re.MULTILINE))
-    checks = gate._checks(quality.Measures(), gate.GateLimits())
+    checks = quality_gate._checks(quality.Measures(), quality_gate.GateLimits())
     assert re.findall(r"`(\w+)`", rules) == list(told) == [check.rule for check in checks]
     for check in checks:
         for limit in (check.lowest, check.highest):

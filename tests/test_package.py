@@ -12,8 +12,8 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
 
-from model import presets
-from pipeline.loopback import loopback_s3, made_up_credentials
+from model.network import presets
+from pipeline.demo.loopback import loopback_s3, made_up_credentials
 from tests.pipeline.conftest import Bucket, picture_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -53,9 +53,9 @@ def bare_environment(installed, folder):
 
 def test_the_source_distribution_installs_with_code_and_weights(installed, tmp_path):
     code = (
-        "import model.presets, pipeline.transforms;"
-        f"assert model.presets.__file__.startswith(r'{installed}');"
-        "print(model.presets.load_by_name(model.presets.DEFAULT).halo_px)"
+        "import model.network.presets, pipeline.graph;"
+        f"assert model.network.presets.__file__.startswith(r'{installed}');"
+        "print(model.network.presets.load_by_name(model.network.presets.DEFAULT).halo_px)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.output.schema import Row, to_batch
 from pipeline.records import Status
-from pipeline.rows import Row, to_batch
 from tests.pipeline.conftest import picture_bytes
-from tests.pipeline.test_rows_and_sink import NOW
+from tests.pipeline.output.test_schema_and_shards import NOW
 from tests.test_commands import DOCUMENTS
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,8 @@ import pytest
 import yaml
 from croniter import croniter
 
-from pipeline import lock, options
+from pipeline import cli
+from pipeline.runs import lock
 
 SCHEDULES = Path(__file__).parents[1] / "deploy/schedules"
 NIGHTLY = "30 1 * * *"
@@ -86,7 +87,7 @@ def arguments_of(schedule):
     "schedule", ["crontab", "catalog-magnifier.service", "cronjob.yaml", "airflow_dag.py"]
 )
 def test_the_command_is_one_that_the_job_takes(schedule):
-    settings, rest = options.parse(arguments_of(schedule), datetime.datetime.now(datetime.UTC))
+    settings, rest = cli.parse(arguments_of(schedule), datetime.datetime.now(datetime.UTC))
     assert rest == []
     assert settings.input == "s3://shop/pictures/" and settings.output == "s3://shop/magnified"
     assert settings.run_id.endswith("x")  # named after the night, so that tries share it

@@ -7,9 +7,9 @@ Takes the options of `run_pipeline.py`; those below can be given otherwise.
 
 import sys
 
-import pipeline.console  # noqa: F401 - first, for its effect
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from pipeline.job import run
-from pipeline.run_log import name_run
+from pipeline.runtime.logs import name_run
 
 DEFAULTS = (
     "--runner=DataflowRunner",

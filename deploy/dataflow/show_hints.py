@@ -9,7 +9,7 @@ Takes the options of `run_pipeline.py`; nothing is run or asked of a cloud.
 import datetime
 import sys
 
-import pipeline.console  # noqa: F401 - first, for its effect
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 
 # isort: split
 
@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline import options, transforms
+from pipeline import cli, graph
 
 _ACCELERATOR = "beam:resources:accelerator:v1"
 
@@ -29,9 +29,9 @@ def job_proto(argv: list[str]) -> beam_runner_api_pb2.Pipeline:
     Raises:
         SystemExit: with status 2 for a wrong command line.
     """
-    settings, beam_arguments = options.parse(argv, datetime.datetime.now(datetime.UTC))
+    settings, beam_arguments = cli.parse(argv, datetime.datetime.now(datetime.UTC))
     job = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(beam_arguments))
-    transforms.build(job, settings)
+    graph.build(job, settings)
     return job.to_runner_api()
 
 

@@ -252,7 +252,9 @@ class LocalCluster:
         (self._folder / "config.yaml").write_text("".join(lines))
         (self._folder / "log4j.properties").write_text(_LOGGING)
         worker = self._folder / "worker"
-        worker.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pipeline.worker "$@"\n')
+        worker.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -m pipeline.runtime.beam_worker "$@"\n'
+        )
         worker.chmod(0o755)
 
 

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import degrade, engine, metrics, upscale
-from model.inference import Magnifier, OutOfMemory
-from model.scenes import draw_cutout, draw_scene
+from model import upscale
+from model.imaging import resampling
+from model.inference import backends
+from model.inference.upscaler import Magnifier, OutOfMemory
+from model.metrics import full_reference
+from model.scenes.drawing import draw_cutout, draw_scene
 
 
 def test_upscale_a_picture(tmp_path, capsys):
@@ -60,7 +63,7 @@ def test_upscale_writes_what_the_network_makes(tmp_path, shipped, precision):
     Image.fromarray(rgb).save(tmp_path / "a.png")
     places = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert upscale.main([*places, "--precision", precision]) == 0
-    computes_in = engine.fastest_precision() if precision == "auto" else precision
+    computes_in = backends.fastest_precision() if precision == "auto" else precision
     expected = Magnifier(shipped, computes_in=computes_in).magnify_rgb(rgb)
     with Image.open(tmp_path / "b.png") as result:
         np.testing.assert_array_equal(np.asarray(result), expected)
@@ -151,13 +154,13 @@ def test_compare_writes_bicubic_ours_and_the_error(tmp_path, capsys):
     assert "b_compare.png" in capsys.readouterr().out
     sheet = np.asarray(Image.open(tmp_path / "b_compare.png"))
     ours = np.asarray(Image.open(tmp_path / "b.png"))
-    bicubic = degrade.to_uint8(degrade.bicubic(rgb, 300, 260))
-    error = np.abs(metrics.luma(degrade.shrink(ours, 2)) - metrics.luma(rgb))
+    bicubic = resampling.to_uint8(resampling.bicubic(rgb, 300, 260))
+    error = np.abs(full_reference.luma(resampling.shrink(ours, 2)) - full_reference.luma(rgb))
     assert _place(sheet, bicubic) < _place(sheet, ours)
     left = _place(sheet, ours) + 260 + 8
     column = sheet[:, left - 268 : left - 8]
     top = next(y for y in range(len(column) - 299) if (column[y : y + 300] == ours).all())
-    shown = metrics.luma(sheet[top : top + 300 : 2, left : left + 260 : 2])
+    shown = full_reference.luma(sheet[top : top + 300 : 2, left : left + 260 : 2])
     assert np.corrcoef(shown.ravel(), error.ravel())[0, 1] > 0.8
 
 

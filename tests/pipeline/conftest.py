@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import storage
-from pipeline.loopback import loopback_s3, made_up_credentials
-from pipeline.options import Settings
+from pipeline.demo.loopback import loopback_s3, made_up_credentials
+from pipeline.settings import Settings
+from pipeline.storage.base import Storage, StorageConfig
+from pipeline.storage.routing import open_storage
 
 CATALOG = Path(__file__).parents[3] / "shared/data/catalog"
 
@@ -80,13 +81,13 @@ def bucket(s3_endpoint: str) -> Bucket:
 
 
 @pytest.fixture
-def s3_files(s3_endpoint: str) -> storage.Storage:
-    return storage.open_storage(storage.StorageConfig(s3_endpoint, connections=4, attempts=2))
+def s3_files(s3_endpoint: str) -> Storage:
+    return open_storage(StorageConfig(s3_endpoint, connections=4, attempts=2))
 
 
 @pytest.fixture
-def local_files() -> storage.Storage:
-    return storage.open_storage(storage.StorageConfig())
+def local_files() -> Storage:
+    return open_storage(StorageConfig())
 
 
 def make_settings(**changes: Any) -> Settings:

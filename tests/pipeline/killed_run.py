@@ -15,10 +15,11 @@ import sys
 import threading
 from pathlib import Path
 
-import pipeline.console  # noqa: F401 - first, as in run_pipeline.py
-from model.inference import Magnifier
+import pipeline.runtime.startup  # noqa: F401 - first, as in run_pipeline.py
+from model.inference.upscaler import Magnifier
 from pipeline import job
-from pipeline.storage import LocalStorage, S3Storage
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.s3 import S3Storage
 
 _events, _lock = 0, threading.Lock()
 _kill_at = int(sys.argv[1])

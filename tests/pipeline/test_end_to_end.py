@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pipeline import job
-from pipeline.rows import SCHEMA, TIMED_STAGES
+from pipeline.output.schema import SCHEMA, TIMED_STAGES
 from tests import malformed
 from tests.pipeline.conftest import CATALOG, picture_bytes
 

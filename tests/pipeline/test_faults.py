@@ -8,9 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import job, storage
+from pipeline import job
 from pipeline.records import Reason, RunError
-from pipeline.storage import StorageConfig, StorageError
+from pipeline.storage import s3
+from pipeline.storage.base import StorageConfig, StorageError
+from pipeline.storage.routing import open_storage
+from pipeline.storage.s3 import S3Storage
 from tests.pipeline.conftest import picture_bytes
 from tests.pipeline.fault_proxy import FAULTS, fault_proxy, random_faults
 
@@ -26,12 +29,12 @@ def proxy(bucket):
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """The same retries with short pauses."""
-    monkeypatch.setattr(storage, "_FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(s3, "_FIRST_BACKOFF_S", 0.01)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
 
-def open_storage(proxy, **changes):
-    return storage.open_storage(StorageConfig(proxy.endpoint, **changes))
+def proxied_storage(proxy, **changes):
+    return open_storage(StorageConfig(proxy.endpoint, **changes))
 
 
 def run_job(bucket, proxy, *arguments):
@@ -61,26 +64,26 @@ def test_each_fault_is_retried_and_its_attempts_are_told(bucket, proxy, fault):
         return fault if left[0] >= 0 else None
 
     proxy.fault = fail_twice
-    assert open_storage(proxy).read(uri) == b"x" * 1000
+    assert proxied_storage(proxy).read(uri) == b"x" * 1000
     assert len(proxy.of("GET", "/in/a")) == 3
     proxy.requests.clear()
     proxy.fault = lambda method, path: fault
     with pytest.raises(StorageError, match=r"5 attempts") as caught:
-        open_storage(proxy).read(uri)
+        proxied_storage(proxy).read(uri)
     assert caught.value.reason in (Reason.TIMEOUT, Reason.STORAGE_ERROR)
     assert len(proxy.of("GET", "/in/a")) == 5
 
 
 def test_what_will_not_get_better_is_asked_once(bucket, proxy):
     with pytest.raises(StorageError) as caught:
-        open_storage(proxy).read(bucket.uri("none"))
+        proxied_storage(proxy).read(bucket.uri("none"))
     assert caught.value.reason == Reason.NOT_FOUND and "attempts" not in caught.value.detail
     assert len(proxy.of("GET", "/none")) == 1
 
 
 def test_a_lock_whose_answer_got_lost_is_ours(bucket, proxy):
     """The object was created, the answer was not heard, and the retry finds it there."""
-    from pipeline.lock import RunLock  # noqa: PLC0415
+    from pipeline.runs.lock import RunLock  # noqa: PLC0415
 
     seen = []
 
@@ -91,7 +94,7 @@ def test_a_lock_whose_answer_got_lost_is_ours(bucket, proxy):
         return None
 
     proxy.fault = lose_first_answer
-    with RunLock(open_storage(proxy), bucket.uri("lock.json"), "r"):
+    with RunLock(proxied_storage(proxy), bucket.uri("lock.json"), "r"):
         pass
 
 
@@ -185,7 +188,7 @@ def test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later(
 ):
     for i in range(12):
         bucket.put(f"in/{i:02d}.png", picture_bytes(36, 40, file_format="PNG", seed=i))
-    original = storage.S3Storage.read
+    original = S3Storage.read
     reads = []
 
     def expire(self, uri, *arguments, **options):
@@ -195,7 +198,7 @@ def test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later(
         return original(self, uri, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(storage.S3Storage, "read", expire)
+        patched.setattr(S3Storage, "read", expire)
         assert run_job(bucket, proxy, "--look_ahead", "1") == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert (

@@ -14,7 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import gate, job, previous, read, storage
+from pipeline import job
+from pipeline.read import images
+from pipeline.runs import reuse
+from pipeline.storage import locations
+from pipeline.storage.base import StorageConfig
+from pipeline.storage.routing import open_storage
+from pipeline.upscale import quality_gate
 from tests.pipeline.conftest import picture_bytes
 from tests.pipeline.fault_proxy import fault_proxy
 
@@ -43,8 +49,8 @@ class Nights:
         return rows
 
     def summary(self, run_id):
-        files = storage.open_storage(storage.StorageConfig())
-        return previous.read_summary(files, f"{self.output}/runs/{run_id}")
+        files = open_storage(StorageConfig())
+        return reuse.read_summary(files, f"{self.output}/runs/{run_id}")
 
 
 def statuses(rows):
@@ -105,7 +111,7 @@ def test_unchanged_rows_point_to_the_picture_over_many_nights(nights, tmp_path):
     for name in ("0.png", "1.png", "2.png"):
         assert "run_id%3Dnight1" in third[name]["image_uri"]
     exported = tmp_path / "exported"
-    assert read.main([nights.output, str(exported)]) == 0
+    assert images.main([nights.output, str(exported)]) == 0
     with (exported / "pictures.csv").open() as file:
         index = {uri.rpartition("/")[2]: name for uri, name in list(csv.reader(file))[1:]}
     assert sorted(index) == ["0.png", "1.png", "2.png"]
@@ -188,12 +194,12 @@ def test_pictures_as_files_are_found_too(nights):
 
 def test_a_picture_whose_file_was_deleted_is_made_again(nights):
     nights.run("night1")
-    for part in storage.local_path(f"{nights.output}/rows/run_id=night1").iterdir():
+    for part in locations.local_path(f"{nights.output}/rows/run_id=night1").iterdir():
         part.unlink()
     nights.run("night2", "--previous", "none")
     change(nights, "extra.png", png(60))
     nights.run("night3")
-    for part in storage.local_path(f"{nights.output}/rows/run_id=night2").iterdir():
+    for part in locations.local_path(f"{nights.output}/rows/run_id=night2").iterdir():
         part.unlink()
     fourth = nights.run("night4")
     assert statuses(fourth)["0.png"] == "upscaled" and statuses(fourth)["extra.png"] == "unchanged"
@@ -224,8 +230,8 @@ def test_retry_replays_only_the_rows_with_these_reasons(nights, tmp_path):
 
 def test_the_gate_s_bicubic_is_carried_over_until_it_is_replayed(nights, monkeypatch):
     with monkeypatch.context() as strict:
-        limits = gate.GateLimits(min_roundtrip_psnr_db=99)
-        strict.setattr(gate, "GateLimits", lambda: limits)
+        limits = quality_gate.GateLimits(min_roundtrip_psnr_db=99)
+        strict.setattr(quality_gate, "GateLimits", lambda: limits)
         first = nights.run("night1")
     assert first["0.png"]["status"] == "fallback"
     assert first["0.png"]["reason"] == "gate:roundtrip"
@@ -321,7 +327,7 @@ def test_any_changes_between_nights_give_the_right_snapshot(evenings):
 def check_snapshot(rows, catalog, known, digests):
     """Rows against the catalog of that night and the contents of the night before."""
     assert set(rows) == {name.rpartition("/")[2] for name in catalog}
-    reader = read.PictureReader(storage.open_storage(storage.StorageConfig()))
+    reader = images.PictureReader(open_storage(StorageConfig()))
     for name, content in catalog.items():
         row = rows[name.rpartition("/")[2]]
         if content >= 4:
@@ -349,7 +355,7 @@ def test_an_unchanged_prefix_costs_no_request_for_any_picture(bucket, tmp_path):
         for method in ("GET", "HEAD"):
             assert proxy.of(method, f"/{bucket.name}/in/") == []
     endpoint = ["--s3_endpoint_url", bucket.endpoint]
-    assert read.main([bucket.uri("out"), str(tmp_path / "got"), *endpoint]) == 0
+    assert images.main([bucket.uri("out"), str(tmp_path / "got"), *endpoint]) == 0
     assert len(list((tmp_path / "got").glob("*.png"))) == 4
 
 

@@ -7,15 +7,16 @@ import logging
 import sys
 import warnings
 
-import pipeline.console  # noqa: F401 - first, as in run_pipeline.py
+import pipeline.runtime.startup  # noqa: F401 - first, as in run_pipeline.py
 
 # isort: split
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from model import presets
-from pipeline import job, run_log, transforms
-from pipeline.making import MakerProcesses
+from model.network import presets
+from pipeline import graph, job
+from pipeline.runtime import logs
+from pipeline.upscale.upscaling import MakerProcesses
 from tests.pipeline.conftest import make_settings
 
 
@@ -26,12 +27,12 @@ def warn(who):
 
 
 def step(who, settings):
-    transforms.open_storage(settings)
+    graph.open_storage(settings)
     warn(who)
 
 
 def main(kind, *beam_arguments):
-    run_log.name_run("night1")
+    logs.name_run("night1")
     settings = make_settings(run_id="night1")
     if kind == "maker":
         processes = MakerProcesses(presets.resolve("rdn-small"), settings, 1)

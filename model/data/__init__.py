@@ -1,0 +1,1 @@
+"""Training data: HR sources, patches, degradations."""

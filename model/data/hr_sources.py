@@ -1,0 +1,269 @@
+"""HR pictures for training and evaluation: folders, S3 prefixes, lists, and drawn scenes."""
+
+import contextlib
+import functools
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from model.imaging import resampling
+from model.scenes import drawing
+from pipeline.records import RunError
+from pipeline.storage.base import Storage, StorageConfig, StorageError
+from pipeline.storage.routing import open_storage
+
+PICTURE_SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif"),
+}
+
+_log = logging.getLogger(__name__)
+
+
+class HrPicture(Protocol):
+    """A picture that serves as HR and is read when it is needed."""
+
+    @property
+    def name(self) -> str:
+        """What notes and tables call it."""
+
+    def read(self) -> np.ndarray:
+        """Returns uint8 [H, W, 3] RGB; the same pixels each time."""
+
+
+@dataclass(frozen=True)
+class HrFile:
+    """A picture file.
+
+    Attributes:
+        uri: a path or `s3://bucket/key`.
+        shrink_first: shrinks the picture by this before it serves as HR, so that the JPEG
+            compression of a photograph does not become the network's target.
+    """
+
+    uri: str
+    shrink_first: int = 1
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.uri.rpartition("/")[2]
+
+    def read(self) -> np.ndarray:
+        """Reads and shrinks it.
+
+        Raises:
+            OSError: if it cannot be read or is no picture; the message names it.
+        """
+        hr = read_rgb(self.uri)
+        if self.shrink_first == 1:
+            return hr
+        hr = resampling.crop_to_multiple(hr, self.shrink_first)
+        return resampling.to_uint8(resampling.shrink(hr, self.shrink_first))
+
+
+@dataclass(frozen=True)
+class HrScene:
+    """A product that `model.scenes` draws.
+
+    Attributes:
+        seed: which one.
+        side: of the square picture, pixels.
+    """
+
+    seed: int
+    side: int
+
+    @property
+    def name(self) -> str:
+        """The scene's number."""
+        return f"scene-{self.seed}"
+
+    def read(self) -> np.ndarray:
+        """Draws it."""
+        return drawing.draw_scene(self.seed, self.side, self.side)
+
+
+@dataclass(frozen=True)
+class HrArray:
+    """A picture that is in memory already.
+
+    Attributes:
+        name: of where it came from.
+        pixels: uint8 [H, W, 3] RGB.
+    """
+
+    name: str
+    pixels: np.ndarray
+
+    def read(self) -> np.ndarray:
+        """Returns the pixels."""
+        return self.pixels
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture in both resolutions.
+
+    Attributes:
+        name: the file's name.
+        lr: uint8 [H, W, 3] RGB.
+        hr: uint8 [H * scale, W * scale, 3] RGB.
+    """
+
+    name: str
+    lr: np.ndarray
+    hr: np.ndarray
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Lists the picture files right in a folder, sorted by name.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist or holds no picture.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    pictures = sorted(p for p in folder.iterdir() if _is_picture(p.name))
+    if not pictures:
+        raise FileNotFoundError(f"no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in {folder}")
+    return pictures
+
+
+def list_pictures(place: str, *, shrink_first: int = 1) -> list[HrFile]:
+    """Lists the HR pictures of a place; reads none of them.
+
+    Args:
+        place: a folder, an S3 prefix `s3://bucket/prefix/`, or a text file `*.txt` that names a
+            picture a line: a path, relative to the list's folder, or an `s3://` URI.
+        shrink_first: see `HrFile`.
+
+    Returns:
+        The pictures in order of their names, those of a list in its order.
+
+    Raises:
+        FileNotFoundError: if there is no such place, or no picture in it.
+    """
+    if place.startswith("s3://"):
+        uris = [uri for uri in _list_s3(place) if _is_picture(uri)]
+    elif place.endswith(".txt"):
+        uris = _read_list(Path(place))
+    else:
+        uris = [str(path) for path in find_pictures(Path(place))]
+    if not uris:
+        raise FileNotFoundError(f"no pictures in {place}")
+    return [HrFile(uri, shrink_first) for uri in uris]
+
+
+def read_rgb(place: str | Path) -> np.ndarray:
+    """Reads a training or benchmark picture as uint8 [H, W, 3] RGB.
+
+    Args:
+        place: a path or an `s3://` URI.
+
+    Raises:
+        OSError: if it cannot be read or is no whole picture; the message names it.
+    """
+    source = io.BytesIO(_read_s3(place)) if str(place).startswith("s3://") else place
+    try:
+        with Image.open(source) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise OSError(f"cannot read the picture {place}: {error}") from error
+
+
+def make_pair(picture: HrPicture, scale: int) -> Pair:
+    """Makes LR from HR by anti-aliased bicubic, rounded to uint8; HR is cut to a multiple."""
+    hr = resampling.crop_to_multiple(picture.read(), scale)
+    return Pair(picture.name, resampling.to_uint8(resampling.shrink(hr, scale)), hr)
+
+
+def make_pairs(
+    place: str | Path, *, scale: int, shrink_first: int = 1, least_lr_side: int = 16
+) -> Iterator[Pair]:
+    """Makes a pair of every HR picture of a place, one at a time.
+
+    Args:
+        place: see `list_pictures`.
+        scale: of the network.
+        shrink_first: see `HrFile`.
+        least_lr_side: a picture whose LR has a shorter side, pixels, is left out with a note.
+
+    Raises:
+        OSError: if there is no picture, none that is large enough, or one that cannot be read;
+            the message names it.
+    """
+    least = least_lr_side * scale
+    found = False
+    for picture in list_pictures(str(place), shrink_first=shrink_first):
+        hr = picture.read()
+        if min(hr.shape[:2]) < least:
+            note_too_small(picture.name, hr, least)
+            continue
+        found = True
+        yield make_pair(HrArray(picture.name, hr), scale)
+    if not found:
+        raise FileNotFoundError(f"no picture in {place} has at least {least} x {least} pixels")
+
+
+def large_enough(pictures: Sequence[HrPicture], side: int) -> list[HrArray]:
+    """Reads pictures into memory, and leaves out with a note those that are too small.
+
+    Args:
+        pictures: where to read.
+        side: least height and width, pixels.
+    """
+    arrays = [HrArray(picture.name, picture.read()) for picture in pictures]
+    for small in (array for array in arrays if min(array.pixels.shape[:2]) < side):
+        note_too_small(small.name, small.pixels, side)
+    return [array for array in arrays if min(array.pixels.shape[:2]) >= side]
+
+
+def note_too_small(name: str, pixels: np.ndarray, side: int) -> None:
+    """Says that a picture is not used."""
+    height, width = pixels.shape[:2]
+    _log.warning("skipped %s: %d x %d, but needed are %d x %d", name, height, width, side, side)
+
+
+def _is_picture(name: str) -> bool:
+    """Whether the name ends as pictures' do."""
+    return Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _read_list(path: Path) -> list[str]:
+    """The pictures that a text file names."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    named = [line for line in lines if line and not line.startswith("#")]
+    return [line if line.startswith("s3://") else str(path.parent / line) for line in named]
+
+
+def _list_s3(prefix: str) -> list[str]:
+    """The objects below a prefix."""
+    with _s3_errors(prefix):
+        return [item.uri for item in _storage().list(prefix)]
+
+
+def _read_s3(uri: str | Path) -> bytes:
+    """An object's content."""
+    with _s3_errors(str(uri)):
+        return _storage().read(str(uri))
+
+
+@contextlib.contextmanager
+def _s3_errors(uri: str) -> Iterator[None]:
+    """Turns the storage's errors into OSError, as reading a file raises it."""
+    try:
+        yield
+    except (StorageError, RunError) as error:
+        raise OSError(f"{uri}: {error}") from error
+
+
+@functools.cache
+def _storage() -> Storage:
+    """The job's own storage; boto3 takes credentials and AWS_ENDPOINT_URL from the environment."""
+    return open_storage(StorageConfig())

@@ -1,0 +1,271 @@
+"""Training patches: cutting, thinning out flat ones, turning, degrading, feeding.
+
+The network sees patches of P x P LR pixels. Each is cut from HR with a margin around it, so that
+shrinking and compression see what they would see in the whole picture.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.data.degradation import Degradation
+from model.data.hr_sources import HrArray, HrPicture, large_enough, note_too_small
+from model.metrics import full_reference
+
+# LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 2 pixels more are
+# what shrinking reaches.
+MARGIN_PX = 10
+_BLOCK_PX = 8
+# How often a patch that is too flat, or a picture that is too small, is drawn again.
+_TRIES = 8
+_SMALL_PICTURE_TRIES = 100
+
+FEEDINGS = ("memory", "pictures", "picture", "grid")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures of one kind.
+
+    Attributes:
+        name: for logs and validation.
+        share: of the patches that comes from them, 0..1.
+        pictures: drawn evenly.
+    """
+
+    name: str
+    share: float
+    pictures: Sequence[HrPicture]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches for one step.
+
+    Attributes:
+        lr: float32 [N, P, P, 3], 0..1.
+        hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
+        quality: int [N], JPEG quality of the LR patches, 100 for those that stayed clean.
+    """
+
+    lr: np.ndarray
+    hr: np.ndarray
+    quality: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts and degrades patches.
+
+    Attributes:
+        scale: of the network.
+        lr_patch_px: side P of the LR patches.
+        degradation: of the LR patches.
+    """
+
+    scale: int
+    lr_patch_px: int
+    degradation: Degradation
+
+    @property
+    def region_px(self) -> int:
+        """Side of a patch with its margins, HR pixels: no picture may be smaller."""
+        return (self.lr_patch_px + 2 * MARGIN_PX) * self.scale
+
+    def region(
+        self, hr: np.ndarray, lowest_variation: float, generator: np.random.Generator
+    ) -> np.ndarray:
+        """A random patch with its margins, drawn again while it is too flat.
+
+        Args:
+            hr: uint8 [H, W, 3], sides at least `region_px`.
+            lowest_variation: see `variation`; the last of several tries is taken as it is, so
+                that a picture which is flat all over still gives a patch.
+            generator: the only source of randomness.
+
+        Returns:
+            A view, uint8 [region_px, region_px, 3].
+        """
+        side = self.region_px
+        for _ in range(_TRIES):
+            top = int(generator.integers(hr.shape[0] - side + 1))
+            left = int(generator.integers(hr.shape[1] - side + 1))
+            region = hr[top : top + side, left : left + side]
+            if not lowest_variation or variation(self._patch(region)) >= lowest_variation:
+                break
+        return region
+
+    def pair(
+        self, region: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Turns and mirrors a region in one of 8 ways, and makes its LR patch.
+
+        Args:
+            region: uint8 [region_px, region_px, 3].
+            generator: the only source of randomness.
+
+        Returns:
+            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and LR's JPEG quality.
+        """
+        turned = np.rot90(region, int(generator.integers(4)))
+        hr = turned[:, ::-1] if generator.integers(2) else turned
+        # The picture that is degraded begins somewhere in the margin, and so do JPEG's blocks.
+        top, left = (int(at) for at in generator.integers(0, _BLOCK_PX, 2))
+        lr, quality = self.degradation.make_lr(
+            np.ascontiguousarray(hr[top * self.scale :, left * self.scale :]),
+            self.scale,
+            generator,
+        )
+        top, left = MARGIN_PX - top, MARGIN_PX - left
+        lr = lr[top : top + self.lr_patch_px, left : left + self.lr_patch_px]
+        return lr, self._patch(hr), quality
+
+    def _patch(self, region: np.ndarray) -> np.ndarray:
+        """The HR patch within a region."""
+        at, side = MARGIN_PX * self.scale, self.lr_patch_px * self.scale
+        return region[at : at + side, at : at + side]
+
+
+def variation(patch: np.ndarray) -> float:
+    """How much happens in a patch: the standard deviation of its luma.
+
+    Args:
+        patch: uint8 [H, W, 3] RGB.
+
+    Returns:
+        Grey levels; 0 for a plain colour, about 30 to 60 for a textured patch.
+    """
+    return float(full_reference.luma(patch).std())
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Makes the batch of any step, from (seed, step) alone: a resumed run repeats none.
+
+    Attributes:
+        groups: what to draw from; the shares sum to 1.
+        cutter: how to cut.
+        batch_size: N.
+        pictures_per_batch: N random pictures give one patch each, or 1 gives all N.
+        lowest_variation: least variation of a patch at a step, grey levels.
+        seed: of the run.
+    """
+
+    groups: Sequence[Group]
+    cutter: Cutter
+    batch_size: int
+    pictures_per_batch: int
+    lowest_variation: Callable[[int], float]
+    seed: int
+
+    def batch(self, step: int) -> Batch:
+        """Reads pictures, cuts, degrades and stacks.
+
+        Raises:
+            OSError: if a picture cannot be read.
+            ValueError: if hardly any picture is large enough.
+        """
+        generator = np.random.default_rng([self.seed, step])
+        lowest = self.lowest_variation(step)
+        patches_each = self.batch_size // self.pictures_per_batch
+        patches = []
+        for _ in range(self.pictures_per_batch):
+            hr = self._picture(generator)
+            for _ in range(patches_each):
+                region = self.cutter.region(hr, lowest, generator)
+                patches.append(self.cutter.pair(region, generator))
+        lr, hr, quality = zip(*patches, strict=True)
+        return Batch(_as_unit(lr), _as_unit(hr), np.array(quality))
+
+    def batches(self, steps: range, *, threads: int = 2, ahead: int = 6) -> Iterator[Batch]:
+        """Yields the batches of some steps in order, made ahead in other threads."""
+        with ThreadPoolExecutor(threads, thread_name_prefix="feed") as pool:
+            waiting: deque[Future[Batch]] = deque()
+            try:
+                for step in steps:
+                    waiting.append(pool.submit(self.batch, step))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _picture(self, generator: np.random.Generator) -> np.ndarray:
+        """A random picture that is large enough."""
+        shares = [group.share for group in self.groups]
+        for _ in range(_SMALL_PICTURE_TRIES):
+            group = self.groups[int(generator.choice(len(self.groups), p=shares))]
+            picture = group.pictures[int(generator.integers(len(group.pictures)))]
+            hr = picture.read()
+            if min(hr.shape[:2]) >= self.cutter.region_px:
+                return hr
+            note_too_small(picture.name, hr, self.cutter.region_px)
+        raise ValueError(
+            f"hardly any training picture has the {self.cutter.region_px} x "
+            f"{self.cutter.region_px} pixels that a patch with its margins needs"
+        )
+
+
+def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path) -> list[Group]:
+    """Does beforehand what a way of feeding needs.
+
+    Args:
+        groups: of pictures anywhere.
+        feeding: `memory` reads all pictures once and keeps them; `pictures` and `picture` read
+            them from where they lie at every step; `grid` cuts all pictures into patches side
+            by side, writes these to disk, and every step draws from them.
+        cutter: tells the size of patches.
+        folder: where the grid's files go, `grid-<group>.u8`; files from an earlier start of
+            the same run are used again.
+
+    Returns:
+        The groups to draw from.
+
+    Raises:
+        ValueError: if no picture of a group is large enough.
+    """
+    if feeding in ("pictures", "picture"):
+        return list(groups)
+    prepared = []
+    for group in groups:
+        if feeding == "grid":
+            pictures: Sequence[HrPicture] = _grid(group, cutter, folder / f"grid-{group.name}.u8")
+        else:
+            pictures = large_enough(group.pictures, cutter.region_px)
+        if not pictures:
+            raise ValueError(
+                f"no picture of the group {group.name!r} has the {cutter.region_px} x "
+                f"{cutter.region_px} pixels that a patch with its margins needs"
+            )
+        prepared.append(Group(group.name, group.share, pictures))
+    return prepared
+
+
+def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrPicture]:
+    """Patches side by side, with their margins, in a file that is mapped into memory."""
+    side, stride = cutter.region_px, cutter.lr_patch_px * cutter.scale
+    if not path.exists():
+        partial = path.with_name(f"partial-{path.name}")
+        with partial.open("wb") as file:
+            for picture in group.pictures:
+                hr = picture.read()
+                if min(hr.shape[:2]) < side:
+                    note_too_small(picture.name, hr, side)
+                for top in range(0, hr.shape[0] - side + 1, stride):
+                    for left in range(0, hr.shape[1] - side + 1, stride):
+                        file.write(hr[top : top + side, left : left + side].tobytes())
+        partial.replace(path)
+    if not path.stat().st_size:
+        return []
+    mapped = np.memmap(path, np.uint8, mode="r").reshape(-1, side, side, 3)
+    return [HrArray(f"{path.name}[{i}]", mapped[i]) for i in range(len(mapped))]
+
+
+def _as_unit(patches: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 patches to one float32 stack in 0..1."""
+    return np.stack(patches).astype(np.float32) / np.float32(255)

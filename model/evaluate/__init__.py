@@ -1,0 +1,1 @@
+"""Evaluation on pairs of LR and HR images: `python -m model.evaluate`."""

@@ -1,0 +1,188 @@
+"""One picture in all its versions, and the figures of each: what an evaluation is made of."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.data.hr_sources import Pair
+from model.imaging import resampling
+from model.inference.upscaler import Magnifier
+from model.metrics import full_reference
+
+# The methods' names, in tables and files alike.
+BICUBIC, LANCZOS, AGAINST, OURS = "bicubic", "lanczos", "against", "ours"
+
+# SSIM's window must fit inside the border.
+_LEAST_INNER_PX = 11
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One picture as every method enlarges it, beside the true one.
+
+    Attributes:
+        name: of the picture.
+        scale: of the enlargement.
+        lr: uint8 [H, W, 3], LR enlarged plainly: each of its pixels is a square of
+            scale x scale. H and W are those of HR.
+        enlarged: by method, from the plainest to ours: uint8 [H, W, 3].
+        hr: uint8 [H, W, 3].
+    """
+
+    name: str
+    scale: int
+    lr: np.ndarray
+    enlarged: dict[str, np.ndarray]
+    hr: np.ndarray
+
+    def crop(self, top: int, left: int, height: int, width: int) -> "Comparison":
+        """Cuts the same rectangle out of every version; a copy, which keeps nothing else alive.
+
+        Args:
+            top, left: its first row and column, HR pixels.
+            height, width: of the rectangle; what reaches beyond the picture is left out.
+        """
+
+        def cut(version: np.ndarray) -> np.ndarray:
+            return version[top : top + height, left : left + width].copy()
+
+        enlarged = {method: cut(version) for method, version in self.enlarged.items()}
+        return dataclasses.replace(self, lr=cut(self.lr), enlarged=enlarged, hr=cut(self.hr))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one method reaches on one picture, or in the mean of several.
+
+    Attributes:
+        psnr_y_db: see `full_reference.psnr_y`; infinite where the result is exact.
+        ssim_y: see `full_reference.ssim_y`.
+        background_noise: see `full_reference.background_noise`, grey levels; nan where there is no
+            flat background.
+    """
+
+    psnr_y_db: float
+    ssim_y: float
+    background_noise: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """The figures of all methods on one picture, or their means.
+
+    Attributes:
+        name: of the picture, or `mean`.
+        figures: by method, in the order of `Comparison.enlarged`.
+    """
+
+    name: str
+    figures: dict[str, Figures]
+
+    def gain_db(self, over: str = BICUBIC) -> float:
+        """Our PSNR-Y less another method's, dB; 0 where both are exact."""
+        ours, other = self.figures[OURS].psnr_y_db, self.figures[over].psnr_y_db
+        return 0.0 if math.isinf(ours) and math.isinf(other) else ours - other
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no method is exact: only then do PSNRs have a mean."""
+        return all(math.isfinite(one.psnr_y_db) for one in self.figures.values())
+
+    @property
+    def has_background(self) -> bool:
+        """Whether the picture has a flat background beside an object."""
+        return not math.isnan(self.figures[OURS].background_noise)
+
+
+def compare(
+    pair: Pair, ours: Magnifier, against: Magnifier | None = None, *, jpeg_quality: int = 100
+) -> Comparison:
+    """Enlarges one picture by every method.
+
+    Args:
+        pair: HR `scale` times LR; up to scale - 1 more rows and columns are cut off.
+        ours: the network to measure.
+        against: a second one, if wanted.
+        jpeg_quality: 1..100 with which LR was compressed, 100 if it was not.
+
+    Raises:
+        ValueError: if the networks' scales differ, or HR is not `scale` times LR.
+        OutOfMemory: if the device cannot hold even a small tile.
+    """
+    s = ours.scale
+    if against is not None and against.scale != s:
+        raise ValueError(f"both networks need one scale. Received: x{s} and x{against.scale}")
+    height, width = pair.lr.shape[0] * s, pair.lr.shape[1] * s
+    if not (0 <= pair.hr.shape[0] - height < s and 0 <= pair.hr.shape[1] - width < s):
+        raise ValueError(
+            f"{pair.name}: HR must be {s} times LR. "
+            f"Received: LR {pair.lr.shape[:2]}, HR {pair.hr.shape[:2]}"
+        )
+    enlarged = {
+        BICUBIC: resampling.to_uint8(resampling.bicubic(pair.lr, height, width)),
+        LANCZOS: resampling.to_uint8(resampling.lanczos(pair.lr, height, width)),
+    }
+    if against is not None:
+        enlarged[AGAINST] = against.magnify_rgb(pair.lr, jpeg_quality=jpeg_quality)
+    enlarged[OURS] = ours.magnify_rgb(pair.lr, jpeg_quality=jpeg_quality)
+    squares = pair.lr.repeat(s, axis=0).repeat(s, axis=1)
+    return Comparison(pair.name, s, squares, enlarged, pair.hr[:height, :width])
+
+
+def score(comparison: Comparison) -> Score:
+    """Measures every method, inside a border of `scale` pixels.
+
+    Raises:
+        ValueError: if less than 11 x 11 pixels are left inside the border.
+    """
+    hr, border = comparison.hr, comparison.scale
+    least = _LEAST_INNER_PX + 2 * border
+    if min(hr.shape[:2]) < least:
+        raise ValueError(
+            f"{comparison.name} is too small to measure: HR needs at least {least} x {least}. "
+            f"Received: {hr.shape[0]} x {hr.shape[1]}"
+        )
+    figures = {
+        method: Figures(
+            full_reference.psnr_y(hr, result, border=border),
+            full_reference.ssim_y(hr, result, border=border),
+            full_reference.background_noise(hr, result, border=border),
+        )
+        for method, result in comparison.enlarged.items()
+    }
+    return Score(comparison.name, figures)
+
+
+def mean(scores: Sequence[Score]) -> Score:
+    """The mean over pictures, as papers report it, over the same pictures for each method.
+
+    A picture on which any method is exact has no part in the mean PSNR of any (one infinity, or
+    a method judged on other pictures than its neighbour, would make it worthless), and one
+    without a flat background none in the mean background noise.
+
+    Args:
+        scores: of the pictures, at least one, all of the same methods.
+
+    Returns:
+        The score named `mean`; a figure is nan where no picture has it.
+    """
+    finite = [one for one in scores if one.is_finite]
+    flat = [one for one in scores if one.has_background]
+    figures = {
+        method: Figures(
+            _mean(one.figures[method].psnr_y_db for one in finite),
+            _mean(one.figures[method].ssim_y for one in scores),
+            _mean(one.figures[method].background_noise for one in flat),
+        )
+        for method in scores[0].figures
+    }
+    return Score("mean", figures)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The arithmetic mean; nan of nothing."""
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

@@ -1,0 +1,1 @@
+"""Files to pixels and back: formats, alpha, resampling, sandboxed decoders. No TensorFlow."""

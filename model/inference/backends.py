@@ -1,0 +1,279 @@
+"""Calls of the network, as they are fastest on a CPU and on a GPU. Threads may share an engine."""
+
+import collections
+import dataclasses
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from model.inference import tiling
+from model.network.rdn import RDN, precision
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+# What the CPU must have for bfloat16 to be faster, as Linux names it: measured on AVX-512 BF16.
+_BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
+_CPU_INFO = Path("/proc/cpuinfo")
+# A GPU gets tiles whose sides are multiples of this; shorter sides stay as they are.
+_TILE_STEP_PX = 32
+_SHORT_PX = 96
+_LONGEST_TILE_PX = 512
+
+_log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Runs a network on pictures of one size. The results do not depend on other calls.
+
+    Attributes:
+        takes_turns: whether one picture should be finished before the next is begun: more at a
+            time would only wait for each other.
+    """
+
+    takes_turns: bool
+
+    def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """Magnifies uint8 [N, H, W, 3], qualities [N], to uint8 [N, H * scale, W * scale, 3].
+
+        Raises:
+            tf.errors.ResourceExhaustedError: if the device has no memory for it.
+        """
+
+    def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """The same before rounding: float32 grey levels, nominally 0..255."""
+
+
+class Network:
+    """A network's two functions from bytes on, for calls of any size.
+
+    Args:
+        rdn: the network.
+        computes_in: one of `PRECISIONS`; what carries grey levels is float32 in all of them.
+    """
+
+    def __init__(self, rdn: RDN, computes_in: str) -> None:
+        self.scale = rdn.scale
+        self.halo_px = rdn.halo_px
+        if computes_in != "float32":
+            with precision(f"mixed_{computes_in}"):
+                lower = RDN.from_config(rdn.get_config())
+            lower.set_weights(rdn.get_weights())
+            rdn = lower
+        signature = [
+            tf.TensorSpec([None, None, None, 3], tf.uint8),
+            tf.TensorSpec([None], tf.float32),
+        ]
+        levels = functools.partial(_levels, rdn)
+        self.levels = tf.function(levels, input_signature=signature, jit_compile=False)
+        self.rounded = tf.function(
+            lambda lr, quality: _to_uint8(levels(lr, quality)),
+            input_signature=signature,
+            jit_compile=False,
+        )
+
+
+# Of all networks of the process: see `WholePictures`.
+_ONE_CALL_AT_A_TIME = threading.Lock()
+
+
+class WholePictures:
+    """For a CPU: each picture as it is, one call at a time.
+
+    Calls must take turns: TensorFlow's oneDNN convolutions, run by several threads at once on
+    pictures of several sizes, now and then give a wrong picture and corrupt the heap (seen in
+    2.21). Little is lost, since one call uses all cores. Padding to fixed sizes would cost what
+    its pixels cost.
+    """
+
+    takes_turns = True
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """See `Engine`."""
+        with _ONE_CALL_AT_A_TIME:
+            return _run(self._network.rounded, lr, jpeg_quality)
+
+    def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """See `Engine`."""
+        with _ONE_CALL_AT_A_TIME:
+            return _run(self._network.levels, lr, jpeg_quality)
+
+
+@dataclasses.dataclass(eq=False)
+class _Tile:
+    """A tile that waits for the device; `result` or `error` is there once it was in a call."""
+
+    lr: np.ndarray
+    jpeg_quality: float
+    result: np.ndarray | None = None
+    error: tf.errors.ResourceExhaustedError | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was in a call."""
+        return self.result is not None or self.error is not None
+
+    def sr(self) -> np.ndarray:
+        """[h * scale, w * scale, 3], once it is done."""
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
+
+
+class TileBatches:
+    """For a GPU: tiles of few shapes, of all threads' pictures that wait, several in a call.
+
+    A GPU looks for its fastest convolution anew for each shape, and small pictures leave it idle.
+    Tiles lie within their picture and overlap by their halos, so that all of them see true
+    borders and the results equal those of whole pictures. Calls hold 1, 2, 4, ... tiles.
+
+    Untested on a GPU: none was at hand. The tests run it on a CPU, where it gives the same
+    pictures as `WholePictures`.
+
+    Args:
+        network: see `Network`.
+        max_call_px: most LR pixels of a call, but for a single tile.
+    """
+
+    takes_turns = False
+
+    def __init__(self, network: Network, *, max_call_px: int) -> None:
+        self._network = network
+        self._max_call_px = max_call_px
+        self._device = threading.Lock()
+        self._queue = threading.Lock()
+        # By kind of call and shape. Threads add tiles; who holds the device takes them out.
+        self._waiting: dict[tuple[str, int, int], collections.deque[_Tile]] = (
+            collections.defaultdict(collections.deque)
+        )
+
+    def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """See `Engine`."""
+        return self._magnify("rounded", lr, jpeg_quality)
+
+    def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """See `Engine`."""
+        return self._magnify("levels", lr, jpeg_quality)
+
+    def _magnify(self, kind: str, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        plan = tiling.inner_tiles(
+            *lr.shape[1:3],
+            step=_TILE_STEP_PX,
+            short=_SHORT_PX,
+            longest=_LONGEST_TILE_PX,
+            halo=self._network.halo_px,
+        )
+        by_picture = [
+            [_Tile(one, quality) for one in tiling.cut(picture, plan)]
+            for picture, quality in zip(lr, jpeg_quality, strict=True)
+        ]
+        tiles = [tile for of_one in by_picture for tile in of_one]
+        waiting = (kind, *tiles[0].lr.shape[:2])
+        with self._queue:
+            self._waiting[waiting].extend(tiles)
+        for tile in tiles:
+            while not tile.is_done:
+                with self._device:
+                    if not tile.is_done:  # another thread's call may have had room for it
+                        self._call(waiting)
+        scale = self._network.scale
+        return np.stack(
+            [tiling.join(plan, [tile.sr() for tile in of_one], scale) for of_one in by_picture]
+        )
+
+    def _call(self, waiting: tuple[str, int, int]) -> None:
+        """Magnifies some of the tiles of a kind that wait. The caller holds the device."""
+        kind, height, width = waiting
+        with self._queue:
+            queue = self._waiting[waiting]
+            most = min(len(queue), max(1, self._max_call_px // (height * width)))
+            batch = [queue.popleft() for _ in range(1 << (most.bit_length() - 1))]
+        lr = np.stack([tile.lr for tile in batch])
+        qualities = np.array([tile.jpeg_quality for tile in batch])
+        try:
+            results = _run(getattr(self._network, kind), lr, qualities)
+        except tf.errors.ResourceExhaustedError as error:
+            if len(batch) == 1:
+                batch[0].error = error
+                return
+            self._max_call_px = height * width * len(batch) // 2
+            _log.warning("out of memory: at most %d pixels a call from here", self._max_call_px)
+            with self._queue:
+                queue.extendleft(reversed(batch))
+            return
+        for tile, result in zip(batch, results, strict=True):
+            tile.result = result
+
+
+def choose_engine(rdn: RDN, *, computes_in: str, max_call_px: int) -> Engine:
+    """The engine for the device of this machine.
+
+    Args:
+        rdn: the network.
+        computes_in: one of `PRECISIONS`.
+        max_call_px: most LR pixels of a call.
+    """
+    network = Network(rdn, computes_in)
+    if tf.config.list_physical_devices("GPU"):
+        return TileBatches(network, max_call_px=max_call_px)
+    return WholePictures(network)
+
+
+def fastest_precision() -> str:
+    """The precision that is fastest on this machine, one of `PRECISIONS`.
+
+    On a CPU with AVX-512 BF16, bfloat16 takes half the time of float32 (`docs/speed.md`); on one
+    without, more. Of GPUs, by their capability: bfloat16 from 8.0 on, float16 from 7.0 on.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        capability = details.get("compute_capability", (0, 0))
+        if capability >= (8, 0):
+            return "bfloat16"
+        return "float16" if capability >= (7, 0) else "float32"
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":  # plain TensorFlow's are slow
+        return "float32"
+    return "bfloat16" if _BFLOAT16_FLAGS & _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    """What the processor can do (Linux); nothing where that is not told."""
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:
+        return set()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return set(flags.partition(":")[2].split())
+
+
+def _run(run: Callable[..., tf.Tensor], lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    """Calls a function of `Network` with arrays."""
+    return run(tf.constant(lr), tf.constant(jpeg_quality, tf.float32)).numpy()
+
+
+def _levels(rdn: RDN, lr: tf.Tensor, jpeg_quality: tf.Tensor) -> tf.Tensor:
+    """uint8 [N, h, w, 3] and 1..100 [N] to float32 grey levels [N, h * scale, w * scale, 3].
+
+    Bytes cross the bus to the device, and what `with_quality_plane` does is done there.
+    """
+    unit = tf.cast(lr, tf.float32) / 255
+    if rdn.knows_quality:
+        told = tf.reshape(jpeg_quality / 100, [-1, 1, 1, 1])
+        plane = tf.broadcast_to(told, tf.concat([tf.shape(lr)[:3], [1]], axis=0))
+        unit = tf.concat([unit, plane], axis=-1)
+    return rdn(unit, training=False) * 255
+
+
+def _to_uint8(levels: tf.Tensor) -> tf.Tensor:
+    """Clips to 0..255 and rounds half to even, as `degrade.to_uint8`."""
+    return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)

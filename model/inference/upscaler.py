@@ -1,0 +1,200 @@
+"""Runs a loaded RDN on pictures of any size, in bounded memory."""
+
+import functools
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from model.imaging import resampling
+from model.imaging.alpha import bleed_colours
+from model.imaging.image import Picture
+from model.inference import background, tiling
+from model.inference.backends import choose_engine
+from model.network.flips import VERSIONS, turned, undone
+from model.network.rdn import RDN
+
+# 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
+DEFAULT_MAX_CALL_PX = 420_000
+_SMALLEST_CALL_PX = 64 * 64
+
+_log = logging.getLogger(__name__)
+
+
+class OutOfMemory(RuntimeError):
+    """Even the smallest tile does not fit into the device's memory."""
+
+
+class Magnifier:
+    """One network, ready to magnify. Threads may share it.
+
+    Args:
+        rdn: the network.
+        computes_in: one of `engine.PRECISIONS`. In bfloat16 results differ from those in float32
+            by one grey level at most, in one value of 60, and a CPU that has it takes half the
+            time; see `engine.fastest_precision`.
+        max_call_px: most LR pixels of one call; larger pictures go in tiles.
+        skip_blank: leave exactly white background out: it stays as it is. See
+            `model.inference.background`. A
+            network that does not keep white white is shown everything all the same.
+        self_ensemble: magnify each picture in its eight turned and mirrored versions and take
+            the mean, which papers write as "RDN+": a little better for eight times the time, in
+            the same memory. A turned picture then gives exactly the turned result.
+
+    Source:
+        Timofte et al., "Seven ways to improve example-based single image super resolution",
+        CVPR 2016 (enhanced prediction); Zhang et al., "Residual Dense Network for Image
+        Super-Resolution", CVPR 2018 (RDN+).
+    """
+
+    def __init__(
+        self,
+        rdn: RDN,
+        *,
+        computes_in: str = "float32",
+        max_call_px: int = DEFAULT_MAX_CALL_PX,
+        skip_blank: bool = True,
+        self_ensemble: bool = False,
+    ) -> None:
+        self.scale = rdn.scale
+        self.self_ensemble = self_ensemble
+        self._halo_px = rdn.halo_px
+        self._max_call_px = max_call_px
+        self._engine = choose_engine(rdn, computes_in=computes_in, max_call_px=max_call_px)
+        self._skips_blank = skip_blank and self._keeps_white()
+
+    @property
+    def takes_turns(self) -> bool:
+        """See `Engine`."""
+        return self._engine.takes_turns
+
+    def magnify_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
+        """Magnifies one 8-bit RGB picture.
+
+        Args:
+            lr: uint8 [H, W, 3].
+            jpeg_quality: 1..100 with which `lr` was compressed, 100 if it was not; matters to
+                a network that knows it.
+
+        Returns:
+            uint8 [H * scale, W * scale, 3].
+
+        Raises:
+            OutOfMemory: if the device cannot hold even a small tile.
+        """
+        magnify = functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality)
+        layout = background.find_layout(lr) if self._skips_blank else None
+        if layout is None:
+            return self._in_tiles(lr, magnify)
+        sr = np.empty((lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3), np.uint8)
+        sr[:] = layout.colour
+        for box in layout.boxes:
+            seen = self._in_tiles(np.ascontiguousarray(lr[box.seen]), magnify)
+            inside = tuple(
+                slice(kept.start - seen_.start, kept.stop - seen_.start)
+                for kept, seen_ in zip(box.kept, box.seen, strict=True)
+            )
+            sr[self._scaled(box.kept)] = seen[self._scaled(inside)]
+        return sr
+
+    def magnify_picture(self, picture: Picture, *, jpeg_quality: int = 100) -> Picture:
+        """Magnifies a decoded picture: its colours, its transparency, its mode.
+
+        Of a transparent picture the colours, continued beyond its edge, and the alpha as a grey
+        picture are magnified side by side by the same network: both get sharp, and what lies
+        hidden under transparent pixels cannot show as a fringe. The quality is the colours'; the
+        alpha counts as never compressed.
+
+        Args:
+            picture: see `Picture`.
+            jpeg_quality: see `magnify_rgb`.
+
+        Returns:
+            A picture of `scale` times the height and width, with the same mode and profile.
+
+        Raises:
+            OutOfMemory: if the device cannot hold even a small tile.
+        """
+        if picture.alpha is None:
+            sr, alpha = self.magnify_rgb(picture.rgb, jpeg_quality=jpeg_quality), None
+        elif picture.is_opaque:
+            sr = self.magnify_rgb(picture.rgb, jpeg_quality=jpeg_quality)
+            alpha = np.full(sr.shape[:2], 255, np.uint8)
+        else:
+            colours = bleed_colours(picture.rgb, picture.alpha)
+            rgba = np.dstack([colours, picture.alpha])
+            magnify = functools.partial(self._rgba_tile, jpeg_quality=jpeg_quality)
+            result = self._in_tiles(rgba, magnify)
+            sr, alpha = np.ascontiguousarray(result[..., :3]), result[..., 3]
+        return picture.with_pixels(sr, alpha)
+
+    def _in_tiles(self, lr: np.ndarray, magnify: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """uint8 [H, W, K] to [H * scale, W * scale, K]; smaller tiles when memory runs out."""
+        max_call_px = self._max_call_px
+        while True:
+            try:
+                return tiling.magnify_tiled(
+                    lr,
+                    magnify,
+                    scale=self.scale,
+                    max_call_px=max_call_px,
+                    halo=self._halo_px,
+                )
+            except tf.errors.ResourceExhaustedError as error:
+                tried = min(max_call_px, lr.shape[0] * lr.shape[1])
+                smaller = tried // 2
+                if smaller < _SMALLEST_CALL_PX:
+                    raise OutOfMemory(
+                        f"the device has no memory for a call of {tried} pixels"
+                    ) from error
+                _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
+                max_call_px = smaller
+
+    def _scaled(self, place: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Rows and columns of LR pixels as rows and columns of the result."""
+        return tuple(slice(one.start * self.scale, one.stop * self.scale) for one in place)
+
+    def _keeps_white(self) -> bool:
+        """Whether the network's result on blank background is blank, within rounding."""
+        lr = np.full((96, 96, 3), 255, np.uint8)
+        lr[36:60, 40:56] = (200, 60, 20)
+        for jpeg_quality in (30, 75, 100):
+            self._skips_blank = False
+            whole = self.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+            self._skips_blank = True
+            skipped = self.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+            if np.abs(np.subtract(whole, skipped, dtype=np.int16)).max() > 1:
+                _log.info("the network changes white: blank background is not skipped")
+                return False
+        return True
+
+    def _rgb_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+        """uint8 [h, w, 3] to [h * scale, w * scale, 3], rounded once."""
+        qualities = np.array([jpeg_quality])
+        if self.self_ensemble:
+            return resampling.to_uint8(self._network(lr[None], qualities)[0])
+        return self._engine.rounded(lr[None], qualities)[0]
+
+    def _rgba_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+        """uint8 [h, w, 4] to [h * scale, w * scale, 4]: colours beside their clean alpha."""
+        alpha = np.repeat(lr[..., 3:], 3, axis=-1)
+        both = np.stack([lr[..., :3], alpha])
+        colours, alpha = self._network(both, np.array([jpeg_quality, 100]))
+        return np.dstack([resampling.to_uint8(colours), resampling.to_uint8(alpha.mean(axis=-1))])
+
+    def _network(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+        """uint8 [N, h, w, 3] and qualities [N] to grey levels [N, h * scale, w * scale, 3].
+
+        With self-ensemble one version after the other, so that memory does not grow.
+        """
+        if not self.self_ensemble:
+            return self._engine.levels(lr, jpeg_quality)
+        n, height, width, _ = lr.shape
+        # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
+        # the picture changes, does not matter.
+        total = np.zeros((n, height * self.scale, width * self.scale, 3))
+        for turns, mirrored in VERSIONS:
+            levels = self._engine.levels(turned(lr, turns, mirrored), jpeg_quality)
+            total += undone(levels, turns, mirrored)
+        return (total / len(VERSIONS)).astype(np.float32)

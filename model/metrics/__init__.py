@@ -1,0 +1,1 @@
+"""Quality measures: PSNR, SSIM, and measures without a reference. Numpy only."""

@@ -1,0 +1,333 @@
+"""Quality measures that need no clean picture, only the source of a result. Numpy only.
+
+`docs/measures.md` tells what they are for and what values to expect.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from model.metrics.full_reference import row_bands
+
+# JPEG codes 8 x 8 pixels at a time (ITU-T T.81, section 4.3).
+_JPEG_BLOCK_PX = 8
+# Planes that differ by less than rounding does, on average, have neither blocks nor sharpness.
+_LEAST_STEP = 0.05
+_LEAST_LAPLACIAN_VARIANCE = 1.0
+
+# Compression leaves its noise in the blocks that hold an edge; cells of half a block lie beside
+# the edge and inside such a block.
+_CELL_PX = 4
+_CELL_RANGE = 10.0
+_LEAST_CELLS = 16
+
+# Nearer to 0 or 255 the source is as good as clipped itself.
+_CLIPPING_MARGIN = 8
+
+# Local differences are taken in windows of so many cells of 8 x 8 pixels, at every cell.
+_WINDOW_CELL_PX = 8
+_DRIFT_CELLS = 2
+_SHIFT_CELLS = 4
+# Gradients below 2 grey levels are no texture by which a shift could be seen.
+_TEXTURELESS = 2.0**2
+
+
+def laplacian_variance(plane: np.ndarray) -> float:
+    """Variance of the discrete Laplacian: how much fine detail a picture has.
+
+    Args:
+        plane: float [H, W], sides at least 3.
+
+    Returns:
+        Squared grey levels, 0 or more.
+
+    Source:
+        Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative
+        study", ICPR 2000; the four-neighbour kernel.
+    """
+    above, here, below = plane[:-2, 1:-1], plane[1:-1], plane[2:, 1:-1]
+    total = squares = 0.0
+    for rows in row_bands(above.shape):
+        response = here[rows, :-2] + here[rows, 2:]
+        response += above[rows]
+        response += below[rows]
+        response -= 4 * here[rows, 1:-1]
+        flat = response.ravel().astype(np.float64)
+        total += flat.sum()
+        squares += flat @ flat
+    return float(squares / above.size - (total / above.size) ** 2)
+
+
+def sharpness_ratio(bicubic: np.ndarray, result: np.ndarray) -> float | None:
+    """How much more fine detail a result has than bicubic gives.
+
+    Args:
+        bicubic: float [H, W], the source's luma magnified by bicubic.
+        result: float [H, W], the result's luma.
+
+    Returns:
+        Ratio of the two variances of the Laplacian: 1 as sharp as bicubic, below 1 softer, above
+        sharper or noisier. None where bicubic itself has none to speak of (a flat picture), or
+        the planes are smaller than 3 x 3.
+
+    Source:
+        Our own ratio of `laplacian_variance`.
+    """
+    if min(bicubic.shape) < 3:
+        return None
+    expected = laplacian_variance(bicubic)
+    if expected < _LEAST_LAPLACIAN_VARIANCE:
+        return None
+    return laplacian_variance(result) / expected
+
+
+def blockiness(plane: np.ndarray, *, pixel_px: int) -> float | None:
+    """How much larger the steps between JPEG blocks are than those within.
+
+    Looks only at steps from one pixel of the source to the next: in a magnified picture these
+    are `pixel_px` apart, and the steps in between are smoother, with or without blocks.
+
+        pixel_px 1    0  1  2  3  4  5  6  7 | 8  9
+        pixel_px 2    00 11 22 33 44 55 66 77|88 99      steps inside a pair are left out
+
+    Args:
+        plane: float [H, W], luma of a source or a result; JPEG's grid starts at its upper left
+            corner (of pictures that were turned or cropped after compression it does not).
+        pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
+
+    Returns:
+        Mean absolute step across the boundaries over the mean of all other steps: about 1
+        without blocks. None where the picture is too small for a boundary, or flat.
+
+    Source:
+        Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed
+        images", ICIP 2002: their B over their A, rows and columns together; the last boundary
+        counts too.
+    """
+    across = within = 0.0
+    across_count = within_count = 0
+    for axis in (0, 1):
+        lines = np.moveaxis(plane, axis, 0)
+        firsts = lines[pixel_px::pixel_px]
+        steps = np.abs(firsts - lines[pixel_px - 1 :: pixel_px][: len(firsts)])
+        is_boundary = np.arange(1, len(firsts) + 1) % _JPEG_BLOCK_PX == 0
+        per_line = steps.sum(axis=1, dtype=np.float64)
+        across += per_line[is_boundary].sum()
+        within += per_line[~is_boundary].sum()
+        across_count += steps[is_boundary].size
+        within_count += steps[~is_boundary].size
+    if not across_count or within < _LEAST_STEP * within_count:
+        return None
+    return float(across / across_count / (within / within_count))
+
+
+def flat_cells(source: np.ndarray) -> np.ndarray:
+    """Finds the near-flat places of a source, whose noise can be seen.
+
+    Args:
+        source: float [H, W], its luma.
+
+    Returns:
+        bool [H // 4, W // 4]: the cells of 4 x 4 pixels that span 10 grey levels at most: a
+        background with its compression noise, but no edge or texture.
+    """
+    return _in_cells(np.max, source, _CELL_PX) - _in_cells(np.min, source, _CELL_PX) <= _CELL_RANGE
+
+
+def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
+    """Noise in the near-flat places of a source, measured there in the source or in a result.
+
+    Each cell's deviation from the plane (a level and two slopes) that fits it best: soft
+    gradients do not count. Unlike `background_noise`, which knows the clean picture and looks
+    only beside its objects, it takes weak texture for noise; compare it with the source's own,
+    not between pictures.
+
+    Args:
+        plane: float [H * pixel_px, W * pixel_px], luma of a source or a result.
+        flat: of the source, [H, W], see `flat_cells`.
+        pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
+
+    Returns:
+        Standard deviation, grey levels, of white noise in a source without bias; magnified by
+        repeating pixels, a picture keeps its noise. None with fewer than 16 flat cells.
+
+    Source:
+        Our own.
+    """
+    if np.count_nonzero(flat) < _LEAST_CELLS:
+        return None
+    side = _CELL_PX * pixel_px
+    ramp = np.arange(side, dtype=plane.dtype) - (side - 1) / 2
+    slopes = np.stack([np.repeat(ramp, side), np.tile(ramp, side)], axis=1)
+    slopes /= np.linalg.norm(slopes, axis=0)
+    residual, count = 0.0, 0
+    for chosen in _pixels_of_cells(plane, flat, side):
+        cells = chosen.reshape(-1, side * side)
+        cells = cells - cells.mean(axis=1, keepdims=True)
+        residual += float(np.vdot(cells, cells) - np.sum((cells @ slopes) ** 2))
+        count += cells.size
+    # Three of a source cell's 16 degrees of freedom went into its plane.
+    freedom = 1 - 3 / _CELL_PX**2
+    return float(np.sqrt(max(residual / (count * freedom), 0.0)))
+
+
+def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
+    """Noise from one pixel to the next in the near-flat places of a source.
+
+    What bicubic or a network makes of a source's noise is smooth at the scale of the result's
+    pixels; noise that was added to the result is not. It shows here even where it is weaker than
+    what `flat_noise` finds in the source.
+
+    Args:
+        plane: float [H * pixel_px, W * pixel_px], luma of a source or a result.
+        flat: of the source, [H, W], see `flat_cells`.
+        pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
+
+    Returns:
+        Standard deviation that white noise would need to have, grey levels. None with fewer
+        than 16 flat cells.
+
+    Source:
+        Immerkær, "Fast noise variance estimation", CVIU 1996, in flat cells only.
+    """
+    if np.count_nonzero(flat) < _LEAST_CELLS:
+        return None
+    total, count = 0.0, 0
+    for cells in _pixels_of_cells(plane, flat, _CELL_PX * pixel_px):
+        down = cells[:, :-2] - 2 * cells[:, 1:-1] + cells[:, 2:]
+        response = down[:, :, :-2] - 2 * down[:, :, 1:-1] + down[:, :, 2:]
+        total += float(np.abs(response).sum(dtype=np.float64))
+        count += response.size
+    return float(total / count * np.sqrt(np.pi / 2) / 6)
+
+
+def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> float:
+    """Share of the source's pixels that clip only in the result.
+
+    Args:
+        source: uint8 [H, W, 3].
+        result: uint8 [H * scale, W * scale, 3].
+        scale: of the network.
+
+    Returns:
+        0..1: pixels of the source where a channel of the scale x scale pixels made of it reaches
+        0 or 255, and that channel of the 3 x 3 source pixels around stays more than 8 grey
+        levels away from that end. A white background does not count, nor does an edge to it.
+
+    Source:
+        Our own.
+    """
+    framed = np.pad(source, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    is_below_white = _reduce_3x3(np.maximum, framed) < 255 - _CLIPPING_MARGIN
+    is_above_black = _reduce_3x3(np.minimum, framed) > _CLIPPING_MARGIN
+    clipped = np.zeros(source.shape[:2], bool)
+    highest = functools.reduce(np.maximum, (result[i::scale] for i in range(scale)))
+    lowest = functools.reduce(np.minimum, (result[i::scale] for i in range(scale)))
+    # Channel by channel: numpy is slow along an axis of three.
+    for k in range(source.shape[2]):
+        for i in range(scale):
+            clipped |= (highest[:, i::scale, k] == 255) & is_below_white[..., k]
+            clipped |= (lowest[:, i::scale, k] == 0) & is_above_black[..., k]
+    return float(clipped.mean())
+
+
+def channel_drift(error: np.ndarray) -> float:
+    """Largest change of a channel's mean over the whole picture.
+
+    Args:
+        error: float [H, W, 3], the result shrunk to the source's size less the source.
+
+    Returns:
+        Grey levels, 0 or more. Noise, and what a network does about it, averages out.
+    """
+    return float(np.abs(error.mean(axis=0).mean(axis=0)).max())
+
+
+def block_drift(error: np.ndarray) -> float | None:
+    """Largest change of brightness in a place of 16 x 16 pixels: a foreign or missing tile.
+
+    Of the luma only: JPEG stores colours coarsely, and removing its noise rightly changes them
+    by several grey levels over such places.
+
+    Args:
+        error: float [H, W], luma of the result shrunk to the source's size less the source's.
+
+    Returns:
+        Grey levels, 0 or more: the largest absolute mean over windows of 16 x 16 pixels, 8
+        apart (the whole picture where it is smaller). None below 8 x 8 pixels.
+    """
+    means = _window_means(error, _DRIFT_CELLS)
+    return float(np.abs(means).max()) if means.size else None
+
+
+def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:
+    """Largest displacement of a place of 32 x 32 pixels: a tile put together wrongly.
+
+    A picture that moves by d changes by about -d times its gradient: the d of least squares,
+    drawn towards zero where there is no texture to see it by. Removing noise changes a picture
+    without moving it.
+
+    Args:
+        source: float [H, W], its luma.
+        error: float [H, W], luma of the result shrunk to the source's size less the source's.
+
+    Returns:
+        Pixels of the source, 0 or more: the largest over windows of 32 x 32 pixels, 8 apart (the
+        whole picture where it is smaller). Above about 1 only its being large means anything.
+        None below 8 x 8 pixels.
+
+    Source:
+        Lucas and Kanade, "An iterative image registration technique with an application to
+        stereo vision", IJCAI 1981: one step, with a ridge added to its matrix.
+    """
+    gradient_y, gradient_x = np.zeros_like(source), np.zeros_like(source)
+    gradient_y[1:-1] = (source[2:] - source[:-2]) / 2
+    gradient_x[:, 1:-1] = (source[:, 2:] - source[:, :-2]) / 2
+    yy = _window_means(gradient_y * gradient_y, _SHIFT_CELLS) + _TEXTURELESS
+    xx = _window_means(gradient_x * gradient_x, _SHIFT_CELLS) + _TEXTURELESS
+    yx = _window_means(gradient_y * gradient_x, _SHIFT_CELLS)
+    ey = _window_means(gradient_y * error, _SHIFT_CELLS)
+    ex = _window_means(gradient_x * error, _SHIFT_CELLS)
+    if not yy.size:
+        return None
+    determinant = yy * xx - yx**2
+    down = (ey * xx - ex * yx) / determinant
+    right = (ex * yy - ey * yx) / determinant
+    return float(np.hypot(down, right).max())
+
+
+def _window_means(plane: np.ndarray, most_cells: int) -> np.ndarray:
+    """Means of [H, W] over windows of up to `most_cells` cells a side, one at every cell."""
+    means = _in_cells(np.mean, plane, _WINDOW_CELL_PX)
+    if not means.size:
+        return means
+    window = tuple(min(most_cells, side) for side in means.shape)
+    return np.lib.stride_tricks.sliding_window_view(means, window).mean(axis=(2, 3))
+
+
+def _pixels_of_cells(plane: np.ndarray, chosen: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    """Pixels of the chosen cells, band by band.
+
+    [H, W] and [H // side, W // side] to [N, side, side] for each band, N 1 or more.
+    """
+    columns = chosen.shape[1]
+    for rows in row_bands((chosen.shape[0], columns * side * side)):
+        band = plane[rows.start * side : rows.stop * side, : columns * side]
+        whole = band.reshape(-1, side, columns, side).transpose(0, 2, 1, 3)
+        cells = whole[chosen[rows]]
+        if len(cells):
+            yield cells
+
+
+def _in_cells(reduce: Callable[..., np.ndarray], plane: np.ndarray, side: int) -> np.ndarray:
+    """Reduces [H, W] to one value for each whole cell: [H // side, W // side]."""
+    rows, columns = plane.shape[0] // side, plane.shape[1] // side
+    whole = plane[: rows * side, : columns * side].reshape(rows, side, columns * side)
+    return reduce(reduce(whole, axis=1).reshape(rows, columns, side), axis=2)
+
+
+def _reduce_3x3(reduce: Callable[..., np.ndarray], framed: np.ndarray) -> np.ndarray:
+    """`np.maximum` or `np.minimum` of 3 x 3 pixels: [H + 2, W + 2, K] to [H, W, K]."""
+    down = reduce(reduce(framed[:-2], framed[1:-1]), framed[2:])
+    return reduce(reduce(down[:, :-2], down[:, 1:-1]), down[:, 2:])

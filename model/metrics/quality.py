@@ -1,0 +1,233 @@
+"""How good a magnified picture is: measured on what the files and the network give.
+
+`docs/measures.md` tells what each measure is for and what values to expect.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model.imaging import resampling
+from model.imaging.image import Picture
+from model.metrics import full_reference, no_reference
+
+# Equal pictures have an infinite PSNR, which neither JSON nor a mean can carry.
+MAX_PSNR_DB = 100.0
+# Below this many pixels inside the border a PSNR says nothing.
+_SMALLEST_SIDE_PX = 8
+_WINDOW_PX = 96
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Measures that every magnified picture gets; None where one is not defined.
+
+    Pictures below 12 x 12 pixels (at scale 2) have none, flat ones no sharpness and blockiness,
+    busy ones no background.
+
+    Attributes:
+        roundtrip_psnr_db: the result shrunk again against the source, on RGB. Catches shifted
+            colours and wrong tiles; a good network is above 40 dB.
+        self_psnr_db: a part of the source shrunk and magnified by the network, against the source,
+            on luma: what the network does on this very picture. See `self_test`.
+        self_bicubic_psnr_db: the same with bicubic instead of the network.
+        self_gain_db: the difference of the two.
+        sharpness_ratio: fine detail in the result's luma over that in bicubic's.
+        blockiness_source: steps between the source's 8 x 8 blocks over those within; 1 without
+            blocks.
+        blockiness: the same of the result, between the same blocks.
+        background_noise_source: noise in the near-flat places of the source, grey levels of luma.
+        background_noise: of the result in the same places.
+        background_grain: the part of it that goes from one result pixel to the next: what did not
+            come from the source.
+        clipped_share: of the result's pixels, 0..1, that reach 0 or 255 where the source did not.
+        channel_drift: largest change of a channel's mean, grey levels.
+        block_drift: largest change of the luma's mean in a place of 16 x 16 source pixels.
+        block_shift_px: largest displacement of a place of 32 x 32, source pixels.
+    """
+
+    roundtrip_psnr_db: float | None = None
+    self_psnr_db: float | None = None
+    self_bicubic_psnr_db: float | None = None
+    self_gain_db: float | None = None
+    sharpness_ratio: float | None = None
+    blockiness_source: float | None = None
+    blockiness: float | None = None
+    background_noise_source: float | None = None
+    background_noise: float | None = None
+    background_grain: float | None = None
+    clipped_share: float | None = None
+    channel_drift: float | None = None
+    block_drift: float | None = None
+    block_shift_px: float | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceMeasures:
+    """Measures against the true HR picture, on luma."""
+
+    reference_psnr_db: float
+    reference_bicubic_psnr_db: float
+    reference_ssim: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class SelfTest:
+    """A part of a source, and the same shrunk: what the network does on this very picture.
+
+    Attributes:
+        reference: uint8 [h * scale, w * scale, 3].
+        lr: uint8 [h, w, 3], to be magnified.
+    """
+
+    reference: np.ndarray
+    lr: np.ndarray
+
+
+def self_test(source: Picture, scale: int, extent: str = "window") -> SelfTest | None:
+    """Chooses what of a source is shrunk and magnified again for the self PSNR.
+
+    Args:
+        source: of any size.
+        scale: of the network.
+        extent: `window`, the 96 x 96 pixels with the most detail: what flat background would only
+            dilute, for a fraction of the cost; `full`, all of the picture, for a quarter of the
+            cost of magnifying it; `off`, nothing.
+
+    Returns:
+        None if that is too small to measure, or `off`.
+    """
+    reference = resampling.crop_to_multiple(source.over_white(), scale)
+    if extent == "off" or min(reference.shape[:2]) < _SMALLEST_SIDE_PX + 2 * scale:
+        return None
+    if extent == "window":
+        reference = _most_detailed(reference, _WINDOW_PX - _WINDOW_PX % scale)
+    return SelfTest(reference, resampling.to_uint8(resampling.shrink(reference, scale)))
+
+
+def _most_detailed(rgb: np.ndarray, side: int) -> np.ndarray:
+    """The window of uint8 [H, W, 3] with the largest steps between neighbours, side x side."""
+    luma = full_reference.luma(rgb, dtype=np.float32)
+    steps = np.abs(luma[:-1, :-1] - luma[1:, :-1]) + np.abs(luma[:-1, :-1] - luma[:-1, 1:])
+    height, width = min(side, rgb.shape[0]), min(side, rgb.shape[1])
+    by_place = full_reference.window_sums(np.pad(steps, ((0, 1), (0, 1))), height, width)
+    top, left = np.unravel_index(by_place.argmax(), by_place.shape)
+    return rgb[top : top + height, left : left + width]
+
+
+def measure(
+    source: Picture,
+    result: Picture,
+    *,
+    scale: int,
+    self_test: SelfTest | None,
+    self_sr: np.ndarray | None,
+) -> Measures:
+    """Measures a result with its source as the only reference.
+
+    Transparent pictures are measured over white. Borders of `scale` pixels are cut. The source
+    carries its own noise: a network that removes compression noise scores lower here than one
+    that keeps it.
+
+    Args:
+        source: [H, W].
+        result: [H * scale, W * scale].
+        scale: of the network.
+        self_test: of the source; None leaves the self PSNR out.
+        self_sr: `self_test.lr` magnified by the same network, uint8; None with `self_test`.
+
+    Returns:
+        See `Measures`.
+    """
+    original, published = source.over_white(), result.over_white()
+    measures = Measures()
+    if min(original.shape[:2]) >= _SMALLEST_SIDE_PX + 2 * scale:
+        measures = _compare(original, published, scale)
+    if self_test is None or self_sr is None:
+        return measures
+    reference = self_test.reference
+    bicubic = resampling.to_uint8(resampling.bicubic(self_test.lr, *reference.shape[:2]))
+    self_psnr = _capped(full_reference.psnr_y(reference, self_sr, border=scale))
+    self_bicubic = _capped(full_reference.psnr_y(reference, bicubic, border=scale))
+    return replace(
+        measures,
+        self_psnr_db=self_psnr,
+        self_bicubic_psnr_db=self_bicubic,
+        self_gain_db=self_psnr - self_bicubic,
+    )
+
+
+def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
+    """All measures but the self PSNR, of uint8 [H, W, 3] and [H * scale, W * scale, 3]."""
+    again = resampling.shrink(result, scale)
+    inside = full_reference.crop_border(source, scale)
+    inside_again = full_reference.crop_border(again, scale)
+    source_luma = full_reference.luma(source, dtype=np.float32)
+    result_luma = full_reference.luma(result, dtype=np.float32)
+    luma_error = full_reference.crop_border(
+        full_reference.luma(again, dtype=np.float32) - source_luma, scale
+    )
+    inside_luma = full_reference.crop_border(source_luma, scale)
+    inside_result = full_reference.crop_border(result_luma, scale**2)
+    flat = no_reference.flat_cells(inside_luma)
+    return Measures(
+        roundtrip_psnr_db=_capped(full_reference.psnr(inside, inside_again, data_range=255)),
+        sharpness_ratio=no_reference.sharpness_ratio(
+            # Large, and needed nowhere else.
+            full_reference.crop_border(resampling.bicubic(source_luma, *result_luma.shape), scale),
+            full_reference.crop_border(result_luma, scale),
+        ),
+        blockiness_source=no_reference.blockiness(source_luma, pixel_px=1),
+        blockiness=no_reference.blockiness(result_luma, pixel_px=scale),
+        background_noise_source=no_reference.flat_noise(inside_luma, flat, pixel_px=1),
+        background_noise=no_reference.flat_noise(inside_result, flat, pixel_px=scale),
+        background_grain=no_reference.flat_grain(inside_result, flat, pixel_px=scale),
+        clipped_share=no_reference.clipped_share(source, result, scale=scale),
+        channel_drift=no_reference.channel_drift(inside_again - inside),
+        block_drift=no_reference.block_drift(luma_error),
+        block_shift_px=no_reference.block_shift(inside_luma, luma_error),
+    )
+
+
+def measure_against_reference(
+    source: Picture, result: Picture, reference: Picture, *, scale: int
+) -> ReferenceMeasures:
+    """Measures a result against the HR picture from which its source was made.
+
+    Args:
+        source: [H, W], the LR picture.
+        result: [H * scale, W * scale].
+        reference: the HR picture; up to `scale` - 1 rows and columns larger than the result,
+            which shrinking cut off.
+        scale: of the network.
+
+    Returns:
+        See `ReferenceMeasures`; the SSIM is None below 11 x 11 pixels inside the border.
+
+    Raises:
+        ValueError: if the reference's size does not belong to the result's.
+    """
+    height, width = result.height, result.width
+    if (
+        not 0 <= reference.height - height < scale
+        or not 0 <= reference.width - width < scale
+        or min(height, width) <= 2 * scale
+    ):
+        raise ValueError(
+            f"the reference is {reference.height} x {reference.width}, "
+            f"the result {height} x {width}"
+        )
+    truth = reference.over_white()[:height, :width]
+    published = result.over_white()
+    bicubic = resampling.to_uint8(resampling.bicubic(source.over_white(), height, width))
+    has_ssim = min(height, width) >= 11 + 2 * scale
+    return ReferenceMeasures(
+        reference_psnr_db=_capped(full_reference.psnr_y(truth, published, border=scale)),
+        reference_bicubic_psnr_db=_capped(full_reference.psnr_y(truth, bicubic, border=scale)),
+        reference_ssim=full_reference.ssim_y(truth, published, border=scale) if has_ssim else None,
+    )
+
+
+def _capped(decibels: float) -> float:
+    """Keeps infinity out of rows and means."""
+    return min(decibels, MAX_PSNR_DB)

@@ -1,0 +1,1 @@
+"""The Residual Dense Network: layers, presets, flips, growing."""

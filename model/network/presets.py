@@ -1,0 +1,120 @@
+"""The shipped networks: what is known of each, and the bytes of any saved one."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
+# What the job and `model.upscale` take.
+DEFAULT = "rdn-product"
+# What `model.evaluate` takes, whose benchmarks are clean.
+BEST_ON_CLEAN = "rdn-small"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network in `model/weights/`, described in the model card beside it.
+
+    Attributes:
+        name: what `--model` takes; the files are `<name>.keras` and `<name>.md`.
+        description: one line for people.
+        sha256: of the `.keras` file.
+        parameters: trainable parameters.
+        scale: enlargement.
+        set5_psnr_y_db, set14_psnr_y_db: what `python -m model.evaluate` prints for the file.
+    """
+
+    name: str
+    description: str
+    sha256: str
+    parameters: int
+    scale: int
+    set5_psnr_y_db: float
+    set14_psnr_y_db: float
+
+    @property
+    def path(self) -> Path:
+        """The weights' file."""
+        return WEIGHTS_DIR / f"{self.name}.keras"
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="rdn-small",
+            description="RDN C3 D5 G32 G0 32, x2, trained on clean photographs; fits a CPU",
+            sha256="8b551857dfe360a1bd8570c51a55cb70f114643f57694d4b4053552239637900",
+            parameters=334860,
+            scale=2,
+            set5_psnr_y_db=37.60,
+            set14_psnr_y_db=33.20,
+        ),
+        Preset(
+            name="rdn-product",
+            description="as rdn-small, trained to remove JPEG noise; CC0 and drawn pictures alone",
+            sha256="95b112a16095d78c8281eee04d522fd05ef95fc17aa693459caa4132b851c902",
+            parameters=335148,
+            scale=2,
+            set5_psnr_y_db=37.25,
+            set14_psnr_y_db=33.03,
+        ),
+        Preset(
+            name="rdn-medium",
+            description="RDN C3 D5 G96 G0 96, x2, clean photographs; for GPUs, trained on CPU",
+            sha256="06d9a7a73a48bd44ce2255f30c643d97b7ba38243fbc6cc22f89df351e7a0e10",
+            parameters=2982924,
+            scale=2,
+            set5_psnr_y_db=37.71,
+            set14_psnr_y_db=33.27,
+        ),
+    )
+}
+
+
+class ModelError(ValueError):
+    """A network that cannot be used: unknown name, missing or damaged file."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The bytes of a saved network, and what rows say about it."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+def resolve(name_or_path: str) -> SavedModel:
+    """Reads a shipped network by its name, or any saved one by its path.
+
+    Args:
+        name_or_path: a key of `PRESETS`, or the path of a `.keras` file that `model.train` wrote.
+
+    Returns:
+        The file's content and digest; the name is the preset's or the file's stem.
+
+    Raises:
+        ModelError: if there is no such network, or a shipped file is not the one that was
+            measured.
+    """
+    preset = PRESETS.get(name_or_path)
+    path = preset.path if preset else Path(name_or_path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"no model {name_or_path!r}: neither a file nor one of {', '.join(PRESETS)}"
+        ) from error
+    saved = from_bytes(preset.name if preset else path.stem, data)
+    if preset and saved.sha256 != preset.sha256:
+        raise ModelError(
+            f"{path} is damaged: its sha256 is {saved.sha256}, expected {preset.sha256}; "
+            "install the package again"
+        )
+    return saved
+
+
+def from_bytes(name: str, data: bytes) -> SavedModel:
+    """Wraps the content of a `.keras` file that was read from elsewhere."""
+    return SavedModel(name, data, hashlib.sha256(data).hexdigest())

@@ -1,1 +1,0 @@
-"""The products that `model.scenes` draws, one function each."""

@@ -1,0 +1,1 @@
+"""Drawn product images: `python -m model.scenes OUT`."""

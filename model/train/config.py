@@ -1,0 +1,167 @@
+"""All that decides a training run's weights, as a typed record and as command-line options."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from model.data.degradation import Degradation
+from model.data.patches import FEEDINGS
+
+LOSSES = {"l1": "mean_absolute_error", "mse": "mean_squared_error"}
+SCHEDULES = ("cosine", "halving")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def _option(default: Any, meaning: str) -> Any:
+    """A field whose meaning the command line shows."""
+    return dataclasses.field(default=default, metadata={"help": meaning})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """All that decides the weights. C, D, G, G0 as in the paper (see `RDN`).
+
+    Each field says what it means where it stands; `python -m model.train --help` shows the same.
+    Shares are 0..1, ranges (from, to).
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    data: tuple[str, ...] = _option((), "HR pictures: folders, s3:// prefixes, .txt lists")
+    compressed_data: tuple[str, ...] = _option(
+        (), "JPEG-compressed photographs; shrunk by 2 before they serve as HR"
+    )
+    compressed_share: float = _option(0.25, "share of the patches from --compressed_data")
+    drawn_scenes: int = _option(0, "how many product scenes to draw, see model.scenes")
+    drawn_share: float = _option(0.25, "share of the patches from drawn scenes")
+    held_out: int = _option(
+        4, "pictures of each of the three kinds to keep for validation; OUT lists them"
+    )
+    feeding: str = _option("memory", f"{', '.join(FEEDINGS)}; see model.data.patches.prepare")
+    lowest_variation: tuple[float, float] = _option(
+        (0.0, 0.0),
+        "standard deviation of a patch's luma, grey levels, below which it is drawn again: at "
+        "the start and at the end of training, linear in between",
+    )
+    degraded_share: float = _option(0.0, "share of the LR patches that is degraded; HR never is")
+    blur_px: tuple[float, float] = _option(
+        (0.0, 0.0), "sigma of the blur before shrinking, HR pixels"
+    )
+    noise_levels: tuple[float, float] = _option(
+        (0.0, 0.0), "sigma of the noise after shrinking, grey levels"
+    )
+    jpeg_quality: tuple[int, int] = _option((30, 95), "quality of the JPEG compression, last")
+    knows_quality: int = _option(0, "1: the network is told each patch's JPEG quality, see RDN")
+    scale: int = _option(2, "enlargement")
+    convs_per_block: int = _option(3, "C, convolutions per residual dense block")
+    num_blocks: int = _option(4, "D, residual dense blocks")
+    growth_rate: int = _option(32, "G, maps that a convolution adds")
+    features: int = _option(32, "G0, maps between the blocks")
+    initial_weights: str = _option(
+        "", "a shipped name or a .keras file to start from; a smaller network is grown"
+    )
+    initial_copies: int = _option(
+        1, "turned copies of the initial network side by side, see grow; G, G0 so many times wider"
+    )
+    steps: int = _option(7000, "optimizer steps in all")
+    batch_size: int = _option(16, "patches of a step")
+    lr_patch_px: int = _option(32, "side of the LR patches, pixels")
+    loss: str = _option("l1", f"{' or '.join(LOSSES)}, on RGB in 0..1")
+    learning_rate: float = _option(1e-3, "Adam's, at its highest")
+    warmup_steps: int = _option(500, "steps in which the learning rate rises from 0")
+    schedule: str = _option("cosine", "then it falls: cosine to 0, or halving")
+    halve_every: int = _option(10_000, "steps, with halving")
+    clip_norm: float = _option(0.0, "longest gradient, all weights together; 0: any")
+    ema_momentum: float = _option(
+        0.999, "of the weights' moving average, which is validated and shipped; 0: none"
+    )
+    precision: str = _option(
+        "float32", f"{', '.join(PRECISIONS)}; on a GPU a mixed one, before Ampere float16"
+    )
+    seed: int = _option(1, "of the weights and of every batch")
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "batch_size": 1, "lr_patch_px": 8, "held_out": 0, "halve_every": 1}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(
+                    f"training needs {name} >= {minimum}. Received: {getattr(self, name)}"
+                )
+        for name in ("compressed_share", "drawn_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
+        if not 0 <= self.ema_momentum < 1:
+            raise ValueError(f"ema_momentum is 0 up to below 1. Received: {self.ema_momentum}")
+        for name, choices in (
+            ("feeding", FEEDINGS),
+            ("loss", tuple(LOSSES)),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is one of {', '.join(choices)}. Received: {getattr(self, name)!r}"
+                )
+        _ = self.degradation  # its ranges are checked there
+
+    @property
+    def degradation(self) -> Degradation:
+        """What happens to LR patches."""
+        return Degradation(self.degraded_share, self.blur_px, self.noise_levels, self.jpeg_quality)
+
+    def lowest_variation_at(self, step: int) -> float:
+        """The least variation of a patch at a step, grey levels."""
+        start, end = self.lowest_variation
+        return start + (end - start) * step / self.steps
+
+
+def claim_folder(config: TrainConfig, run_dir: Path) -> None:
+    """Writes the run's `config.json`, or compares with the one that is there.
+
+    Raises:
+        ValueError: if the folder belongs to a run with another configuration.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "config.json"
+    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    if not path.exists():
+        path.write_text(json.dumps(wanted, indent=2) + "\n")
+        return
+    found = json.loads(path.read_text())
+    different = sorted(
+        key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
+    )
+    if different:
+        raise ValueError(
+            f"{run_dir} holds a run with another configuration ({', '.join(different)} differ): "
+            "choose another --out, or repeat its options to continue it"
+        )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for each field of `TrainConfig`, with its default and meaning."""
+    for field in dataclasses.fields(TrainConfig):
+        default: Any = field.default
+        kind: dict[str, Any] = {"type": type(default), "metavar": type(default).__name__.upper()}
+        if field.name in ("data", "compressed_data"):
+            kind = {"nargs": "+", "metavar": "PLACE"}
+        elif isinstance(default, tuple):
+            kind = {"nargs": 2, "type": type(default[0]), "metavar": ("FROM", "TO")}
+        parser.add_argument(
+            f"--{field.name}", default=default, help=field.metadata["help"], **kind
+        )
+
+
+def from_options(options: dict[str, Any]) -> TrainConfig:
+    """Makes the record from parsed options; see `add_options`.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+    }
+    return TrainConfig(**values)

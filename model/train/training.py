@@ -1,0 +1,397 @@
+r"""Trains an RDN on HR pictures; LR is made on the fly.
+
+    python -m model.train --data bsd400 yang91 --compressed_data product --out runs/rdn-small
+    python -m model.train --compressed_data product --drawn_scenes 600 --degraded_share 0.75 \
+        --knows_quality 1 --out runs/rdn-product
+    KERAS_BACKEND=jax python -m model.train --data s3://bucket/photographs/ --out runs/mine
+
+A run's folder holds `config.json`; `checkpoint.keras`, the last state with its optimizer;
+`best.keras` and `model.keras`, the best and the last network to evaluate and ship;
+`held_out_*.txt`, the pictures not trained on; `log.csv` and `tensorboard/`. The same command
+again, after Ctrl-C or a crash, continues from the checkpoint and, on one machine, ends in the same
+weights as a run that was never interrupted.
+"""
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from model.data import degradation, hr_sources
+from model.data.hr_sources import HrFile, HrPicture, HrScene, Pair
+from model.data.patches import Cutter, Feed, Group, prepare
+from model.imaging import resampling
+from model.metrics import full_reference
+from model.network import loading
+from model.network.grow import grow
+from model.network.rdn import RDN, precision, with_quality_plane
+from model.train.config import LOSSES, TrainConfig, add_options, claim_folder, from_options
+from model.train.logbook import Logbook
+
+_log = logging.getLogger("model.train")
+
+# Of each group, so many pictures are measured, at the centre, on so large a side of LR.
+_MEASURED_PICTURES = 4
+_MEASURED_LR_PX = 96
+_MEASURED_JPEG_QUALITY = 75
+# Side of drawn HR pictures: the product fills them, so that patches seldom are empty.
+_DRAWN_PX = 220
+
+
+class Interrupted(Exception):
+    """A signal stopped the run; its checkpoint is written."""
+
+
+@keras.saving.register_keras_serializable(package="catalog_magnifier")
+class WarmUpThenFall(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly, then falls.
+
+    Args:
+        peak: the highest rate.
+        warmup_steps: in which it rises from 0.
+        steps: in all.
+        schedule: `cosine` falls to 0 at the end; `halving` halves every `halve_every` steps.
+        halve_every: steps.
+    """
+
+    def __init__(
+        self, *, peak: float, warmup_steps: int, steps: int, schedule: str, halve_every: int
+    ) -> None:
+        self._config = {
+            "peak": peak,
+            "warmup_steps": warmup_steps,
+            "steps": steps,
+            "schedule": schedule,
+            "halve_every": halve_every,
+        }
+        self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
+        self.schedule, self.halve_every = schedule, halve_every
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of a step, which counts from 0."""
+        step = ops.cast(step, "float32")
+        warm = ops.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.schedule == "halving":
+            return self.peak * warm * 0.5 ** ops.floor(step / self.halve_every)
+        fallen = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.peak * warm * 0.5 * (1 + ops.cos(np.pi * ops.clip(fallen, 0.0, 1.0)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras: the constructor's arguments."""
+        return self._config
+
+
+def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) -> Path:
+    """Trains from the run's checkpoint if it has one, else from the start.
+
+    Args:
+        config: must equal the run's `config.json` if there is one.
+        run_dir: made if missing.
+        checkpoint_every: steps between checkpoints, validations and lines of `log.csv`.
+
+    Returns:
+        The path of the finished `model.keras`.
+
+    Raises:
+        ValueError: if the folder belongs to a run with another configuration, or no picture is
+            large enough.
+        OSError: if a place does not exist or a picture cannot be read; the message names it.
+        Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
+    """
+    claim_folder(config, run_dir)
+    groups, measured = load_groups(config, run_dir)
+    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    feed = Feed(
+        groups=prepare(groups, config.feeding, cutter, run_dir),
+        cutter=cutter,
+        batch_size=config.batch_size,
+        pictures_per_batch=1 if config.feeding == "picture" else config.batch_size,
+        lowest_variation=config.lowest_variation_at,
+        seed=config.seed,
+    )
+    checkpoint = run_dir / "checkpoint.keras"
+    with precision(config.precision), _stop_signals() as stopped:
+        rdn = keras.saving.load_model(checkpoint) if checkpoint.exists() else new_network(config)
+        first = int(rdn.optimizer.iterations)
+        _log.info(
+            "steps %d to %d of %s: %d parameters, %d pictures, %s",
+            *(first, config.steps, run_dir.name, rdn.count_params()),
+            *(sum(len(group.pictures) for group in groups), keras.backend.backend()),
+        )
+        with Logbook(run_dir, first, config.steps) as logbook:
+            losses: list[float] = []
+            since = time.monotonic()
+            for step, batch in enumerate(feed.batches(range(first, config.steps)), first + 1):
+                told = with_quality_plane(batch.lr, batch.quality)
+                lr = told if config.knows_quality else batch.lr
+                losses.append(float(rdn.train_on_batch(lr, batch.hr)))
+                logbook.tick(losses[-1])
+                if step % checkpoint_every == 0 or step == config.steps or stopped:
+                    rate = len(losses) / (time.monotonic() - since)
+                    _record(logbook, rdn, measured, run_dir, step, float(np.mean(losses)), rate)
+                    _save(rdn, checkpoint)
+                    losses, since = [], time.monotonic()
+                if stopped and step < config.steps:
+                    raise Interrupted(f"stopped after step {step} of {config.steps}")
+    finished = run_dir / "model.keras"
+    _log.info("finished: %s", finished)
+    return finished
+
+
+def new_network(config: TrainConfig) -> RDN:
+    """A compiled network at step 0.
+
+    Raises:
+        ValueError: if `initial_weights` name no network, or one that cannot grow into this one.
+    """
+    keras.utils.set_random_seed(config.seed)
+    rdn = RDN(
+        convs_per_block=config.convs_per_block,
+        num_blocks=config.num_blocks,
+        growth_rate=config.growth_rate,
+        features=config.features,
+        scale=config.scale,
+        knows_quality=bool(config.knows_quality),
+    )
+    if config.initial_weights:
+        grow(loading.load_by_name(config.initial_weights), rdn, copies=config.initial_copies)
+    schedule = WarmUpThenFall(
+        peak=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        steps=config.steps,
+        schedule=config.schedule,
+        halve_every=config.halve_every,
+    )
+    optimizer = keras.optimizers.Adam(
+        schedule,
+        global_clipnorm=config.clip_norm or None,
+        use_ema=config.ema_momentum > 0,
+        ema_momentum=config.ema_momentum,
+    )
+    # TensorFlow's XLA makes these convolutions slower on CPU (measured: 2 steps/s, not 3.3).
+    compiled = "auto" if keras.backend.backend() != "tensorflow" else False
+    rdn.compile(optimizer=optimizer, loss=LOSSES[config.loss], jit_compile=compiled)
+    return rdn
+
+
+def averaged(rdn: RDN) -> list[np.ndarray]:
+    """The moving average of a compiled network's weights; the weights where there is none."""
+    now = rdn.get_weights()
+    rdn.optimizer.finalize_variable_values(rdn.trainable_variables)
+    average = rdn.get_weights()
+    rdn.set_weights(now)
+    return average
+
+
+def load_groups(config: TrainConfig, run_dir: Path) -> tuple[list[Group], dict[str, list[Pair]]]:
+    """Lists the pictures to train on, and reads those that are measured.
+
+    Args:
+        config: names the places.
+        run_dir: `held_out_<group>.txt` goes there, as `model.evaluate --hr` takes it.
+
+    Returns:
+        The groups with shares that sum to 1; and centres of some pictures by set: `<group>` held
+        out, `<group>_jpeg75` the same with compressed LR if the run degrades, and
+        `train_<group>` of those that are trained on.
+
+    Raises:
+        ValueError: if there is nothing to train on.
+        OSError: if a place does not exist.
+    """
+    clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
+    drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
+    sources: list[tuple[str, float, Sequence[HrPicture]]] = [
+        ("clean", max(0.0, clean_share), _files(config.data, 1)),
+        ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
+        ("drawn", config.drawn_share, hr_sources.large_enough(drawn, 1)),
+    ]
+    groups, measured = [], {}
+    for name, share, pictures in sources:
+        if not pictures or not share:
+            continue
+        held_out, trained = _hold_out(pictures, config.held_out)
+        groups.append(Group(name, share, trained))
+        files = [picture.uri for picture in held_out if isinstance(picture, HrFile)]
+        if files:
+            absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in files]
+            (run_dir / f"held_out_{name}.txt").write_text("\n".join(absolute) + "\n")
+        measured[f"train_{name}"] = _centres(trained, config.scale)
+        if held_out:
+            measured[name] = _centres(held_out, config.scale)
+        if held_out and config.degraded_share:
+            measured[f"{name}_jpeg{_MEASURED_JPEG_QUALITY}"] = [
+                Pair(p.name, degradation.compress_jpeg(p.lr, _MEASURED_JPEG_QUALITY), p.hr)
+                for p in measured[name]
+            ]
+    total = sum(group.share for group in groups)
+    if not total:
+        raise ValueError(
+            "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
+        )
+    return [Group(g.name, g.share / total, g.pictures) for g in groups], measured
+
+
+def _files(places: Sequence[str], shrink_first: int) -> list[HrFile]:
+    """The pictures of several places."""
+    return [
+        picture
+        for place in places
+        for picture in hr_sources.list_pictures(place, shrink_first=shrink_first)
+    ]
+
+
+def _hold_out(
+    pictures: Sequence[HrPicture], count: int
+) -> tuple[list[HrPicture], list[HrPicture]]:
+    """(held out, the others); spread over the sorted names, so that no place makes them all."""
+    count = min(count, len(pictures) // 2)
+    chosen = {i * len(pictures) // count for i in range(count)}
+    return (
+        [picture for i, picture in enumerate(pictures) if i in chosen],
+        [picture for i, picture in enumerate(pictures) if i not in chosen],
+    )
+
+
+def _centres(pictures: Sequence[HrPicture], scale: int) -> list[Pair]:
+    """Centres of some of the pictures, LR clean."""
+    pairs = []
+    for picture in pictures[:: max(1, len(pictures) // _MEASURED_PICTURES)][:_MEASURED_PICTURES]:
+        hr = picture.read()
+        height, width = (min(side, _MEASURED_LR_PX * scale) for side in hr.shape[:2])
+        top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
+        centre = hr_sources.HrArray(picture.name, hr[top : top + height, left : left + width])
+        pairs.append(hr_sources.make_pair(centre, scale))
+    return pairs
+
+
+def _record(  # noqa: PLR0917 - everything of one moment
+    logbook: Logbook,
+    rdn: RDN,
+    measured: dict[str, list[Pair]],
+    run_dir: Path,
+    step: int,
+    loss: float,
+    rate: float,
+) -> None:
+    """Measures the averaged network, writes it all down, keeps the last and the best."""
+    now = rdn.get_weights()
+    average = averaged(rdn)
+    rdn.set_weights(average)
+    scores, errors = {}, []
+    for name, pairs in measured.items():
+        quality = _MEASURED_JPEG_QUALITY if "_jpeg" in name else 100
+        results = [magnify(rdn, pair.lr, quality) for pair in pairs]
+        scores[name] = float(
+            np.mean(
+                [
+                    full_reference.psnr_y(pair.hr, result, border=rdn.scale)
+                    for pair, result in zip(pairs, results, strict=True)
+                ]
+            )
+        )
+        if not name.startswith("train_"):
+            errors += [
+                np.abs(pair.hr - result.astype(np.float32)).mean() / 255
+                for pair, result in zip(pairs, results, strict=True)
+            ]
+        enlarged = pairs[0].lr.repeat(rdn.scale, axis=0).repeat(rdn.scale, axis=1)
+        logbook.show(step, name, np.hstack([enlarged, results[0], pairs[0].hr]))
+    rdn.set_weights(now)
+    figures = {
+        "loss": loss,
+        "validation_l1": float(np.mean(errors)) if errors else float("nan"),
+        "learning_rate": float(ops.convert_to_numpy(rdn.optimizer.learning_rate)),
+        "steps_per_s": rate,
+    }
+    network = RDN.from_config(rdn.get_config())
+    _save(network, run_dir / "model.keras", weights=average)
+    if logbook.write(step, figures, scores):
+        _save(network, run_dir / "best.keras")
+
+
+def magnify(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+    """Magnifies a small picture in any backend; `model.inference.upscaler` is for all else.
+
+    Args:
+        rdn: the network.
+        lr: uint8 [H, W, 3].
+        jpeg_quality: 1..100, told to a network that knows it.
+
+    Returns:
+        uint8 [H * scale, W * scale, 3].
+    """
+    unit = lr[None].astype(np.float32) / 255
+    told = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
+    sr = ops.convert_to_numpy(rdn(told, training=False))[0]
+    return resampling.to_uint8(sr.astype(np.float32) * 255)
+
+
+def _save(rdn: RDN, path: Path, *, weights: list[np.ndarray] | None = None) -> None:
+    """Saves a network so that the file is either the old or the new one, never half."""
+    if weights is not None:
+        rdn.set_weights(weights)
+    partial = path.with_name(f"partial-{path.name}")
+    rdn.save(partial)
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, so that a step is finished before the run stops."""
+    received: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: received.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status: 0 done, 1 cannot train, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.train",
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", required=True, type=Path, help="the run's folder")
+    parser.add_argument(
+        "--checkpoint_every",
+        type=int,
+        default=500,
+        metavar="STEPS",
+        help="between checkpoints, validations, lines of the log",
+    )
+    add_options(parser)
+    options = vars(parser.parse_args(argv))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    run_dir, every = options.pop("out"), options.pop("checkpoint_every")
+    try:
+        train(from_options(options), run_dir, checkpoint_every=every)
+    except (ValueError, OSError) as error:
+        print(f"model.train: {error}", file=sys.stderr)
+        return 1
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(
+            f"model.train: {error or 'interrupted'}; the same command continues from {run_dir}",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Etag and size of pictures: by listing the folders where many of them lie, else by requests."""
+
+import collections
+import concurrent.futures
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from pipeline.records import CatalogEntry, Reason, RunError
+from pipeline.storage import locations
+from pipeline.storage.base import Storage, StorageError, StoredObject
+
+# A page of a listing holds 1,000 objects and costs about as much as 12 requests for single ones.
+_PAGE_OBJECTS = 1000
+_LEAST_PER_PAGE = 20
+
+_Found = dict[str, StoredObject | None]
+
+
+def identify_all(
+    files: Storage, entries: Iterable[CatalogEntry], threads: concurrent.futures.Executor
+) -> Iterator[CatalogEntry]:
+    """Adds etag and size where they are not known yet, to pictures and their references.
+
+    Args:
+        files: where the pictures lie.
+        entries: those that have an etag, or were rejected, pass as they are.
+        threads: for requests at the same time.
+
+    Returns:
+        The entries in order; one whose picture cannot be identified is rejected with the reason.
+        A reference that cannot be found keeps no etag: its picture is magnified all the same.
+    """
+    entries = list(entries)
+    asked = [entry for entry in entries if entry.reason is None and entry.etag is None]
+    places = [entry.location for entry in asked]
+    places += [entry.reference_location for entry in asked if entry.reference_location]
+    listed = _list_where_many(files, places)
+    return threads.map(lambda entry: _identify(files, listed, entry), entries)
+
+
+def _identify(files: Storage, listed: _Found, entry: CatalogEntry) -> CatalogEntry:
+    if entry.reason is not None or entry.etag is not None:
+        return entry
+    try:
+        found = _look_up(files, listed, entry.location)
+    except StorageError as error:
+        return entry.rejected(error.reason, error.detail)
+    reference_etag = None
+    if entry.reference_location is not None:
+        with contextlib.suppress(StorageError):  # its row will say why it was not compared
+            reference_etag = _look_up(files, listed, entry.reference_location).etag
+    return entry._replace(
+        etag=found.etag, size_bytes=found.size_bytes, reference_etag=reference_etag
+    )
+
+
+def _look_up(files: Storage, listed: _Found, location: str) -> StoredObject:
+    if location not in listed:
+        return files.identify(location)
+    found = listed[location]
+    if found is None:
+        raise StorageError(Reason.NOT_FOUND, "the bucket's listing does not have it")
+    return found
+
+
+def _list_where_many(files: Storage, places: Iterable[str]) -> _Found:
+    """What listings tell; None for an object that is missing, no key where none was listed."""
+    folders: dict[str, set[str]] = collections.defaultdict(set)
+    for location in places:
+        if locations.scheme_of(location) == "s3":
+            folders[location.rpartition("/")[0] + "/"].add(location)
+    found: _Found = {}
+    for folder, wanted in folders.items():
+        if len(wanted) >= _LEAST_PER_PAGE:
+            found |= _list_folder(files, folder, sorted(wanted))
+    return found
+
+
+def _list_folder(files: Storage, folder: str, wanted: list[str]) -> _Found:
+    """Walks a folder's names from the first wanted to the last, while that is worth its pages."""
+    found: _Found = {}
+    missing = iter(wanted[1:])  # the first is asked for by itself: listings start after a name
+    next_wanted = next(missing, None)
+    try:
+        for seen, item in enumerate(files.list(folder, after=wanted[0]), start=1):
+            while next_wanted is not None and next_wanted < item.uri:
+                found[next_wanted] = None
+                next_wanted = next(missing, None)
+            if next_wanted is None:
+                return found
+            if next_wanted == item.uri:
+                found[item.uri] = item
+                next_wanted = next(missing, None)
+            if seen % _PAGE_OBJECTS == 0 and len(found) * _PAGE_OBJECTS < seen * _LEAST_PER_PAGE:
+                return found  # the rest one by one
+    except RunError:
+        return found  # no permission to list is no reason to stop: the objects may be readable
+    found |= dict.fromkeys(filter(None, [next_wanted, *missing]))
+    return found

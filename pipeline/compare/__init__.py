@@ -1,0 +1,1 @@
+"""The comparison of two runs: `python -m pipeline.compare RUN RUN`."""

@@ -1,0 +1,501 @@
+"""The job as Beam transforms: thin wrappers around functions that know no Beam.
+
+Every outcome is a record on one output, and nothing is looked up beside it: tagged outputs merged
+again, or a side input from the same entries, would break the fusion of the last stage and send
+pictures through the runner's memory.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, cast
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.shared import Shared
+from apache_beam.utils.windowed_value import WindowedValue
+
+from model.imaging.sandbox import DecoderPool
+from model.network import presets
+from pipeline.catalog import etags, manifest
+from pipeline.output.schema import TIMED_STAGES, Row
+from pipeline.output.shard_writer import ShardWriter
+from pipeline.records import (
+    CatalogEntry,
+    Earlier,
+    Job,
+    RunError,
+    Shard,
+    Status,
+    Totals,
+    content_key,
+)
+from pipeline.runs import estimation, reuse
+from pipeline.runs.summary import finish_run
+from pipeline.runtime import logs, progress
+from pipeline.settings import Settings
+from pipeline.storage import locations
+from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.routing import open_storage
+from pipeline.upscale import upscaling
+from pipeline.upscale.image_worker import PictureWorker
+from pipeline.upscale.upscaling import MakerProcesses, MakesPictures
+
+# Entries that are identified at a time: what a listing's pages are worth depends on them. 40 MB.
+_IDENTIFIED_TOGETHER = 100_000
+
+
+def build(pipeline: beam.Pipeline, settings: Settings) -> None:
+    """Puts the whole job on a pipeline; the same picture's way as drawn in the README.
+
+    Args:
+        pipeline: of any runner.
+        settings: checked, with the model's digest filled in.
+    """
+    by_uri = pipeline | "ReadCatalog" >> ReadCatalog(settings) | "OnePerUri" >> OnePerUri()
+    jobs = (
+        by_uri
+        | "ToDo" >> beam.FlatMap(first_mention)
+        | "Identify" >> Identify(settings)
+        | "JoinPrevious" >> JoinPrevious(settings)
+    )
+    if settings.dry_run:
+        _ = jobs | "Estimate" >> Estimate(settings)
+        return
+    shards = jobs | "MagnifyAndWrite" >> MagnifyAndWrite(settings).with_hint()
+    _ = shards | "Summarise" >> Summarise(settings, by_uri)
+
+
+def join_run(settings: Settings) -> Storage:
+    """The run's storage, for a step; what its process logs names the run from here."""
+    logs.join_run(settings.run_id)
+    return open_storage(settings.storage)
+
+
+class ReadCatalog(beam.PTransform):
+    """Every mention of a picture, as `CatalogEntry`s.
+
+    Among them is one at position `reuse.KEPT` for each row that an earlier try of this run has
+    finished.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: from the pipeline's begin."""
+        settings = self._settings
+        places = [("catalog", settings.input)]
+        if settings.retry:
+            places = [("replay", part) for part in settings.previous_parts]
+        places += [("kept", shard.uri) for shard in settings.kept]
+        return (
+            pcoll
+            | "Places" >> beam.Create(places)
+            | "Alone" >> beam.Reshuffle()
+            | "Read" >> beam.FlatMap(read_place, settings)
+        )
+
+
+def read_place(kind_and_place: tuple[str, str], settings: Settings) -> Iterator[CatalogEntry]:
+    """Entries of the catalog, of an earlier run's rows to replay, or of rows that are kept."""
+    kind, place = kind_and_place
+    files = join_run(settings)
+    if kind == "kept":
+        return reuse.read_kept(place, files)
+    if kind == "replay":
+        return reuse.read_replay(place, files, settings)
+    return manifest.read_catalog(files, place, settings.allow_schemes)
+
+
+class OnePerUri(beam.PTransform):
+    """Groups the mentions of each URI."""
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: entries to (URI, entries)."""
+        return (
+            pcoll
+            | "KeyByUri" >> beam.WithKeys(lambda entry: entry.uri)
+            | "SameUri" >> beam.GroupByKey()
+        )
+
+
+def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[CatalogEntry]:
+    """The mention that comes first in the catalog; none if the URI's row is finished already."""
+    entry = min(group[1], key=lambda entry: entry.position)
+    if entry.position != reuse.KEPT:
+        progress.HERE.found()
+        yield entry
+
+
+def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
+    """What one URI adds to the totals."""
+    mentions = sum(entry.position != reuse.KEPT for entry in group[1])
+    return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
+
+
+def add_totals(parts: Iterable[Totals]) -> Totals:
+    """Sums of all fields."""
+    return Totals(*(sum(column) for column in zip(Totals(0, 0, 0), *parts, strict=True)))
+
+
+class Identify(beam.PTransform):
+    """Adds etag and size where the catalog did not give them; see `etags.identify_all`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: entries to entries."""
+        return pcoll | "Ask" >> beam.ParDo(_IdentifyDoFn(self._settings))
+
+
+class _IdentifyDoFn(beam.DoFn):
+    """Collects many entries, so that folders which hold many of them are listed instead."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        self._files = join_run(self._settings)
+        self._threads = concurrent.futures.ThreadPoolExecutor(2 * self._settings.look_ahead)
+
+    def start_bundle(self) -> None:
+        self._waiting: list[CatalogEntry] = []
+
+    def process(self, entry: CatalogEntry) -> Iterator[CatalogEntry]:
+        if entry.reason is not None or entry.etag is not None:
+            yield entry
+            return
+        self._waiting.append(entry)
+        if len(self._waiting) >= _IDENTIFIED_TOGETHER:
+            yield from self._identified()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield from map(_global, self._identified())
+
+    def teardown(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def _identified(self) -> Iterator[CatalogEntry]:
+        waiting, self._waiting = self._waiting, []
+        return etags.identify_all(self._files, waiting, self._threads)
+
+
+class JoinPrevious(beam.PTransform):
+    """Joins, by content key, URIs of equal content and the finished work of an earlier run.
+
+    The last shuffle: small records only. What follows runs fused, from the URI to the file.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: entries to jobs."""
+        settings = self._settings
+        earlier = (
+            pcoll.pipeline
+            | "PreviousParts" >> beam.Create(list(settings.previous_parts))
+            | "ReadPrevious" >> beam.FlatMap(read_earlier, settings)
+            | "KeyEarlier" >> beam.WithKeys(lambda earlier: earlier.content_key)
+        )
+        entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, settings.fingerprint)
+        return (
+            {"entries": entries, "earlier": earlier}
+            | "SameContent" >> beam.CoGroupByKey()
+            | "Job" >> beam.FlatMap(make_jobs, settings)
+        )
+
+
+def read_earlier(part: str, settings: Settings) -> Iterator[Earlier]:
+    """See `reuse.read_earlier`."""
+    return reuse.read_earlier(part, join_run(settings), settings)
+
+
+def make_jobs(
+    key_and_group: tuple[str, dict[str, Iterable[Any]]], settings: Settings
+) -> Iterator[Job]:
+    """The entries of one content key, those apart that an earlier run's work serves.
+
+    An earlier row serves an entry that is compared with the same reference.
+    """
+    key, group = key_and_group
+    ordered = sorted(group["entries"], key=lambda entry: entry.position)
+    if ordered and ordered[0].reason is not None:
+        yield Job(None, tuple(ordered))
+        return
+    usable = {
+        earlier.reference_etag: earlier
+        for earlier in group["earlier"]
+        if reuse.carry_over(earlier, settings) is not None
+    }
+    to_do = []
+    for entry in ordered:
+        if entry.reference_etag in usable:
+            yield Job(key, (entry,), usable[entry.reference_etag])
+        else:
+            to_do.append(entry)
+    if to_do:
+        yield Job(key, tuple(to_do))
+
+
+class MagnifyAndWrite(beam.PTransform):
+    """Jobs to staged shards, in one fused stage: no picture's bytes leave it but into a file.
+
+    An accelerator hint belongs here, on the whole composite: on one step inside it would make
+    the runner cut the stage, and the pictures cross the cut.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: jobs to shards."""
+        return (
+            pcoll
+            | "Magnify" >> beam.ParDo(_MagnifyDoFn(self._settings))
+            | "WriteRows" >> beam.ParDo(_WriteRowsDoFn(self._settings))
+        )
+
+    def with_hint(self) -> "MagnifyAndWrite":
+        """This transform with the run's accelerator hint, if it has one."""
+        if self._settings.accelerator:
+            return self.with_resource_hints(accelerator=self._settings.accelerator)
+        return self
+
+
+class _JobsDoFn(beam.DoFn):
+    """Keeps threads busy, each with a job on its way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._shared_decoders = Shared()
+
+    def setup(self) -> None:
+        settings, files = self._settings, join_run(self._settings)
+        # One set of decoders, and one network, for all threads of a process.
+        decoders = self._shared_decoders.acquire(
+            lambda: DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
+        )
+        self._worker = PictureWorker(files, decoders, self._open_maker(files), settings)
+        # As many pictures are fetched ahead as wait for the network, beside those within it.
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            settings.look_ahead + (settings.workers or 1)
+        )
+
+    def start_bundle(self) -> None:
+        self._on_their_way: set[Future[list[Any]]] = set()
+
+    def process(self, job: Job) -> Iterator[Any]:
+        self._on_their_way.add(self._threads.submit(self._do, job))
+        # What is ready goes on to the file at once: a kill would lose it.
+        is_full = len(self._on_their_way) > self._settings.look_ahead
+        yield from self._ready(timeout_s=None if is_full else 0)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._on_their_way:
+            yield from map(_global, self._ready(timeout_s=None))
+
+    def teardown(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def _ready(self, timeout_s: float | None) -> Iterator[Any]:
+        """Results of all jobs that are done; waits for the first one."""
+        done, self._on_their_way = concurrent.futures.wait(
+            self._on_their_way, timeout_s, concurrent.futures.FIRST_COMPLETED
+        )
+        for future in done:
+            for result in future.result():
+                self._count(result)
+                yield result
+
+    def _open_maker(self, files: Storage) -> MakesPictures:
+        raise NotImplementedError
+
+    def _do(self, job: Job) -> list[Any]:
+        raise NotImplementedError
+
+    def _count(self, result: Any) -> None:
+        raise NotImplementedError
+
+
+class _MagnifyDoFn(_JobsDoFn):
+    """Each job's picture from its URI to its rows."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._shared_maker = Shared()
+
+    def _open_maker(self, files: Storage) -> MakesPictures:
+        maker = self._shared_maker.acquire(lambda: load_maker(files, self._settings))
+        return cast(MakesPictures, maker)
+
+    def _do(self, job: Job) -> list[Row]:
+        return self._worker.process(job)
+
+    def _count(self, result: Row) -> None:
+        _count(result)
+        progress.HERE.done(failed=result.status == Status.FAILED)
+
+
+class _ProbeDoFn(_JobsDoFn):
+    """Each job's first bytes: what would become of it."""
+
+    def _open_maker(self, files: Storage) -> MakesPictures:
+        return cast(MakesPictures, None)  # nothing is made
+
+    def _do(self, job: Job) -> list[estimation.Probed]:
+        return [estimation.probe(self._worker, job)]
+
+    def _count(self, result: estimation.Probed) -> None:
+        progress.HERE.done(result.uris)
+
+
+class Estimate(beam.PTransform):
+    """What the run would cost, instead of the run; see `pipeline.runs.estimation`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: jobs to the estimate."""
+        return (
+            pcoll
+            | "Probe" >> beam.ParDo(_ProbeDoFn(self._settings))
+            | "Add" >> beam.CombineGlobally(estimation.add_up)
+            | "Calibrate" >> beam.Map(write_estimate, self._settings)
+        )
+
+
+def write_estimate(counted: estimation.Counted, settings: Settings) -> dict[str, Any]:
+    """Magnifies a few pictures where this runs, for the rate; writes and returns the estimate."""
+    files = join_run(settings)
+    rate = None
+    if counted.sample:
+        one_process = dataclasses.replace(settings, workers=1)
+        maker = load_maker(files, one_process)
+        decoders = DecoderPool(1, max_pixels=settings.max_pixels)
+        worker = PictureWorker(files, decoders, maker, one_process)
+        rate = estimation.calibrate(worker, counted.sample)
+    return estimation.write(files, settings, counted, rate)
+
+
+def _count(row: Row) -> None:
+    """Adds a row to Beam's metrics."""
+    Metrics.counter("rows", str(row.status)).inc()
+    if row.reason is not None:
+        Metrics.counter("reasons", row.reason).inc()
+    for stage in TIMED_STAGES:
+        taken_ms = getattr(row, stage)
+        if taken_ms is not None:
+            Metrics.distribution("stages", stage).update(round(taken_ms))
+
+
+def load_maker(files: Storage, settings: Settings) -> MakesPictures:
+    """Loads the run's network in a worker, or starts the processes that do.
+
+    Raises:
+        RunError: if it cannot be read, or is not the one with which the run began.
+    """
+    saved = read_model(files, settings.model)
+    if saved.sha256 != settings.model_sha256:
+        raise RunError(f"the model {settings.model} changed since the run began")
+    try:
+        if settings.workers is not None and settings.workers > 1:
+            return MakerProcesses(saved, settings, settings.workers)
+        return upscaling.load(saved, settings)
+    except presets.ModelError as error:
+        raise RunError(str(error)) from error
+
+
+def read_model(files: Storage, name: str) -> presets.SavedModel:
+    """Reads a shipped model by name, another one from a path or S3 URI.
+
+    Raises:
+        RunError: if there is none.
+    """
+    try:
+        if name in presets.PRESETS:
+            return presets.resolve(name)
+        if locations.scheme_of(name) not in ("s3", "file", ""):
+            raise RunError(f"--model {name}: use a shipped name, a path or an s3:// URI")
+        return presets.from_bytes(name, files.read(name))
+    except presets.ModelError as error:
+        raise RunError(f"--model: {error}") from error
+    except StorageError as error:
+        raise RunError(
+            f"--model {name}: {error.detail}; shipped models: {', '.join(presets.PRESETS)}"
+        ) from error
+
+
+class _WriteRowsDoFn(beam.DoFn):
+    """Rows to staged shards; only small records leave it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        files = join_run(self._settings)
+        self._writer = ShardWriter(files, self._settings.staging_folder)
+
+    def start_bundle(self) -> None:
+        self._writer.abandon()  # what a failed bundle left
+
+    def process(self, row: Row) -> Iterator[Shard]:
+        shard = self._writer.add(row)
+        if shard is not None:
+            yield shard
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        shard = self._writer.close()
+        if shard is not None:
+            yield _global(shard)
+
+    def teardown(self) -> None:
+        self._writer.abandon()
+
+
+class Summarise(beam.PTransform):
+    """Publishes the shards, reconciles rows with URIs, writes the summary."""
+
+    def __init__(self, settings: Settings, by_uri: Any) -> None:
+        super().__init__()
+        self._settings = settings
+        self._by_uri = by_uri
+
+    def expand(self, pcoll: Any) -> Any:
+        """Beam: shards to the one summary."""
+        totals = (
+            self._by_uri
+            | "CountGroups" >> beam.Map(count_group)
+            | "Totals" >> beam.CombineGlobally(add_totals)
+        )
+        return (
+            pcoll
+            | "AllShards" >> beam.combiners.ToList()
+            | "Finish"
+            >> beam.Map(summarise_shards, self._settings, beam.pvalue.AsSingleton(totals))
+        )
+
+
+def summarise_shards(shards: list[Shard], settings: Settings, totals: Totals) -> dict[str, Any]:
+    """See `summary.finish_run`; what it cannot read or write stops the run."""
+    files = join_run(settings)
+    try:
+        return finish_run(files, settings, [*settings.kept, *shards], totals)
+    except StorageError as error:
+        raise RunError(f"cannot finish the run in {settings.output}: {error.detail}") from error
+
+
+def _global(value: Any) -> WindowedValue:
+    """A value that leaves a bundle at its end."""
+    return WindowedValue(value, GlobalWindow().max_timestamp(), [GlobalWindow()])

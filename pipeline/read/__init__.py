@@ -1,0 +1,1 @@
+"""Images out of a run: `python -m pipeline.read OUT FOLDER`."""

@@ -1,0 +1,42 @@
+"""Writes the page about a run again: what happened, what got better, what to worry about.
+
+    python -m pipeline.report magnified/
+    python -m pipeline.report s3://shop/magnified --run_id night7
+
+`run_pipeline.py` writes it at the end of a run, as `OUT/runs/<run_id>/report.html`.
+"""
+
+import argparse
+import sys
+
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from pipeline.records import RunError
+from pipeline.report.html import write_report
+from pipeline.runs import reuse
+from pipeline.storage.base import StorageConfig, StorageError
+from pipeline.storage.routing import open_storage
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns the exit status: 0, or 1 if there is no such run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.report", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("output", help="what the runs had as --output")
+    parser.add_argument("--run_id", help="default: the newest finished run")
+    parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
+    options = parser.parse_args(argv)
+    files = open_storage(StorageConfig(options.s3_endpoint_url))
+    try:
+        run_id = options.run_id or reuse.newest_finished(files, options.output)
+        if run_id is None:
+            raise RunError(f"there is no finished run under {options.output}")
+        print(write_report(files, options.output, run_id))
+    except (RunError, StorageError) as error:
+        print(f"pipeline.report: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,269 @@
+"""What a night would cost: probe, count, magnify a few pictures for the rate.
+
+The catalog goes the same way as in a run up to the size gate, so that the counts are the run's.
+"""
+
+import heapq
+import json
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pipeline.output.shard_writer import count_shards
+from pipeline.records import Job
+from pipeline.settings import Settings
+from pipeline.storage import locations
+from pipeline.storage.base import Storage
+from pipeline.storage.locations import scheme_of
+from pipeline.storage.ranged import RangedFile
+from pipeline.upscale.image_worker import PictureWorker
+
+TO_MAGNIFY = "to_magnify"
+_SAMPLE = 12
+# As long as it takes to be right within a tenth or so; at least two pictures are magnified.
+_CALIBRATE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What would become of a job. Crosses a shuffle.
+
+    Attributes:
+        verdicts: (status, reason) of each of its URIs; `TO_MAGNIFY` is a status here.
+        pixels: of the source to magnify; 0 if there is none.
+        requests: to read the source.
+        job: for the sample, if there is something to magnify.
+    """
+
+    verdicts: tuple[tuple[str, str | None], ...]
+    pixels: int
+    requests: int
+    job: Job | None
+
+    @property
+    def uris(self) -> int:
+        """How many URIs the job has."""
+        return len(self.verdicts)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The whole catalog, or a part of it.
+
+    Attributes:
+        verdicts: URIs by (status, reason).
+        pictures: to magnify; several URIs may share one.
+        pixels: of these, before magnification.
+        requests: GETs for pictures.
+        sample: a few jobs to magnify, chosen by content key: the same in each dry run.
+    """
+
+    verdicts: Counter[tuple[str, str | None]]
+    pictures: int
+    pixels: int
+    requests: int
+    sample: list[Job]
+
+
+class Rate(NamedTuple):
+    """What magnifying a few of the catalog's pictures took here.
+
+    Attributes:
+        pictures: how many.
+        pixels: theirs, before magnification.
+        seconds: network, measures and encoding.
+        result_bytes: of the encoded pictures.
+    """
+
+    pictures: int
+    pixels: int
+    seconds: float
+    result_bytes: int
+
+
+def probe(worker: PictureWorker, job: Job) -> Probed:
+    """Looks at a job's first bytes, as the run would."""
+    work = worker.probe(job)
+    verdicts = [(str(row.status), row.reason) for row in work.rows]
+    asked = 0 if job.earlier is not None else len(work.rows)
+    if work.file is None:
+        return Probed(tuple(verdicts), 0, asked, None)
+    size_bytes = work.entries[0].size_bytes or 0
+    verdicts += [(TO_MAGNIFY, None)] * len(work.entries)
+    pixels = work.columns["source_height"] * work.columns["source_width"]
+    asked += 1 if size_bytes <= RangedFile.BLOCK_BYTES else 2
+    return Probed(tuple(verdicts), pixels, asked, job)
+
+
+def add_up(parts: Iterable[Any]) -> Counted:
+    """Adds `Probed` and sums of them, which are `Counted`."""
+    verdicts: Counter[tuple[str, str | None]] = Counter()
+    pictures = pixels = requests = 0
+    sample: list[Job] = []
+    for part in parts:
+        if isinstance(part, Probed):
+            verdicts.update(part.verdicts)
+            if part.job is not None:
+                pictures += 1
+                sample.append(part.job)
+        else:
+            verdicts.update(part.verdicts)
+            pictures += part.pictures
+            sample += part.sample
+        pixels += part.pixels
+        requests += part.requests
+        if len(sample) > 10 * _SAMPLE:
+            sample = _chosen(sample)
+    return Counted(verdicts, pictures, pixels, requests, _chosen(sample))
+
+
+def _chosen(jobs: list[Job]) -> list[Job]:
+    return heapq.nsmallest(_SAMPLE, jobs, key=lambda job: str(job.content_key))
+
+
+def calibrate(worker: PictureWorker, jobs: Iterable[Job]) -> Rate | None:
+    """Magnifies pictures for some seconds, one after the other, and keeps none of them.
+
+    Returns:
+        None if none of them could be read.
+    """
+    rate, is_warm = Rate(0, 0, 0.0, 0), False
+    for job in jobs:
+        work = worker.prepare(job)
+        if work.source is None:
+            continue
+        if not is_warm:
+            worker.make(work)  # the first picture pays for TensorFlow's start
+            is_warm = True
+        started = time.perf_counter()
+        made = worker.make(work).made
+        seconds = time.perf_counter() - started
+        if made is None:
+            continue
+        pixels = work.source.height * work.source.width
+        rate = Rate(
+            rate.pictures + 1,
+            rate.pixels + pixels,
+            rate.seconds + seconds,
+            rate.result_bytes + len(made.encoded.data),
+        )
+        if rate.pictures >= 2 and rate.seconds > _CALIBRATE_S:
+            break
+    return rate if rate.pictures else None
+
+
+def write(
+    files: Storage, settings: Settings, counted: Counted, rate: Rate | None
+) -> dict[str, Any]:
+    """Writes `estimate.json` into the run's folder.
+
+    Args:
+        files: where the run would write.
+        settings: of the run.
+        counted: the catalog.
+        rate: measured here; None if there is nothing to magnify, or nothing that can be read.
+
+    Returns:
+        What was written: counts; `expected` with hours and bytes, None without a rate, and
+        requests; `calibration`, on what they are based.
+    """
+    uris = counted.verdicts.total()
+    by_status: Counter[str] = Counter()
+    by_reason: Counter[str] = Counter()
+    for (status, reason), count in counted.verdicts.items():
+        by_status[status] += count
+        if reason is not None:
+            by_reason[reason] += count
+    seconds_per_pixel = rate.seconds / rate.pixels if rate else None
+    bytes_per_pixel = rate.result_bytes / rate.pixels if rate else None
+    estimate = {
+        "run_id": settings.run_id,
+        "uris": uris,
+        "by_status": dict(by_status),
+        "by_reason": dict(by_reason),
+        "pictures_to_magnify": counted.pictures,
+        "megapixels_to_magnify": round(counted.pixels / 1e6, 3),
+        "expected": {
+            "hours": _times(counted.pixels, seconds_per_pixel, 3600, 6),
+            "gigabytes_of_pictures": _times(counted.pixels, bytes_per_pixel, 1e9, 6),
+            "s3_requests": _requests(settings, counted, uris),
+        },
+        "calibration": rate
+        and {
+            "pictures": rate.pictures,
+            "seconds": round(rate.seconds, 2),
+            "megapixels_per_second": round(rate.pixels / rate.seconds / 1e6, 4),
+            "processes": 1,
+            "cores": os.cpu_count(),
+            "model": settings.model,
+        },
+    }
+    text = json.dumps(estimate, indent=2) + "\n"
+    files.write(locations.join(settings.run_folder, "estimate.json"), text.encode())
+    return estimate
+
+
+def _times(pixels: int, per_pixel: float | None, unit: float, digits: int) -> float | None:
+    if pixels == 0:
+        return 0.0
+    return None if per_pixel is None else round(pixels * per_pixel / unit, digits)
+
+
+def _requests(settings: Settings, counted: Counted, uris: int) -> dict[str, int]:
+    """Requests of the run, at most: retries and what a rewritten picture costs are not in it."""
+    reads_s3, writes_s3 = (scheme_of(one) == "s3" for one in (settings.input, settings.output))
+    is_listed = settings.input.endswith("/")
+    shards = 3 * count_shards(counted.pictures + 0.02 * uris)  # staged, copied, deleted
+    written = counted.pictures if settings.images in ("files", "both") else 0
+    return {
+        "list": math.ceil(uris / 1000) if reads_s3 and is_listed else 0,
+        "head": uris if reads_s3 and not is_listed else 0,
+        "get": counted.requests if reads_s3 else 0,
+        "put_copy_delete": written + shards if writes_s3 else 0,
+    }
+
+
+def describe(estimate: dict[str, Any], settings: Settings) -> str:
+    """An estimate in a few lines for people."""
+    expected, calibration = estimate["expected"], estimate["calibration"]
+    lines = [
+        f"dry run: {estimate['uris']} pictures: "
+        + ", ".join(
+            f"{count} {status.replace('_', ' ')}"
+            for status, count in estimate["by_status"].items()
+        ),
+        *(f"  {count:>7} {reason}" for reason, count in estimate["by_reason"].items()),
+        f"{estimate['pictures_to_magnify']} different pictures to magnify, "
+        f"{estimate['megapixels_to_magnify']:,.2f} megapixels",
+    ]
+    if calibration:
+        lines += [
+            f"expected: {_duration(expected['hours'])}, "
+            f"{_size(expected['gigabytes_of_pictures'])} of pictures",
+            f"  measured on {calibration['pictures']} of them with one process on "
+            f"{calibration['cores']} cores of this machine: "
+            f"{calibration['megapixels_per_second']:.2f} megapixels a second",
+        ]
+    elif estimate["pictures_to_magnify"]:
+        lines.append("expected: unknown, none of the pictures tried could be decoded")
+    asked = ", ".join(
+        f"{count:,} {kind.replace('_', '/')}"
+        for kind, count in expected["s3_requests"].items()
+        if count
+    )
+    if asked:
+        lines.append(f"S3 requests, at most: {asked}")
+    lines.append(f"estimate: {settings.run_folder}/estimate.json")
+    return "\n".join(lines)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, math.ceil(60 * hours))} minutes"
+
+
+def _size(gigabytes: float) -> str:
+    return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{1000 * gigabytes:.1f} MB"

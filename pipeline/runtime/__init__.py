@@ -1,0 +1,1 @@
+"""Logs, progress, start-up and Beam's workers."""

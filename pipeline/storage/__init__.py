@@ -1,0 +1,1 @@
+"""S3 and local files behind one small interface; sorts whose fault an error is."""

@@ -1,0 +1,405 @@
+import csv
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.data.hr_sources import Pair
+from model.evaluate import evaluation, scoring
+from model.evaluate.scoring import Figures, Score
+from model.imaging import resampling
+from model.inference.upscaler import Magnifier, OutOfMemory
+from model.metrics import full_reference
+from model.network import loading, presets
+from model.network.rdn import RDN
+from model.scenes.drawing import draw_scene
+
+BENCHMARKS = Path(__file__).parents[4] / "shared/data/eval"
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for i in range(2):
+        hr = draw_scene(20 + i, 80, 64)
+        Image.fromarray(hr).save(folder / f"img_{i}_HR.png")
+        lr = resampling.to_uint8(resampling.shrink(hr, 2))
+        Image.fromarray(lr).save(folder / f"img_{i}_LR.png")
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "hr"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(draw_scene(20 + i, 120, 124)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def untrained(tmp_path):
+    """Saves a network that enlarges bicubically, because its last convolution is still zero."""
+
+    def save(scale=2):
+        path = tmp_path / f"untrained_x{scale}.keras"
+        RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, scale=scale).save(path)
+        return str(path)
+
+    return save
+
+
+def run(*options):
+    return evaluation.main([str(option) for option in options])
+
+
+def strict_json(path):
+    """Parses as strict readers do, which know no Infinity and no NaN."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def made_score(name, ours=38.0, noise=0.5):
+    return Score(name, {"bicubic": Figures(33.5, 0.91, 1.5), "ours": Figures(ours, 0.95, noise)})
+
+
+def test_evaluate_prints_a_table_and_writes_json(pairs, tmp_path, capsys):
+    assert run("--pairs", pairs, "--json", tmp_path / "out.json") == 0
+    printed = capsys.readouterr().out
+    assert "PSNR-Y" in printed and "img_0" in printed and "mean" in printed
+    content = strict_json(tmp_path / "out.json")
+    assert [one["name"] for one in content["pictures"]] == ["img_0", "img_1"]
+    mean = content["mean"]
+    assert mean["psnr_y_db"] > mean["bicubic_psnr_y_db"] + 1
+    assert mean["lanczos_psnr_y_db"] > mean["bicubic_psnr_y_db"]
+    for key in ("psnr_y_db", "ssim_y", "lanczos_ssim_y"):
+        assert mean[key] == pytest.approx(np.mean([one[key] for one in content["pictures"]]))
+    assert f"{mean['psnr_y_db']:.2f}" in printed
+    assert not any(key.startswith("against") for key in mean)
+    settings = {"model": "rdn-small", "against": None, "scale": 2, "jpeg_quality": 100}
+    assert settings.items() <= content.items()
+
+
+def test_the_figures_of_a_picture_are_its_own(pairs, tmp_path):
+    magnifier = Magnifier(loading.load_by_name(presets.BEST_ON_CLEAN))
+    assert run("--pairs", pairs, "--json", tmp_path / "out.json") == 0
+    for i, one in enumerate(strict_json(tmp_path / "out.json")["pictures"]):
+        lr, hr = (np.asarray(Image.open(pairs / f"img_{i}_{kind}.png")) for kind in ("LR", "HR"))
+        lanczos = resampling.to_uint8(resampling.lanczos(lr, 80, 64))
+        ours = magnifier.magnify_rgb(lr)
+        assert one["psnr_y_db"] == full_reference.psnr_y(hr, ours, border=2)
+        assert one["background_noise"] == full_reference.background_noise(hr, ours, border=2)
+        assert one["lanczos_ssim_y"] == full_reference.ssim_y(hr, lanczos, border=2)
+
+
+def test_csv_holds_a_line_a_picture_and_what_json_holds(pairs, tmp_path):
+    table, out = tmp_path / "out.csv", tmp_path / "out.json"
+    assert run("--pairs", pairs, "--csv", table, "--json", out) == 0
+    with table.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    for line, one in zip(lines, strict_json(out)["pictures"], strict=True):
+        assert line.pop("name") == one.pop("name")
+        assert {key: float(value) for key, value in line.items()} == one
+
+
+def test_a_second_network_gets_columns_everywhere(pairs, tmp_path, untrained, capsys):
+    table, out = tmp_path / "out.csv", tmp_path / "out.json"
+    options = ["--pairs", pairs, "--against", untrained(), "--csv", table, "--json", out]
+    assert run(*options) == 0
+    mean = strict_json(out)["mean"]
+    assert mean["against_psnr_y_db"] == pytest.approx(mean["bicubic_psnr_y_db"], abs=0.05)
+    assert mean["psnr_y_db"] > mean["against_psnr_y_db"] + 1
+    printed = capsys.readouterr().out
+    assert "gain 2: over against" in printed and "untrained_x2.keras" in printed
+    assert f"{mean['psnr_y_db'] - mean['against_psnr_y_db']:+.2f}" in printed
+    header = table.read_text().partition("\n")[0].split(",")
+    assert {"against_psnr_y_db", "against_ssim_y", "against_background_noise"} <= set(header)
+
+
+def test_networks_of_two_scales_do_not_compare(pairs, untrained, capsys):
+    assert run("--pairs", pairs, "--against", untrained(scale=3)) == 1
+    assert "x3, but --model rdn-small x2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "ours_better"), [(["--self_ensemble", "ours"], True), (["--self_ensemble"], False)]
+)
+def test_self_ensemble_of_one_or_both_networks(pairs, tmp_path, options, ours_better):
+    out = tmp_path / "out.json"
+    assert run("--pairs", pairs, "--against", "rdn-small", "--json", out, *options) == 0
+    mean = strict_json(out)["mean"]
+    assert (mean["psnr_y_db"] > mean["against_psnr_y_db"]) == ours_better
+    assert (mean["psnr_y_db"] == mean["against_psnr_y_db"]) != ours_better
+
+
+def test_an_exact_result_is_null_and_no_part_of_the_mean(pairs, tmp_path, capsys):
+    for kind, side in (("LR", 40), ("HR", 80)):
+        Image.new("RGB", (side, side), (10, 90, 200)).save(pairs / f"flat_{kind}.png")
+    table, out = tmp_path / "out.csv", tmp_path / "out.json"
+    assert run("--pairs", pairs, "--json", out, "--csv", table) == 0
+    content = strict_json(out)
+    flat, *others = content["pictures"]
+    assert flat["name"] == "flat" and flat["bicubic_psnr_y_db"] is None
+    assert flat["bicubic_ssim_y"] == pytest.approx(1) and flat["background_noise"] is None
+    expected = np.mean([one["bicubic_psnr_y_db"] for one in others])
+    assert content["mean"]["bicubic_psnr_y_db"] == pytest.approx(expected)
+    assert (content["pictures_in_mean_psnr"], content["pictures_in_mean_noise"]) == (2, 2)
+    printed = capsys.readouterr().out
+    assert "inf" in printed and "without 1 pictures" in printed and "2 of 3" in printed
+    with table.open(newline="") as file:
+        line = next(csv.DictReader(file))
+    assert line["bicubic_psnr_y_db"] == "inf" and line["background_noise"] == ""
+
+
+def test_only_exact_results_have_no_mean():
+    text = evaluation.as_json([made_score("a", ours=math.inf)], {})
+    assert json.loads(text)["mean"]["psnr_y_db"] is None and "NaN" not in text
+    assert evaluation.table([made_score("a", ours=math.inf)]).splitlines()[3].split()[1:4] == [
+        "-",
+        "-",
+        "-",
+    ]
+
+
+def test_a_record_has_our_figures_without_a_prefix():
+    assert evaluation.as_record(made_score("a")) == {
+        "name": "a",
+        "psnr_y_db": 38.0,
+        "ssim_y": 0.95,
+        "background_noise": 0.5,
+        "bicubic_psnr_y_db": 33.5,
+        "bicubic_ssim_y": 0.91,
+        "bicubic_background_noise": 1.5,
+    }
+
+
+def test_the_table():
+    scores = [made_score("short"), made_score("a longer name", ours=40.0, noise=math.nan)]
+    assert evaluation.table(scores).splitlines() == [
+        "                 PSNR-Y, dB                   SSIM-Y              background noise",
+        "                 bicubic     ours     gain    bicubic     ours    bicubic     ours",
+        "short              33.50    38.00    +4.50     0.9100   0.9500       1.50     0.50",
+        "a longer name      33.50    40.00    +6.50     0.9100   0.9500       1.50        -",
+        "mean               33.50    39.00    +5.50     0.9100   0.9500       1.50     0.50",
+        "gain: ours over bicubic",
+        "background noise on the 1 of 2 pictures that have one",
+    ]
+
+
+def test_evaluate_says_what_is_missing(pairs, capsys):
+    (pairs / "img_1_HR.png").unlink()
+    assert run("--pairs", pairs) == 1
+    assert "img_1_LR.png has no img_1_HR.png" in capsys.readouterr().err
+    assert run("--pairs", pairs / "none") == 1
+    assert "no such folder" in capsys.readouterr().err
+    Image.fromarray(draw_scene(1, 40, 40)).save(pairs / "img_1_HR.png")
+    assert run("--pairs", pairs) == 1
+    assert "HR must be 2 times LR" in capsys.readouterr().err
+    for option in ("--model", "--against"):
+        assert run("--pairs", pairs, option, "rdn-huge") == 1
+        assert "rdn-small" in capsys.readouterr().err
+
+
+def test_evaluate_makes_lr_from_hr_pictures(pictures, tmp_path):
+    out = tmp_path / "out.json"
+    scores = {}
+    for quality in (100, 30):
+        options = ["--hr", pictures, "--limit", 2, "--json", out, "--jpeg_quality", quality]
+        assert run(*options) == 0
+        content = strict_json(out)
+        assert len(content["pictures"]) == 2
+        scores[quality] = content["mean"]
+    assert scores[100]["psnr_y_db"] > scores[30]["psnr_y_db"] + 3
+    assert scores[100]["bicubic_psnr_y_db"] > scores[30]["bicubic_psnr_y_db"] + 1
+    assert scores[100]["background_noise"] < scores[30]["background_noise"]
+
+
+def test_shrink_first_shrinks_the_truth(pictures):
+    for pair in evaluation.make_pairs(str(pictures), scale=2, shrink_first=3):
+        assert pair.hr.shape == (40, 40, 3) and pair.lr.shape == (20, 20, 3)
+        expected = resampling.to_uint8(resampling.shrink(pair.hr, 2))
+        np.testing.assert_array_equal(pair.lr, expected)
+
+
+def test_no_more_pictures_are_read_than_wanted(pictures):
+    (pictures / "2.png").write_bytes(b"broken")
+    assert run("--hr", pictures, "--limit", 2) == 0
+    assert run("--hr", pictures, "--limit", 3) == 1
+
+
+def test_too_small_pictures_are_skipped_with_a_note(pictures, caplog, capsys):
+    for i in range(2):
+        Image.new("RGB", (40, 31)).save(pictures / f"{i}.png")
+    with caplog.at_level(logging.WARNING):
+        found = list(evaluation.make_pairs(str(pictures), scale=2))
+    assert [pair.name for pair in found] == ["2.png"]
+    assert "0.png: 31 x 40" in caplog.text
+    Image.new("RGB", (1, 1)).save(pictures / "2.png")
+    assert run("--hr", pictures) == 1
+    assert "at least 32 x 32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--pairs", "--hr"])
+def test_a_truncated_picture_is_named(option, pairs, capsys):
+    path = pairs / "img_1_LR.png"
+    path.write_bytes(path.read_bytes()[:500])
+    assert run(option, pairs) == 1
+    error = capsys.readouterr().err
+    assert "img_1_LR.png" in error and error.count("\n") == 1
+
+
+def test_too_small_a_pair_is_named(pairs, capsys):
+    for kind, side in (("LR", 7), ("HR", 14)):
+        Image.new("RGB", (side, side)).save(pairs / f"speck_{kind}.png")
+    assert run("--pairs", pairs) == 1
+    assert "speck is too small" in capsys.readouterr().err
+
+
+def test_a_picture_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
+    def small_device(*_, **__):
+        raise OutOfMemory("the device has no memory")
+
+    monkeypatch.setattr(Magnifier, "magnify_rgb", small_device)
+    assert run("--pairs", pairs) == 1
+    assert capsys.readouterr().err == "model.evaluate: the device has no memory\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--jpeg_quality", "0"], "1..100. Received: 0"),
+        (["--jpeg_quality", "101"], "1..100. Received: 101"),
+        (["--jpeg_quality", "high"], "1..100. Received: high"),
+        (["--limit", "0"], "1 or more. Received: 0"),
+        (["--shrink_first", "-1"], "1 or more. Received: -1"),
+        (["--shrink_first", "2"], "--shrink_first goes with --hr"),
+        (["--picture", "img_0"], "--picture goes with --heat_map"),
+        (["--hr", "folder"], "not allowed with"),
+        (["--self_ensemble", "some"], "invalid choice"),
+    ],
+)
+def test_options_that_make_no_sense(options, said, pairs, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("--pairs", pairs, *options)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def must_not_start(monkeypatch):
+    """Makes the long part of the work an error."""
+
+    def start(*_, **__):
+        raise AssertionError("the evaluation started before its outputs were tried")
+
+    monkeypatch.setattr(evaluation, "evaluate", start)
+    monkeypatch.setattr(evaluation, "read_pairs", start)
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--sheet", "--patches", "--heat_map"])
+def test_what_cannot_be_written_is_said_before_the_work(
+    option, pairs, tmp_path, capsys, monkeypatch
+):
+    must_not_start(monkeypatch)
+    (tmp_path / "folder.png").mkdir()
+    for path, reason in (
+        (tmp_path / "none/out.png", "No such file or directory"),
+        (tmp_path / "folder.png", "Is a directory"),
+    ):
+        assert run("--pairs", pairs, option, path) == 1
+        assert (
+            capsys.readouterr().err == f"model.evaluate: cannot write {option} {path}: {reason}\n"
+        )
+
+
+@pytest.mark.parametrize("name", ["out", "out.txt", "out.psd"])
+def test_a_picture_needs_a_known_suffix(name, pairs, tmp_path, capsys, monkeypatch):
+    must_not_start(monkeypatch)
+    assert run("--pairs", pairs, "--sheet", tmp_path / name) == 1
+    assert "needs a picture's suffix" in capsys.readouterr().err
+
+
+def test_no_result_overwrites_an_input_or_another_result(pairs, tmp_path, capsys, monkeypatch):
+    must_not_start(monkeypatch)
+    before = (pairs / "img_0_HR.png").read_bytes()
+    assert run("--pairs", pairs, "--sheet", pairs / "img_0_HR.png") == 1
+    assert "would overwrite the pictures to read" in capsys.readouterr().err
+    assert (pairs / "img_0_HR.png").read_bytes() == before
+    one, again = tmp_path / "one.png", tmp_path / "pairs/../one.png"
+    assert run("--pairs", pairs, "--sheet", one, "--patches", again) == 1
+    assert "would overwrite what --sheet writes" in capsys.readouterr().err
+
+
+def test_a_failed_evaluation_leaves_files_as_they_were(pairs, tmp_path):
+    old, new = tmp_path / "old.json", tmp_path / "new.csv"
+    old.write_text("kept")
+    options = ["--pairs", pairs, "--json", old, "--csv", new]
+    assert run(*options, "--model", "rdn-huge") == 1
+    assert old.read_text() == "kept" and not new.exists()
+    assert run(*options) == 0
+    assert strict_json(old)["pictures"] and new.exists()
+
+
+def test_the_pictures_are_written(pictures, tmp_path, untrained):
+    files = {name: tmp_path / f"{name}.bmp" for name in ("sheet", "patches", "heat_map")}
+    options = [word for name, path in files.items() for word in (f"--{name}", path)]
+    sizes = {}
+    for against in ([], ["--against", untrained()]):
+        assert run("--hr", pictures, *options, *against) == 0
+        for name, path in files.items():
+            with Image.open(path) as picture:
+                sizes.setdefault(name, []).append(picture.size)
+    assert sizes["sheet"][0][0] > 4 * 2 * 120 and sizes["sheet"][0][1] > 3 * 2 * 120
+    for first, second in sizes.values():
+        assert second[0] > first[0] + 120 and second[1] == first[1]  # one column more
+
+
+def test_the_heat_map_is_of_the_named_picture(pairs, tmp_path, capsys):
+    files = [tmp_path / f"{i}.bmp" for i in range(2)]
+    for i, file in enumerate(files):
+        assert run("--pairs", pairs, "--heat_map", file, "--picture", f"img_{i}") == 0
+    assert files[0].read_bytes() != files[1].read_bytes()
+    capsys.readouterr()
+    assert run("--pairs", pairs, "--heat_map", files[0], "--picture", "img_7") == 1
+    assert "img_7 is none of the 2 pictures img_0, img_1" in capsys.readouterr().err
+
+
+def test_evaluate_gives_each_picture_to_the_gallery_once(magnifier):
+    class Visitors:
+        def __init__(self):
+            self.seen = []
+
+        def add(self, comparison, score):
+            self.seen.append((comparison.name, score))
+
+    hr = draw_scene(1, 40, 48)
+    lr = resampling.to_uint8(resampling.shrink(hr, 2))
+    visitors = Visitors()
+    pairs = [Pair(name, lr, hr) for name in ("a", "b")]
+    scores = evaluation.evaluate(pairs, magnifier, gallery=visitors)
+    assert visitors.seen == [("a", scores[0]), ("b", scores[1])]
+    assert scores[0] == scoring.score(scoring.compare(pairs[0], magnifier))
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="Set5 and Set14 are not beside the project")
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+@pytest.mark.parametrize("model", presets.PRESETS)
+def test_the_shipped_weights_reach_their_recorded_figures(model, name, tmp_path):
+    out = tmp_path / "scores.json"
+    precision = "bfloat16" if model == "rdn-medium" else "float32"  # nine times the work
+    options = ("--model", model, "--precision", precision, "--json", out)
+    assert run("--pairs", BENCHMARKS / name, *options) == 0
+    mean = strict_json(out)["mean"]
+    preset = presets.PRESETS[model]
+    recorded = {"Set5": preset.set5_psnr_y_db, "Set14": preset.set14_psnr_y_db}
+    assert mean["psnr_y_db"] == pytest.approx(recorded[name], abs=0.006)
+    if name == "Set5":
+        assert 33.6 <= mean["bicubic_psnr_y_db"] <= 33.7  # as published: the protocol is right
+        assert mean["psnr_y_db"] >= 37.2

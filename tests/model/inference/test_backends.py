@@ -1,0 +1,209 @@
+import concurrent.futures
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.data import degradation
+from model.imaging import resampling
+from model.inference import backends
+from model.inference.backends import Network, TileBatches, WholePictures
+from model.inference.upscaler import Magnifier
+from model.metrics import full_reference
+from model.network import loading
+from model.scenes.drawing import draw_scene
+
+AWKWARD = [(1, 1), (3, 200), (95, 97), (96, 128), (133, 100), (160, 530), (161, 299)]
+
+
+@pytest.fixture(scope="module")
+def product():
+    return loading.load_by_name("rdn-product")
+
+
+@pytest.fixture(scope="module")
+def network(product):
+    return Network(product, "float32")
+
+
+@pytest.fixture(scope="module")
+def lower(product):
+    return WholePictures(Network(product, "bfloat16"))
+
+
+class Watched:
+    """A network that counts its calls, and may run out of memory."""
+
+    def __init__(self, network, max_px=1 << 40):
+        self.scale, self.halo_px = network.scale, network.halo_px
+        self._network = network
+        self._max_px = max_px
+        self.calls = []
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def rounded(self, lr, jpeg_quality):
+        self.hold.wait()
+        self.calls.append(tuple(lr.shape[:3]))
+        if np.prod(self.calls[-1]) > self._max_px:
+            raise tf.errors.ResourceExhaustedError(None, None, "injected")
+        return self._network.rounded(lr, jpeg_quality)
+
+
+def picture(height, width, seed=1):
+    return draw_scene(seed, max(height, 64), max(width, 64))[:height, :width]
+
+
+@pytest.mark.parametrize("size", AWKWARD)
+def test_tiles_of_few_shapes_give_the_whole_picture(network, size):
+    lr = np.stack([picture(*size, seed=1), picture(*size, seed=2)])
+    qualities = np.array([60, 100])
+    whole, tiled = WholePictures(network), TileBatches(network, max_call_px=100_000)
+    np.testing.assert_array_equal(tiled.rounded(lr, qualities), whole.rounded(lr, qualities))
+    np.testing.assert_array_equal(tiled.levels(lr, qualities), whole.levels(lr, qualities))
+
+
+def test_pictures_of_many_sizes_share_few_shapes(network):
+    watched = Watched(network)
+    tiled = TileBatches(watched, max_call_px=100_000)
+    for width in range(200, 320, 7):
+        tiled.rounded(picture(64, width)[None], np.array([100]))
+    assert len({shape[1:] for shape in watched.calls}) < 6
+
+
+def test_pictures_of_several_threads_go_through_one_call(network):
+    watched = Watched(network)
+    tiled = TileBatches(watched, max_call_px=100_000)
+    pictures = [picture(80, 90, seed) for seed in range(9)]
+    qualities = [100, 40, 70, 100, 30, 90, 100, 55, 80]
+    watched.hold.clear()
+    with concurrent.futures.ThreadPoolExecutor(9) as threads:
+        made = [
+            threads.submit(tiled.rounded, one[None], np.array([quality]))
+            for one, quality in zip(pictures, qualities, strict=True)
+        ]
+        while sum(map(len, tiled._waiting.values())) + 1 < len(pictures):
+            pass  # one is in its call, the others wait
+        watched.hold.set()
+        results = [one.result()[0] for one in made]
+    assert watched.calls == [(1, 80, 90), (8, 80, 90)]
+    whole = WholePictures(network)
+    for one, quality, result in zip(pictures, qualities, results, strict=True):
+        np.testing.assert_array_equal(result, whole.rounded(one[None], np.array([quality]))[0])
+
+
+def test_threads_may_share_tiles_of_many_shapes(network):
+    tiled, whole = TileBatches(network, max_call_px=60_000), WholePictures(network)
+    pictures = [picture(40 + 17 * i, 130 - 9 * i, seed=i)[None] for i in range(10)]
+    told = np.array([75])
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        for _ in range(3):
+            together = list(threads.map(lambda one: tiled.rounded(one, told), pictures))
+            for one, result in zip(pictures, together, strict=True):
+                np.testing.assert_array_equal(result, whole.rounded(one, told))
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(network):
+    watched = Watched(network, max_px=2 * 64 * 64)
+    tiled = TileBatches(watched, max_call_px=1 << 20)
+    lr = np.stack([picture(64, 64, seed) for seed in range(7)])
+    told = np.full(7, 100)
+    result = tiled.rounded(lr, told)
+    np.testing.assert_array_equal(result, WholePictures(network).rounded(lr, told))
+    assert [shape[0] for shape in watched.calls] == [4, 2, 2, 2, 1]
+
+
+def test_a_tile_that_does_not_fit_is_its_pictures_error_alone(network):
+    watched = Watched(network, max_px=70 * 70)
+    tiled = TileBatches(watched, max_call_px=1 << 20)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        tiled.rounded(picture(80, 80)[None], np.array([100]))
+    assert tiled.rounded(picture(60, 60)[None], np.array([100])).shape == (1, 120, 120, 3)
+
+
+def test_the_magnifier_makes_smaller_tiles_where_a_gpu_has_no_room(network, product):
+    magnifier, expected = Magnifier(product), Magnifier(product)
+    magnifier._engine = TileBatches(Watched(network, max_px=130 * 130), max_call_px=1 << 20)
+    lr = picture(200, 260)
+    np.testing.assert_array_equal(magnifier.magnify_rgb(lr), expected.magnify_rgb(lr))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bfloat16_gives_the_same_picture_within_one_level(network, lower, seed):
+    hr = draw_scene(seed, 240, 320)
+    clean = resampling.to_uint8(resampling.shrink(hr, 2))
+    for quality in (100, 50):
+        lr = clean if quality == 100 else degradation.compress_jpeg(clean, quality)
+        told = np.array([quality])
+        exact = WholePictures(network).rounded(lr[None], told)[0]
+        result = lower.rounded(lr[None], told)[0]
+        difference = np.abs(np.subtract(exact, result, dtype=np.int16))
+        assert difference.max() <= 1
+        assert 0 < difference.mean() < 0.03
+        first, second = (full_reference.psnr_y(hr, one, border=2) for one in (exact, result))
+        assert abs(first - second) < 0.03  # of 40 dB; either may be ahead
+
+
+def test_tiles_are_invisible_in_bfloat16_too(product):
+    whole = Magnifier(product, computes_in="bfloat16")
+    tiled = Magnifier(product, computes_in="bfloat16", max_call_px=70 * 70)
+    lr = np.random.default_rng(1).integers(0, 256, (150, 130, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(tiled.magnify_rgb(lr), whole.magnify_rgb(lr))
+
+
+def test_another_precision_leaves_the_network_as_it_is(product):
+    before = product.get_weights()
+    Network(product, "float16")
+    for old, new in zip(before, product.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert product.get_layer("rdb1_conv1").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 fsrm", "bfloat16"),
+        ("flags\t\t: fpu amx_bf16 amx_tile", "bfloat16"),
+        ("flags\t\t: fpu avx2 avx512f", "float32"),
+        ("Features\t: asimd", "float32"),
+    ],
+)
+def test_the_processor_decides(monkeypatch, tmp_path, flags, expected):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    monkeypatch.setattr(backends, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    assert backends.fastest_precision() == expected
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert backends.fastest_precision() == "float32"
+
+
+def test_without_a_description_of_the_processor_float32(monkeypatch, tmp_path):
+    monkeypatch.setattr(backends, "_CPU_INFO", tmp_path / "none")
+    assert backends.fastest_precision() == "float32"
+
+
+@dataclasses.dataclass
+class FakeGpus:
+    """What TensorFlow tells of a machine with a GPU."""
+
+    capability: tuple
+
+    def put_into(self, monkeypatch):
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"])
+        told = {"compute_capability": self.capability}
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: told)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")],
+)
+def test_a_gpu_decides_by_its_capability_and_gets_tiles(
+    monkeypatch, product, capability, expected
+):
+    FakeGpus(capability).put_into(monkeypatch)
+    assert backends.fastest_precision() == expected
+    chosen = backends.choose_engine(product, computes_in=expected, max_call_px=1000)
+    assert isinstance(chosen, TileBatches) and not chosen.takes_turns

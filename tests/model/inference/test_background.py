@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.data import degradation
+from model.imaging import resampling
+from model.inference import background
+from model.inference.upscaler import Magnifier
+from model.network import loading
+from model.network.rdn import RDN
+from model.scenes.drawing import draw_scene
+
+
+def on_white(height, width, *objects):
+    """White with noise in (top, left, height, width)."""
+    rgb = np.full((height, width, 3), 255, np.uint8)
+    noise = np.random.default_rng(1).integers(0, 250, rgb.shape, dtype=np.uint8)
+    for top, left, rows, columns in objects:
+        place = np.s_[top : top + rows, left : left + columns]
+        rgb[place] = noise[place]
+    return rgb
+
+
+def pixels(places):
+    return sum(
+        (rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in places
+    )
+
+
+def test_an_object_on_white_is_seen_with_its_surroundings():
+    layout = background.find_layout(on_white(200, 300, (80, 120, 40, 60)))
+    (box,) = layout.boxes
+    assert list(layout.colour) == [255, 255, 255]
+    assert box.kept == (slice(76, 124), slice(116, 184))
+    assert box.seen == (slice(68, 132), slice(108, 192))
+
+
+def test_two_objects_far_apart_get_a_box_each():
+    layout = background.find_layout(on_white(200, 400, (10, 10, 40, 40), (150, 340, 40, 40)))
+    assert len(layout.boxes) == 2
+    assert pixels(box.seen for box in layout.boxes) < 10_000
+
+
+def test_boxes_end_at_the_picture_s_border():
+    layout = background.find_layout(on_white(203, 301, (0, 0, 30, 301)))
+    (box,) = layout.boxes
+    assert box.seen == (slice(0, 44), slice(0, 301))
+
+
+def test_nothing_but_white_needs_no_network():
+    assert background.find_layout(on_white(50, 60)).boxes == []
+
+
+@pytest.mark.parametrize("level", [0, 128, 249])
+def test_other_backgrounds_are_left_to_the_network(level):
+    rgb = on_white(100, 100, (40, 40, 20, 20))
+    rgb[rgb == 255] = level
+    assert background.find_layout(rgb) is None
+
+
+def test_where_little_is_saved_the_picture_stays_whole():
+    assert background.find_layout(on_white(100, 100, (4, 4, 92, 92))) is None
+
+
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.lists(st.tuples(*[st.integers(0, 89)] * 2, *[st.integers(1, 20)] * 2), max_size=5),
+)
+def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
+    rgb = on_white(*size, *objects)
+    layout = background.find_layout(rgb)
+    if layout is None:
+        return
+    kept, seen = np.zeros(size, bool), np.zeros(size, bool)
+    for box in layout.boxes:
+        kept[box.kept] = True
+        seen[box.seen] = True
+    other = (rgb != layout.colour).any(axis=-1)
+    near = np.pad(other, 4)
+    near = np.lib.stride_tricks.sliding_window_view(near, (9, 9)).any(axis=(2, 3))
+    assert kept[near].all() and seen[kept].all()
+    assert pixels(box.seen for box in layout.boxes) <= 0.95 * size[0] * size[1]
+
+
+@pytest.mark.parametrize("jpeg_quality", [50, 80, 100])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        *(("rdn-small", "float32"), ("rdn-product", "float32")),
+        *((name, "bfloat16") for name in ("rdn-product", "rdn-medium")),
+    ],
+)
+def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_quality):
+    rdn = loading.load_by_name(name)
+    skipping, dense = (
+        Magnifier(rdn, computes_in=precision, skip_blank=skips) for skips in (True, False)
+    )
+    skipped = 0
+    for seed in range(4000, 4004 if name == "rdn-medium" else 4012):  # nine times the work
+        lr = resampling.to_uint8(resampling.shrink(draw_scene(seed, 400, 400), 2))
+        if jpeg_quality < 100:
+            lr = degradation.compress_jpeg(lr, jpeg_quality)
+        layout = background.find_layout(lr)
+        if layout is None:
+            continue
+        skipped += 1
+        ours = skipping.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+        expected = dense.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+        difference = np.abs(np.subtract(ours, expected, dtype=np.int16))
+        assert difference.max() <= 1, seed
+        assert np.mean(difference > 0) < 0.001
+    assert skipped >= 1
+
+
+def test_an_all_white_picture_is_filled(magnifier):
+    lr = np.full((40, 50, 3), 254, np.uint8)
+    np.testing.assert_array_equal(magnifier.magnify_rgb(lr), np.full((80, 100, 3), 254))
+
+
+def test_a_network_that_changes_white_sees_everything():
+    untrained = RDN(num_blocks=1, convs_per_block=1, growth_rate=4, features=4, scale=2)
+    untrained.build((None, None, None, 3))
+    lr = on_white(120, 120, (50, 50, 20, 20))
+    skipping, dense = Magnifier(untrained), Magnifier(untrained, skip_blank=False)
+    assert background.find_layout(lr) is not None
+    np.testing.assert_array_equal(skipping.magnify_rgb(lr), dense.magnify_rgb(lr))

@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from model.imaging import resampling
+from model.imaging.image import Picture
+from model.metrics import full_reference, quality
+from model.scenes.drawing import draw_cutout, draw_scene
+
+
+@pytest.fixture(scope="module")
+def hr():
+    return draw_scene(12, 160, 140)
+
+
+@pytest.fixture(scope="module")
+def source(hr):
+    return Picture(resampling.to_uint8(resampling.shrink(hr, 2)))
+
+
+def measure(source, result, magnify):
+    self_test = quality.self_test(source, 2)
+    self_sr = None if self_test is None else magnify(self_test.lr)
+    return quality.measure(source, result, scale=2, self_test=self_test, self_sr=self_sr)
+
+
+def bicubic_x2(lr):
+    return resampling.to_uint8(resampling.bicubic(lr, 2 * lr.shape[0], 2 * lr.shape[1]))
+
+
+def test_a_good_result(source, magnifier):
+    result = magnifier.magnify_picture(source)
+    measures = measure(source, result, magnifier.magnify_rgb)
+    assert measures.roundtrip_psnr_db > 40
+    assert measures.self_gain_db > 1
+    assert measures.self_gain_db == measures.self_psnr_db - measures.self_bicubic_psnr_db
+
+
+def test_bicubic_gains_nothing_over_bicubic(source):
+    measures = measure(source, Picture(bicubic_x2(source.rgb)), bicubic_x2)
+    assert measures.self_gain_db == 0
+
+
+def test_the_round_trip_by_hand(source):
+    result = Picture(bicubic_x2(source.rgb))
+    again = resampling.bicubic(result.rgb, source.height, source.width)
+    expected = peak_signal_noise_ratio(
+        source.rgb[2:-2, 2:-2].astype(float), again[2:-2, 2:-2].astype(float), data_range=255
+    )
+    found = measure(source, result, bicubic_x2).roundtrip_psnr_db
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ruin",
+    [
+        lambda sr: np.clip(sr.astype(int) + 6, 0, 255).astype(np.uint8),
+        lambda sr: sr[..., ::-1],
+        lambda sr: np.roll(sr, 2, axis=1),
+        lambda sr: np.dstack([sr[..., 0], sr[..., 1], np.clip(sr[..., 2] * 0.93, 0, 255)]).astype(
+            np.uint8
+        ),
+    ],
+    ids=["brighter", "swapped channels", "shifted", "yellowish"],
+)
+def test_ruined_results_fall_below_40_db(source, magnifier, ruin):
+    good = magnifier.magnify_picture(source)
+    ruined = Picture(np.ascontiguousarray(ruin(good.rgb)))
+    assert measure(source, ruined, magnifier.magnify_rgb).roundtrip_psnr_db < 40
+
+
+def test_equal_pictures_are_capped():
+    flat = Picture(np.full((40, 40, 3), 200, np.uint8))
+    measures = measure(flat, Picture(np.full((80, 80, 3), 200, np.uint8)), bicubic_x2)
+    assert measures.roundtrip_psnr_db == measures.self_psnr_db == quality.MAX_PSNR_DB
+    assert measures.self_gain_db == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (11, 11)])
+def test_too_small_to_measure(size):
+    tiny = Picture(np.zeros((*size, 3), np.uint8))
+    result = Picture(np.zeros((2 * size[0], 2 * size[1], 3), np.uint8))
+    assert measure(tiny, result, bicubic_x2) == quality.Measures(None, None, None, None)
+
+
+@pytest.mark.parametrize(("size", "measured"), [((12, 12), True), ((12, 11), False)])
+def test_the_smallest_size_that_is_measured(size, measured):
+    source = Picture(draw_scene(2, 40, 40)[: size[0], : size[1]])
+    found = measure(source, Picture(bicubic_x2(source.rgb)), bicubic_x2)
+    assert (found.roundtrip_psnr_db is not None) == measured
+    assert (found.self_gain_db is not None) == measured
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_shift_by_one_pixel_costs_several_db(source, magnifier, axis):
+    good = magnifier.magnify_picture(source)
+    shifted = Picture(np.roll(good.rgb, 1, axis=axis))
+    best = measure(source, good, magnifier.magnify_rgb).roundtrip_psnr_db
+    assert measure(source, shifted, magnifier.magnify_rgb).roundtrip_psnr_db < best - 6
+
+
+def test_odd_sizes(magnifier):
+    odd = Picture(draw_scene(4, 61, 53))
+    measures = measure(odd, magnifier.magnify_picture(odd), magnifier.magnify_rgb)
+    assert measures.roundtrip_psnr_db > 35 and measures.self_psnr_db is not None
+
+
+def test_transparent_pictures_are_measured_over_white(magnifier):
+    rgba = draw_cutout(3, 80, 80)
+    source = Picture(rgba[..., :3].copy(), rgba[..., 3].copy())
+    measures = measure(source, magnifier.magnify_picture(source), magnifier.magnify_rgb)
+    assert measures.roundtrip_psnr_db > 35
+
+
+def test_reference_measures(hr, source, magnifier):
+    result = magnifier.magnify_picture(source)
+    found = quality.measure_against_reference(source, result, Picture(hr), scale=2)
+    assert found.reference_psnr_db == pytest.approx(
+        full_reference.psnr_y(hr, result.rgb, border=2)
+    )
+    assert found.reference_psnr_db > found.reference_bicubic_psnr_db + 1
+    assert 0.9 < found.reference_ssim < 1
+
+
+def test_a_reference_may_be_one_row_larger(hr, source, magnifier):
+    result = magnifier.magnify_picture(source)
+    larger = Picture(np.pad(hr, ((0, 1), (0, 1), (0, 0))))
+    plain = quality.measure_against_reference(source, result, Picture(hr), scale=2)
+    assert quality.measure_against_reference(source, result, larger, scale=2) == plain
+
+
+def test_a_reference_of_another_size_is_refused(hr, source, magnifier):
+    result = magnifier.magnify_picture(source)
+    other = Picture(np.asarray(Image.fromarray(hr).resize((100, 100))))
+    with pytest.raises(ValueError, match="100 x 100, the result 160 x 140"):
+        quality.measure_against_reference(source, result, other, scale=2)
+
+
+@pytest.mark.parametrize("size", [(162, 140), (160, 142), (159, 140), (160, 139)])
+def test_a_reference_may_not_be_smaller_or_a_scale_larger(hr, source, size):
+    reference = Picture(np.resize(hr, (*size, 3)))
+    with pytest.raises(ValueError, match=f"reference is {size[0]} x {size[1]}"):
+        quality.measure_against_reference(source, Picture(hr), reference, scale=2)
+
+
+@pytest.mark.parametrize(("side", "has_ssim"), [(14, False), (16, True)])
+def test_a_small_reference_has_no_ssim(side, has_ssim):
+    hr = draw_scene(2, 40, 40)[:side, :side]
+    source = Picture(resampling.to_uint8(resampling.shrink(hr, 2)))
+    found = quality.measure_against_reference(source, Picture(hr), Picture(hr), scale=2)
+    assert found.reference_psnr_db == quality.MAX_PSNR_DB
+    assert found.reference_ssim == (pytest.approx(1) if has_ssim else None)
+
+
+def test_the_self_test_takes_the_place_with_most_detail():
+    rgb = np.full((300, 400, 3), 200, np.uint8)
+    rgb[150:246, 230:326] = np.random.default_rng(1).integers(0, 256, (96, 96, 3))
+    window = quality.self_test(Picture(rgb), 2)
+    np.testing.assert_array_equal(window.reference, rgb[150:246, 230:326])
+    assert window.lr.shape == (48, 48, 3)
+    full = quality.self_test(Picture(rgb), 2, "full")
+    assert full.reference.shape == rgb.shape and full.lr.shape == (150, 200, 3)
+    assert quality.self_test(Picture(rgb), 2, "off") is None
+
+
+@pytest.mark.parametrize(("scale", "shape"), [(2, (96, 40)), (3, (96, 39)), (4, (96, 40))])
+def test_the_self_test_of_a_narrow_picture(scale, shape):
+    rgb = np.random.default_rng(1).integers(0, 256, (400, 41, 3), dtype=np.uint8)
+    window = quality.self_test(Picture(rgb), scale)
+    assert window.reference.shape[:2] == shape
+    assert window.lr.shape[:2] == (shape[0] // scale, shape[1] // scale)

@@ -1,0 +1,390 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
+
+from model.data.hr_sources import make_pairs
+from model.network.rdn import RDN
+from model.scenes.drawing import draw_scene
+from model.train import training
+from model.train.config import TrainConfig
+
+SMALL = {"convs_per_block": 1, "num_blocks": 1, "growth_rate": 4, "features": 4}
+SMALL_OPTIONS = [f"--{key}={value}" for key, value in SMALL.items()]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of drawn HR pictures, one of them too small for a patch."""
+    folder = tmp_path_factory.mktemp("hr")
+    for i in range(12):
+        Image.fromarray(draw_scene(i, 120 + i, 130)).save(folder / f"{i:02}.png")
+    Image.fromarray(draw_scene(9, 20, 80)).save(folder / "small.png")
+    return folder
+
+
+def config(data, **changes):
+    short = {"steps": 12, "batch_size": 3, "lr_patch_px": 12, "warmup_steps": 2}
+    return TrainConfig(data=(str(data),), **(SMALL | short | changes))
+
+
+def weights_of(path):
+    return keras.saving.load_model(path, compile=False).get_weights()
+
+
+def log_of(run_dir):
+    with (run_dir / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def events_of(run_dir):
+    """{tag: {step: value}}; a picture's value is its PNG."""
+    found = {}
+    for path in sorted((run_dir / "tensorboard").iterdir()):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = Event.FromString(record)
+            for value in event.summary.value:
+                kind = value.WhichOneof("value")
+                content = value.simple_value if kind == "simple_value" else value.image
+                found.setdefault(value.tag, {})[event.step] = content
+    return found
+
+
+class Stopping:
+    """Sends this process a signal after so many steps, as Ctrl-C would."""
+
+    def __init__(self, monkeypatch, after):
+        self.left = after
+        tick = training.Logbook.tick
+
+        def counting(logbook, loss):
+            tick(logbook, loss)
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(training.Logbook, "tick", counting)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "schedule": "halving",
+            "halve_every": 60,
+            "clip_norm": 0.5,
+            "loss": "mse",
+            "degraded_share": 0.5,
+            "noise_levels": (0, 3),
+            "knows_quality": 1,
+            "lowest_variation": (8, 2),
+        },
+    ],
+    ids=["plain", "everything"],
+)
+def test_two_hundred_steps_equal_one_hundred_and_one_hundred(data, tmp_path, monkeypatch, changes):
+    whole = config(data, steps=200, **changes)
+    straight = training.train(whole, tmp_path / "straight", checkpoint_every=50)
+    with monkeypatch.context() as patch:
+        Stopping(patch, after=100)
+        with pytest.raises(training.Interrupted, match="after step 100 of 200"):
+            training.train(whole, tmp_path / "broken", checkpoint_every=50)
+    stopped = keras.saving.load_model(tmp_path / "broken/checkpoint.keras")
+    average = weights_of(tmp_path / "broken/model.keras")  # of use although it is not finished
+    for first, second in zip(training.averaged(stopped), average, strict=True):
+        np.testing.assert_array_equal(first, second)
+    resumed = training.train(whole, tmp_path / "broken", checkpoint_every=50)
+    # The shipped weights are the moving average, so that this compares the averages, too.
+    for first, second in zip(weights_of(straight), weights_of(resumed), strict=True):
+        np.testing.assert_array_equal(first, second)
+    optimizers = [
+        keras.saving.load_model(tmp_path / name / "checkpoint.keras").optimizer.variables
+        for name in ("straight", "broken")
+    ]
+    assert len(optimizers[0]) > 3 * len(weights_of(straight))  # two moments and the average
+    for first, second in zip(*optimizers, strict=True):
+        np.testing.assert_array_equal(np.asarray(first), np.asarray(second), err_msg=first.path)
+    logs = [
+        [{**line, "steps_per_s": ""} for line in log_of(tmp_path / name)]
+        for name in ("straight", "broken")
+    ]
+    assert logs[0] == logs[1] and [line["step"] for line in logs[0]] == ["50", "100", "150", "200"]
+
+
+def test_a_killed_run_drops_what_lies_beyond_its_checkpoint(data, tmp_path):
+    straight = training.train(config(data, steps=30), tmp_path / "straight", checkpoint_every=10)
+    killed = tmp_path / "killed"
+    training.train(config(data, steps=30), killed, checkpoint_every=10)
+    # As after a kill between the log's line and the checkpoint of step 20.
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    (stopped / "config.json").write_bytes((killed / "config.json").read_bytes())
+    lines = (killed / "log.csv").read_text().splitlines(keepends=True)
+    (stopped / "log.csv").write_text("".join(lines[:3]))
+    resumed = training.train(config(data, steps=30), stopped, checkpoint_every=10)
+    assert [line["step"] for line in log_of(stopped)] == ["10", "20", "30"]
+    for first, second in zip(weights_of(straight), weights_of(resumed), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_training_lowers_the_loss_and_beats_its_start(data, tmp_path):
+    wide = {"convs_per_block": 2, "growth_rate": 16, "features": 16, "lr_patch_px": 16}
+    slow = {"learning_rate": 2e-3, "warmup_steps": 50, "ema_momentum": 0.9}
+    varied = {"batch_size": 8, "lowest_variation": (10, 10)}
+    long = config(data, steps=240, **wide, **slow, **varied)
+    path = training.train(long, tmp_path / "run", checkpoint_every=80)
+    log = log_of(tmp_path / "run")
+    assert float(log[2]["validation_l1"]) < 0.99 * float(log[0]["validation_l1"])
+    assert float(log[2]["clean_psnr_y_db"]) > float(log[0]["clean_psnr_y_db"]) + 0.1
+    rdn = keras.saving.load_model(path)
+    assert isinstance(rdn, RDN) and not rdn.compiled
+    assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 240
+
+
+def test_a_wide_network_on_drawn_scenes_does_not_die(tmp_path):
+    """Zero-started fusion: with random ones all ReLUs of the upsampling net died here."""
+    drawn = TrainConfig(
+        drawn_scenes=8,
+        drawn_share=1.0,
+        compressed_share=0.0,
+        steps=40,
+        batch_size=4,
+        lr_patch_px=16,
+        warmup_steps=20,
+    )
+    rdn = keras.saving.load_model(training.train(drawn, tmp_path))
+    hidden = keras.Model(rdn.input, rdn.get_layer("upnet_hidden").output)
+    maps = np.asarray(hidden(draw_scene(1, 40, 40)[None].astype(np.float32) / 255))
+    assert (maps.max(axis=(0, 1, 2)) > 0).mean() > 0.5 and maps.std() < 10
+
+
+def test_the_moving_average_is_what_is_shipped(data, tmp_path, monkeypatch):
+    path = training.train(config(data, steps=20, ema_momentum=0.9), tmp_path / "average")
+    plain = training.train(config(data, steps=20, ema_momentum=0), tmp_path / "plain")
+    last = weights_of(tmp_path / "average/checkpoint.keras")
+    for one, other in zip(last, weights_of(plain), strict=True):
+        np.testing.assert_array_equal(one, other)  # averaging does not disturb training
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_record", lambda _, rdn, *__: seen.append(rdn.get_weights()))
+        training.train(config(data, steps=20), tmp_path / "steps", checkpoint_every=1)
+    expected = seen[0]
+    for now in seen[1:]:
+        expected = [0.9 * old + 0.1 * new for old, new in zip(expected, now, strict=True)]
+    for one, other in zip(weights_of(path), expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_best_is_kept(data, tmp_path):
+    # A rate that lets the network diverge: the best is then an early one.
+    wild = config(data, steps=40, learning_rate=0.2, ema_momentum=0, warmup_steps=40)
+    training.train(wild, tmp_path, checkpoint_every=5)
+    scores = [float(line["mean_psnr_y_db"]) for line in log_of(tmp_path)]
+    assert max(scores) > scores[-1]
+    best, last = (
+        training.magnify(keras.saving.load_model(tmp_path / name), draw_scene(1, 30, 30), 100)
+        for name in ("best.keras", "model.keras")
+    )
+    assert (best != last).any()
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_float32_weights(data, tmp_path, precision):
+    mixed = config(data, steps=6, precision=precision)
+    path = training.train(mixed, tmp_path, checkpoint_every=3)
+    assert keras.config.dtype_policy().name == "float32"
+    rdn = keras.saving.load_model(path)
+    assert {variable.dtype for variable in rdn.weights} == {"float32"}
+    assert rdn.get_layer("sfe1").compute_dtype == "float32"
+    again = training.train(mixed, tmp_path)  # the finished run loads under its own precision
+    for first, second in zip(rdn.get_weights(), weights_of(again), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_learning_rates():
+    def rates(schedule):
+        rate = training.WarmUpThenFall(
+            peak=1.0, warmup_steps=10, steps=110, schedule=schedule, halve_every=40
+        )
+        again = training.WarmUpThenFall(**rate.get_config())
+        return [float(again(step)) for step in (0, 4, 9, 39, 40, 60, 80, 110)]
+
+    half = 0.5 * (1 + np.cos(np.pi * np.array([0.29, 0.3, 0.5, 0.7, 1])))
+    assert rates("cosine") == pytest.approx([0.1, 0.5, 1.0, *half], abs=1e-6)
+    assert rates("halving") == pytest.approx([0.1, 0.5, 1, 1, 0.5, 0.5, 0.25, 0.25])
+
+
+def test_tensorboard(data, tmp_path):
+    degraded = config(data, degraded_share=0.5, steps=4, held_out=3)
+    training.train(degraded, tmp_path, checkpoint_every=2)
+    events = events_of(tmp_path)
+    log = log_of(tmp_path)
+    for tag, column in (
+        ("loss", "loss"),
+        ("validation_l1", "validation_l1"),
+        ("psnr_y_db/clean", "clean_psnr_y_db"),
+        ("psnr_y_db/train_clean", "train_clean_psnr_y_db"),
+        ("psnr_y_db/clean_jpeg75", "clean_jpeg75_psnr_y_db"),
+    ):
+        assert list(events[tag]) == [2, 4]
+        assert [float(line[column]) for line in log] == pytest.approx(
+            list(events[tag].values()), abs=1e-3
+        )
+    picture = events["examples/clean"][4]
+    assert (picture.height, picture.width) == (120, 3 * 130)
+
+
+def test_a_finished_run_stays_as_it_is(data, tmp_path):
+    path = training.train(config(data, steps=2), tmp_path)
+    first = weights_of(path)
+    training.train(config(data, steps=2), tmp_path)
+    for before, after in zip(first, weights_of(path), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert len(log_of(tmp_path)) == 1
+
+
+def test_a_folder_of_another_run_is_refused(data, tmp_path):
+    training.train(config(data, steps=1), tmp_path)
+    with pytest.raises(ValueError, match=r"another configuration \(seed differ\)"):
+        training.train(config(data, steps=1, seed=2), tmp_path)
+
+
+def test_training_goes_on_from_given_weights(data, tmp_path):
+    first = training.train(config(data, steps=5), tmp_path / "first")
+    large = config(
+        data, initial_weights=str(first), growth_rate=8, num_blocks=2, learning_rate=1e-9, steps=1
+    )
+    second = training.train(large, tmp_path / "second")
+    lr = draw_scene(1, 30, 30)[None].astype(np.float32) / 255
+    small, grown = (keras.saving.load_model(path) for path in (first, second))
+    np.testing.assert_allclose(small(lr), grown(lr), atol=1e-5)
+    assert grown.num_blocks == 2
+    with pytest.raises(ValueError, match="no-such-network"):
+        training.train(config(data, initial_weights="no-such-network"), tmp_path / "third")
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_other_scales_train_by_the_same_code(data, tmp_path, scale):
+    path = training.train(config(data, scale=scale, steps=2, lr_patch_px=8), tmp_path)
+    assert keras.saving.load_model(path).scale == scale
+
+
+@pytest.mark.parametrize("feeding", ["memory", "pictures", "picture", "grid"])
+def test_every_way_of_feeding_trains(data, tmp_path, feeding):
+    training.train(config(data, feeding=feeding, steps=3), tmp_path)
+    assert (tmp_path / "model.keras").exists()
+    assert (tmp_path / "grid-clean.u8").exists() == (feeding == "grid")
+
+
+def test_held_out_pictures_are_not_trained_on(data, tmp_path):
+    both = config(data, compressed_data=(str(data),), compressed_share=0.3, held_out=3)
+    groups, measured = training.load_groups(both, tmp_path)
+    assert [group.share for group in groups] == pytest.approx([0.7, 0.3])
+    assert list(measured) == ["train_clean", "clean", "train_compressed", "compressed"]
+    for group in groups:
+        listed = list(make_pairs(tmp_path / f"held_out_{group.name}.txt", scale=2))
+        assert [pair.name for pair in listed] == ["00.png", "04.png", "08.png"]
+        assert len(group.pictures) == 10
+        assert not {picture.name for picture in group.pictures} & {p.name for p in listed}
+    shapes = [group.pictures[0].read().shape for group in groups]
+    assert shapes == [(121, 130, 3), (60, 65, 3)]
+
+
+def test_drawn_scenes_as_data(tmp_path):
+    drawn = TrainConfig(
+        **SMALL,
+        steps=2,
+        batch_size=2,
+        lr_patch_px=12,
+        drawn_scenes=6,
+        compressed_share=0.0,
+        degraded_share=1.0,
+        knows_quality=1,
+        held_out=2,
+    )
+    path = training.train(drawn, tmp_path)
+    assert keras.saving.load_model(path).knows_quality
+    assert "drawn_jpeg75_psnr_y_db" in log_of(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps >= 1"),
+        ({"compressed_share": 1.5}, "compressed_share is 0..1"),
+        ({"degraded_share": -0.1}, "0..1. Received: -0.1"),
+        ({"jpeg_quality": (80, 30)}, "jpeg_quality is a range within 1..100. Received: 80 30"),
+        ({"noise_levels": (-1, 30)}, "noise_levels is a range"),
+        ({"loss": "l3"}, "loss is one of l1, mse. Received: 'l3'"),
+        ({"feeding": "spoon"}, "feeding is one of"),
+        ({"ema_momentum": 1.0}, "ema_momentum"),
+    ],
+)
+def test_a_wrong_configuration_says_what_is_wrong(data, changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(data, **changes)
+
+
+def test_the_command_line(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = [*SMALL_OPTIONS, "--steps=2", "--batch_size=2", "--lr_patch_px=12"]
+    ranges = ["--degraded_share=0.5", "--blur_px", "0", "0.5", "--jpeg_quality", "40", "90"]
+    assert training.main(["--data", str(data), "--out", str(out), *options, *ranges]) == 0
+    assert (out / "model.keras").exists()
+    assert json.loads((out / "config.json").read_text())["blur_px"] == [0.0, 0.5]
+    assert training.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+    assert training.main(["--data", str(data), "--out", str(tmp_path / "y"), "--steps", "0"]) == 1
+    assert "steps >= 1" in capsys.readouterr().err
+    assert training.main(["--out", str(tmp_path / "z")]) == 1
+    assert "nothing to train on" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert training.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
+    Stopping(monkeypatch, after=4)
+    command = ["--data", str(data), "--out", str(tmp_path), "--lr_patch_px=12", *SMALL_OPTIONS]
+    assert training.main(command) == 130
+    assert f"after step 4 of 7000; the same command continues from {tmp_path}" in (
+        capsys.readouterr().err
+    )
+    assert int(keras.saving.load_model(tmp_path / "checkpoint.keras").optimizer.iterations) == 4
+
+
+def test_jax_trains_and_resumes_without_tensorflow(data, tmp_path):
+    """In a process of its own, which must not import TensorFlow."""
+    script = (
+        "import sys; sys.modules['tensorflow'] = None; from model.train import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    options = [*SMALL_OPTIONS, "--batch_size=2", "--lr_patch_px=12", "--steps=100000"]
+    command = [sys.executable, "-c", script, "--data", str(data), "--out", str(tmp_path), *options]
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    for expected in (1, 2):
+        process = subprocess.Popen(
+            [*command, "--checkpoint_every=5"], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for line in process.stderr:
+            if "mean_psnr_y_db" in line:
+                process.terminate()
+                break
+        assert process.wait(timeout=120) == 130
+        steps = [int(line["step"]) for line in log_of(tmp_path)]
+        assert len(steps) >= expected and steps == sorted(set(steps))
+    rdn = keras.saving.load_model(tmp_path / "checkpoint.keras")  # TensorFlow reads it, too
+    assert int(rdn.optimizer.iterations) == steps[-1]

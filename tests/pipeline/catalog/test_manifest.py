@@ -1,0 +1,211 @@
+import io
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.catalog import manifest
+from pipeline.catalog.manifest import BadUri, Place
+from pipeline.records import Reason, RunError
+
+
+def read(files, tmp_path, name, content, schemes=()):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(manifest.read_catalog(files, str(path), schemes))
+
+
+def parquet(columns):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+RECORDS = [
+    {"uri": "s3://shop/a.jpg", "product_id": "1", "reference_uri": None},
+    {"uri": "s3://shop/b c,ü.jpg", "product_id": None, "reference_uri": "s3://shop/b_hr.png"},
+]
+SAME_CATALOG = {
+    "m.csv": 'product_id,uri,colour,reference_uri\n1,s3://shop/a.jpg,red,\n,"s3://shop/b c,ü.jpg",'
+    "blue,s3://shop/b_hr.png\n",
+    "m.jsonl": "\n".join(json.dumps(record) for record in RECORDS),
+    "m.parquet": parquet({key: [record[key] for record in RECORDS] for key in RECORDS[0]}),
+}
+
+
+@pytest.mark.parametrize("name", SAME_CATALOG)
+def test_formats_agree(local_files, tmp_path, name):
+    first, second = read(local_files, tmp_path, name, SAME_CATALOG[name])
+    assert (first.uri, first.location, first.product_id) == (
+        "s3://shop/a.jpg",
+        "s3://shop/a.jpg",
+        "1",
+    )
+    assert (second.uri, second.product_id) == ("s3://shop/b c,ü.jpg", None)
+    assert second.reference_location == "s3://shop/b_hr.png"
+    assert [entry.reason for entry in (first, second)] == [None, None]
+    assert [entry.position for entry in (first, second)] == [0, 1]
+
+
+def test_txt_ignores_blank_lines_and_byte_order_mark(local_files, tmp_path):
+    entries = read(
+        local_files, tmp_path, "m.txt", b"\xef\xbb\xbfs3://shop/x.jpg\r\n\n  s3://shop/y.jpg "
+    )
+    assert [entry.uri for entry in entries] == ["s3://shop/x.jpg", "s3://shop/y.jpg"]
+
+
+def test_plain_paths_start_at_the_manifest(local_files, tmp_path):
+    entries = read(
+        local_files, tmp_path, "m.txt", "sub/a.jpg\n/abs/b.jpg\nfile:///abs/c%20d.jpg\n"
+    )
+    assert [entry.location for entry in entries] == [
+        str(tmp_path / "sub/a.jpg"),
+        "/abs/b.jpg",
+        "/abs/c d.jpg",
+    ]
+    assert entries[0].uri == "sub/a.jpg"
+
+
+BROKEN = {
+    "too_few.csv": ("uri,product_id\ns3://shop/1\ns3://shop/2,x\n", 2, "s3://shop/2"),
+    "no_uri.csv": ("uri,product_id\n,x\ns3://shop/2,x\n", 2, "s3://shop/2"),
+    "utf8.csv": (b"uri\ns3://shop/\xff\ns3://shop/2\n", 2, "s3://shop/2"),
+    "json.jsonl": ('{"uri": "s3://shop/1\n{"uri": "s3://shop/2"}\n', 1, "s3://shop/2"),
+    "list.jsonl": ('["s3://shop/1"]\n{"uri": "s3://shop/2"}\n', 1, "s3://shop/2"),
+    "type.jsonl": ('{"uri": ["s3://shop/1"]}\n{"uri": "s3://shop/2"}\n', 1, "s3://shop/2"),
+    "utf8.jsonl": (b'{"uri": "s3://shop/\xff"}\n{"uri": "s3://shop/2"}\n', 1, "s3://shop/2"),
+    "utf8.txt": (b"s3://shop/\xff\ns3://shop/2\n", 1, "s3://shop/2"),
+    "null.parquet": (parquet({"uri": [None, "s3://shop/2"]}), 1, "s3://shop/2"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_line_is_one_rejected_entry(local_files, tmp_path, name):
+    content, line, survivor = BROKEN[name]
+    broken, good = read(local_files, tmp_path, name, content)
+    assert broken.reason == Reason.BAD_LINE
+    assert f"line {line}:" in broken.detail
+    assert broken.uri.endswith(f"{name}#line={line}")
+    assert (good.uri, good.reason) == (survivor, None)
+
+
+def test_product_numbers_as_pandas_stores_them(local_files, tmp_path):
+    columns = {"uri": [f"s3://shop/{i}" for i in range(3)], "product_id": [7.0, float("nan"), 1.5]}
+    entries = read(local_files, tmp_path, "m.parquet", parquet(columns))
+    assert [entry.product_id for entry in entries] == ["7", None, "1.5"]
+    entries = read(local_files, tmp_path, "m.jsonl", '{"uri": "s3://shop/1", "product_id": 12}')
+    assert entries[0].product_id == "12"
+
+
+def test_an_open_quote_does_not_swallow_the_lines_after_it(local_files, tmp_path):
+    content = 'uri,name\ns3://shop/1,x\ns3://shop/2,"open\ns3://shop/3,y\ns3://shop/4,"two\nlines"\ns3://shop/5,z\n'
+    entries = read(local_files, tmp_path, "m.csv", content)
+    assert [entry.uri.rpartition("/")[2] for entry in entries] == [
+        "1",
+        "m.csv#line=3",
+        "3",
+        "4",
+        "5",
+    ]
+    assert [entry.reason for entry in entries] == [None, Reason.BAD_LINE, None, None, None]
+
+
+def test_a_huge_field_is_one_broken_line(local_files, tmp_path):
+    entries = read(
+        local_files, tmp_path, "m.csv", f"uri\ns3://shop/{'x' * 200_000}\ns3://shop/2\n"
+    )
+    assert [entry.reason for entry in entries] == [Reason.BAD_LINE, None]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl", "m.txt"])
+def test_an_empty_manifest_has_no_entries(local_files, tmp_path, name):
+    assert read(local_files, tmp_path, name, b"") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("m.csv", "url,id\na,b\n"), ("m.parquet", parquet({"url": ["a"]}))]
+)
+def test_a_manifest_without_the_column_stops_the_run(local_files, tmp_path, name, content):
+    with pytest.raises(RunError, match=r"no column uri.*url"):
+        read(local_files, tmp_path, name, content)
+
+
+def test_a_file_that_is_no_parquet_stops_the_run(local_files, tmp_path):
+    with pytest.raises(RunError, match="no Parquet file"):
+        read(local_files, tmp_path, "m.parquet", b"PAR0")
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("https://shop/a.jpg", Reason.SCHEME_NOT_ALLOWED),
+        ("file:///etc/passwd", Reason.SCHEME_NOT_ALLOWED),
+        ("/etc/passwd", Reason.SCHEME_NOT_ALLOWED),
+        ("../../x.jpg", Reason.SCHEME_NOT_ALLOWED),
+        ("s3://bucket", Reason.BAD_URI),
+        ("s3:///key", Reason.BAD_URI),
+        ("s3://bu cket/key", Reason.BAD_URI),
+    ],
+)
+def test_what_a_manifest_on_s3_may_not_name(uri, reason):
+    with pytest.raises(BadUri) as caught:
+        Place("s3://shop/m.csv").locate(uri)
+    assert caught.value.reason == reason
+
+
+def test_allow_schemes_lets_a_manifest_on_s3_name_files():
+    assert Place("s3://shop/m.csv", ["file"]).locate("file:///data/a.jpg") == "/data/a.jpg"
+
+
+def test_keys_are_taken_literally():
+    key = "s3://shop/a?b#c[1]*%20/../é.jpg"
+    assert Place("s3://shop/m.csv").locate(key) == key
+
+
+def test_presigned_addresses_lose_their_query(local_files, tmp_path):
+    address = "https://user:pw@shop/a.jpg?X-Amz-Signature="
+    first, second = read(local_files, tmp_path, "m.txt", f"{address}secret\n{address}secret2")
+    assert re.fullmatch(r"https://shop/a\.jpg\?blake2b=[0-9a-f]{16}", first.uri)
+    assert first.uri != second.uri  # other queries may be other pictures: a row for each
+    assert first.reason == Reason.SCHEME_NOT_ALLOWED
+    assert "secret" not in repr(first) and "pw" not in repr(first)
+
+
+@pytest.mark.parametrize("query", ["X-Amz-Signature=planted", "AWSAccessKeyId=planted&Expires=1"])
+def test_presigned_s3_uris_are_refused_without_their_secret(local_files, tmp_path, query):
+    text = f"uri,reference_uri\ns3://bb/a.jpg?{query},\ns3://bb/b.jpg,s3://bb/hr.jpg?{query}\n"
+    entry, other = read(local_files, tmp_path, "m.csv", text)
+    assert entry.reason == Reason.BAD_URI and "presigned" in entry.detail
+    assert other.reason is None
+    assert "planted" not in repr(entry) + repr(other)
+
+
+def test_a_question_mark_in_a_key_is_a_question_mark(local_files, tmp_path):
+    (entry,) = read(local_files, tmp_path, "m.txt", "s3://bb/what?.jpg")
+    assert (entry.uri, entry.location) == ("s3://bb/what?.jpg",) * 2
+
+
+def test_a_prefix_lists_every_object_with_its_identity(s3_files, bucket):
+    for key in ("p/b.jpg", "p/a.jpg", "p/deep/er/c.png", "other/d.jpg"):
+        bucket.put(key, key.encode())
+    bucket.put("p/folder/", b"")
+    entries = list(manifest.read_catalog(s3_files, bucket.uri("p/")))
+    assert [entry.uri for entry in entries] == [
+        bucket.uri(key) for key in ("p/a.jpg", "p/b.jpg", "p/deep/er/c.png")
+    ]
+    head = bucket.client.head_object(Bucket=bucket.name, Key="p/a.jpg")
+    assert entries[0].etag == head["ETag"].strip('"')
+    assert entries[0].size_bytes == len("p/a.jpg")
+
+
+def test_a_local_folder_lists_every_file(local_files, tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b ü.jpg", "a.jpg", "sub/c.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    entries = list(manifest.read_catalog(local_files, f"{tmp_path}/"))
+    assert [entry.uri for entry in entries] == [
+        (tmp_path / name).as_uri() for name in ("a.jpg", "b ü.jpg", "sub/c.jpg")
+    ]
+    assert local_files.read(entries[1].location) == b"x"

@@ -1,0 +1,174 @@
+"""Each event is one line that names the run once, whichever process of the run it comes from."""
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from apache_beam.portability.api import beam_fn_api_pb2_grpc
+
+from pipeline.runtime import logs
+
+ROOT = Path(__file__).parents[3]
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ WARNING night1 (.*)")
+TWO_PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+
+
+def warnings_of(*arguments):
+    """What the lines on standard error tell, of which there may be no others."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pipeline.warning_run", *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    lines = done.stderr.splitlines()
+    assert all(LINE.fullmatch(line) for line in lines), done.stderr
+    assert all(line.count("night1") == 1 for line in lines), done.stderr
+    return [LINE.fullmatch(line)[1] for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("who", "beam_arguments"), [("maker", []), ("worker", []), ("worker", TWO_PROCESSES)]
+)
+def test_processes_on_this_machine_name_the_run(who, beam_arguments):
+    pythons, ours = warnings_of(who, *beam_arguments)
+    assert re.match(rf".*UserWarning: {who}: Python \| as well", pythons)
+    assert ours == f"{who}: we | as well"
+
+
+@pytest.fixture
+def worker_pool(tmp_path):
+    """The address of a program that starts workers as a cluster would."""
+    worker = tmp_path / "worker"
+    worker.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pipeline.runtime.beam_worker "$@"\n')
+    worker.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    with (tmp_path / "log").open("w") as told:
+        process = subprocess.Popen(
+            [sys.executable, *command, f"--container_executable={worker}"],
+            cwd=ROOT,
+            stdout=told,
+            stderr=told,
+        )
+    yield f"127.0.0.1:{port}"
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_what_remote_workers_send_names_the_run_once(worker_pool):
+    """The portable runner puts their messages into lines of the process that waits for it."""
+    arguments = ["--runner=PortableRunner", "--job_endpoint=embed"]
+    arguments += ["--environment_type=EXTERNAL", f"--environment_config={worker_pool}"]
+    told = warnings_of("worker", *arguments)
+    assert sum("UserWarning: worker: Python | as well" in message for message in told) == 1
+    assert sum('message: "worker: we | as well"' in message for message in told) == 1
+
+
+REMOTE = """
+import logging, sys, warnings
+from apache_beam.portability.api import endpoints_pb2
+from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
+runner = FnApiLogRecordHandler(endpoints_pb2.ApiServiceDescriptor(url=sys.argv[1]))
+logging.getLogger().addHandler(runner)
+
+from pipeline import transforms
+from tests.pipeline.conftest import make_settings
+for _ in range(2):
+    transforms._WriteRowsDoFn(make_settings(run_id="night1")).setup()
+logging.getLogger("pipeline.step").warning("%s\\nas well", "we")
+warnings.warn("Python\\nas well")
+runner.close()
+"""
+
+
+class RunnersLog(beam_fn_api_pb2_grpc.BeamFnLoggingServicer):
+    """What workers send to a runner."""
+
+    def __init__(self):
+        self.messages = []
+
+    def Logging(self, request_iterator, context):
+        for entries in request_iterator:
+            self.messages += [entry.message for entry in entries.log_entries]
+        return iter([])
+
+
+def test_a_step_names_the_run_to_a_runner_that_knows_no_ids():
+    log, server = RunnersLog(), grpc.server(ThreadPoolExecutor(2))
+    beam_fn_api_pb2_grpc.add_BeamFnLoggingServicer_to_server(log, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    bare = {name: value for name, value in os.environ.items() if name != logs._VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-c", REMOTE, f"127.0.0.1:{port}"],
+        cwd=ROOT,
+        env=bare | {"WORKER_ID": "w"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    server.stop(None)
+    assert done.returncode == 0, done.stderr
+    ours, pythons = [message for message in log.messages if "as well" in message]
+    assert ours == "[night1] we | as well"
+    assert re.fullmatch(r"\[night1\] [^[]*UserWarning: Python \| as well[^[]*", pythons)
+    # Beam has given the process a handler, too, by logging before there was one.
+    lines = [line for line in done.stderr.splitlines() if "as well" in line]
+    assert len(lines) == 2 and all(LINE.fullmatch(line) for line in lines)
+
+
+@contextlib.contextmanager
+def handlers_of_root(*own):
+    """The root logger's while the block runs; its log names no run yet."""
+    root, run_id = logging.getLogger(), logs._run_id
+    others, root.handlers, logs._run_id = root.handlers, list(own), "-"
+    try:
+        yield root.handlers
+    finally:
+        root.handlers, logs._run_id = others, run_id
+        logging.captureWarnings(False)
+
+
+def told_by(handler):
+    return handler.format(logging.LogRecord("x", logging.WARNING, "x", 1, "told %d", (1,), None))
+
+
+def test_a_format_that_somebody_chose_stays():
+    chosen, default, none = (logging.StreamHandler() for _ in range(3))
+    chosen.setFormatter(logging.Formatter("chosen: %(message)s"))
+    default.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+    with handlers_of_root(chosen, default, none):
+        logs.join_run("night1")
+        assert told_by(chosen) == "chosen: told 1" and told_by(none) == "[night1] told 1"
+        assert LINE.fullmatch(told_by(default))[1] == "told 1"
+
+
+def test_a_worker_of_the_next_run_names_that_one():
+    with handlers_of_root(logging.StreamHandler()) as (handler,):
+        logs.join_run("night1")
+        logs.join_run("night2")
+        assert told_by(handler) == "[night2] told 1"
+
+
+def test_a_process_that_no_run_has_started_keeps_its_log(monkeypatch):
+    with handlers_of_root() as handlers:
+        monkeypatch.delenv(logs._VARIABLE, raising=False)
+        logs.join_run_of_parent()
+        assert handlers == []
+        monkeypatch.setenv(logs._VARIABLE, "night1")
+        logs.join_run_of_parent()
+        assert LINE.fullmatch(told_by(handlers[0]))[1] == "told 1"

@@ -1,0 +1,108 @@
+import datetime
+import pickle
+
+import pytest
+
+from pipeline import cli
+
+NOW = datetime.datetime(2026, 7, 8, 9, 10, 11, tzinfo=datetime.UTC)
+REQUIRED = ["--input", "s3://shop/m.csv", "--output", "s3://shop/out/"]
+
+
+def parse(*arguments):
+    return cli.parse([*REQUIRED, *arguments], NOW)
+
+
+def test_the_contract_s_defaults():
+    settings, rest = parse()
+    assert rest == []
+    assert (settings.input, settings.output) == ("s3://shop/m.csv", "s3://shop/out")
+    assert settings.run_id == "20260708T091011Z"
+    assert (settings.min_side, settings.max_side) == (32, 1000)
+    assert settings.max_pixels == 40_000_000
+    assert (settings.images, settings.image_format) == ("parquet", "auto")
+    assert settings.max_failure_rate == 0.05
+    assert settings.s3_endpoint_url is None
+    assert settings.rows_folder == "s3://shop/out/rows/run_id=20260708T091011Z"
+    assert settings.run_folder == "s3://shop/out/runs/20260708T091011Z"
+
+
+def test_workers_are_a_number_or_chosen_by_the_run():
+    assert parse()[0].workers is None and parse("--workers", "auto")[0].workers is None
+    assert parse("--workers", "3")[0].workers == 3
+    with pytest.raises(SystemExit):
+        parse("--workers", "0")
+
+
+def test_beam_options_are_passed_on():
+    _, rest = parse("--runner=FlinkRunner", "--flink_version", "1.20", "--parallelism=2")
+    assert rest == ["--runner=FlinkRunner", "--flink_version", "1.20", "--parallelism=2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--max_sid", "800"], "did you mean --max_side"),
+        (["--runer=FlinkRunner"], "did you mean --runner"),
+        (["stray"], "unknown option stray"),
+        (["--run_id", "../x"], "--run_id"),
+        (["--run_id", ""], "--run_id"),
+        (["--min_side", "0"], "at least 1"),
+        (["--min_side", "x"], "--min_side"),
+        (["--min_side", "500", "--max_side", "400"], "--max_side 400 is below"),
+        (["--max_failure_rate", "5"], "--max_failure_rate is 0..1"),
+        (["--images", "none"], "--images"),
+        (["--image_format", "bmp"], "--image_format"),
+        (["--input", "s3://shop/manifest.xlsx"], "neither a manifest"),
+        (["--input", "gs://shop/m.csv"], "gs:// is not supported"),
+        (["--input", "s3:///m.csv"], "s3://bucket/key"),
+        (["--output", "s3://"], "s3://bucket/key"),
+        (["--input", "s3://shop/", "--output", "s3://shop/out"], "lies below --input"),
+        (["--s3_endpoint_url", "localhost:9000"], "--s3_endpoint_url"),
+        (["--s3_endpoint_url", "http://me:secret@host"], "may not carry credentials"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_status_2_and_one_line(capsys, arguments, says):
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert "secret" not in error
+
+
+def test_input_and_output_are_required(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(["--output", "x"], NOW)
+    assert caught.value.code == 2
+    assert "--input" in capsys.readouterr().err
+
+
+def test_local_places_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    settings, _ = cli.parse(["--input", "pictures", "--output", "out/"], NOW)
+    assert settings.input == f"{tmp_path}/pictures/"
+    assert settings.output == f"{tmp_path}/out"
+    settings, _ = cli.parse(["--input", "m.txt", "--output", "out"], NOW)
+    assert settings.input == f"{tmp_path}/m.txt"
+
+
+def test_a_sibling_with_a_common_start_is_not_below_the_input(tmp_path):
+    (tmp_path / "in").mkdir()
+    settings, _ = cli.parse(["--input", f"{tmp_path}/in/", "--output", f"{tmp_path}/in2"], NOW)
+    assert settings.output == f"{tmp_path}/in2"
+
+
+def test_settings_travel_to_workers():
+    settings, _ = parse("--allow_schemes", "file,", "--max_side", "800")
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert settings.allow_schemes == ("file",)
+
+
+def test_the_fingerprint_knows_what_changes_a_result():
+    settings, _ = parse()
+    same, _ = parse("--run_id", "x", "--max_side", "500", "--images", "both", "--look_ahead", "3")
+    other, _ = parse("--image_format", "png")
+    assert settings.fingerprint == same.fingerprint != other.fingerprint

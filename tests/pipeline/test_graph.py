@@ -1,0 +1,148 @@
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
+
+from pipeline import graph
+from pipeline.graph import add_totals, count_group, first_mention, make_jobs
+from pipeline.records import CatalogEntry, Job, Reason, RunError, Totals, content_key
+from pipeline.runs import reuse
+from tests.pipeline.conftest import make_settings
+
+
+def check_output(values, transform, expected):
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        assert_that(pipeline | beam.Create(values) | transform, equal_to(expected))
+
+
+def test_one_per_uri_keeps_the_first_mention():
+    entries = [
+        CatalogEntry("s3://b/x", "s3://b/x", 2, product_id="late"),
+        CatalogEntry("s3://b/y", "s3://b/y", 1),
+        CatalogEntry("s3://b/x", "s3://b/x", 0, product_id="early"),
+    ]
+    first_ones = graph.OnePerUri() | beam.FlatMap(first_mention)
+    check_output(entries, first_ones, [entries[2], entries[1]])
+
+
+def test_a_uri_whose_row_is_kept_is_counted_but_not_done_again():
+    kept = CatalogEntry("s3://b/x", "", reuse.KEPT)
+    mention = CatalogEntry("s3://b/x", "s3://b/x", 4)
+    assert list(first_mention(("s3://b/x", [mention, kept]))) == []
+    counts = [
+        count_group(("s3://b/x", [mention, kept, mention])),
+        count_group(("s3://b/gone", [kept])),
+        count_group(("s3://b/new", [mention])),
+    ]
+    assert add_totals(counts) == Totals(mentions=3, named=2, rows=3)
+    assert add_totals([]) == Totals(0, 0, 0)
+
+
+def test_identify_asks_only_where_it_must(bucket):
+    known = CatalogEntry("s3://b/none", "s3://b/none", 0, etag="listed", size_bytes=3)
+    rejected = CatalogEntry("m#line=2", "", 1).rejected(Reason.BAD_LINE, "line 2")
+    missing = CatalogEntry(bucket.uri("none"), bucket.uri("none"), 2)
+    there = CatalogEntry("spelt differently", bucket.put("a.jpg", b"content"), 3)
+    etag = bucket.client.head_object(Bucket=bucket.name, Key="a.jpg")["ETag"].strip('"')
+    check_output(
+        [known, rejected, missing, there],
+        graph.Identify(make_settings(s3_endpoint_url=bucket.endpoint)),
+        [
+            known,
+            rejected,
+            missing.rejected(Reason.NOT_FOUND, "S3 answered 404 to HeadObject"),
+            there._replace(etag=etag, size_bytes=7),
+        ],
+    )
+
+
+def test_identify_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
+    monkeypatch.setattr(graph, "_IDENTIFIED_TOGETHER", 7)
+    entries = [CatalogEntry(bucket.uri(f"{i}"), bucket.uri(f"{i}"), i) for i in range(50)]
+    settings = make_settings(s3_endpoint_url=bucket.endpoint, look_ahead=2)
+    detail = "S3 answered 404 to HeadObject"
+    expected = [entry.rejected(Reason.NOT_FOUND, detail) for entry in entries]
+    check_output(entries, graph.Identify(settings), expected)
+
+
+def test_join_previous_joins_equal_content_only():
+    a = CatalogEntry("a", "a", 0, etag="1", size_bytes=5)
+    twin = CatalogEntry("b", "b", 1, etag="1", size_bytes=5)
+    other_size = CatalogEntry("c", "c", 2, etag="1", size_bytes=6)
+    lost = CatalogEntry("d", "", 3).rejected(Reason.NOT_FOUND, "gone")
+    lost_too = CatalogEntry("e", "", 4).rejected(Reason.NOT_FOUND, "gone")
+    settings = make_settings()
+    key = content_key(a, settings.fingerprint)
+    assert len(key) == 32
+    check_output(
+        [lost_too, other_size, twin, a, lost],
+        graph.JoinPrevious(settings),
+        [
+            Job(key, (a, twin)),
+            Job(content_key(other_size, settings.fingerprint), (other_size,)),
+            Job(None, (lost,)),
+            Job(None, (lost_too,)),
+        ],
+    )
+
+
+def test_the_content_key_depends_on_content_and_settings_not_on_names():
+    entry = CatalogEntry("a", "/a", 0, product_id="1", etag="e", size_bytes=5)
+    key = content_key(entry, "settings")
+    assert key == content_key(entry._replace(uri="b", location="/b", product_id="2"), "settings")
+    assert key != content_key(entry, "other settings")
+    assert key != content_key(entry._replace(etag="f"), "settings")
+    group = {"entries": [entry], "earlier": []}
+    assert list(make_jobs((key, group), make_settings())) == [Job(key, (entry,))]
+
+
+def stages(settings):
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    graph.build(pipeline, settings)
+    _, found = FnApiRunner().create_stages(pipeline.to_runner_api())
+    return pipeline, [{transform.unique_name for transform in stage.transforms} for stage in found]
+
+
+@pytest.mark.parametrize("accelerator", [None, "type:nvidia-tesla-t4;count:1"])
+def test_from_job_to_file_is_one_stage(accelerator):
+    """Otherwise pictures cross the runner's memory: 8 GB instead of 140 MB for 2,000 of 1 MB."""
+    _, found = stages(make_settings(accelerator=accelerator))
+    names = ["JoinPrevious/Job", "MagnifyAndWrite/Magnify", "MagnifyAndWrite/WriteRows"]
+    (stage,) = [
+        stage for stage in found if any("MagnifyAndWrite/Magnify" in name for name in stage)
+    ]
+    for name in names[1 if accelerator else 0 :]:
+        assert any(name in transform for transform in stage), (name, stage)
+
+
+def test_the_accelerator_hint_is_on_the_magnifying_step_alone():
+    pipeline, _ = stages(make_settings(accelerator="type:nvidia-tesla-t4;count:1"))
+    proto = pipeline.to_runner_api()
+    environments = proto.components.environments
+    hinted = {
+        transform.unique_name.partition("/")[0]
+        for transform in proto.components.transforms.values()
+        if transform.environment_id
+        and "beam:resources:accelerator:v1"
+        in environments[transform.environment_id].resource_hints
+    }
+    assert hinted == {"MagnifyAndWrite"}
+
+
+def test_no_secret_of_the_environment_is_in_the_pipeline(monkeypatch):
+    secret = "planted-secret-7Hq"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    pipeline, _ = stages(make_settings())
+    assert secret.encode() not in pipeline.to_runner_api().SerializeToString()
+
+
+def test_a_model_that_changed_since_the_start_stops_the_run(local_files):
+    with pytest.raises(RunError, match="changed since the run began"):
+        graph.load_maker(local_files, make_settings(model_sha256="f" * 64))
+
+
+@pytest.mark.parametrize("name", ["rdn-huge", "/no/such/file.keras", "gs://b/x.keras"])
+def test_an_unknown_model_is_told_with_the_known_ones(local_files, name):
+    with pytest.raises(RunError, match=r"--model"):
+        graph.read_model(local_files, name)

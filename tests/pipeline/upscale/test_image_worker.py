@@ -1,0 +1,358 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from model.inference.upscaler import OutOfMemory
+from model.network import presets
+from pipeline.records import CatalogEntry, Job, Reason, Status
+from pipeline.storage.base import StorageError
+from pipeline.upscale import image_worker
+from pipeline.upscale.image_worker import PictureWorker
+from pipeline.upscale.upscaling import Maker
+from tests.pipeline.conftest import make_settings, picture_bytes
+
+
+class World:
+    """Local files and a worker over them."""
+
+    def __init__(self, files, folder, decoders, magnifier, **settings):
+        self.files = files
+        self.folder = folder
+        settings = {"output": str(folder / "out"), "min_side": 16, **settings}
+        settings = make_settings(**settings)
+        self.worker = PictureWorker(files, decoders, Maker(magnifier, settings), settings)
+
+    def entry(self, name, data=None, position=0, **fields):
+        """An identified entry; without data its file does not exist."""
+        path = self.folder / name
+        if data is not None:
+            path.write_bytes(data)
+            fields = {"etag": "e", "size_bytes": len(data), **fields}
+        return CatalogEntry(f"uri/{name}", str(path), position, **fields)
+
+    def rows(self, *entries):
+        return self.worker.process(Job("key", entries))
+
+
+@pytest.fixture
+def world(local_files, tmp_path, decoders, magnifier):
+    def make(**settings):
+        return World(local_files, tmp_path, decoders, magnifier, **settings)
+
+    return make
+
+
+def maker(magnifier):
+    return Maker(magnifier, make_settings())
+
+
+def opened(row):
+    return Image.open(io.BytesIO(row.image["bytes"]))
+
+
+def test_a_picture_becomes_one_full_row(world):
+    data = picture_bytes(40, 61, quality=80)
+    (row,) = world().rows(world().entry("a.jpg", data, product_id="p1"))
+    assert (row.uri, row.product_id, row.status) == ("uri/a.jpg", "p1", Status.UPSCALED)
+    assert (row.reason, row.detail) == (None, None)
+    assert (row.source_format, row.source_mode) == ("JPEG", "RGB")
+    assert (row.source_height, row.source_width, row.source_bytes) == (40, 61, len(data))
+    assert abs(row.source_jpeg_quality - 80) <= 1
+    assert (row.height, row.width, row.scale) == (80, 122, 2)
+    assert opened(row).size == (122, 80) and opened(row).format == "JPEG"
+    assert row.image_bytes == len(row.image["bytes"]) and row.image["path"] == "key.jpg"
+    assert row.image_uri is None
+    assert row.model == presets.DEFAULT
+    assert row.roundtrip_psnr_db > 27
+    assert row.self_gain_db == pytest.approx(row.self_psnr_db - row.self_bicubic_psnr_db)
+    assert row.reference_psnr_db is None
+    assert row.sharpness_ratio > 1 and row.channel_drift < 1.5
+    for name in ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms"):
+        assert getattr(row, name) > 0, name
+
+
+@pytest.mark.parametrize(
+    ("images", "has_column", "has_file"),
+    [("parquet", True, False), ("files", False, True), ("both", True, True)],
+)
+def test_where_pictures_go(world, images, has_column, has_file):
+    here = world(images=images)
+    (row,) = here.rows(here.entry("a.png", picture_bytes(40, 40, file_format="PNG")))
+    assert (row.image is not None) == has_column
+    assert (row.image_uri is not None) == has_file
+    if has_file:
+        data = here.files.read(row.image_uri)
+        assert row.image_uri == f"{here.folder}/out/images/ke/key.png"
+        assert len(data) == row.image_bytes
+        assert Image.open(io.BytesIO(data)).size == (80, 80)
+
+
+REJECTED = {
+    "gate_small.png": (picture_bytes(15, 99, file_format="PNG"), {}, Reason.TOO_SMALL),
+    "gate_large.jpg": (picture_bytes(40, 300), {"max_side": 200}, Reason.LARGE_ENOUGH),
+    "pixels.jpg": (picture_bytes(60, 60), {"max_pixels": 3000}, Reason.TOO_MANY_PIXELS),
+    "empty.jpg": (b"", {}, Reason.UNREADABLE),
+    "truncated.jpg": (picture_bytes(200, 200)[:900], {}, Reason.UNREADABLE),
+    "text.jpg": (b"<html>not found</html>", {}, Reason.UNSUPPORTED_FORMAT),
+    "missing.jpg": (None, {"size": 100}, Reason.NOT_FOUND),
+    "giant.jpg": (None, {"size": 1 << 40}, Reason.TOO_MANY_BYTES),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_what_cannot_be_magnified_is_one_row_with_a_reason(world, name):
+    data, settings, reason = REJECTED[name]
+    fields = {"etag": "e", "size_bytes": settings.pop("size")} if "size" in settings else {}
+    here = world(**settings)
+    (row,) = here.rows(here.entry(name, data, **fields))
+    assert (row.status, row.reason) == (reason.status, reason)
+    assert row.detail and "\n" not in row.detail
+    assert row.image is None and row.width is None
+
+
+def test_skipped_pictures_still_tell_what_was_found(world):
+    here = world(max_side=200)
+    (row,) = here.rows(here.entry("a.jpg", picture_bytes(40, 300, quality=60)))
+    assert row.status == Status.SKIPPED
+    assert (row.source_format, row.source_height, row.source_width) == ("JPEG", 40, 300)
+    assert abs(row.source_jpeg_quality - 60) <= 1
+
+
+class Ranges:
+    """Records the ranges that are read; the rest is the real storage."""
+
+    def __init__(self, files):
+        self._files = files
+        self.read_bytes = 0
+
+    def read(self, uri, start=0, stop=None, etag=None):
+        data = self._files.read(uri, start, stop, etag)
+        self.read_bytes += len(data)
+        return data
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
+def test_a_filtered_picture_is_not_downloaded_whole(
+    world, decoders, magnifier, local_files, file_format
+):
+    noise = np.random.default_rng(1).integers(0, 256, (600, 1400, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, file_format)
+    data = buffer.getvalue()
+    assert len(data) > 300_000
+    here = world()
+    ranges = Ranges(local_files)
+    here.worker = PictureWorker(ranges, decoders, maker(magnifier), make_settings())
+    (row,) = here.rows(here.entry("big", data))
+    assert (row.reason, row.source_width, row.source_height) == ("large_enough", 1400, 600)
+    assert ranges.read_bytes <= 2 * 65536
+
+
+def test_same_content_is_magnified_once_and_gets_a_row_for_each_uri(world):
+    here = world()
+    data = picture_bytes(40, 40)
+    first = here.entry("a.jpg", data, 0, product_id="1")
+    twin = here.entry("b.jpg", data, 1, product_id="2")
+    rows = here.rows(first, twin)
+    assert [(row.uri, row.product_id) for row in rows] == [("uri/a.jpg", "1"), ("uri/b.jpg", "2")]
+    assert rows[0].image == rows[1].image and rows[0].inference_ms == rows[1].inference_ms
+
+
+def test_a_twin_that_cannot_be_read_does_not_take_the_others_with_it(world):
+    here = world()
+    gone = here.entry("gone.jpg", None, 0, etag="e", size_bytes=1000)
+    rows = here.rows(gone, here.entry("b.jpg", picture_bytes(40, 40), 1))
+    assert [(row.uri, row.status) for row in rows] == [
+        ("uri/gone.jpg", Status.FAILED),
+        ("uri/b.jpg", Status.UPSCALED),
+    ]
+
+
+class VanishesAfterProbe:
+    """The first picture disappears between its probe and the reading of the rest."""
+
+    def __init__(self, files, name):
+        self._files = files
+        self._name = name
+
+    def read(self, uri, start=0, stop=None, etag=None):
+        if self._name in uri and start > 0:
+            raise StorageError(Reason.CHANGED, "412")
+        return self._files.read(uri, start, stop, etag)
+
+
+@pytest.mark.parametrize("ahead_max_pixels", [0, 10**9])
+def test_a_picture_that_vanishes_after_its_probe(
+    world, local_files, decoders, magnifier, monkeypatch, ahead_max_pixels
+):
+    monkeypatch.setattr(image_worker, "_AHEAD_MAX_PIXELS", ahead_max_pixels)
+    picture = Image.open(io.BytesIO(picture_bytes(200, 200, file_format="PNG")))
+    info = PngInfo()
+    info.add_text("comment", "x" * 100_000)  # larger than the probe's first block
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info)
+    here = world()
+    here.worker = PictureWorker(
+        VanishesAfterProbe(local_files, "a.png"), decoders, maker(magnifier), make_settings()
+    )
+    a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
+    assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
+        ("uri/a.png", "changed"),
+        ("uri/b.png", None),
+    ]
+
+
+def test_large_pictures_wait_for_the_device_undecoded(world, monkeypatch):
+    monkeypatch.setattr(image_worker, "_AHEAD_MAX_PIXELS", 100)
+    here = world()
+    entry = here.entry("a.png", picture_bytes(40, 40, file_format="PNG"))
+    work = here.worker.prepare(Job("key", (entry,)))
+    assert work.source is None and work.file is not None
+    (row,) = here.rows(entry)
+    assert row.status == Status.UPSCALED
+
+
+def test_a_device_without_memory_fails_the_picture_not_the_run(world, decoders):
+    class NoMemory:
+        scale = 2
+        takes_turns = True
+
+        def magnify_picture(self, picture, *, jpeg_quality):
+            raise OutOfMemory("no memory for 4096 pixels")
+
+    here = world()
+    here.worker = PictureWorker(here.files, decoders, maker(NoMemory()), make_settings())
+    (row,) = here.rows(here.entry("a.jpg", picture_bytes(40, 40)))
+    assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
+
+
+class Tinting:
+    """A network that went wrong: all it makes is a little redder."""
+
+    takes_turns = True
+
+    def __init__(self, magnifier):
+        self._magnifier = magnifier
+        self.scale = magnifier.scale
+        self.magnify_rgb = magnifier.magnify_rgb
+
+    def magnify_picture(self, picture, *, jpeg_quality):
+        right = self._magnifier.magnify_picture(picture, jpeg_quality=jpeg_quality)
+        rgb = np.add(right.rgb, (8, 0, 0), dtype=int)
+        return right.with_pixels(np.clip(rgb, 0, 255).astype(np.uint8), right.alpha)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_doubted_result_is_replaced_by_bicubic_and_the_row_says_so(
+    world, decoders, magnifier, mode
+):
+    here = world()
+    here.worker = PictureWorker(here.files, decoders, maker(Tinting(magnifier)), make_settings())
+    data = picture_bytes(40, 50, mode=mode, file_format="PNG")
+    (row,) = here.rows(here.entry("a.png", data))
+    assert (row.status, row.reason) == (Status.FALLBACK, "gate:colour")
+    assert row.detail.startswith("published is bicubic: largest drift of a channel")
+    assert (row.model, row.model_sha256) == ("bicubic", None)
+    assert row.channel_drift < 1 and row.self_gain_db > 0  # of what is published, of the network
+    size = (100, 80)
+    expected = Image.open(io.BytesIO(data)).resize(size, Image.Resampling.BICUBIC)
+    assert opened(row).mode == mode and opened(row).size == size
+    difference = np.abs(np.asarray(opened(row)).astype(int) - np.asarray(expected).astype(int))
+    visible = np.asarray(expected.convert("RGBA"))[..., 3] > 64
+    # Under a soft edge the colours are continued beyond it first.
+    assert difference[visible].max() <= (2 if mode == "RGB" else 8)
+
+
+def test_reference_measures(world):
+    here = world()
+    hr = np.asarray(Image.open(io.BytesIO(picture_bytes(81, 100, file_format="PNG"))))
+    lr = Image.fromarray(hr[:80]).resize((50, 40), Image.Resampling.BICUBIC)
+    lr_file, hr_file = io.BytesIO(), io.BytesIO()
+    lr.save(lr_file, "PNG")
+    Image.fromarray(hr).save(hr_file, "PNG")
+    (here.folder / "hr.png").write_bytes(hr_file.getvalue())
+    location = str(here.folder / "hr.png")
+    entry = here.entry("lr.png", lr_file.getvalue(), reference_location=location)
+    (row,) = here.rows(entry)
+    assert row.reference_psnr_db > row.reference_bicubic_psnr_db > 30
+    assert 0.9 < row.reference_ssim <= 1
+
+
+@pytest.mark.parametrize("reference", ["missing", "wrong_size", "text"])
+def test_a_useless_reference_is_said_and_harms_nothing(world, reference):
+    here = world()
+    content = {"wrong_size": picture_bytes(90, 90), "text": b"none"}.get(reference)
+    if content is not None:
+        (here.folder / "hr").write_bytes(content)
+    entry = here.entry("a.jpg", picture_bytes(40, 40))
+    (row,) = here.rows(entry._replace(reference_location=str(here.folder / "hr")))
+    assert row.status == Status.UPSCALED and row.reference_psnr_db is None
+    assert row.detail.startswith("not compared with the reference: ")
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format", "expected"),
+    [
+        ("RGB", "PNG", ("PNG", "RGB")),
+        ("RGBA", "PNG", ("PNG", "RGBA")),
+        ("L", "PNG", ("PNG", "L")),
+        ("LA", "PNG", ("PNG", "LA")),
+        ("P", "PNG", ("PNG", "RGB")),
+        ("1", "PNG", ("PNG", "L")),
+        ("P", "GIF", ("PNG", "RGB")),
+        ("RGB", "BMP", ("PNG", "RGB")),
+        ("L", "JPEG", ("JPEG", "L")),
+        ("CMYK", "JPEG", ("JPEG", "RGB")),
+        ("CMYK", "TIFF", ("PNG", "RGB")),
+        ("RGB", "WEBP", ("WEBP", "RGB")),
+        ("RGBA", "WEBP", ("WEBP", "RGBA")),
+    ],
+)
+def test_format_and_mode_survive(world, mode, file_format, expected):
+    here = world()
+    data = picture_bytes(40, 50, mode=mode, file_format=file_format)
+    (row,) = here.rows(here.entry("a", data))
+    # Dither is noise that the network smooths too much: the gate may choose bicubic.
+    made = (Status.UPSCALED, Status.FALLBACK) if mode in ("P", "1") else (Status.UPSCALED,)
+    assert row.status in made, row.detail
+    assert (opened(row).format, opened(row).mode) == expected
+    assert row.image_format == expected[0].lower()
+    # Palettes and bilevel pictures are dithered here, and lossy formats blur such loud colours:
+    # noise that the network smooths.
+    lossy = 27 if file_format in ("JPEG", "WEBP") else 35
+    assert row.roundtrip_psnr_db > {"P": 20, "1": 12}.get(mode, lossy)
+
+
+def test_orientation_is_applied_once(world):
+    here = world()
+    upright = Image.open(io.BytesIO(picture_bytes(40, 60, file_format="PNG")))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(stored, "JPEG", quality=95, exif=exif)
+    (row,) = here.rows(here.entry("a.jpg", stored.getvalue()))
+    assert (row.source_height, row.source_width) == (40, 60)
+    result = opened(row)
+    assert result.size == (120, 80) and not result.getexif()
+    shrunk = np.asarray(result.resize((60, 40), Image.Resampling.BICUBIC), dtype=float)
+    assert np.abs(shrunk - np.asarray(upright, dtype=float)).mean() < 4
+
+
+def test_a_result_that_cannot_be_written_is_a_failed_row(world):
+    here = world(images="files")
+    (here.folder / "out").write_bytes(b"a file where the folder should be")
+    (row,) = here.rows(here.entry("a.png", picture_bytes(40, 40, file_format="PNG")))
+    assert row.status == Status.FAILED and row.image_uri is None
+    assert row.detail.startswith("the result could not be written: ")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (2, 3)])
+def test_the_smallest_pictures_are_magnified_if_asked_for(world, height, width):
+    here = world(min_side=1)
+    data = picture_bytes(height, width, file_format="PNG")
+    (row,) = here.rows(here.entry("a.png", data))
+    assert (row.status, row.height, row.width) == (Status.UPSCALED, 2 * height, 2 * width)
+    assert row.self_gain_db is None and row.roundtrip_psnr_db is None

@@ -1,0 +1,149 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from model.imaging import resampling
+from model.imaging.image import Picture
+from model.metrics import quality
+from model.metrics.quality import Measures
+from model.scenes.drawing import draw_scene
+from pipeline.upscale import quality_gate
+from pipeline.upscale.quality_gate import GateLimits, failed_rule
+
+GOOD = Measures(
+    roundtrip_psnr_db=38.0,
+    self_psnr_db=36.0,
+    self_bicubic_psnr_db=33.0,
+    self_gain_db=3.0,
+    sharpness_ratio=2.5,
+    blockiness_source=1.1,
+    blockiness=1.0,
+    background_noise_source=0.6,
+    background_noise=0.4,
+    background_grain=0.1,
+    clipped_share=0.0,
+    channel_drift=0.1,
+    block_drift=0.8,
+    block_shift_px=0.05,
+)
+
+
+def doubted(**changes):
+    return failed_rule(dataclasses.replace(GOOD, **changes), GateLimits())
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"roundtrip_psnr_db": 20.0}, "roundtrip"),
+        ({"channel_drift": 2.0}, "colour"),
+        ({"block_drift": 5.0}, "place"),
+        ({"block_shift_px": 0.5}, "shift"),
+        ({"background_grain": 2.0}, "noise"),
+        ({"sharpness_ratio": 30.0}, "sharpness"),
+        ({"sharpness_ratio": 0.5}, "sharpness"),
+        ({"self_gain_db": -3.0}, "worse_than_bicubic"),
+    ],
+)
+def test_each_rule_names_itself_its_value_and_its_limit(changes, rule):
+    doubt = doubted(**changes)
+    ((_, value),) = changes.items()
+    assert doubt.rule == rule
+    assert f"{value:.3g}" in doubt.detail
+    assert "below" in doubt.detail or "above" in doubt.detail
+
+
+def test_a_good_result_and_one_that_cannot_be_measured_pass():
+    assert doubted() is None
+    assert failed_rule(Measures(), GateLimits()) is None
+
+
+@pytest.mark.parametrize("name", ["roundtrip_psnr_db", "channel_drift", "self_gain_db"])
+def test_what_is_no_number_is_doubted(name):
+    assert doubted(**{name: math.nan}) is not None
+
+
+def test_grain_is_judged_by_the_noise_of_the_source():
+    assert doubted(background_noise_source=2.0, background_grain=1.2) is None
+    assert doubted(background_noise_source=0.5, background_grain=1.2).rule == "noise"
+
+
+def redder(sr):
+    return np.clip(np.add(sr, (8, 0, 0), dtype=int), 0, 255).astype(np.uint8)
+
+
+def noisy(sr):
+    noise = np.random.default_rng(1).normal(0, 4, sr.shape)
+    return resampling.to_uint8(sr + noise)
+
+
+def black_tile(sr):
+    ruined = sr.copy()
+    ruined[64:128, 64:128] = 0
+    return ruined
+
+
+def moved(sr):
+    return np.roll(sr, 4, axis=1)
+
+
+def swapped(sr):
+    return np.ascontiguousarray(sr[..., ::-1])
+
+
+RUINS = {redder: "colour", noisy: None, black_tile: None, moved: None, swapped: None}
+
+
+@pytest.fixture(scope="module")
+def made(magnifier):
+    """A drawn product, its result, and what the self PSNR needs."""
+    hr = draw_scene(2_000_004, 440, 440)
+    source = resampling.to_uint8(resampling.shrink(hr, 2))
+    self_test = quality.self_test(Picture(source), 2)
+    return source, magnifier.magnify_rgb(source), self_test, magnifier.magnify_rgb(self_test.lr)
+
+
+def judge(made, sr):
+    source, _, self_test, self_sr = made
+    measures = quality.measure(
+        Picture(source), Picture(sr), scale=2, self_test=self_test, self_sr=self_sr
+    )
+    return failed_rule(measures, GateLimits())
+
+
+def test_the_network_s_result_passes(made):
+    assert judge(made, made[1]) is None
+
+
+@pytest.mark.parametrize("ruin", RUINS, ids=lambda ruin: ruin.__name__)
+def test_a_ruined_result_does_not(made, ruin):
+    doubt = judge(made, ruin(made[1]))
+    assert doubt is not None
+    assert RUINS[ruin] in (None, doubt.rule)
+
+
+def test_bicubic_itself_passes(made):
+    """What is published in place of a doubted result is never doubted for its looks."""
+    bicubic = quality_gate.bicubic_picture(Picture(made[0]), 2)
+    doubt = judge(made, bicubic.rgb)
+    assert doubt is None, doubt
+
+
+@pytest.mark.parametrize("kind", ["rgb", "grey", "alpha", "opaque alpha"])
+def test_bicubic_keeps_the_kind_of_picture(kind):
+    rgb = draw_scene(3, 30, 44)
+    if kind == "grey":
+        rgb = np.repeat(rgb[..., :1], 3, axis=-1)
+    alpha = np.full((30, 44), 255, np.uint8) if "alpha" in kind else None
+    if kind == "alpha":
+        alpha[:, :20] = 0
+    source = Picture(rgb, alpha, is_grey=kind == "grey", icc_profile=b"profile")
+    result = quality_gate.bicubic_picture(source, 2)
+    assert result.rgb.shape == (60, 88, 3) and result.icc_profile == b"profile"
+    assert result.is_grey == source.is_grey
+    assert (result.alpha is None) == (alpha is None)
+    expected = resampling.to_uint8(resampling.bicubic(source.over_white(), 60, 88))
+    inside = np.s_[:, 44:] if kind == "alpha" else np.s_[:, :]
+    assert np.abs(result.over_white()[inside].astype(int) - expected[inside]).max() <= 1
