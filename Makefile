@@ -3,7 +3,7 @@
 # make test                      the tests
 # make test-flink                the same job on a Flink cluster of its own (Java 17 or newer, Maven)
 # make lint                      linter, formatter and type checker
-# make bench                     pipeline against bare network (PICTURES=folder, OPTIONS="--rounds 1" …)
+# make bench                     pipeline against bare network (IMAGES=folder, OPTIONS="--rounds 1" …)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 INPUT ?=
 OUTPUT ?=
 OPTIONS ?=
-PICTURES ?=
+IMAGES ?=
 
 .PHONY: run test test-flink lint bench clean
 
@@ -43,7 +43,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.pipeline_vs_network $(PICTURES) $(OPTIONS)
+	$(BIN)/python -m benchmarks.pipeline_vs_network $(IMAGES) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) demo-output build *.egg-info

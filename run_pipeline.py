@@ -1,7 +1,7 @@
-"""Magnifies the small pictures of a catalog.
+"""Upscales the small images of a catalog.
 
-    python run_pipeline.py --input s3://shop/manifest.csv --output s3://shop/magnified
-    python run_pipeline.py --input pictures/ --output magnified/
+    python run_pipeline.py --input s3://shop/manifest.csv --output s3://shop/upscaled
+    python run_pipeline.py --input images/ --output upscaled/
 
 `--help` shows all options; the README describes what is written.
 """

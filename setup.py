@@ -21,7 +21,7 @@ def _requirements(name: str) -> list[str]:
 setup(
     name="catalog-magnifier",
     version="0.1.0",
-    description="Magnifies the small pictures of a shop catalog with a Residual Dense Network",
+    description="Upscales the small images of a shop catalog with a Residual Dense Network",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["model", "model.*", "pipeline", "pipeline.*"]),

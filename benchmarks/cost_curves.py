@@ -1,13 +1,13 @@
-"""Whether memory and time per picture stay the same as the catalog and the pictures grow.
+"""Whether memory and time per image stay the same as the catalog and the images grow.
 
     python -m benchmarks.cost_curves catalog FOLDER [--counts 100 1000 10000] [--shrink 4]
     python -m benchmarks.cost_curves probe [--count 2000]
     python -m benchmarks.cost_curves large [--sides 2000 4000 8000]
 
-`catalog` repeats a folder's pictures, each time with another comment in the file, so that each is
-magnified; `--shrink` makes them smaller first, so that ten thousand are done in minutes. `probe`
-filters pictures out that lie on an S3 server of its own, and beside it fetches their first 64 KB
-with as many threads and nothing else. `large` magnifies single pictures, mosaics of a drawn one.
+`catalog` repeats a folder's images, each time with another comment in the file, so that each is
+upscaled; `--shrink` makes them smaller first, so that ten thousand are done in minutes. `probe`
+filters images out that lie on an S3 server of its own, and beside it fetches their first 64 KB
+with as many threads and nothing else. `large` upscales single images, mosaics of a drawn one.
 `--json FILE` keeps the figures; other options go to the pipeline.
 """
 
@@ -27,7 +27,7 @@ import psutil
 from PIL import Image
 
 from benchmarks import measured_run
-from model.data.hr_sources import find_pictures, read_rgb
+from model.data.hr_sources import find_images, read_rgb
 from model.imaging import resampling
 from model.scenes import drawing
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
@@ -36,31 +36,31 @@ _PROBE_BYTES = 64 << 10
 
 
 def measure_catalog(
-    pictures: Sequence[Path], counts: Sequence[int], shrink: int, scratch: Path, options: list[str]
+    images: Sequence[Path], counts: Sequence[int], shrink: int, scratch: Path, options: list[str]
 ) -> list[dict]:
     """A run for each count."""
-    whole = (resampling.crop_to_multiple(read_rgb(path), shrink) for path in pictures)
+    whole = (resampling.crop_to_multiple(read_rgb(path), shrink) for path in images)
     sources = [resampling.shrink(rgb, shrink) for rgb in whole]
-    images = [Image.fromarray(resampling.to_uint8(rgb)) for rgb in sources]
+    pil_images = [Image.fromarray(resampling.to_uint8(rgb)) for rgb in sources]
     found = []
     for count in counts:
         folder = scratch / f"of_{count}"
         folder.mkdir()
         for i in range(count):
-            image = images[i % len(images)]
+            image = pil_images[i % len(pil_images)]
             image.save(folder / f"{i:06d}.jpg", quality=90, comment=str(i).encode())
         measured = measured_run.run(f"{folder}/", scratch / f"out_{count}", "run", *options)
         found.append(
             {
-                "pictures": count,
+                "images": count,
                 "by_status": measured.summary["by_status"],
                 "seconds": round(measured.seconds, 1),
-                "ms_per_picture": round(1000 * measured.seconds / count, 1),
+                "ms_per_image": round(1000 * measured.seconds / count, 1),
                 "peak_mb": round(measured.peak_mb),
             }
         )
         print(
-            f"{count:7,} pictures {measured.seconds:8.1f} s {found[-1]['ms_per_picture']:8.1f} "
+            f"{count:7,} images {measured.seconds:8.1f} s {found[-1]['ms_per_image']:8.1f} "
             f"ms each {measured.peak_mb:8.0f} MB at most",
             flush=True,
         )
@@ -68,20 +68,20 @@ def measure_catalog(
 
 
 def measure_probe(count: int, scratch: Path, options: list[str]) -> dict:
-    """Pictures that are filtered out, against bare requests for the same bytes."""
+    """Images that are filtered out, against bare requests for the same bytes."""
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(buffer, "JPEG", quality=85)
     with loopback_s3() as endpoint, made_up_credentials():
         client = boto3.client("s3", endpoint_url=endpoint)
         client.create_bucket(Bucket="shop")
-        keys = [f"pictures/{i:06d}.jpg" for i in range(count)]
+        keys = [f"images/{i:06d}.jpg" for i in range(count)]
         for i, key in enumerate([*keys, "one/one.jpg"]):
             client.put_object(Bucket="shop", Key=key, Body=buffer.getvalue() + str(i).encode())
         options = ["--s3_endpoint_url", endpoint, *options]
         one = measured_run.run("s3://shop/one/", scratch / "one", "run", *options)
         before = psutil.net_io_counters(pernic=True)["lo"].bytes_sent
-        run = measured_run.run("s3://shop/pictures/", scratch / "all", "run", *options)
+        run = measured_run.run("s3://shop/images/", scratch / "all", "run", *options)
         sent = psutil.net_io_counters(pernic=True)["lo"].bytes_sent - before
         started = time.perf_counter()
         with concurrent.futures.ThreadPoolExecutor(16) as threads:
@@ -89,11 +89,11 @@ def measure_probe(count: int, scratch: Path, options: list[str]) -> dict:
         bare_s = time.perf_counter() - started
     running_s = run.seconds - one.seconds
     return {
-        "pictures": count,
-        "picture_bytes": buffer.tell(),
-        "bytes_per_picture": round(sent / count),
+        "images": count,
+        "image_bytes": buffer.tell(),
+        "bytes_per_image": round(sent / count),
         "startup_s": round(one.seconds, 1),
-        "pictures_per_s": round(count / running_s, 1),
+        "images_per_s": round(count / running_s, 1),
         "bare_requests_per_s": round(count / bare_s, 1),
         "ratio": round(bare_s / running_s, 2),
         "peak_mb": round(run.peak_mb),
@@ -107,7 +107,7 @@ def _first_bytes(client: object, key: str) -> None:
 
 
 def measure_large(sides: Sequence[int], scratch: Path, options: list[str]) -> list[dict]:
-    """A single picture of each side."""
+    """A single image of each side."""
     found = []
     for side in sides:
         folder = scratch / f"side_{side}"
@@ -153,10 +153,8 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         if arguments.part == "catalog":
-            pictures = find_pictures(arguments.folder)
-            result = measure_catalog(
-                pictures, arguments.counts, arguments.shrink, scratch, options
-            )
+            images = find_images(arguments.folder)
+            result = measure_catalog(images, arguments.counts, arguments.shrink, scratch, options)
         elif arguments.part == "probe":
             result = measure_probe(arguments.count, scratch, options)
             print("\n".join(f"{name:20} {value}" for name, value in result.items()))

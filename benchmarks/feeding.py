@@ -4,7 +4,7 @@ r"""Compares the ways of feeding training patches: speed, disk, and what is lear
         [--feedings memory grid] [--probe_steps 60] [--json FILE]
 
 `patches/s` and `MB/s read` are of the feed alone, as fast as it goes; `PSNR-Y` is of a small
-network trained with each way for about the same time, on the HR pictures, whose LR is made by
+network trained with each way for about the same time, on the HR images, whose LR is made by
 bicubic. How many steps fit into that time is told by two short runs of `--probe_steps`.
 """
 
@@ -27,7 +27,7 @@ from model.metrics import full_reference
 from model.train import training
 from model.train.config import TrainConfig
 
-_MOST_FEED_S = 5.0
+_MAX_FEED_S = 5.0
 _BORDER_PX = 2
 
 
@@ -67,14 +67,14 @@ def measure(
         groups=prepared,
         cutter=cutter,
         batch_size=config.batch_size,
-        pictures_per_batch=1 if config.feeding == "picture" else config.batch_size,
-        lowest_variation=config.lowest_variation_at,
+        images_per_batch=1 if config.feeding == "image" else config.batch_size,
+        min_variation=config.min_variation_at,
         seed=config.seed,
     )
     read_before, started, batches = _bytes_read(), time.monotonic(), 0
     for _ in feed.batches(range(10**9)):
         batches += 1
-        if time.monotonic() - started > min(_MOST_FEED_S, seconds):
+        if time.monotonic() - started > min(_MAX_FEED_S, seconds):
             break
     feed_s = time.monotonic() - started
     read_mb = (_bytes_read() - read_before) / 1e6
@@ -89,7 +89,7 @@ def measure(
     )
     rdn = keras.saving.load_model(path)
     scores = [
-        full_reference.psnr_y(pair.hr, training.magnify(rdn, pair.lr, 100), border=_BORDER_PX)
+        full_reference.psnr_y(pair.hr, training.upscale(rdn, pair.lr, 100), border=_BORDER_PX)
         for pair in pairs
     ]
     return Result(
@@ -112,8 +112,8 @@ def _bytes_read() -> int:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", nargs="+", required=True, help="HR pictures to train on")
-    parser.add_argument("--hr", required=True, help="HR pictures to measure on")
+    parser.add_argument("--data", nargs="+", required=True, help="HR images to train on")
+    parser.add_argument("--hr", required=True, help="HR images to measure on")
     parser.add_argument("--seconds", type=float, default=60, help="of training, each way")
     parser.add_argument("--feedings", nargs="+", choices=FEEDINGS, default=FEEDINGS)
     parser.add_argument("--probe_steps", type=int, default=60, help="of the short runs")

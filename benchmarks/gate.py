@@ -1,10 +1,10 @@
 r"""How many ruined results the gate catches, and how many good ones it loses.
 
-    python -m benchmarks.gate PICTURES [--model rdn-small --model rdn-product] [--half even]
+    python -m benchmarks.gate IMAGES [--model rdn-small --model rdn-product] [--half even]
         [--cache FOLDER] [--json FILE] [--csv FILE] [--source_quality 30]
 
-Magnifies the pictures of a folder, ruins each result in every way of `RUINS`, and asks the gate
-about the good and the ruined. The pictures are counted from 0 in the order of their names: the
+Upscales the images of a folder, ruins each result in every way of `RUINS`, and asks the gate
+about the good and the ruined. The images are counted from 0 in the order of their names: the
 gate's limits were chosen on the odd ones; `--half even`, the default, reports on the others. The
 cache keeps the results of the networks between runs. `--csv` gets one line for each judged result
 with all its measures: thresholds can be tried on it without computing anything again.
@@ -26,11 +26,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from model.data import degradation
-from model.data.hr_sources import find_pictures
+from model.data.hr_sources import find_images
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
-from model.imaging.image import Picture
-from model.inference.upscaler import Magnifier
+from model.imaging.image import RasterImage
+from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.metrics.quality import Measures
 from model.network import loading, presets
@@ -44,12 +44,12 @@ _PERCENTILES = (0, 5, 50, 95, 100)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture with its result, on its way to be ruined.
+    """An image with its result, on its way to be ruined.
 
     Attributes:
         scale: of the network.
         sr: uint8 [H, W, 3], the result.
-        other: uint8 [H, W, 3], the result of another picture, resized.
+        other: uint8 [H, W, 3], the result of another image, resized.
         generator: the only source of randomness.
     """
 
@@ -64,7 +64,7 @@ TileRuin = Callable[[Sample, slice, slice], np.ndarray]
 
 
 def in_tile(ruin: TileRuin) -> Ruin:
-    """Ruins only a tile of 32 x 32 source pixels, among the most textured places of the picture.
+    """Ruins only a tile of 32 x 32 source pixels, among the most textured places of the image.
 
     Args:
         ruin: makes the tile's pixels from the sample, the tile's rows and its columns.
@@ -95,7 +95,7 @@ def _textured_tile(sample: Sample, side: int) -> tuple[slice, slice]:
 
 
 def shifted(px: int) -> Ruin:
-    """All of the picture moved right or down by result pixels."""
+    """All of the image moved right or down by result pixels."""
     return lambda s: np.roll(s.sr, px, axis=s.generator.integers(2))
 
 
@@ -190,14 +190,14 @@ def _brighter_tile(s: Sample, rows: slice, columns: slice) -> np.ndarray:
 
 
 RUINS: dict[str, Ruin] = {
-    "another picture": lambda s: s.other,
+    "another image": lambda s: s.other,
     "mirrored": lambda s: s.sr[:, ::-1],
     "moved by 1 px": shifted(1),
     "moved by 2 px": shifted(2),
     "tile moved by 1 px": tile_shifted(1),
     "tile moved by 2 px": tile_shifted(2),
     "tile moved by 4 px": tile_shifted(4),
-    "tile of another picture": in_tile(lambda s, rows, columns: s.other[rows, columns]),
+    "tile of another image": in_tile(lambda s, rows, columns: s.other[rows, columns]),
     "tile black": in_tile(lambda s, rows, columns: np.zeros((1, 1, 3), np.uint8)),
     "tile grey": in_tile(lambda s, rows, columns: np.full((1, 1, 3), 128, np.uint8)),
     "tile brighter by 5": in_tile(_brighter_tile),
@@ -234,11 +234,11 @@ RUINS: dict[str, Ruin] = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Magnified:
-    """What a network made of a picture, and of its shrunk copy."""
+class Upscaled:
+    """What a network made of an image, and of its shrunk copy."""
 
-    source: Picture
-    result: Picture
+    source: RasterImage
+    result: RasterImage
     self_test: quality.SelfTest | None
     self_sr: np.ndarray | None
 
@@ -262,30 +262,30 @@ class Network:
         saved = presets.resolve(name_or_path)
         self.name = saved.name
         self._sha256 = saved.sha256
-        self._magnifier = Magnifier(loading.load(saved))
-        self.scale = self._magnifier.scale
+        self._upscaler = Upscaler(loading.load(saved))
+        self.scale = self._upscaler.scale
         self._cache = cache
 
-    def magnify(self, data: bytes) -> Magnified:
-        """Magnifies an encoded picture as the nightly job does, or takes it from the cache."""
+    def upscale(self, data: bytes) -> Upscaled:
+        """Upscales an encoded image as the nightly job does, or takes it from the cache."""
         header, source = decode(data, max_pixels=_MAX_PIXELS)
         self_test = quality.self_test(source, self.scale)
         path = self._path(data)
         if path is not None and path.exists():
             with np.load(path) as kept:
                 result = source.with_pixels(kept["rgb"], kept.get("alpha"))
-                return Magnified(source, result, self_test, kept.get("self_sr"))
-        result = self._magnifier.magnify_picture(source, jpeg_quality=assumed_quality(header))
-        self_sr = None if self_test is None else self._magnifier.magnify_rgb(self_test.lr)
+                return Upscaled(source, result, self_test, kept.get("self_sr"))
+        result = self._upscaler.upscale_image(source, jpeg_quality=assumed_quality(header))
+        self_sr = None if self_test is None else self._upscaler.upscale_rgb(self_test.lr)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = {"rgb": result.rgb, "alpha": result.alpha, "self_sr": self_sr}
             kept = {name: pixels for name, pixels in kept.items() if pixels is not None}
             np.savez(path, **kept)
-        return Magnified(source, result, self_test, self_sr)
+        return Upscaled(source, result, self_test, self_sr)
 
     def _path(self, data: bytes) -> Path | None:
-        """Where the result of a picture is kept."""
+        """Where the result of an image is kept."""
         if self._cache is None:
             return None
         return self._cache / self._sha256[:16] / f"{hashlib.sha256(data).hexdigest()[:16]}.npz"
@@ -297,34 +297,34 @@ class Judged:
 
     Attributes:
         model: which network made it.
-        picture: file name of the source.
+        image: file name of the source.
         kind: `good`, or how it was ruined.
         rule: the rule that it broke; None if it passed.
         measures: of it.
     """
 
     model: str
-    picture: str
+    image: str
     kind: str
     rule: str | None
     measures: Measures
 
 
 def judge(network: Network, paths: list[Path], source_quality: int | None) -> Iterator[Judged]:
-    """Asks the gate about the good result and all ruined ones of each picture.
+    """Asks the gate about the good result and all ruined ones of each image.
 
     Args:
         network: whose results.
-        paths: the pictures.
-        source_quality: JPEG quality at which the pictures are compressed first; None leaves
+        paths: the images.
+        source_quality: JPEG quality at which the images are compressed first; None leaves
             them as they are.
     """
     limits = quality_gate.GateLimits()
-    pictures = [_read(path, source_quality) for path in (*paths, paths[0])]
-    for path, data, next_data in zip(paths, pictures, pictures[1:], strict=False):
-        good = network.magnify(data)
+    images = [_read(path, source_quality) for path in (*paths, paths[0])]
+    for path, data, next_data in zip(paths, images, images[1:], strict=False):
+        good = network.upscale(data)
         sr = good.result.rgb
-        next_rgb = Image.fromarray(network.magnify(next_data).result.rgb)
+        next_rgb = Image.fromarray(network.upscale(next_data).result.rgb)
         other = np.asarray(next_rgb.resize(sr.shape[1::-1]))
         for kind, ruin in {GOOD: None, **RUINS}.items():
             seed = zlib.crc32(f"{path.name} {kind}".encode())
@@ -335,13 +335,13 @@ def judge(network: Network, paths: list[Path], source_quality: int | None) -> It
 
 
 def _read(path: Path, source_quality: int | None) -> bytes:
-    """A picture's file, compressed once more if asked for."""
+    """An image's file, compressed once more if asked for."""
     data = path.read_bytes()
     if source_quality is None:
         return data
-    _, picture = decode(data, max_pixels=_MAX_PIXELS)
+    _, image = decode(data, max_pixels=_MAX_PIXELS)
     buffer = io.BytesIO()
-    Image.fromarray(picture.over_white()).save(buffer, "JPEG", quality=source_quality)
+    Image.fromarray(image.over_white()).save(buffer, "JPEG", quality=source_quality)
     return buffer.getvalue()
 
 
@@ -399,7 +399,7 @@ def print_tables(summary: dict) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate")
-    parser.add_argument("pictures", type=Path, help="a folder")
+    parser.add_argument("images", type=Path, help="a folder")
     parser.add_argument("--model", action="append", help="default: all shipped networks")
     parser.add_argument("--half", choices=["even", "odd", "all"], default="even")
     parser.add_argument("--source_quality", type=int, help="compress the sources first")
@@ -408,7 +408,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
     half = {"even": slice(0, None, 2), "odd": slice(1, None, 2), "all": slice(None)}
-    paths = find_pictures(arguments.pictures)[half[arguments.half]]
+    paths = find_images(arguments.images)[half[arguments.half]]
     judged: list[Judged] = []
     for name in arguments.model or list(presets.PRESETS):
         network = Network(name, arguments.cache)
@@ -427,10 +427,10 @@ def _write_csv(path: Path, judged: list[Judged]) -> None:
     names = [field.name for field in dataclasses.fields(Measures)]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["model", "picture", "kind", "rule", *names])
+        writer.writerow(["model", "image", "kind", "rule", *names])
         for one in judged:
             values = dataclasses.astuple(one.measures)
-            writer.writerow([one.model, one.picture, one.kind, one.rule, *values])
+            writer.writerow([one.model, one.image, one.kind, one.rule, *values])
 
 
 if __name__ == "__main__":

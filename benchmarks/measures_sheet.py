@@ -1,8 +1,8 @@
-"""The picture of `docs/measures.md`: one drawn product, ruined in some ways, and its measures.
+"""The image of `docs/measures.md`: one drawn product, ruined in some ways, and its measures.
 
     python -m benchmarks.measures_sheet docs/measures.png [--seed 5]
 
-The product is drawn, shrunk, and compressed as JPEG of quality 60; `rdn-product` magnifies it, and
+The product is drawn, shrunk, and compressed as JPEG of quality 60; `rdn-product` upscales it, and
 `benchmarks.gate` ruins the result. Each panel names the measures that tell, and the gate's rule.
 """
 
@@ -19,8 +19,8 @@ import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from benchmarks.gate import RUINS, Sample
 from model.evaluate import sheets
 from model.imaging import resampling
-from model.imaging.image import Picture
-from model.inference.upscaler import Magnifier
+from model.imaging.image import RasterImage
+from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.metrics.quality import Measures
 from model.network import loading
@@ -39,7 +39,7 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "tinted by 5 %": ("channel_drift", "roundtrip_psnr_db"),
     "tile brighter by 5": ("block_drift", "roundtrip_psnr_db"),
     "tile moved by 4 px": ("block_shift_px", "block_drift"),
-    "another picture": ("roundtrip_psnr_db", "block_drift"),
+    "another image": ("roundtrip_psnr_db", "block_drift"),
 }
 
 
@@ -56,10 +56,10 @@ def _source(seed: int) -> np.ndarray:
 
 def draw(seed: int) -> np.ndarray:
     """Draws the sheet: uint8 [h, w, 3]."""
-    magnifier = Magnifier(loading.load_by_name("rdn-product"))
+    upscaler = Upscaler(loading.load_by_name("rdn-product"))
     lr = _source(seed)
-    sr = magnifier.magnify_rgb(lr, jpeg_quality=_JPEG_QUALITY)
-    other = magnifier.magnify_rgb(_source(seed + 1), jpeg_quality=_JPEG_QUALITY)
+    sr = upscaler.upscale_rgb(lr, jpeg_quality=_JPEG_QUALITY)
+    other = upscaler.upscale_rgb(_source(seed + 1), jpeg_quality=_JPEG_QUALITY)
     versions: dict[str, Callable[[], np.ndarray]] = {
         "the result": lambda: sr,
         "bicubic": lambda: resampling.to_uint8(resampling.bicubic(lr, *sr.shape[:2])),
@@ -68,26 +68,26 @@ def draw(seed: int) -> np.ndarray:
     for name, told in _SHOWN.items():
         sample = Sample(2, sr, other, np.random.default_rng(1))
         make = versions.get(name, lambda sample=sample, name=name: RUINS[name](sample))
-        picture = np.ascontiguousarray(make())
+        image = np.ascontiguousarray(make())
         measures = quality.measure(
-            Picture(lr), Picture(picture), scale=2, self_test=None, self_sr=None
+            RasterImage(lr), RasterImage(image), scale=2, self_test=None, self_sr=None
         )
-        panels.append(_panel(name, picture, measures, told))
+        panels.append(_panel(name, image, measures, told))
     half = len(panels) // 2
     rows = [sheets.Row("", panels[:half]), sheets.Row("", panels[half:])]
     return sheets.lay_out("What the measures say", rows)
 
 
 def _panel(
-    name: str, picture: np.ndarray, measures: Measures, told: tuple[str, ...]
+    name: str, image: np.ndarray, measures: Measures, told: tuple[str, ...]
 ) -> sheets.Panel:
     doubt = quality_gate.failed_rule(measures, quality_gate.GateLimits())
     lines = [f"{one} {getattr(measures, one):.2f}" for one in told]
     lines.append("passes the gate" if doubt is None else f"gate:{doubt.rule}")
     font = ImageFont.load_default(_FONT_PX)
-    band = Image.new("RGB", (picture.shape[1], round(1.4 * _FONT_PX * len(lines))), "white")
+    band = Image.new("RGB", (image.shape[1], round(1.4 * _FONT_PX * len(lines))), "white")
     ImageDraw.Draw(band).multiline_text((0, 0), "\n".join(lines), fill="black", font=font)
-    return sheets.Panel(name, np.concatenate([np.asarray(band), picture]))
+    return sheets.Panel(name, np.concatenate([np.asarray(band), image]))
 
 
 def main(argv: list[str]) -> int:

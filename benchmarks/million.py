@@ -1,11 +1,11 @@
-"""What a catalog of a million pictures costs on one machine when nearly all are done already.
+"""What a catalog of a million images costs on one machine when nearly all are done already.
 
     python -m benchmarks.million [--uris 1000000] [--new 100] [--json FILE]
 
 A server of this program's own speaks as much of S3's protocol as the job needs and invents its
 listing: no real one holds a million objects in little memory. The earlier run is invented too,
-with the job's own writer: half of its pictures were magnified, half were too large. `--new`
-pictures are drawn and unknown to it.
+with the job's own writer: half of its images were upscaled, half were too large. `--new`
+images are drawn and unknown to it.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class Catalog:
 
     def key(self, number: int) -> str:
         """The object's key; keys are in order of numbers."""
-        return f"pictures/{number // 1000:06d}/{number:09d}.jpg"
+        return f"images/{number // 1000:06d}/{number:09d}.jpg"
 
     def etag(self, number: int) -> str:
         """32 hexadecimal digits."""
@@ -114,7 +114,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _object(self, path: str) -> None:
         number = int(path.rpartition("/")[2].partition(".")[0])
-        assert number >= self.catalog.known, "a picture that is done was asked for"
+        assert number >= self.catalog.known, "an image that is done was asked for"
         data = self.catalog.body(number)
         headers = {"ETag": f'"{self.catalog.etag(number)}"', "Accept-Ranges": "bytes"}
         status = 200
@@ -138,8 +138,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def earlier_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
-    """What an earlier run would know of the pictures that are not new."""
-    picture: dict[str, bytes | str] = {"bytes": b"\xff" * 100, "path": "picture.jpg"}
+    """What an earlier run would know of the images that are not new."""
+    image: dict[str, bytes | str] = {"bytes": b"\xff" * 100, "path": "image.jpg"}
     for number in range(catalog.known):
         uri = f"s3://{_BUCKET}/{catalog.key(number)}"
         etag, size_bytes = catalog.etag(number), catalog.size_bytes(number)
@@ -171,7 +171,7 @@ def earlier_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
                 self_gain_db=1.1,
                 image_sha256=hashlib.sha256(etag.encode()).hexdigest(),
                 image_bytes=100,
-                image=picture,
+                image=image,
             )
         yield found
 
@@ -205,7 +205,7 @@ def measure(uris: int, new: int, scratch: Path) -> dict:
     write_earlier_run(catalog, output)
     with made_up_credentials():
         night = measured_run.run(
-            f"s3://{_BUCKET}/pictures/",
+            f"s3://{_BUCKET}/images/",
             output,
             "night",
             "--s3_endpoint_url",

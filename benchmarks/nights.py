@@ -1,11 +1,11 @@
-"""What a night costs in which nothing, or one picture, changed.
+"""What a night costs in which nothing, or one image, changed.
 
     python -m benchmarks.nights FOLDER [--json FILE]
 
-Copies a folder's pictures, runs a first night over the copies, a second one over the same, and a
-third after one picture was rewritten: each `run_pipeline.py` in a process of its own, as cron
+Copies a folder's images, runs a first night over the copies, a second one over the same, and a
+third after one image was rewritten: each `run_pipeline.py` in a process of its own, as cron
 starts it. The fixed start-up (Python, TensorFlow, Beam) is the time of a night over a single
-unchanged picture. Run it with nothing else on the machine.
+unchanged image. Run it with nothing else on the machine.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.data.hr_sources import find_pictures
+from model.data.hr_sources import find_images
 
 _RUN_PIPELINE = Path(__file__).parents[1] / "run_pipeline.py"
 
@@ -53,7 +53,7 @@ def measure(paths: list[Path], scratch: Path) -> dict:
         nights[night] = {"seconds": round(seconds, 2), "by_status": summary["by_status"]}
     first_s, second_s = nights["first"]["seconds"], nights["unchanged"]["seconds"]
     return {
-        "pictures": len(paths),
+        "images": len(paths),
         "startup_s": round(startup_s, 2),
         **nights,
         "unchanged_over_first": (second_s - startup_s) / (first_s - startup_s),
@@ -66,10 +66,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
-    paths = find_pictures(arguments.folder)
+    paths = find_images(arguments.folder)
     with tempfile.TemporaryDirectory() as scratch:
         result = measure(paths, Path(scratch))
-    print(f"{result['pictures']} pictures; start-up {result['startup_s']:.1f} s")
+    print(f"{result['images']} images; start-up {result['startup_s']:.1f} s")
     for night in ("first", "unchanged", "one_changed"):
         counts = result[night]["by_status"].items()
         told = ", ".join(f"{count} {status}" for status, count in counts if count)

@@ -1,13 +1,13 @@
-"""The bare network beside other ways to enlarge the same pictures, one call a picture.
+"""The bare network beside other ways to enlarge the same images, one call an image.
 
-    python -m benchmarks.peers FOLDER [--pictures 12] [--rounds 5] [--json FILE]
+    python -m benchmarks.peers FOLDER [--images 12] [--rounds 5] [--json FILE]
 
-In each round every picture goes, in turn, through Pillow's bicubic (the floor), our `Magnifier`
+In each round every image goes, in turn, through Pillow's bicubic (the floor), our `Upscaler`
 in float32, in bfloat16, and with the tiles that a GPU gets, `model.predict`, and OpenVINO running
 the exported network in float32 and in bfloat16 (`pip install openvino`). All results are checked
 against each other first: one grey level apart at most
 (OpenVINO in bfloat16 three). Prints the median milliseconds of a
-picture, and ratios to ours in float32.
+image, and ratios to ours in float32.
 """
 
 import argparse
@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
-from model.data.hr_sources import find_pictures, read_rgb
+from model.data.hr_sources import find_images, read_rgb
 from model.imaging import resampling
 from model.inference.backends import Network, TileBatches
-from model.inference.upscaler import DEFAULT_MAX_CALL_PX, Magnifier
+from model.inference.upscaler import DEFAULT_MAX_CALL_PX, Upscaler
 from model.network import loading, presets
 from model.network.rdn import RDN, with_quality_plane
 
@@ -66,15 +66,15 @@ def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
 
     in_float32, in_bfloat16, in_tiles = (
-        Magnifier(rdn, computes_in=precision, skip_blank=False)
+        Upscaler(rdn, computes_in=precision, skip_blank=False)
         for precision in ("float32", "bfloat16", "float32")
     )
     in_tiles._engine = TileBatches(Network(rdn, "float32"), max_call_px=DEFAULT_MAX_CALL_PX)
     return {
         "Pillow bicubic": bicubic,
-        _OURS: in_float32.magnify_rgb,
-        "ours, bfloat16": in_bfloat16.magnify_rgb,
-        "ours, tiles": in_tiles.magnify_rgb,
+        _OURS: in_float32.upscale_rgb,
+        "ours, bfloat16": in_bfloat16.upscale_rgb,
+        "ours, tiles": in_tiles.upscale_rgb,
         "model.predict": lambda rgb: resampling.to_uint8(
             rdn.predict(_lr(rdn, rgb), verbose=0)[0] * 255
         ),
@@ -82,21 +82,21 @@ def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     }
 
 
-def measure(pictures: list[np.ndarray], model: str, rounds: int) -> dict[str, float]:
-    """Median milliseconds of a picture, by peer."""
+def measure(images: list[np.ndarray], model: str, rounds: int) -> dict[str, float]:
+    """Median milliseconds of an image, by peer."""
     peers = make_peers(loading.load_by_name(model))
     for name, enlarge in peers.items():
-        for rgb in pictures:  # the first call of a size is no part of the speed
+        for rgb in images:  # the first call of a size is no part of the speed
             worst = np.abs(np.subtract(enlarge(rgb), peers[_OURS](rgb), dtype=np.int16)).max()
             if "bicubic" not in name and worst > (3 if name == "OpenVINO, bfloat16" else 1):
-                raise SystemExit(f"{name} gives another picture: {worst} grey levels off")
+                raise SystemExit(f"{name} gives another image: {worst} grey levels off")
     taken_ms: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(rounds):
         for name, enlarge in peers.items():
             started = time.perf_counter()
-            for rgb in pictures:
+            for rgb in images:
                 enlarge(rgb)
-            taken_ms[name].append((time.perf_counter() - started) * 1000 / len(pictures))
+            taken_ms[name].append((time.perf_counter() - started) * 1000 / len(images))
     return {name: statistics.median(values) for name, values in taken_ms.items()}
 
 
@@ -104,17 +104,17 @@ def main(argv: list[str]) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", default=presets.DEFAULT)
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
-    found = find_pictures(arguments.folder)
-    picks = np.linspace(0, len(found) - 1, min(arguments.pictures, len(found))).round()
-    pictures = [read_rgb(found[int(i)]) for i in picks]
-    result = measure(pictures, arguments.model, arguments.rounds)
+    found = find_images(arguments.folder)
+    picks = np.linspace(0, len(found) - 1, min(arguments.images, len(found))).round()
+    images = [read_rgb(found[int(i)]) for i in picks]
+    result = measure(images, arguments.model, arguments.rounds)
     for name, ms in result.items():
-        print(f"{name:18} {ms:8.1f} ms a picture {ms / result[_OURS]:7.2f} of {_OURS}")
+        print(f"{name:18} {ms:8.1f} ms an image {ms / result[_OURS]:7.2f} of {_OURS}")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0

@@ -1,16 +1,16 @@
-"""How fast the pipeline is beside the bare network and beside a plain loop, on the same pictures.
+"""How fast the pipeline is beside the bare network and beside a plain loop, on the same images.
 
-    python -m benchmarks.pipeline_vs_network FOLDER [--pictures 60] [--repeat 3] [--rounds 3]
+    python -m benchmarks.pipeline_vs_network FOLDER [--images 60] [--repeat 3] [--rounds 3]
 
-Each round runs, in turn: the bare network on all pictures, decoded beforehand, one call a picture,
+Each round runs, in turn: the bare network on all images, decoded beforehand, one call an image,
 background included; a plain loop as one would write it, `Image.open`, `model.predict`, `save` as
-PNG; and the pipeline from folder to Parquet, on `--repeat` copies of each picture, which also
+PNG; and the pipeline from folder to Parquet, on `--repeat` copies of each image, which also
 fetches, decodes in processes of its own, measures, encodes and writes; the page about the run is
-left out. The pipeline's fixed start-up, measured on a single picture, is told apart. The bare
+left out. The pipeline's fixed start-up, measured on a single image, is told apart. The bare
 network computes in the pipeline's precision. The matrix peak of the machine, in that precision and
 in float32, tells what the network could reach at most. `--json FILE` keeps the figures;
 options that this program does not know go to the pipeline, as `--workers 2 --blank magnify`.
-Without FOLDER the pictures are drawn.
+Without FOLDER the images are drawn.
 """
 
 import argparse
@@ -31,9 +31,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from model.data.hr_sources import find_pictures, read_rgb
+from model.data.hr_sources import find_images, read_rgb
 from model.inference import backends
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 from model.network.rdn import RDN, with_quality_plane
 from model.scenes import drawing
@@ -41,11 +41,11 @@ from pipeline import job
 from pipeline.upscale.upscaling import choose_workers
 
 
-def time_network(magnifier: Magnifier, pictures: list[np.ndarray]) -> float:
-    """Seconds that the bare network takes for all pictures, uint8 [H, W, 3] each."""
+def time_network(upscaler: Upscaler, images: list[np.ndarray]) -> float:
+    """Seconds that the bare network takes for all images, uint8 [H, W, 3] each."""
     started = time.perf_counter()
-    for picture in pictures:
-        magnifier.magnify_rgb(picture)
+    for image in images:
+        upscaler.upscale_rgb(image)
     return time.perf_counter() - started
 
 
@@ -72,17 +72,17 @@ def matrix_peak_gflops(computes_in: str = "float32") -> float:
     return 2 * side**3 / min(seconds) / 1e9
 
 
-def network_gflop(rdn: RDN, pictures: list[np.ndarray]) -> float:
-    """Operations, 10^9, of all convolutions, which run at LR size, on pictures [H, W, 3] each."""
+def network_gflop(rdn: RDN, images: list[np.ndarray]) -> float:
+    """Operations, 10^9, of all convolutions, which run at LR size, on images [H, W, 3] each."""
     kernels = (weight for weight in rdn.trainable_variables if len(weight.shape) == 4)
     per_pixel = 2 * sum(int(np.prod(kernel.shape)) for kernel in kernels)
-    return per_pixel * sum(one.shape[0] * one.shape[1] for one in pictures) / 1e9
+    return per_pixel * sum(one.shape[0] * one.shape[1] for one in images) / 1e9
 
 
 def time_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]) -> float:
     """Seconds from the command line's parsing to the written summary.
 
-    The bytes that make each of a picture's copies another content follow its end, where decoders
+    The bytes that make each of an image's copies another content follow its end, where decoders
     do not look.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -104,35 +104,35 @@ def time_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]
 
 
 def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
-    """`count` pictures spread evenly over a folder's, or drawn ones."""
+    """`count` images spread evenly over a folder's, or drawn ones."""
     if folder is None:
         for i in range(count):
             scene = Image.fromarray(drawing.draw_scene(i, 300, 300))
             scene.save(drawn_into / f"{i:04d}.jpg", quality=85)
         folder = drawn_into
-    found = find_pictures(folder)
+    found = find_images(folder)
     picks = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
     return [found[i] for i in picks]
 
 
 def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: list[str]) -> dict:
-    """Runs all sides `rounds` times in turn; returns medians in pictures a second, and ratios."""
+    """Runs all sides `rounds` times in turn; returns medians in images a second, and ratios."""
     rdn = loading.load_by_name(model)
     computes_in = next(
         (after for option, after in itertools.pairwise(options) if option == "--precision"),
         backends.fastest_precision(),
     )
-    magnifier = Magnifier(rdn, computes_in=computes_in, skip_blank=False)
-    pictures = [read_rgb(path) for path in paths]
-    magnifier.magnify_rgb(pictures[0])  # tracing is no part of the network's speed
-    if "--workers" not in options:  # as many processes start for a single picture, too
+    upscaler = Upscaler(rdn, computes_in=computes_in, skip_blank=False)
+    images = [read_rgb(path) for path in paths]
+    upscaler.upscale_rgb(images[0])  # tracing is no part of the network's speed
+    if "--workers" not in options:  # as many processes start for a single image, too
         chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
         options = [*options, "--workers", str(chosen)]
     startup_s = min(time_pipeline(paths[:1], 1, model, options) for _ in range(2))
     peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", computes_in)}
     network_s, loop_s, pipeline_s = [], [], []
     for number in range(1, rounds + 1):
-        network_s.append(time_network(magnifier, pictures))
+        network_s.append(time_network(upscaler, images))
         with tempfile.TemporaryDirectory() as folder:
             loop_s.append(time_plain_loop(rdn, paths, Path(folder)))
         pipeline_s.append(time_pipeline(paths, repeat, model, options))
@@ -142,21 +142,21 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
             f"round {number}: network {network_s[-1]:.1f} s, plain loop {loop_s[-1]:.1f} s, "
             f"pipeline {pipeline_s[-1]:.1f} s"
         )
-    # Of one pass over the pictures, as the other sides' seconds are.
+    # Of one pass over the images, as the other sides' seconds are.
     running_s = [(seconds - startup_s) / repeat for seconds in pipeline_s]
     pipeline_s = [seconds / repeat for seconds in pipeline_s]
     return {
-        "pictures": len(paths),
-        "megapixels": round(sum(p.shape[0] * p.shape[1] for p in pictures) / 1e6, 2),
+        "images": len(paths),
+        "megapixels": round(sum(p.shape[0] * p.shape[1] for p in images) / 1e6, 2),
         "model": model,
         "rounds": rounds,
         "repeat": repeat,
         "precision": computes_in,
         "matrix_peak_gflops": peaks_gflops,
-        "network_gflops": network_gflop(rdn, pictures) / statistics.median(network_s),
-        "network_pictures_per_s": len(paths) / statistics.median(network_s),
-        "plain_loop_pictures_per_s": len(paths) / statistics.median(loop_s),
-        "pipeline_pictures_per_s": len(paths) / statistics.median(pipeline_s),
+        "network_gflops": network_gflop(rdn, images) / statistics.median(network_s),
+        "network_images_per_s": len(paths) / statistics.median(network_s),
+        "plain_loop_images_per_s": len(paths) / statistics.median(loop_s),
+        "pipeline_images_per_s": len(paths) / statistics.median(pipeline_s),
         "startup_s": startup_s,
         "pipeline_over_network": _ratio(network_s, pipeline_s),
         "pipeline_over_network_without_startup": _ratio(network_s, running_s),
@@ -173,29 +173,29 @@ def main(argv: list[str]) -> int:
     """Command line; options that it does not know go to the pipeline."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_vs_network")
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--pictures", type=int, default=60)
+    parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--repeat", type=int, default=3, help="copies of each picture in the pipeline's catalog"
+        "--repeat", type=int, default=3, help="copies of each image in the pipeline's catalog"
     )
     parser.add_argument("--model", default=presets.DEFAULT)
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments, options = parser.parse_known_args(argv)
     with tempfile.TemporaryDirectory() as drawn_into:
-        paths = _choose(arguments.folder, arguments.pictures, Path(drawn_into))
+        paths = _choose(arguments.folder, arguments.images, Path(drawn_into))
         result = measure(paths, arguments.model, arguments.rounds, arguments.repeat, options)
     of_peak = ", ".join(
         f"{result['network_gflops'] / peak:.2f} of the {name} matrix peak"
         for name, peak in result["matrix_peak_gflops"].items()
     )
     print(
-        f"{result['pictures']} pictures, {result['megapixels']} megapixels, {result['model']}, "
+        f"{result['images']} images, {result['megapixels']} megapixels, {result['model']}, "
         f"{result['precision']}, "
         f"median of {result['rounds']} rounds\n"
-        f"bare network   {result['network_pictures_per_s']:7.2f} pictures/s"
+        f"bare network   {result['network_images_per_s']:7.2f} images/s"
         f"   {result['network_gflops']:.0f} GFLOP/s, {of_peak}\n"
-        f"plain loop     {result['plain_loop_pictures_per_s']:7.2f} pictures/s\n"
-        f"pipeline       {result['pipeline_pictures_per_s']:7.2f} pictures/s"
+        f"plain loop     {result['plain_loop_images_per_s']:7.2f} images/s\n"
+        f"pipeline       {result['pipeline_images_per_s']:7.2f} images/s"
         f"   {result['pipeline_over_network']:.2f} of the network\n"
         f"after {result['startup_s']:4.1f} s of start-up:"
         f"   {result['pipeline_over_network_without_startup']:.2f} of the network,"

@@ -2,8 +2,8 @@
 
     python -m benchmarks.report_size FOLDER [--rows 10000] [--chromium PROGRAM] [--json FILE]
 
-Runs the job on a folder's first pictures, then repeats its rows, each with a URI of its own behind
-which the picture lies, as a night of `--rows` pictures, writes the report of both nights, and
+Runs the job on a folder's first images, then repeats its rows, each with a URI of its own behind
+which the image lies, as a night of `--rows` images, writes the report of both nights, and
 opens each in a headless Chromium (`pip install playwright`): medians of five.
 """
 
@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from benchmarks import measured_run
-from model.data.hr_sources import find_pictures
+from model.data.hr_sources import find_images
 from pipeline.report import html
 from pipeline.storage import locations
 from pipeline.storage.base import StorageConfig
 from pipeline.storage.routing import open_storage
 
-_PICTURES = 60
+_IMAGES = 60
 _OPENED = 5
 
 
@@ -64,7 +64,7 @@ def repeat_night(output: Path, catalog: Path, rows: int) -> None:
 
 
 def time_opening(path: Path, program: str) -> float:
-    """Median seconds from the address to the end of loading, pictures included."""
+    """Median seconds from the address to the end of loading, images included."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a tool of the tests
 
     seconds = []
@@ -86,7 +86,7 @@ def measure(folder: Path, rows: int, program: str, scratch: Path) -> dict:
     sources, catalog, output = (scratch / name for name in ("few", "many", "out"))
     sources.mkdir()
     catalog.mkdir()
-    for i, path in enumerate(find_pictures(folder)[:_PICTURES]):
+    for i, path in enumerate(find_images(folder)[:_IMAGES]):
         shutil.copy(path, sources / f"{i:06d}{path.suffix}")
     measured_run.run(f"{sources}/", output, "few", "--report", "no")
     repeat_night(output, catalog, rows)

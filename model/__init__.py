@@ -1,4 +1,4 @@
-"""The network and everything about single pictures. Does not know Beam."""
+"""The network and everything about single images. Does not know Beam."""
 
 import os
 

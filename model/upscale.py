@@ -1,7 +1,7 @@
-"""Magnifies a picture, or all pictures of a folder.
+"""Upscales an image, or all images of a folder.
 
     python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
-    python -m model.upscale pictures/ magnified/ [--format jpeg] [--self_ensemble]
+    python -m model.upscale images/ upscaled/ [--format jpeg] [--self_ensemble]
     python -m model.upscale photo.jpg photo_x2.png --compare
 
 Prints the measures of what it made, as the columns of the nightly job are named; `--compare` also
@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model.data.hr_sources import find_pictures
+from model.data.hr_sources import find_images
 from model.evaluate import sheets
 from model.imaging import resampling
-from model.imaging.decode import PictureError, assumed_quality, decode
+from model.imaging.decode import ImageError, assumed_quality, decode
 from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.inference import backends
-from model.inference.upscaler import Magnifier, OutOfMemory
+from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference, quality
 from model.metrics.quality import Measures
 from model.network import loading, presets
@@ -34,22 +34,22 @@ _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "w
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Upscaled:
-    """A picture, what was made of it, and how good that is."""
+    """An image, what was made of it, and how good that is."""
 
-    source: Picture
-    result: Picture
+    source: RasterImage
+    result: RasterImage
     measures: Measures
 
 
 def upscale_file(
-    source: Path, target: Path, magnifier: Magnifier, *, image_format: str, max_pixels: int
+    source: Path, target: Path, upscaler: Upscaler, *, image_format: str, max_pixels: int
 ) -> Upscaled:
-    """Magnifies and measures one picture file.
+    """Upscales and measures one image file.
 
     Args:
-        source: a picture in any format that `model.imaging.decode` allows.
+        source: an image in any format that `model.imaging.decode` allows.
         target: where to write; its folder must exist.
-        magnifier: the network.
+        upscaler: the network.
         image_format: `png`, `jpeg` or `webp`.
         max_pixels: refuse a source with more.
 
@@ -57,18 +57,18 @@ def upscale_file(
         What was written, before it was encoded.
 
     Raises:
-        PictureError: if the source cannot be decoded.
+        ImageError: if the source cannot be decoded.
         OSError: if a file cannot be read or written.
     """
-    header, picture = decode(source.read_bytes(), max_pixels=max_pixels)
-    result = magnifier.magnify_picture(picture, jpeg_quality=assumed_quality(header))
+    header, image = decode(source.read_bytes(), max_pixels=max_pixels)
+    result = upscaler.upscale_image(image, jpeg_quality=assumed_quality(header))
     target.write_bytes(encode(result, image_format, lossless=True).data)
-    self_test = quality.self_test(picture, magnifier.scale)
-    self_sr = None if self_test is None else magnifier.magnify_rgb(self_test.lr)
+    self_test = quality.self_test(image, upscaler.scale)
+    self_sr = None if self_test is None else upscaler.upscale_rgb(self_test.lr)
     measures = quality.measure(
-        picture, result, scale=magnifier.scale, self_test=self_test, self_sr=self_sr
+        image, result, scale=upscaler.scale, self_test=self_test, self_sr=self_sr
     )
-    return Upscaled(picture, result, measures)
+    return Upscaled(image, result, measures)
 
 
 def describe(measures: Measures) -> str:
@@ -104,7 +104,7 @@ def comparison_path(target: Path) -> Path:
 
 
 def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
-    """(source, target, format) of each picture to make; no source is written over."""
+    """(source, target, format) of each image to make; no source is written over."""
     if source.is_dir():
         plan = _plan_folder(source, target, wanted or "png")
     else:
@@ -119,17 +119,17 @@ def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Pa
 
 
 def _plan_folder(source: Path, target: Path, image_format: str) -> list[tuple[Path, Path, str]]:
-    """The same for the pictures of a folder; makes the target folder."""
+    """The same for the images of a folder; makes the target folder."""
     target.mkdir(parents=True, exist_ok=True)
     plan = [
         (path, target / f"{path.stem}.{EXTENSIONS[image_format]}", image_format)
-        for path in find_pictures(source)
+        for path in find_images(source)
     ]
     stems = [path.stem for path, _, _ in plan]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise ValueError(
-            f"{source} holds several pictures named {', '.join(twice[:3])}: their results would "
+            f"{source} holds several images named {', '.join(twice[:3])}: their results would "
             "overwrite each other"
         )
     return plan
@@ -140,15 +140,15 @@ def _check_sheets(plan: list[tuple[Path, Path, str]]) -> None:
     taken = {path.resolve() for source, target, _ in plan for path in (source, target)}
     for _, target, _ in plan:
         if comparison_path(target).resolve() in taken:
-            raise ValueError(f"{comparison_path(target)} would be written over a picture")
+            raise ValueError(f"{comparison_path(target)} would be written over an image")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 done, 1 a picture failed or nothing to do."""
+    """Command line; returns the exit status: 0 done, 1 an image failed or nothing to do."""
     parser = argparse.ArgumentParser(
         prog="python -m model.upscale", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="a picture or a folder")
+    parser.add_argument("source", type=Path, metavar="IN", help="an image or a folder")
     parser.add_argument("target", type=Path, metavar="OUT", help="a file or a folder")
     parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
     parser.add_argument("--format", choices=IMAGE_FORMATS, help="default: OUT's suffix, else png")
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.compare:
             _check_sheets(plan)
         chosen = arguments.precision
-        magnifier = Magnifier(
+        upscaler = Upscaler(
             loading.load_by_name(arguments.model),
             computes_in=backends.fastest_precision() if chosen == "auto" else chosen,
             self_ensemble=arguments.self_ensemble,
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
             made = upscale_file(
                 source,
                 target,
-                magnifier,
+                upscaler,
                 image_format=image_format,
                 max_pixels=arguments.max_pixels,
             )
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
                 sheet = comparison_path(target)
                 Image.fromarray(comparison_sheet(made, source.name)).save(sheet)
                 print(f"  bicubic | ours | error map: {sheet}")
-        except (PictureError, OutOfMemory, OSError) as error:
+        except (ImageError, OutOfMemoryError, OSError) as error:
             failures += 1
             print(f"model.upscale: {source}: {error}", file=sys.stderr)
     return 1 if failures else 0

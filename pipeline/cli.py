@@ -71,10 +71,10 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
 def _parser(now: datetime.datetime) -> _Parser:
     parser = _Parser(
         prog="run_pipeline.py",
-        description="Magnifies the small pictures of a catalog and writes them, with measures of "
+        description="Upscales the small images of a catalog and writes them, with measures of "
         "their quality, to Parquet.",
         epilog="All other options go to Apache Beam (--runner, ...). Exit status: 0 done; 1 the "
-        "run failed; 2 usage; 3 done, but more pictures failed than allowed.",
+        "run failed; 2 usage; 3 done, but more images failed than allowed.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -101,7 +101,7 @@ def _parser(now: datetime.datetime) -> _Parser:
         "--animated",
         choices=("skip", "first_frame"),
         default="skip",
-        help="what becomes of pictures with several frames",
+        help="what becomes of images with several frames",
     )
     add(
         "--previous",
@@ -120,12 +120,12 @@ def _parser(now: datetime.datetime) -> _Parser:
     add(
         "--allow_schemes", default="", help="comma list: what a manifest may name besides, as file"
     )
-    add("--look_ahead", type=_positive, default=16, help="pictures fetched ahead of the network")
+    add("--look_ahead", type=_positive, default=16, help="images fetched ahead of the network")
     add(
         "--workers",
         type=_workers,
         default="auto",
-        help="processes that magnify (default: auto, one for each core of a machine without GPU)",
+        help="processes that upscale (default: auto, one for each core of a machine without GPU)",
     )
     add(
         "--precision",
@@ -137,17 +137,17 @@ def _parser(now: datetime.datetime) -> _Parser:
         "--blank",
         choices=("skip", "magnify"),
         default="skip",
-        help="whether exactly white background is skipped, or magnified like all else",
+        help="whether exactly white background is skipped, or upscaled like all else",
     )
     add(
         "--self_psnr",
         choices=("window", "full", "off"),
         default="window",
-        help="measured on the place with most detail, or all of the picture",
+        help="measured on the place with most detail, or all of the image",
     )
     add(
         "--accelerator",
-        help="Beam's accelerator hint for the step that magnifies, such as "
+        help="Beam's accelerator hint for the step that upscales, such as "
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
     )
     add("--report", choices=("yes", "no"), default="yes", help="write report.html at the end")
@@ -197,7 +197,7 @@ def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
     if manifest.is_prefix(source):
         folder = manifest.input_folder(source)
         if f"{absolute_output}/".startswith(folder):
-            parser.error("--output lies below --input: its pictures would be magnified again")
+            parser.error("--output lies below --input: its images would be upscaled again")
         return folder, absolute_output
     if source.rpartition(".")[2].lower() not in manifest.FORMATS:
         suffixes = ", ".join(f".{suffix}" for suffix in manifest.FORMATS)

@@ -2,7 +2,7 @@
 
 Every outcome is a record on one output, and nothing is looked up beside it: tagged outputs merged
 again, or a side input from the same entries, would break the fusion of the last stage and send
-pictures through the runner's memory.
+images through the runner's memory.
 """
 
 import concurrent.futures
@@ -41,15 +41,15 @@ from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.routing import open_storage
 from pipeline.upscale import upscaling
-from pipeline.upscale.image_worker import PictureWorker
-from pipeline.upscale.upscaling import MakerProcesses, MakesPictures
+from pipeline.upscale.image_worker import ImageWorker
+from pipeline.upscale.upscaling import MakerProcesses, MakesImages
 
 # Entries that are identified at a time: what a listing's pages are worth depends on them. 40 MB.
 _IDENTIFIED_TOGETHER = 100_000
 
 
 def build(pipeline: beam.Pipeline, settings: Settings) -> None:
-    """Puts the whole job on a pipeline; the same picture's way as drawn in the README.
+    """Puts the whole job on a pipeline; the same image's way as drawn in the README.
 
     Args:
         pipeline: of any runner.
@@ -65,7 +65,7 @@ def build(pipeline: beam.Pipeline, settings: Settings) -> None:
     if settings.dry_run:
         _ = jobs | "Estimate" >> Estimate(settings)
         return
-    shards = jobs | "MagnifyAndWrite" >> MagnifyAndWrite(settings).with_hint()
+    shards = jobs | "UpscaleAndWrite" >> UpscaleAndWrite(settings).with_hint()
     _ = shards | "Summarise" >> Summarise(settings, by_uri)
 
 
@@ -76,7 +76,7 @@ def join_run(settings: Settings) -> Storage:
 
 
 class ReadCatalog(beam.PTransform):
-    """Every mention of a picture, as `CatalogEntry`s.
+    """Every mention of an image, as `CatalogEntry`s.
 
     Among them is one at position `reuse.KEPT` for each row that an earlier try of this run has
     finished.
@@ -246,11 +246,11 @@ def make_jobs(
         yield Job(key, tuple(to_do))
 
 
-class MagnifyAndWrite(beam.PTransform):
-    """Jobs to staged shards, in one fused stage: no picture's bytes leave it but into a file.
+class UpscaleAndWrite(beam.PTransform):
+    """Jobs to staged shards, in one fused stage: no image's bytes leave it but into a file.
 
     An accelerator hint belongs here, on the whole composite: on one step inside it would make
-    the runner cut the stage, and the pictures cross the cut.
+    the runner cut the stage, and the images cross the cut.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -261,11 +261,11 @@ class MagnifyAndWrite(beam.PTransform):
         """Beam: jobs to shards."""
         return (
             pcoll
-            | "Magnify" >> beam.ParDo(_MagnifyDoFn(self._settings))
+            | "Upscale" >> beam.ParDo(_UpscaleDoFn(self._settings))
             | "WriteRows" >> beam.ParDo(_WriteRowsDoFn(self._settings))
         )
 
-    def with_hint(self) -> "MagnifyAndWrite":
+    def with_hint(self) -> "UpscaleAndWrite":
         """This transform with the run's accelerator hint, if it has one."""
         if self._settings.accelerator:
             return self.with_resource_hints(accelerator=self._settings.accelerator)
@@ -285,8 +285,8 @@ class _JobsDoFn(beam.DoFn):
         decoders = self._shared_decoders.acquire(
             lambda: DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
         )
-        self._worker = PictureWorker(files, decoders, self._open_maker(files), settings)
-        # As many pictures are fetched ahead as wait for the network, beside those within it.
+        self._worker = ImageWorker(files, decoders, self._open_maker(files), settings)
+        # As many images are fetched ahead as wait for the network, beside those within it.
         self._threads = concurrent.futures.ThreadPoolExecutor(
             settings.look_ahead + (settings.workers or 1)
         )
@@ -317,7 +317,7 @@ class _JobsDoFn(beam.DoFn):
                 self._count(result)
                 yield result
 
-    def _open_maker(self, files: Storage) -> MakesPictures:
+    def _open_maker(self, files: Storage) -> MakesImages:
         raise NotImplementedError
 
     def _do(self, job: Job) -> list[Any]:
@@ -327,16 +327,16 @@ class _JobsDoFn(beam.DoFn):
         raise NotImplementedError
 
 
-class _MagnifyDoFn(_JobsDoFn):
-    """Each job's picture from its URI to its rows."""
+class _UpscaleDoFn(_JobsDoFn):
+    """Each job's image from its URI to its rows."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._shared_maker = Shared()
 
-    def _open_maker(self, files: Storage) -> MakesPictures:
+    def _open_maker(self, files: Storage) -> MakesImages:
         maker = self._shared_maker.acquire(lambda: load_maker(files, self._settings))
-        return cast(MakesPictures, maker)
+        return cast(MakesImages, maker)
 
     def _do(self, job: Job) -> list[Row]:
         return self._worker.process(job)
@@ -349,8 +349,8 @@ class _MagnifyDoFn(_JobsDoFn):
 class _ProbeDoFn(_JobsDoFn):
     """Each job's first bytes: what would become of it."""
 
-    def _open_maker(self, files: Storage) -> MakesPictures:
-        return cast(MakesPictures, None)  # nothing is made
+    def _open_maker(self, files: Storage) -> MakesImages:
+        return cast(MakesImages, None)  # nothing is made
 
     def _do(self, job: Job) -> list[estimation.Probed]:
         return [estimation.probe(self._worker, job)]
@@ -377,14 +377,14 @@ class Estimate(beam.PTransform):
 
 
 def write_estimate(counted: estimation.Counted, settings: Settings) -> dict[str, Any]:
-    """Magnifies a few pictures where this runs, for the rate; writes and returns the estimate."""
+    """Upscales a few images where this runs, for the rate; writes and returns the estimate."""
     files = join_run(settings)
     rate = None
     if counted.sample:
         one_process = dataclasses.replace(settings, workers=1)
         maker = load_maker(files, one_process)
         decoders = DecoderPool(1, max_pixels=settings.max_pixels)
-        worker = PictureWorker(files, decoders, maker, one_process)
+        worker = ImageWorker(files, decoders, maker, one_process)
         rate = estimation.calibrate(worker, counted.sample)
     return estimation.write(files, settings, counted, rate)
 
@@ -400,7 +400,7 @@ def _count(row: Row) -> None:
             Metrics.distribution("stages", stage).update(round(taken_ms))
 
 
-def load_maker(files: Storage, settings: Settings) -> MakesPictures:
+def load_maker(files: Storage, settings: Settings) -> MakesImages:
     """Loads the run's network in a worker, or starts the processes that do.
 
     Raises:

@@ -91,7 +91,7 @@ def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> in
         _write_report(settings)
     if summary["failure_rate"] > settings.max_failure_rate:
         print(
-            f"run_pipeline.py: {summary['failure_rate']:.1%} of the pictures failed, "
+            f"run_pipeline.py: {summary['failure_rate']:.1%} of the images failed, "
             f"--max_failure_rate allows {settings.max_failure_rate:.1%}",
             file=sys.stderr,
         )
@@ -119,7 +119,7 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
     catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
     uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
     if not uris:
-        raise RunError(f"--input {settings.input} names no pictures at all")
+        raise RunError(f"--input {settings.input} names no images at all")
     settings = dataclasses.replace(
         settings,
         model_sha256=read_model(files, settings.model).sha256,
@@ -237,7 +237,7 @@ def _write_report(settings: Settings) -> None:
     files = open_storage(settings.storage)
     try:
         print(f"report:  {html.write_report(files, settings.output, settings.run_id)}")
-    except Exception as error:  # whatever it is: the pictures are made
+    except Exception as error:  # whatever it is: the images are made
         _log.warning("the report could not be written: %s", error, exc_info=True)
 
 
@@ -247,7 +247,7 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"{count} {status}" for status, count in summary["by_status"].items() if count
     )
     lines = [
-        f"{summary['uris']} pictures: {statuses}",
+        f"{summary['uris']} images: {statuses}",
         *(f"  {count:>7} {reason}" for reason, count in summary["by_reason"].items()),
     ]
     if summary["disappeared"]:
@@ -265,8 +265,8 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         )
     made = summary["by_status"][Status.UPSCALED]
     lines += [
-        f"{made} magnified in {summary['wall_seconds']:.1f} s, "
-        f"{summary['pictures_per_second']:.2f} pictures a second, start-up included",
+        f"{made} upscaled in {summary['wall_seconds']:.1f} s, "
+        f"{summary['pictures_per_second']:.2f} images a second, start-up included",
         f"rows:    {settings.rows_folder}/",
         f"summary: {settings.run_folder}/summary.json",
     ]

@@ -49,16 +49,16 @@ _SKIPPED = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.ANIMATED}
 
 
 class CatalogEntry(NamedTuple):
-    """One picture of the catalog, before its pixels are touched. Crosses shuffles.
+    """One image of the catalog, before its pixels are touched. Crosses shuffles.
 
     Attributes:
         uri: as the manifest spells it: the identity of the row.
         location: where to fetch it: an absolute path or an s3:// URI. Empty if `reason` is set.
         position: in the manifest; of several mentions of a URI the first counts.
         product_id: from the manifest.
-        reference_uri: of a true HR picture, as the manifest spells it.
+        reference_uri: of a true HR image, as the manifest spells it.
         reference_location: where to fetch that.
-        etag: identity of the content, from the storage: the same etag and size, the same picture.
+        etag: identity of the content, from the storage: the same etag and size, the same image.
         size_bytes: of the file.
         reference_etag: identity of the reference's content; None if there is none to be had.
         reason: a `Reason` once the entry can become nothing but a row.
@@ -83,7 +83,7 @@ class CatalogEntry(NamedTuple):
 
 
 def content_key(entry: CatalogEntry, fingerprint: str) -> str:
-    """Identity of a picture's content together with what will be done to it.
+    """Identity of an image's content together with what will be done to it.
 
     Args:
         entry: identified or rejected.
@@ -119,7 +119,7 @@ class Earlier(NamedTuple):
 
 
 class Job(NamedTuple):
-    """The URIs whose content is the same: one magnification, a row for each.
+    """The URIs whose content is the same: one upscaling, a row for each.
 
     Attributes:
         content_key: identity of the content together with model and settings; None for an entry

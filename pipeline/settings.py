@@ -11,7 +11,7 @@ from pipeline.records import Shard
 from pipeline.storage import locations
 from pipeline.storage.base import StorageConfig
 
-# Raise it when the same picture and settings give another result than before.
+# Raise it when the same image and settings give another result than before.
 RESULT_VERSION = 2
 # What `--previous` takes beside a run's id.
 NEWEST, NONE = "newest", "none"
@@ -29,7 +29,7 @@ class Settings:
         previous_run: the run in which finished work is looked up, once that is decided.
         previous_parts: its Parquet files.
         kept: shards that an earlier try of this run has finished.
-        workers: processes that magnify; None until the run has chosen.
+        workers: processes that upscale; None until the run has chosen.
         precision: in which the network computes; None until the run has chosen.
     """
 
@@ -94,7 +94,7 @@ class Settings:
 
     @property
     def images_folder(self) -> str:
-        """Where encoded pictures lie with `--images files` or `both`."""
+        """Where encoded images lie with `--images files` or `both`."""
         return locations.join(self.output, "images")
 
     def rows_of_run(self, run_id: str) -> str:

@@ -26,7 +26,7 @@ def decoders() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def magnifier(shipped: Any) -> Any:
-    from model.inference.upscaler import Magnifier  # noqa: PLC0415 - see above
+def upscaler(shipped: Any) -> Any:
+    from model.inference.upscaler import Upscaler  # noqa: PLC0415 - see above
 
-    return Magnifier(shipped)
+    return Upscaler(shipped)

@@ -14,7 +14,7 @@ _HUGE = (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0
 
 
 def saved(image, file_format, **options):
-    """A picture's file, as Pillow writes it."""
+    """An image's file, as Pillow writes it."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
@@ -83,7 +83,7 @@ def slow_bmp(width):
 
 
 def scan_bomb(height, width, scans):
-    """A progressive JPEG of some 50 to 100 bytes a scan; each walks over the whole picture."""
+    """A progressive JPEG of some 50 to 100 bytes a scan; each walks over the whole image."""
 
     def segment(marker, content):
         return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
@@ -122,7 +122,7 @@ def tag_bomb(tags, bytes_each):
 
 
 def valid_files():
-    """Names and bytes of sound pictures: every allowed format in its common varieties."""
+    """Names and bytes of sound images: every allowed format in its common varieties."""
     small = np.random.default_rng(1).integers(0, 256, (5, 6, 4), dtype=np.uint8)
     rgba = Image.fromarray(small).resize((61, 47), Image.Resampling.BICUBIC)
     rgb, grey = rgba.convert("RGB"), rgba.convert("L")
@@ -154,7 +154,7 @@ def valid_files():
         "lzw.tif": saved(rgba, "TIFF", compression="tiff_lzw"),
         "jpeg.tif": saved(rgb, "TIFF", compression="jpeg"),
         "fax.tif": saved(grey.convert("1"), "TIFF", compression="group4"),
-        # A copy: Pillow keeps the JPEG encoder's settings on a picture.
+        # A copy: Pillow keeps the JPEG encoder's settings on an image.
         "pages.tif": saved(rgb.copy(), "TIFF", save_all=True, append_images=[rgb.rotate(180)]),
         "colour.avif": saved(rgb, "AVIF", exif=exif, icc_profile=SRGB),
         "alpha.avif": saved(rgba, "AVIF"),
@@ -305,7 +305,7 @@ def hostile_files():
 
 
 def foreign_files():
-    """What Pillow has decoders for that must not start, and other things named as pictures."""
+    """What Pillow has decoders for that must not start, and other things named as images."""
     tiny = Image.new("RGB", (10, 10), (200, 30, 30))
     written = ("EPS", "PPM", "ICO", "ICNS", "JPEG2000", "PCX", "SGI", "TGA", "PDF", "DDS", "IM")
     files = {f"{name.lower()}.jpg": saved(tiny, name) for name in written}

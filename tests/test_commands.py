@@ -29,7 +29,7 @@ from pipeline import cli, job
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
 from pipeline.storage.s3 import _s3_client
 from tests.pipeline.browser import find_chromium
-from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.conftest import image_bytes
 from tests.test_dataflow import NOW
 
 ROOT = Path(__file__).parents[1]
@@ -49,8 +49,8 @@ PROGRAMS = {
 
 # What a reader has to fill in, and the one number of a command that no later option replaces.
 FILLED_IN = {
-    "--input …": "--input s3://shop/pictures/",
-    "--output …": "--output s3://shop/magnified",
+    "--input …": "--input s3://shop/images/",
+    "--output …": "--output s3://shop/upscaled",
     "measures_sheet FILE": "measures_sheet sheet.png",
     "--drawn_scenes 900 --drawn_share": "--drawn_scenes 4 --drawn_share",
 }
@@ -75,7 +75,7 @@ def bench(shorter, says):
     return Run(f"{shorter} --json figures.json", "figures.json", says)
 
 
-NIGHT = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "pictures: ")
+NIGHT = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
 BRIEFLY = "--steps 2 --batch_size 2 --warmup_steps 1"
 TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
 # By a pattern that is found in the command; the first one counts.
@@ -85,16 +85,14 @@ RUNS = {
     r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
     r"make run INPUT=": NIGHT,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_gate.py", says=" passed"),
-    r"make bench ": Run(
-        "OPTIONS='--pictures 1 --rounds 1 --repeat 1'", says="times the plain loop"
-    ),
-    r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 pictures"),
+    r"make bench ": Run("OPTIONS='--images 1 --rounds 1 --repeat 1'", says="times the plain loop"),
+    r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 images"),
     r"run_pipeline.py ": NIGHT,
     r"local_cluster.py ": Run("", NIGHT.leaves),  # says it past this process
-    r"pipeline.read ": Run("", "pictures/pictures.csv pictures/*.jpeg", "3 pictures of run"),
-    r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 pictures in both"),
-    r"pipeline.compare ": Run("", says="3 pictures in both"),
-    r"show_hints ": Run("", says="MagnifyAndWrite      type:nvidia-tesla-t4;count:1"),
+    r"pipeline.read ": Run("", "images/pictures.csv images/*.jpeg", "3 images of run"),
+    r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
+    r"pipeline.compare ": Run("", says="3 images in both"),
+    r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
     r"model.upscale ": Run("", "photo_x2.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
     r"model.train .*--growth_rate 96 ": Run(BRIEFLY, TRAINED),
@@ -106,11 +104,11 @@ RUNS = {
     r"benchmarks.gate ": bench("", "values wrapped around"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(
-        "--pictures 1 --rounds 1 --repeat 1", "times the plain loop"
+        "--images 1 --rounds 1 --repeat 1", "times the plain loop"
     ),
-    r"benchmarks.peers ": bench("--pictures 1 --rounds 1", "of ours"),
+    r"benchmarks.peers ": bench("--images 1 --rounds 1", "of ours"),
     r"benchmarks.nights ": bench("", "beside start-up"),
-    r"benchmarks.cost_curves catalog ": bench("--counts 2 --shrink 1", "2 pictures"),
+    r"benchmarks.cost_curves catalog ": bench("--counts 2 --shrink 1", "2 images"),
     r"benchmarks.cost_curves probe": bench("--count 2", "bare_requests_per_s"),
     r"benchmarks.cost_curves large": bench("--sides 40", "40 x 40"),
     r"benchmarks.million": bench("--uris 40 --new 2", "40 URIs, 2 of them new"),
@@ -130,10 +128,10 @@ NOT_RUN = {
     "gcloud ": "needs Google; tests/test_dataflow.py",
 }
 
-# A reader's folders of pictures, and of pairs.
+# A reader's folders of images, and of pairs.
 FOLDERS = {
-    *("pictures", "photographs", "my_pictures", "validation", "bsd400", "yang91"),
-    *("folder", "FOLDER", "PICTURES"),
+    *("images", "photographs", "my_images", "validation", "bsd400", "yang91"),
+    *("folder", "FOLDER", "IMAGES"),
 }
 PAIRS = ("Set5", "DIR")
 SIDE_PX = 140
@@ -188,15 +186,15 @@ def blocks_to_run():
 
 
 class Shop:
-    """The documents' bucket on the loopback server, with pictures and a manifest."""
+    """The documents' bucket on the loopback server, with images and a manifest."""
 
-    def __init__(self, endpoint, pictures):
+    def __init__(self, endpoint, images):
         self._client = boto3.client("s3", endpoint_url=endpoint)
         self._client.create_bucket(Bucket="shop")
-        for folder in ("pictures", "part"):
-            for name, data in pictures.items():
+        for folder in ("images", "part"):
+            for name, data in images.items():
                 self._put(f"{folder}/{name}", data)
-        lines = ["uri", *(f"s3://shop/pictures/{name}" for name in pictures)]
+        lines = ["uri", *(f"s3://shop/images/{name}" for name in images)]
         self._put("manifest.csv", "\n".join(lines).encode())
         self._put("ours.keras", presets.resolve("rdn-small").data)
 
@@ -225,22 +223,22 @@ class Reader:
     def __init__(self, folder, endpoint, commands):
         self.folder, text = folder, "\n".join(commands)
         _link_checkout(folder)
-        pictures = _pictures(SIDE_PX)
+        images = _images(SIDE_PX)
         for name in FOLDERS:
-            _write(folder / name, pictures)
-        _write(folder / "product", _pictures(SIDE_TO_SHRINK_PX))
+            _write(folder / name, images)
+        _write(folder / "product", _images(SIDE_TO_SHRINK_PX))
         for name in PAIRS:
-            _write(folder / name, _pair(pictures["0.jpg"]))
-        _write(folder, {"photo.jpg": pictures["0.jpg"]})
+            _write(folder / name, _pair(images["0.jpg"]))
+        _write(folder, {"photo.jpg": images["0.jpg"]})
         if "held_out_compressed.txt" in text:
-            held_out = "\n".join(str(folder / "product" / name) for name in pictures)
+            held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
-        self.shop = Shop(endpoint, pictures) if "s3://" in text or "…" in text else None
+        self.shop = Shop(endpoint, images) if "s3://" in text or "…" in text else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
         if "--retry" in text:
-            earlier.append(("s3://shop/magnified", "earlier"))
+            earlier.append(("s3://shop/upscaled", "earlier"))
         for output, run_id in earlier:
-            places = ["--input", "s3://shop/pictures/", "--output", output, "--run_id", run_id]
+            places = ["--input", "s3://shop/images/", "--output", output, "--run_id", run_id]
             assert job.run([*places, "--report", "no"]) == job.DONE
 
     def close(self):
@@ -296,8 +294,8 @@ def _link_checkout(folder):
     (folder / ".venv/.ready").touch()
 
 
-def _pictures(side):
-    return {f"{i}.jpg": picture_bytes(side, side, seed=i) for i in range(3)}
+def _images(side):
+    return {f"{i}.jpg": image_bytes(side, side, seed=i) for i in range(3)}
 
 
 def _write(folder, files):

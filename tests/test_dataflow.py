@@ -35,7 +35,7 @@ PLACES = ["--input", "s3://shop/manifest.csv", "--output", "s3://shop/out"]
 # For each parameter of the template, a value that a user may give and one that must be refused
 # before a machine is paid for.
 VALUES = {
-    "input": ("s3://shop/pictures/", "gs://shop/pictures/"),
+    "input": ("s3://shop/images/", "gs://shop/images/"),
     "output": ("s3://shop/out", "/tmp/out"),
     "run_id": ("2026-01-02", "-night"),
     "min_side": ("16", "0"),
@@ -135,14 +135,14 @@ def test_the_hint_survives_the_way_to_the_runner_and_is_on_one_step():
     graph.build(pipeline, make_settings(accelerator=T4))
     data = pipeline.to_runner_api().SerializeToString()
     proto = beam_runner_api_pb2.Pipeline.FromString(data)
-    assert hinted_steps(proto) == {"MagnifyAndWrite": T4.encode()}
+    assert hinted_steps(proto) == {"UpscaleAndWrite": T4.encode()}
 
 
 def test_the_hints_can_be_shown():
     command = [sys.executable, "-m", "deploy.dataflow.show_hints", *PLACES, "--accelerator", T4]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     shown = dict(line.split(maxsplit=1) for line in told.splitlines())
-    assert shown.pop("MagnifyAndWrite") == T4
+    assert shown.pop("UpscaleAndWrite") == T4
     assert {"ReadCatalog", "JoinPrevious", "Summarise"} <= set(shown)
     assert set(shown.values()) == {"-"}
     whole = subprocess.run([*command, "--whole"], cwd=ROOT, capture_output=True, check=True)
@@ -195,7 +195,7 @@ def test_dataflow_gets_the_hint():
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(arguments))
     graph.build(pipeline, make_settings(accelerator=T4))
     pipeline.run()
-    assert hinted_steps(runner.proto_pipeline) == {"MagnifyAndWrite": T4.encode()}
+    assert hinted_steps(runner.proto_pipeline) == {"UpscaleAndWrite": T4.encode()}
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 from model.network import presets
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
-from tests.pipeline.conftest import Bucket, picture_bytes
+from tests.pipeline.conftest import Bucket, image_bytes
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -99,10 +99,10 @@ def worker_pool(installed, tmp_path, bucket):
 
 
 def test_a_worker_with_nothing_but_the_package_does_the_job(bucket, worker_pool):
-    """Everything else comes over the network: pictures, and here the model too."""
+    """Everything else comes over the network: images, and here the model too."""
     address, log = worker_pool
-    pictures = {f"in/{i}.jpg": picture_bytes(40 + i, 50, seed=i) for i in range(3)}
-    for key, data in pictures.items():
+    images = {f"in/{i}.jpg": image_bytes(40 + i, 50, seed=i) for i in range(3)}
+    for key, data in images.items():
         bucket.put(key, data)
     saved = presets.resolve("rdn-small")
     model = bucket.put("models/ours.keras", saved.data)
@@ -115,7 +115,7 @@ def test_a_worker_with_nothing_but_the_package_does_the_job(bucket, worker_pool)
         access_key="demo", secret_key="demo", endpoint_override=bucket.endpoint, region="us-east-1"
     )
     rows = ds.dataset("remote/out/rows", filesystem=files, partitioning="hive").to_table()
-    assert sorted(rows["uri"].to_pylist()) == [bucket.uri(key) for key in sorted(pictures)]
+    assert sorted(rows["uri"].to_pylist()) == [bucket.uri(key) for key in sorted(images)]
     assert set(rows["status"].to_pylist()) == {"upscaled"}
     assert set(rows["model"].to_pylist()) == {model}
     assert set(rows["model_sha256"].to_pylist()) == {saved.sha256}

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.output.schema import Row, to_batch
 from pipeline.records import Status
-from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.conftest import image_bytes
 from tests.pipeline.output.test_schema_and_shards import NOW
 from tests.test_commands import DOCUMENTS
 
@@ -34,9 +34,9 @@ SUBMODULE = {"pyarrow": "pyarrow.dataset", "pyspark": "pyspark.sql"}
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
-    """Two runs of one picture that was made and one that failed."""
+    """Two runs of one image that was made and one that failed."""
     folder = tmp_path_factory.mktemp("reading") / "demo-output"
-    png = picture_bytes(30, 40, file_format="PNG")
+    png = image_bytes(30, 40, file_format="PNG")
     made = Row("s3://b/1", Status.UPSCALED, NOW, image={"bytes": png, "path": "1.png"})
     failed = Row("s3://b/2", Status.FAILED, NOW, reason="not_found")
     for run in ("n1", "n2"):

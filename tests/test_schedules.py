@@ -89,7 +89,7 @@ def arguments_of(schedule):
 def test_the_command_is_one_that_the_job_takes(schedule):
     settings, rest = cli.parse(arguments_of(schedule), datetime.datetime.now(datetime.UTC))
     assert rest == []
-    assert settings.input == "s3://shop/pictures/" and settings.output == "s3://shop/magnified"
+    assert settings.input == "s3://shop/images/" and settings.output == "s3://shop/upscaled"
     assert settings.run_id.endswith("x")  # named after the night, so that tries share it
 
 
@@ -187,7 +187,7 @@ def airflow_task():
 
 
 def test_airflow_takes_the_dag(airflow_task):
-    assert airflow_task.task_id == "magnify"
+    assert airflow_task.task_id == "upscale"
     assert airflow_task.bash_command == airflow_command()
 
 

@@ -1,7 +1,7 @@
 """Shows which steps of the job ask the runner for an accelerator, or the whole of Beam's proto.
 
     python -m deploy.dataflow.show_hints --input s3://shop/manifest.csv \\
-      --output s3://shop/magnified --accelerator "type:nvidia-tesla-t4;count:1" [--whole]
+      --output s3://shop/upscaled --accelerator "type:nvidia-tesla-t4;count:1" [--whole]
 
 Takes the options of `run_pipeline.py`; nothing is run or asked of a cloud.
 """

@@ -1,6 +1,6 @@
 """A Flink cluster on this machine, and the job on it.
 
-    python deploy/flink/local_cluster.py --input pictures/ --output magnified/
+    python deploy/flink/local_cluster.py --input images/ --output upscaled/
 
 Takes the options of `run_pipeline.py`. Gets Flink from PyPI and Beam's job server from Maven
 Central on the first call (Java 17 or newer and Maven are needed), starts a job manager and two

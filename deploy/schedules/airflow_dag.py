@@ -13,8 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 COMMAND = (
     ".venv/bin/python run_pipeline.py"
-    " --input s3://shop/pictures/"
-    " --output s3://shop/magnified"
+    " --input s3://shop/images/"
+    " --output s3://shop/upscaled"
     " --run_id night-{{ (dag_run.run_after - macros.timedelta(hours=1)).strftime('%Y%m%d') }}"
 )
 # 2: wrong usage. 3: the night is done, with more failures than allowed. Neither gets better by
@@ -45,7 +45,7 @@ with DAG(
     default_args={"retries": 2, "retry_delay": datetime.timedelta(minutes=10)},
 ) as dag:
     NightOperator(
-        task_id="magnify",
+        task_id="upscale",
         bash_command=COMMAND,
         cwd="/opt/catalog-magnifier",
         execution_timeout=datetime.timedelta(hours=20),

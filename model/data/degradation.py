@@ -10,7 +10,7 @@ from model.imaging.resampling import shrink, to_uint8
 
 
 def compress_jpeg(rgb: np.ndarray, quality: int, *, subsampling: str = "4:2:0") -> np.ndarray:
-    """Sends a picture through JPEG, as a shop that saves it would.
+    """Sends an image through JPEG, as a shop that saves it would.
 
     Args:
         rgb: uint8 [H, W, 3].
@@ -25,16 +25,16 @@ def compress_jpeg(rgb: np.ndarray, quality: int, *, subsampling: str = "4:2:0") 
     """
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-    with Image.open(buffer) as picture:
-        return np.asarray(picture)
+    with Image.open(buffer) as image:
+        return np.asarray(image)
 
 
 def blur(rgb: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Blurs a picture as a soft lens or a careless enlargement does.
+    """Blurs an image as a soft lens or a careless enlargement does.
 
     Args:
         rgb: uint8 [H, W, 3].
-        sigma_px: standard deviation of the Gaussian, pixels; 0 leaves the picture as it is.
+        sigma_px: standard deviation of the Gaussian, pixels; 0 leaves the image as it is.
 
     Returns:
         uint8 [H, W, 3]; Pillow approximates the Gaussian by three box filters.
@@ -61,10 +61,10 @@ def add_noise(
 
 @dataclass(frozen=True)
 class Degradation:
-    """How realistic LR is made: blur, shrink, noise, JPEG, in the order of a real picture's life.
+    """How realistic LR is made: blur, shrink, noise, JPEG, in the order of a real image's life.
 
     Attributes:
-        share: of the pictures that is degraded at all, 0..1; the others are only shrunk.
+        share: of the images that is degraded at all, 0..1; the others are only shrunk.
         blur_px: range of the Gaussian's sigma before shrinking, HR pixels.
         noise_levels: range of the noise's sigma after shrinking, grey levels.
         jpeg_quality: range of the compression, 1..100; 100 stands for none.
@@ -77,7 +77,7 @@ class Degradation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise ValueError(f"the share of degraded pictures is 0..1. Received: {self.share}")
+            raise ValueError(f"the share of degraded images is 0..1. Received: {self.share}")
         for name, lowest, highest in (
             ("blur_px", 0, 10),
             ("noise_levels", 0, 100),
@@ -92,7 +92,7 @@ class Degradation:
     def make_lr(
         self, hr: np.ndarray, scale: int, generator: np.random.Generator
     ) -> tuple[np.ndarray, int]:
-        """Makes an LR picture, drawing each strength evenly from its range.
+        """Makes an LR image, drawing each strength evenly from its range.
 
         Args:
             hr: uint8 [H, W, 3], sides multiples of `scale`.

@@ -1,4 +1,4 @@
-"""HR pictures for training and evaluation: folders, S3 prefixes, lists, and drawn scenes."""
+"""HR images for training and evaluation: folders, S3 prefixes, lists, and drawn scenes."""
 
 import contextlib
 import functools
@@ -18,15 +18,15 @@ from pipeline.records import RunError
 from pipeline.storage.base import Storage, StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
 
-PICTURE_SUFFIXES = {
+IMAGE_SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif"),
 }
 
 _log = logging.getLogger(__name__)
 
 
-class HrPicture(Protocol):
-    """A picture that serves as HR and is read when it is needed."""
+class HrImage(Protocol):
+    """An image that serves as HR and is read when it is needed."""
 
     @property
     def name(self) -> str:
@@ -38,11 +38,11 @@ class HrPicture(Protocol):
 
 @dataclass(frozen=True)
 class HrFile:
-    """A picture file.
+    """An image file.
 
     Attributes:
         uri: a path or `s3://bucket/key`.
-        shrink_first: shrinks the picture by this before it serves as HR, so that the JPEG
+        shrink_first: shrinks the image by this before it serves as HR, so that the JPEG
             compression of a photograph does not become the network's target.
     """
 
@@ -58,7 +58,7 @@ class HrFile:
         """Reads and shrinks it.
 
         Raises:
-            OSError: if it cannot be read or is no picture; the message names it.
+            OSError: if it cannot be read or is no image; the message names it.
         """
         hr = read_rgb(self.uri)
         if self.shrink_first == 1:
@@ -73,7 +73,7 @@ class HrScene:
 
     Attributes:
         seed: which one.
-        side: of the square picture, pixels.
+        side: of the square image, pixels.
     """
 
     seed: int
@@ -91,7 +91,7 @@ class HrScene:
 
 @dataclass(frozen=True)
 class HrArray:
-    """A picture that is in memory already.
+    """An image that is in memory already.
 
     Attributes:
         name: of where it came from.
@@ -108,7 +108,7 @@ class HrArray:
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture in both resolutions.
+    """One image in both resolutions.
 
     Attributes:
         name: the file's name.
@@ -121,122 +121,122 @@ class Pair:
     hr: np.ndarray
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Lists the picture files right in a folder, sorted by name.
+def find_images(folder: Path) -> list[Path]:
+    """Lists the image files right in a folder, sorted by name.
 
     Raises:
-        FileNotFoundError: if the folder does not exist or holds no picture.
+        FileNotFoundError: if the folder does not exist or holds no image.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    pictures = sorted(p for p in folder.iterdir() if _is_picture(p.name))
-    if not pictures:
-        raise FileNotFoundError(f"no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in {folder}")
-    return pictures
+    images = sorted(p for p in folder.iterdir() if _is_image(p.name))
+    if not images:
+        raise FileNotFoundError(f"no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folder}")
+    return images
 
 
-def list_pictures(place: str, *, shrink_first: int = 1) -> list[HrFile]:
-    """Lists the HR pictures of a place; reads none of them.
+def list_images(place: str, *, shrink_first: int = 1) -> list[HrFile]:
+    """Lists the HR images of a place; reads none of them.
 
     Args:
         place: a folder, an S3 prefix `s3://bucket/prefix/`, or a text file `*.txt` that names a
-            picture a line: a path, relative to the list's folder, or an `s3://` URI.
+            image a line: a path, relative to the list's folder, or an `s3://` URI.
         shrink_first: see `HrFile`.
 
     Returns:
-        The pictures in order of their names, those of a list in its order.
+        The images in order of their names, those of a list in its order.
 
     Raises:
-        FileNotFoundError: if there is no such place, or no picture in it.
+        FileNotFoundError: if there is no such place, or no image in it.
     """
     if place.startswith("s3://"):
-        uris = [uri for uri in _list_s3(place) if _is_picture(uri)]
+        uris = [uri for uri in _list_s3(place) if _is_image(uri)]
     elif place.endswith(".txt"):
         uris = _read_list(Path(place))
     else:
-        uris = [str(path) for path in find_pictures(Path(place))]
+        uris = [str(path) for path in find_images(Path(place))]
     if not uris:
-        raise FileNotFoundError(f"no pictures in {place}")
+        raise FileNotFoundError(f"no images in {place}")
     return [HrFile(uri, shrink_first) for uri in uris]
 
 
 def read_rgb(place: str | Path) -> np.ndarray:
-    """Reads a training or benchmark picture as uint8 [H, W, 3] RGB.
+    """Reads a training or benchmark image as uint8 [H, W, 3] RGB.
 
     Args:
         place: a path or an `s3://` URI.
 
     Raises:
-        OSError: if it cannot be read or is no whole picture; the message names it.
+        OSError: if it cannot be read or is no whole image; the message names it.
     """
     source = io.BytesIO(_read_s3(place)) if str(place).startswith("s3://") else place
     try:
-        with Image.open(source) as picture:
-            return np.asarray(picture.convert("RGB"))
+        with Image.open(source) as image:
+            return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError) as error:
-        raise OSError(f"cannot read the picture {place}: {error}") from error
+        raise OSError(f"cannot read the image {place}: {error}") from error
 
 
-def make_pair(picture: HrPicture, scale: int) -> Pair:
+def make_pair(image: HrImage, scale: int) -> Pair:
     """Makes LR from HR by anti-aliased bicubic, rounded to uint8; HR is cut to a multiple."""
-    hr = resampling.crop_to_multiple(picture.read(), scale)
-    return Pair(picture.name, resampling.to_uint8(resampling.shrink(hr, scale)), hr)
+    hr = resampling.crop_to_multiple(image.read(), scale)
+    return Pair(image.name, resampling.to_uint8(resampling.shrink(hr, scale)), hr)
 
 
 def make_pairs(
-    place: str | Path, *, scale: int, shrink_first: int = 1, least_lr_side: int = 16
+    place: str | Path, *, scale: int, shrink_first: int = 1, min_lr_side: int = 16
 ) -> Iterator[Pair]:
-    """Makes a pair of every HR picture of a place, one at a time.
+    """Makes a pair of every HR image of a place, one at a time.
 
     Args:
-        place: see `list_pictures`.
+        place: see `list_images`.
         scale: of the network.
         shrink_first: see `HrFile`.
-        least_lr_side: a picture whose LR has a shorter side, pixels, is left out with a note.
+        min_lr_side: an image whose LR has a shorter side, pixels, is left out with a note.
 
     Raises:
-        OSError: if there is no picture, none that is large enough, or one that cannot be read;
+        OSError: if there is no image, none that is large enough, or one that cannot be read;
             the message names it.
     """
-    least = least_lr_side * scale
+    least = min_lr_side * scale
     found = False
-    for picture in list_pictures(str(place), shrink_first=shrink_first):
-        hr = picture.read()
+    for image in list_images(str(place), shrink_first=shrink_first):
+        hr = image.read()
         if min(hr.shape[:2]) < least:
-            note_too_small(picture.name, hr, least)
+            note_too_small(image.name, hr, least)
             continue
         found = True
-        yield make_pair(HrArray(picture.name, hr), scale)
+        yield make_pair(HrArray(image.name, hr), scale)
     if not found:
-        raise FileNotFoundError(f"no picture in {place} has at least {least} x {least} pixels")
+        raise FileNotFoundError(f"no image in {place} has at least {least} x {least} pixels")
 
 
-def large_enough(pictures: Sequence[HrPicture], side: int) -> list[HrArray]:
-    """Reads pictures into memory, and leaves out with a note those that are too small.
+def large_enough(images: Sequence[HrImage], side: int) -> list[HrArray]:
+    """Reads images into memory, and leaves out with a note those that are too small.
 
     Args:
-        pictures: where to read.
+        images: where to read.
         side: least height and width, pixels.
     """
-    arrays = [HrArray(picture.name, picture.read()) for picture in pictures]
+    arrays = [HrArray(image.name, image.read()) for image in images]
     for small in (array for array in arrays if min(array.pixels.shape[:2]) < side):
         note_too_small(small.name, small.pixels, side)
     return [array for array in arrays if min(array.pixels.shape[:2]) >= side]
 
 
 def note_too_small(name: str, pixels: np.ndarray, side: int) -> None:
-    """Says that a picture is not used."""
+    """Says that an image is not used."""
     height, width = pixels.shape[:2]
     _log.warning("skipped %s: %d x %d, but needed are %d x %d", name, height, width, side, side)
 
 
-def _is_picture(name: str) -> bool:
-    """Whether the name ends as pictures' do."""
-    return Path(name).suffix.lower() in PICTURE_SUFFIXES
+def _is_image(name: str) -> bool:
+    """Whether the name ends as images' do."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _read_list(path: Path) -> list[str]:
-    """The pictures that a text file names."""
+    """The images that a text file names."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     named = [line for line in lines if line and not line.startswith("#")]
     return [line if line.startswith("s3://") else str(path.parent / line) for line in named]

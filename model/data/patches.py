@@ -1,7 +1,7 @@
 """Training patches: cutting, thinning out flat ones, turning, degrading, feeding.
 
 The network sees patches of P x P LR pixels. Each is cut from HR with a margin around it, so that
-shrinking and compression see what they would see in the whole picture.
+shrinking and compression see what they would see in the whole image.
 """
 
 from collections import deque
@@ -13,33 +13,33 @@ from pathlib import Path
 import numpy as np
 
 from model.data.degradation import Degradation
-from model.data.hr_sources import HrArray, HrPicture, large_enough, note_too_small
+from model.data.hr_sources import HrArray, HrImage, large_enough, note_too_small
 from model.metrics import full_reference
 
 # LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 2 pixels more are
 # what shrinking reaches.
 MARGIN_PX = 10
 _BLOCK_PX = 8
-# How often a patch that is too flat, or a picture that is too small, is drawn again.
+# How often a patch that is too flat, or an image that is too small, is drawn again.
 _TRIES = 8
-_SMALL_PICTURE_TRIES = 100
+_SMALL_IMAGE_TRIES = 100
 
-FEEDINGS = ("memory", "pictures", "picture", "grid")
+FEEDINGS = ("memory", "images", "image", "grid")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one kind.
+    """Images of one kind.
 
     Attributes:
         name: for logs and validation.
         share: of the patches that comes from them, 0..1.
-        pictures: drawn evenly.
+        images: drawn evenly.
     """
 
     name: str
     share: float
-    pictures: Sequence[HrPicture]
+    images: Sequence[HrImage]
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,18 @@ class Cutter:
 
     @property
     def region_px(self) -> int:
-        """Side of a patch with its margins, HR pixels: no picture may be smaller."""
+        """Side of a patch with its margins, HR pixels: no image may be smaller."""
         return (self.lr_patch_px + 2 * MARGIN_PX) * self.scale
 
     def region(
-        self, hr: np.ndarray, lowest_variation: float, generator: np.random.Generator
+        self, hr: np.ndarray, min_variation: float, generator: np.random.Generator
     ) -> np.ndarray:
         """A random patch with its margins, drawn again while it is too flat.
 
         Args:
             hr: uint8 [H, W, 3], sides at least `region_px`.
-            lowest_variation: see `variation`; the last of several tries is taken as it is, so
-                that a picture which is flat all over still gives a patch.
+            min_variation: see `variation`; the last of several tries is taken as it is, so
+                that an image which is flat all over still gives a patch.
             generator: the only source of randomness.
 
         Returns:
@@ -95,7 +95,7 @@ class Cutter:
             top = int(generator.integers(hr.shape[0] - side + 1))
             left = int(generator.integers(hr.shape[1] - side + 1))
             region = hr[top : top + side, left : left + side]
-            if not lowest_variation or variation(self._patch(region)) >= lowest_variation:
+            if not min_variation or variation(self._patch(region)) >= min_variation:
                 break
         return region
 
@@ -113,7 +113,7 @@ class Cutter:
         """
         turned = np.rot90(region, int(generator.integers(4)))
         hr = turned[:, ::-1] if generator.integers(2) else turned
-        # The picture that is degraded begins somewhere in the margin, and so do JPEG's blocks.
+        # The image that is degraded begins somewhere in the margin, and so do JPEG's blocks.
         top, left = (int(at) for at in generator.integers(0, _BLOCK_PX, 2))
         lr, quality = self.degradation.make_lr(
             np.ascontiguousarray(hr[top * self.scale :, left * self.scale :]),
@@ -150,31 +150,31 @@ class Feed:
         groups: what to draw from; the shares sum to 1.
         cutter: how to cut.
         batch_size: N.
-        pictures_per_batch: N random pictures give one patch each, or 1 gives all N.
-        lowest_variation: least variation of a patch at a step, grey levels.
+        images_per_batch: N random images give one patch each, or 1 gives all N.
+        min_variation: least variation of a patch at a step, grey levels.
         seed: of the run.
     """
 
     groups: Sequence[Group]
     cutter: Cutter
     batch_size: int
-    pictures_per_batch: int
-    lowest_variation: Callable[[int], float]
+    images_per_batch: int
+    min_variation: Callable[[int], float]
     seed: int
 
     def batch(self, step: int) -> Batch:
-        """Reads pictures, cuts, degrades and stacks.
+        """Reads images, cuts, degrades and stacks.
 
         Raises:
-            OSError: if a picture cannot be read.
-            ValueError: if hardly any picture is large enough.
+            OSError: if an image cannot be read.
+            ValueError: if hardly any image is large enough.
         """
         generator = np.random.default_rng([self.seed, step])
-        lowest = self.lowest_variation(step)
-        patches_each = self.batch_size // self.pictures_per_batch
+        lowest = self.min_variation(step)
+        patches_each = self.batch_size // self.images_per_batch
         patches = []
-        for _ in range(self.pictures_per_batch):
-            hr = self._picture(generator)
+        for _ in range(self.images_per_batch):
+            hr = self._image(generator)
             for _ in range(patches_each):
                 region = self.cutter.region(hr, lowest, generator)
                 patches.append(self.cutter.pair(region, generator))
@@ -195,18 +195,18 @@ class Feed:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _picture(self, generator: np.random.Generator) -> np.ndarray:
-        """A random picture that is large enough."""
+    def _image(self, generator: np.random.Generator) -> np.ndarray:
+        """A random image that is large enough."""
         shares = [group.share for group in self.groups]
-        for _ in range(_SMALL_PICTURE_TRIES):
+        for _ in range(_SMALL_IMAGE_TRIES):
             group = self.groups[int(generator.choice(len(self.groups), p=shares))]
-            picture = group.pictures[int(generator.integers(len(group.pictures)))]
-            hr = picture.read()
+            image = group.images[int(generator.integers(len(group.images)))]
+            hr = image.read()
             if min(hr.shape[:2]) >= self.cutter.region_px:
                 return hr
-            note_too_small(picture.name, hr, self.cutter.region_px)
+            note_too_small(image.name, hr, self.cutter.region_px)
         raise ValueError(
-            f"hardly any training picture has the {self.cutter.region_px} x "
+            f"hardly any training image has the {self.cutter.region_px} x "
             f"{self.cutter.region_px} pixels that a patch with its margins needs"
         )
 
@@ -215,9 +215,9 @@ def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path)
     """Does beforehand what a way of feeding needs.
 
     Args:
-        groups: of pictures anywhere.
-        feeding: `memory` reads all pictures once and keeps them; `pictures` and `picture` read
-            them from where they lie at every step; `grid` cuts all pictures into patches side
+        groups: of images anywhere.
+        feeding: `memory` reads all images once and keeps them; `images` and `image` read
+            them from where they lie at every step; `grid` cuts all images into patches side
             by side, writes these to disk, and every step draws from them.
         cutter: tells the size of patches.
         folder: where the grid's files go, `grid-<group>.u8`; files from an earlier start of
@@ -227,35 +227,35 @@ def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path)
         The groups to draw from.
 
     Raises:
-        ValueError: if no picture of a group is large enough.
+        ValueError: if no image of a group is large enough.
     """
-    if feeding in ("pictures", "picture"):
+    if feeding in ("images", "image"):
         return list(groups)
     prepared = []
     for group in groups:
         if feeding == "grid":
-            pictures: Sequence[HrPicture] = _grid(group, cutter, folder / f"grid-{group.name}.u8")
+            images: Sequence[HrImage] = _grid(group, cutter, folder / f"grid-{group.name}.u8")
         else:
-            pictures = large_enough(group.pictures, cutter.region_px)
-        if not pictures:
+            images = large_enough(group.images, cutter.region_px)
+        if not images:
             raise ValueError(
-                f"no picture of the group {group.name!r} has the {cutter.region_px} x "
+                f"no image of the group {group.name!r} has the {cutter.region_px} x "
                 f"{cutter.region_px} pixels that a patch with its margins needs"
             )
-        prepared.append(Group(group.name, group.share, pictures))
+        prepared.append(Group(group.name, group.share, images))
     return prepared
 
 
-def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrPicture]:
+def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
     """Patches side by side, with their margins, in a file that is mapped into memory."""
     side, stride = cutter.region_px, cutter.lr_patch_px * cutter.scale
     if not path.exists():
         partial = path.with_name(f"partial-{path.name}")
         with partial.open("wb") as file:
-            for picture in group.pictures:
-                hr = picture.read()
+            for image in group.images:
+                hr = image.read()
                 if min(hr.shape[:2]) < side:
-                    note_too_small(picture.name, hr, side)
+                    note_too_small(image.name, hr, side)
                 for top in range(0, hr.shape[0] - side + 1, stride):
                     for left in range(0, hr.shape[1] - side + 1, stride):
                         file.write(hr[top : top + side, left : left + side].tobytes())

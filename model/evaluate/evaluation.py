@@ -1,19 +1,19 @@
-"""Measures a network on pairs of LR and HR pictures by the standard protocol.
+"""Measures a network on pairs of LR and HR images by the standard protocol.
 
     python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE] [--csv FILE]
     python -m model.evaluate --pairs Set5 --self_ensemble ours --against rdn-small
-    python -m model.evaluate --hr pictures --shrink_first 2 --jpeg_quality 75 \
+    python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
         --sheet sheet.png --patches patches.png --heat_map errors.png
 
 Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` LR is made
-from each picture by anti-aliased bicubic, and compressed if asked for. Beside bicubic, Lanczos
+from each image by anti-aliased bicubic, and compressed if asked for. Beside bicubic, Lanczos
 and, if wanted, a second network:
 
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
-                    and an object is near; `-` for a picture without such a place.
+                    and an object is near; `-` for an image without such a place.
 
-The mean is over pictures, the same ones for every method: a picture on which any method is exact
+The mean is over images, the same ones for every method: an image on which any method is exact
 (infinite PSNR) is left out of the mean PSNR, one without flat background out of the mean noise.
 JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a missing noise.
 """
@@ -32,12 +32,12 @@ from typing import Any
 from PIL import Image
 
 from model.data import degradation
-from model.data.hr_sources import Pair, find_pictures, make_pairs, read_rgb
+from model.data.hr_sources import Pair, find_images, make_pairs, read_rgb
 from model.evaluate import scoring
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
 from model.evaluate.sheets import Gallery
 from model.inference import backends
-from model.inference.upscaler import Magnifier, OutOfMemory
+from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.network import loading, presets
 
 
@@ -47,7 +47,7 @@ def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
     Raises:
         FileNotFoundError: if the folder is missing, holds no pair, or an LR has no HR.
     """
-    files = {path.name: path for path in find_pictures(folder)}
+    files = {path.name: path for path in find_images(folder)}
     pairs = []
     for lr in files.values():
         if lr.stem.endswith("LR"):
@@ -64,14 +64,14 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
     """Reads the pairs of `find_pairs`.
 
     Raises:
-        OSError: if a picture cannot be read; the message names it.
+        OSError: if an image cannot be read; the message names it.
     """
     for name, lr, hr in find_pairs(folder):
         yield Pair(name, read_rgb(lr), read_rgb(hr))
 
 
 def compressed(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:
-    """Compresses the LR pictures; 100 leaves them as they are."""
+    """Compresses the LR images; 100 leaves them as they are."""
     for pair in pairs:
         if jpeg_quality < 100:
             lr = degradation.compress_jpeg(pair.lr, jpeg_quality)
@@ -81,25 +81,25 @@ def compressed(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:
 
 def evaluate(
     pairs: Iterable[Pair],
-    ours: Magnifier,
-    against: Magnifier | None = None,
+    ours: Upscaler,
+    against: Upscaler | None = None,
     *,
     jpeg_quality: int = 100,
     gallery: Gallery | None = None,
 ) -> list[Score]:
-    """Measures every picture; a gallery collects what its pictures need on the way.
+    """Measures every image; a gallery collects what its images need on the way.
 
     Args:
-        pairs: the pictures.
+        pairs: the images.
         ours, against, jpeg_quality: see `scoring.compare`.
-        gallery: gets each picture once; None if no picture is wanted.
+        gallery: gets each image once; None if no image is wanted.
 
     Returns:
-        The scores in the order of the pictures.
+        The scores in the order of the images.
 
     Raises:
         ValueError: if a pair does not fit the networks or is too small to measure.
-        OutOfMemory: if the device cannot hold even a small tile.
+        OutOfMemoryError: if the device cannot hold even a small tile.
     """
     scores = []
     for pair in pairs:
@@ -111,7 +111,7 @@ def evaluate(
 
 
 def as_record(score: Score) -> dict[str, str | float]:
-    """One picture as a flat record: `psnr_y_db` is ours, `bicubic_psnr_y_db` bicubic's, ..."""
+    """One image as a flat record: `psnr_y_db` is ours, `bicubic_psnr_y_db` bicubic's, ..."""
     record: dict[str, str | float] = {"name": score.name}
     for method in sorted(score.figures, key=lambda method: method != OURS):  # ours first
         prefix = "" if method == OURS else f"{method}_"
@@ -121,10 +121,10 @@ def as_record(score: Score) -> dict[str, str | float]:
 
 
 def as_json(scores: list[Score], settings: dict[str, Any]) -> str:
-    """The settings, the mean and every picture as strict JSON: null where a figure is not finite.
+    """The settings, the mean and every image as strict JSON: null where a figure is not finite.
 
     Args:
-        scores: of the pictures, at least one.
+        scores: of the images, at least one.
         settings: what JSON can hold.
     """
 
@@ -136,16 +136,16 @@ def as_json(scores: list[Score], settings: dict[str, Any]) -> str:
 
     content = {
         **settings,
-        "pictures_in_mean_psnr": sum(one.is_finite for one in scores),
-        "pictures_in_mean_noise": sum(one.has_background for one in scores),
+        "images_in_mean_psnr": sum(one.is_finite for one in scores),
+        "images_in_mean_noise": sum(one.has_background for one in scores),
         "mean": strict(scoring.mean(scores)),
-        "pictures": [strict(one) for one in scores],
+        "images": [strict(one) for one in scores],
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def write_csv(path: Path, scores: list[Score]) -> None:
-    """Writes one line a picture, without the mean, which would be one picture more to a reader.
+    """Writes one line an image, without the mean, which would be one image more to a reader.
 
     Raises:
         OSError: if the file cannot be written.
@@ -164,10 +164,10 @@ def write_csv(path: Path, scores: list[Score]) -> None:
 
 
 def table(scores: list[Score]) -> str:
-    """One line a picture, the mean below, and what the mean leaves out.
+    """One line an image, the mean below, and what the mean leaves out.
 
     Args:
-        scores: of the pictures, at least one.
+        scores: of the images, at least one.
     """
     mean = scoring.mean(scores)
     methods = list(mean.figures)
@@ -199,36 +199,36 @@ def table(scores: list[Score]) -> str:
     lines.append("gain: ours over bicubic" + (", gain 2: over against" if gains[1:] else ""))
     exact = sum(not one.is_finite for one in scores)
     if exact:
-        lines.append(f"mean PSNR-Y without {exact} pictures on which a method is exact")
+        lines.append(f"mean PSNR-Y without {exact} images on which a method is exact")
     flat = sum(one.has_background for one in scores)
     if flat < len(scores):
-        lines.append(f"background noise on the {flat} of {len(scores)} pictures that have one")
+        lines.append(f"background noise on the {flat} of {len(scores)} images that have one")
     return "\n".join(lines)
 
 
-def check_outputs(outputs: dict[str, Path], pictures: set[str], *, inputs: Iterable[Path]) -> None:
+def check_outputs(outputs: dict[str, Path], images: set[str], *, inputs: Iterable[Path]) -> None:
     """Makes sure that every result can be written, before the long work starts.
 
     Args:
         outputs: files to write by the option that named them.
-        pictures: those of the options that write a picture.
+        images: those of the options that write an image.
         inputs: files that must not be written over.
 
     Raises:
         OSError: if a file cannot be written.
-        ValueError: if two options name one file, a file is among the inputs, or a picture's
+        ValueError: if two options name one file, a file is among the inputs, or an image's
             format is unknown.
     """
-    taken: dict[Path, str] = {path.resolve(): "the pictures to read" for path in inputs}
+    taken: dict[Path, str] = {path.resolve(): "the images to read" for path in inputs}
     for option, path in outputs.items():
         if path.resolve() in taken:
             raise ValueError(f"{option} {path} would overwrite {taken[path.resolve()]}")
         taken[path.resolve()] = f"what {option} writes"
-        if option in pictures:
+        if option in images:
             kind = Image.registered_extensions().get(path.suffix.lower())
             if kind not in Image.SAVE:
                 raise ValueError(
-                    f"{option} {path} needs a picture's suffix, for example .png. "
+                    f"{option} {path} needs an image's suffix, for example .png. "
                     f"Received: {path.suffix!r}"
                 )
         _try_to_write(option, path)
@@ -274,14 +274,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--pairs", type=Path, metavar="DIR", help="files *LR.png and *HR.png")
     source.add_argument(
-        "--hr", metavar="PLACE", help="HR pictures, of which LR is made: folder, s3:// or list.txt"
+        "--hr", metavar="PLACE", help="HR images, of which LR is made: folder, s3:// or list.txt"
     )
     parser.add_argument(
         "--shrink_first",
         type=_whole_number(1),
         default=1,
         metavar="N",
-        help="shrink the pictures of --hr by this before their use",
+        help="shrink the images of --hr by this before their use",
     )
     parser.add_argument(
         "--jpeg_quality",
@@ -290,7 +290,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="1..100",
         help="compress LR with this quality; 100, the default: not at all",
     )
-    parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N pictures")
+    parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N images")
     network = "a shipped name or a .keras file"
     parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
@@ -308,7 +308,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="mean of 8 turned and mirrored versions (RDN+): of both networks, or of ours only",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings, mean, all figures")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line a picture")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line an image")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE", help="LR | bicubic | [against] | ours | HR"
     )
@@ -322,13 +322,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--heat_map", type=Path, metavar="FILE", help="each pixel's error in colours"
     )
     parser.add_argument(
-        "--picture", metavar="NAME", help="of the heat map; default: the one with the least gain"
+        "--image", metavar="NAME", help="of the heat map; default: the one with the least gain"
     )
     arguments = parser.parse_args(argv)
     if arguments.pairs and arguments.shrink_first > 1:
         parser.error("--shrink_first goes with --hr, not with --pairs")
-    if arguments.picture and not arguments.heat_map:
-        parser.error("--picture goes with --heat_map")
+    if arguments.image and not arguments.heat_map:
+        parser.error("--image goes with --heat_map")
     return arguments
 
 
@@ -340,20 +340,20 @@ def _outputs(arguments: argparse.Namespace, *names: str) -> dict[str, Path]:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raises what `check_outputs` does."""
-    pictures = _outputs(arguments, "sheet", "patches", "heat_map")
+    images = _outputs(arguments, "sheet", "patches", "heat_map")
     folder = arguments.pairs or Path(arguments.hr)
-    inputs = find_pictures(folder) if folder.is_dir() else []
-    outputs = _outputs(arguments, "json", "csv") | pictures
-    check_outputs(outputs, set(pictures), inputs=inputs)
+    inputs = find_images(folder) if folder.is_dir() else []
+    outputs = _outputs(arguments, "json", "csv") | images
+    check_outputs(outputs, set(images), inputs=inputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Network:
-    """A loaded network and how tables and pictures call it."""
+    """A loaded network and how tables and images call it."""
 
     title: str
     parameters: int
-    magnifier: Magnifier
+    upscaler: Upscaler
 
 
 def _load(arguments: argparse.Namespace) -> dict[str, _Network]:
@@ -366,12 +366,10 @@ def _load(arguments: argparse.Namespace) -> dict[str, _Network]:
     for key, name in ((OURS, arguments.model), (AGAINST, arguments.against)):
         if name is not None:
             rdn = loading.load_by_name(name)
-            magnifier = Magnifier(
-                rdn, computes_in=arguments.precision, self_ensemble=ensembles[key]
-            )
+            upscaler = Upscaler(rdn, computes_in=arguments.precision, self_ensemble=ensembles[key])
             title = f"{name} (mean of 8)" if ensembles[key] else name
-            networks[key] = _Network(title, rdn.count_params(), magnifier)
-    scales = {key: network.magnifier.scale for key, network in networks.items()}
+            networks[key] = _Network(title, rdn.count_params(), upscaler)
+    scales = {key: network.upscaler.scale for key, network in networks.items()}
     if len(set(scales.values())) > 1:
         raise ValueError(
             f"--against {arguments.against} enlarges x{scales[AGAINST]}, but --model "
@@ -389,9 +387,9 @@ def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
     )
     pairs = list(compressed(itertools.islice(found, arguments.limit), arguments.jpeg_quality))
     names = [pair.name for pair in pairs]
-    if arguments.picture and arguments.picture not in names:
+    if arguments.image and arguments.image not in names:
         raise ValueError(
-            f"--picture {arguments.picture} is none of the {len(names)} pictures "
+            f"--image {arguments.image} is none of the {len(names)} images "
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
         )
     return pairs
@@ -401,18 +399,18 @@ def _run(arguments: argparse.Namespace) -> str:
     """Evaluates and writes the files; returns what to print."""
     _check(arguments)
     networks = _load(arguments)
-    ours, against = networks[OURS].magnifier, networks.get(AGAINST)
+    ours, against = networks[OURS].upscaler, networks.get(AGAINST)
     pairs = _read(arguments, ours.scale)
     gallery = Gallery(
         len(pairs),
         over=AGAINST if against else BICUBIC,
         heading=", ".join(f"{key}: {network.title}" for key, network in networks.items()),
-        named=arguments.picture,
+        named=arguments.image,
     )
     scores = evaluate(
         pairs,
         ours,
-        against.magnifier if against else None,
+        against.upscaler if against else None,
         jpeg_quality=arguments.jpeg_quality,
         gallery=gallery,
     )
@@ -421,7 +419,7 @@ def _run(arguments: argparse.Namespace) -> str:
         f"{key}: {network.title}, x{ours.scale}, {network.parameters:,} parameters"
         for key, network in networks.items()
     ]
-    lines.append(f"pictures: {arguments.pairs or arguments.hr}, {len(pairs)}")
+    lines.append(f"images: {arguments.pairs or arguments.hr}, {len(pairs)}")
     return "\n".join([*lines, "", table(scores)])
 
 
@@ -435,7 +433,7 @@ def _write(
             "against": arguments.against,
             "self_ensemble": arguments.self_ensemble,
             "precision": arguments.precision,
-            "pictures_from": str(arguments.pairs or arguments.hr),
+            "images_from": str(arguments.pairs or arguments.hr),
             "shrink_first": arguments.shrink_first,
             "jpeg_quality": arguments.jpeg_quality,
             "scale": scale,
@@ -457,7 +455,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
     try:
         print(_run(arguments))
-    except (OSError, ValueError, OutOfMemory) as error:
+    except (OSError, ValueError, OutOfMemoryError) as error:
         print(f"model.evaluate: {error}", file=sys.stderr)
         return 1
     return 0

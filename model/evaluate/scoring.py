@@ -1,4 +1,4 @@
-"""One picture in all its versions, and the figures of each: what an evaluation is made of."""
+"""One image in all its versions, and the figures of each: what an evaluation is made of."""
 
 import dataclasses
 import math
@@ -9,22 +9,22 @@ import numpy as np
 
 from model.data.hr_sources import Pair
 from model.imaging import resampling
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 
 # The methods' names, in tables and files alike.
 BICUBIC, LANCZOS, AGAINST, OURS = "bicubic", "lanczos", "against", "ours"
 
 # SSIM's window must fit inside the border.
-_LEAST_INNER_PX = 11
+_MIN_INNER_PX = 11
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One picture as every method enlarges it, beside the true one.
+    """One image as every method enlarges it, beside the true one.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         scale: of the enlargement.
         lr: uint8 [H, W, 3], LR enlarged plainly: each of its pixels is a square of
             scale x scale. H and W are those of HR.
@@ -43,7 +43,7 @@ class Comparison:
 
         Args:
             top, left: its first row and column, HR pixels.
-            height, width: of the rectangle; what reaches beyond the picture is left out.
+            height, width: of the rectangle; what reaches beyond the image is left out.
         """
 
         def cut(version: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one method reaches on one picture, or in the mean of several.
+    """What one method reaches on one image, or in the mean of several.
 
     Attributes:
         psnr_y_db: see `full_reference.psnr_y`; infinite where the result is exact.
@@ -71,10 +71,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Score:
-    """The figures of all methods on one picture, or their means.
+    """The figures of all methods on one image, or their means.
 
     Attributes:
-        name: of the picture, or `mean`.
+        name: of the image, or `mean`.
         figures: by method, in the order of `Comparison.enlarged`.
     """
 
@@ -93,14 +93,14 @@ class Score:
 
     @property
     def has_background(self) -> bool:
-        """Whether the picture has a flat background beside an object."""
+        """Whether the image has a flat background beside an object."""
         return not math.isnan(self.figures[OURS].background_noise)
 
 
 def compare(
-    pair: Pair, ours: Magnifier, against: Magnifier | None = None, *, jpeg_quality: int = 100
+    pair: Pair, ours: Upscaler, against: Upscaler | None = None, *, jpeg_quality: int = 100
 ) -> Comparison:
-    """Enlarges one picture by every method.
+    """Enlarges one image by every method.
 
     Args:
         pair: HR `scale` times LR; up to scale - 1 more rows and columns are cut off.
@@ -110,7 +110,7 @@ def compare(
 
     Raises:
         ValueError: if the networks' scales differ, or HR is not `scale` times LR.
-        OutOfMemory: if the device cannot hold even a small tile.
+        OutOfMemoryError: if the device cannot hold even a small tile.
     """
     s = ours.scale
     if against is not None and against.scale != s:
@@ -126,8 +126,8 @@ def compare(
         LANCZOS: resampling.to_uint8(resampling.lanczos(pair.lr, height, width)),
     }
     if against is not None:
-        enlarged[AGAINST] = against.magnify_rgb(pair.lr, jpeg_quality=jpeg_quality)
-    enlarged[OURS] = ours.magnify_rgb(pair.lr, jpeg_quality=jpeg_quality)
+        enlarged[AGAINST] = against.upscale_rgb(pair.lr, jpeg_quality=jpeg_quality)
+    enlarged[OURS] = ours.upscale_rgb(pair.lr, jpeg_quality=jpeg_quality)
     squares = pair.lr.repeat(s, axis=0).repeat(s, axis=1)
     return Comparison(pair.name, s, squares, enlarged, pair.hr[:height, :width])
 
@@ -139,7 +139,7 @@ def score(comparison: Comparison) -> Score:
         ValueError: if less than 11 x 11 pixels are left inside the border.
     """
     hr, border = comparison.hr, comparison.scale
-    least = _LEAST_INNER_PX + 2 * border
+    least = _MIN_INNER_PX + 2 * border
     if min(hr.shape[:2]) < least:
         raise ValueError(
             f"{comparison.name} is too small to measure: HR needs at least {least} x {least}. "
@@ -157,17 +157,17 @@ def score(comparison: Comparison) -> Score:
 
 
 def mean(scores: Sequence[Score]) -> Score:
-    """The mean over pictures, as papers report it, over the same pictures for each method.
+    """The mean over images, as papers report it, over the same images for each method.
 
-    A picture on which any method is exact has no part in the mean PSNR of any (one infinity, or
-    a method judged on other pictures than its neighbour, would make it worthless), and one
+    An image on which any method is exact has no part in the mean PSNR of any (one infinity, or
+    a method judged on other images than its neighbour, would make it worthless), and one
     without a flat background none in the mean background noise.
 
     Args:
-        scores: of the pictures, at least one, all of the same methods.
+        scores: of the images, at least one, all of the same methods.
 
     Returns:
-        The score named `mean`; a figure is nan where no picture has it.
+        The score named `mean`; a figure is nan where no image has it.
     """
     finite = [one for one in scores if one.is_finite]
     flat = [one for one in scores if one.has_background]

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: side by side, the best and the worst patches, heat maps of errors.
+"""Images of an evaluation: side by side, the best and the worst patches, heat maps of errors.
 
 sheet, patches                              heat map
 LR | bicubic | [against] | ours | HR        HR | bicubic | [against] | ours | legend
@@ -27,7 +27,7 @@ _PATCH_ROWS = 4
 PATCH_PSNR_CAP_DB = 45.0
 
 _FONT_PX = 16
-_LEAST_PANEL_PX = 240
+_MIN_PANEL_PX = 240
 _INK, _FAINT, _FRAME, _PAPER = (20, 20, 20), (90, 90, 90), (190, 190, 190), (255, 255, 255)
 
 # This share of the errors lies below the heat map's brightest colour; the rest shares it.
@@ -37,10 +37,10 @@ _LEGEND_STEPS = 4
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A picture and the line above it.
+    """An image and the line above it.
 
     Attributes:
-        caption: shortened where it is wider than the picture.
+        caption: shortened where it is wider than the image.
         pixels: uint8 [H, W, 3].
     """
 
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A small square of a picture.
+    """A small square of an image.
 
     Attributes:
         gain_db: our PSNR-Y on it less another method's, each capped at `PATCH_PSNR_CAP_DB`.
@@ -73,22 +73,22 @@ class Patch:
 
 
 class Gallery:
-    """Collects the pictures' material while an evaluation goes on.
+    """Collects the images' material while an evaluation goes on.
 
-    It keeps small crops and one whole picture, however many pictures pass.
+    It keeps small crops and one whole image, however many images pass.
 
     Args:
-        pictures: how many will come.
+        images: how many will come.
         over: the method over which the gain counts: `bicubic` or `against`.
-        heading: first line of each picture: which networks are shown.
-        named: the picture of the heat map; None for the one with the least gain.
+        heading: first line of each image: which networks are shown.
+        named: the image of the heat map; None for the one with the least gain.
     """
 
     def __init__(
-        self, pictures: int, *, over: str = BICUBIC, heading: str = "", named: str | None = None
+        self, images: int, *, over: str = BICUBIC, heading: str = "", named: str | None = None
     ) -> None:
-        self._step = math.ceil(pictures / _SHEET_ROWS)
-        self._patches_each = math.ceil(_PATCH_ROWS / pictures)
+        self._step = math.ceil(images / _SHEET_ROWS)
+        self._patches_each = math.ceil(_PATCH_ROWS / images)
         self._over = over
         self._heading = heading
         self._named = named
@@ -98,7 +98,7 @@ class Gallery:
         self._shown: tuple[Comparison, Score] | None = None
 
     def add(self, comparison: Comparison, score: Score) -> None:
-        """Takes what it needs of the next picture."""
+        """Takes what it needs of the next image."""
         if self._seen % self._step == 0:
             self._rows.append(sheet_row(comparison, score))
         self._seen += 1
@@ -110,13 +110,13 @@ class Gallery:
             self._shown = comparison, score
 
     def sheet(self) -> np.ndarray:
-        """The middles of up to 8 pictures, evenly chosen, side by side; uint8 [h, w, 3]."""
+        """The middles of up to 8 images, evenly chosen, side by side; uint8 [h, w, 3]."""
         return lay_out(self._heading, self._rows)
 
     def patches(self) -> np.ndarray:
         """Up to 4 best patches, best first, above as many worst, worst first; uint8 [h, w, 3].
 
-        Of several pictures none gives more than its share, so that one picture does not fill
+        Of several images none gives more than its share, so that one image does not fill
         the sheet; the best and the worst of all are always there.
         """
         best, worst = choose(self._patches, _PATCH_ROWS)
@@ -128,18 +128,18 @@ class Gallery:
         return lay_out(self._heading, rows)
 
     def heat_map(self) -> np.ndarray:
-        """The error heat map of one picture, see `heat_map`; uint8 [h, w, 3].
+        """The error heat map of one image, see `heat_map`; uint8 [h, w, 3].
 
         Raises:
-            ValueError: if the named picture did not come.
+            ValueError: if the named image did not come.
         """
         if self._shown is None:
-            raise ValueError(f"no picture {self._named!r} was evaluated")
+            raise ValueError(f"no image {self._named!r} was evaluated")
         return heat_map(*self._shown, heading=self._heading)
 
 
 def sheet_row(comparison: Comparison, score: Score) -> Row:
-    """The middle of a picture in all versions, with the PSNR-Y of the whole picture."""
+    """The middle of an image in all versions, with the PSNR-Y of the whole image."""
     height, width = comparison.hr.shape[:2]
     side = _SHEET_SIDE_PX
     middle = comparison.crop(max(0, (height - side) // 2), max(0, (width - side) // 2), side, side)
@@ -152,13 +152,13 @@ def sheet_row(comparison: Comparison, score: Score) -> Row:
 def extreme_patches(
     comparison: Comparison, *, over: str, count: int, side: int = _PATCH_SIDE_PX
 ) -> list[Patch]:
-    """Finds the patches of a picture with the highest and the lowest gain.
+    """Finds the patches of an image with the highest and the lowest gain.
 
     Args:
-        comparison: the picture; patches lie on a grid inside a border of `scale` pixels.
+        comparison: the image; patches lie on a grid inside a border of `scale` pixels.
         over: the method over which the gain counts.
         count: how many of each kind.
-        side: of a patch, HR pixels; in a smaller picture all that lies inside the border.
+        side: of a patch, HR pixels; in a smaller image all that lies inside the border.
 
     Returns:
         Up to 2 * count patches, the highest gain first, none twice.
@@ -185,7 +185,7 @@ def extreme_patches(
 
 
 def choose(patches: Sequence[Patch], count: int) -> tuple[list[Patch], list[Patch]]:
-    """Sorts patches of all pictures into the best, best first, and the worst, worst first.
+    """Sorts patches of all images into the best, best first, and the worst, worst first.
 
     Args:
         patches: in any order.
@@ -219,7 +219,7 @@ def heat_map(comparison: Comparison, score: Score, *, heading: str = "") -> np.n
     The scale ends at the 99.5th percentile of all errors shown, rounded up to a multiple of 4.
 
     Args:
-        comparison: the picture.
+        comparison: the image.
         score: its figures, for the captions.
         heading: first line.
 
@@ -234,7 +234,7 @@ def heat_map(comparison: Comparison, score: Score, *, heading: str = "") -> np.n
         if method in (BICUBIC, AGAINST, OURS)
     }
     highest = _scale_end(np.stack(list(errors.values())))
-    zoom = math.ceil(_LEAST_PANEL_PX / comparison.hr.shape[1])
+    zoom = math.ceil(_MIN_PANEL_PX / comparison.hr.shape[1])
     panels = [Panel("HR", _enlarged(comparison.hr, zoom))]
     for method, error in errors.items():
         caption = f"{method}  {_decibels(score.figures[method].psnr_y_db)}"
@@ -246,7 +246,7 @@ def heat_map(comparison: Comparison, score: Score, *, heading: str = "") -> np.n
 
 
 def error_sheet(name: str, bicubic: np.ndarray, ours: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Two versions of a picture and the error map of the second, side by side.
+    """Two versions of an image and the error map of the second, side by side.
 
     Args:
         name: for the heading.
@@ -258,7 +258,7 @@ def error_sheet(name: str, bicubic: np.ndarray, ours: np.ndarray, error: np.ndar
         uint8 [h, w, 3].
     """
     highest = _scale_end(error)
-    zoom = math.ceil(_LEAST_PANEL_PX / ours.shape[1])
+    zoom = math.ceil(_MIN_PANEL_PX / ours.shape[1])
     panels = [
         Panel("bicubic", _enlarged(bicubic, zoom)),
         Panel("ours", _enlarged(ours, zoom)),

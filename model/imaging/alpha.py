@@ -8,14 +8,14 @@ import numpy as np
 # counted fully; hard edges do not care between 16 and 255.
 _TRUSTED_ALPHA = 64
 # Below one alpha step of a fully covered pixel there is no colour to divide out.
-_LEAST_WEIGHT = 1 / 512
+_MIN_WEIGHT = 1 / 512
 
 
 def bleed_colours(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Lays a cut-out over its own nearby colours.
 
     What files hold under transparent pixels is arbitrary, often black or white, and would be
-    magnified into a fringe around the object. Here each hardly visible pixel is composited over
+    upscaled into a fringe around the object. Here each hardly visible pixel is composited over
     the colours of the visible pixels around it, found from coarse to fine in a pyramid of
     premultiplied means: inside the object nothing changes, and its colours go on beyond its edge.
 
@@ -41,11 +41,11 @@ def _fill(premultiplied: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """float32 [H, W, 3] and [H, W, 1] to colours [H, W, 3] without holes."""
     height, width = weight.shape[:2]
     if weight.min() >= 1 or max(height, width) == 1:
-        return premultiplied / np.maximum(weight, _LEAST_WEIGHT)
+        return premultiplied / np.maximum(weight, _MIN_WEIGHT)
     coarse_weight = _halve(weight)
     # A coarse pixel with any cover counts as covered: its colour is the mean of what is visible.
-    colour = _halve(premultiplied) / np.maximum(coarse_weight, _LEAST_WEIGHT / 4)
-    covered = (coarse_weight > _LEAST_WEIGHT / 4).astype(np.float32)
+    colour = _halve(premultiplied) / np.maximum(coarse_weight, _MIN_WEIGHT / 4)
+    covered = (coarse_weight > _MIN_WEIGHT / 4).astype(np.float32)
     coarse = _fill(colour * covered, covered)
     behind = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
     return premultiplied + (1 - weight) * behind

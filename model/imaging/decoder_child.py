@@ -23,7 +23,7 @@ from typing import IO, Any
 from PIL import features
 
 from model.imaging.decode import decode
-from model.imaging.header import PictureError, read_header
+from model.imaging.header import ImageError, read_header
 
 try:
     import resource
@@ -31,7 +31,7 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 _LENGTH = struct.Struct(">I")
-_MOST_HEADER_BYTES = 64 << 10
+_MAX_HEADER_BYTES = 64 << 10
 
 
 def send(stream: IO[bytes], header: dict[str, Any], *parts: bytes | memoryview) -> None:
@@ -53,12 +53,12 @@ def send(stream: IO[bytes], header: dict[str, Any], *parts: bytes | memoryview) 
     stream.flush()
 
 
-def receive(stream: IO[bytes], most_bytes: int) -> tuple[dict[str, Any], list[bytes]]:
+def receive(stream: IO[bytes], max_bytes: int) -> tuple[dict[str, Any], list[bytes]]:
     """Reads one message and trusts nothing in it.
 
     Args:
         stream: buffered.
-        most_bytes: refuse parts that are larger together.
+        max_bytes: refuse parts that are larger together.
 
     Returns:
         The header and the parts.
@@ -68,7 +68,7 @@ def receive(stream: IO[bytes], most_bytes: int) -> tuple[dict[str, Any], list[by
         ValueError: if it is no such message.
     """
     (length,) = _LENGTH.unpack(_read(stream, _LENGTH.size))
-    if length > _MOST_HEADER_BYTES:
+    if length > _MAX_HEADER_BYTES:
         raise ValueError(f"a header of {length} bytes")
     try:
         header = json.loads(_read(stream, length))
@@ -77,8 +77,8 @@ def receive(stream: IO[bytes], most_bytes: int) -> tuple[dict[str, Any], list[by
     lengths = header.pop("parts", None) if isinstance(header, dict) else None
     if not isinstance(lengths, list) or not all(type(n) is int and n >= 0 for n in lengths):
         raise ValueError("a message without the lengths of its parts")
-    if sum(lengths) > most_bytes:
-        raise ValueError(f"parts of {sum(lengths)} bytes where {most_bytes} are the most")
+    if sum(lengths) > max_bytes:
+        raise ValueError(f"parts of {sum(lengths)} bytes where {max_bytes} are the most")
     return header, [_read(stream, n) for n in lengths]
 
 
@@ -153,20 +153,20 @@ class _Child:
     def _answer(
         self, request: dict[str, Any], data: bytes
     ) -> tuple[dict[str, Any], list[bytes | memoryview]]:
-        """A header, with a picture's parts if it was asked for; or one of the known errors."""
+        """A header, with an image's parts if it was asked for; or one of the known errors."""
         try:
             if "size_bytes" in request:
                 file = _ParentsFile(self, request["size_bytes"], data)
                 header = read_header(io.BufferedReader(file, 64 << 10))
                 return {"header": asdict(header)}, []
-            header, picture = decode(
+            header, image = decode(
                 data, max_pixels=request["max_pixels"], first_frame=request["first_frame"]
             )
-        except PictureError as error:
+        except ImageError as error:
             return {"error": type(error).__name__, "detail": str(error)}, []
-        alpha = b"" if picture.alpha is None else picture.alpha.data
-        parts = [picture.rgb.data, alpha, picture.icc_profile or b""]
-        return {"header": asdict(header), "is_grey": picture.is_grey}, parts
+        alpha = b"" if image.alpha is None else image.alpha.data
+        parts = [image.rgb.data, alpha, image.icc_profile or b""]
+        return {"header": asdict(header), "is_grey": image.is_grey}, parts
 
     @contextlib.contextmanager
     def _backstop(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""From a `Picture` back to a file."""
+"""From a `RasterImage` back to a file."""
 
 import dataclasses
 import hashlib
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from model.imaging.header import Header
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 
 IMAGE_FORMATS = ("png", "jpeg", "webp")
 EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
@@ -19,12 +19,12 @@ _LOSSY_QUALITY = 92
 # Level 1 costs a fifth of the default level's time for a file some 10 % larger.
 _PNG_LEVEL = 1
 # 14 bits less one in VP8; libjpeg stops at 65,500, a little before JPEG itself.
-_LONGEST_SIDE_PX = {"webp": 16383, "jpeg": 65500, "png": 2**31 - 1}
+_MAX_SIDE_PX = {"webp": 16383, "jpeg": 65500, "png": 2**31 - 1}
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture file in memory: its bytes, its format (`png`, `jpeg`, `webp`), its digest."""
+    """An image file in memory: its bytes, its format (`png`, `jpeg`, `webp`), its digest."""
 
     data: bytes
     image_format: str
@@ -55,34 +55,34 @@ def choose_format(header: Header, wanted: str) -> str:
     return "png" if header.is_lossless else "jpeg"
 
 
-def encode(picture: Picture, image_format: str, *, lossless: bool = False) -> Encoded:
-    """Encodes a picture; its colour profile is kept, other metadata is not.
+def encode(image: RasterImage, image_format: str, *, lossless: bool = False) -> Encoded:
+    """Encodes an image; its colour profile is kept, other metadata is not.
 
     Args:
-        picture: what to write. As JPEG, which has no transparency, it is laid over white.
-        image_format: one of `IMAGE_FORMATS`; a picture longer than the format allows becomes
+        image: what to write. As JPEG, which has no transparency, it is laid over white.
+        image_format: one of `IMAGE_FORMATS`; an image longer than the format allows becomes
             PNG instead.
         lossless: for WebP, keep every pixel.
 
     Returns:
-        The file. The same picture always gives the same bytes under one Pillow version.
+        The file. The same image always gives the same bytes under one Pillow version.
 
     Raises:
         ValueError: if the format is unknown.
     """
     if image_format not in IMAGE_FORMATS:
         raise ValueError(f"image format is one of {IMAGE_FORMATS}. Received: {image_format!r}")
-    if max(picture.height, picture.width) > _LONGEST_SIDE_PX[image_format]:
+    if max(image.height, image.width) > _MAX_SIDE_PX[image_format]:
         image_format = "png"
-    if image_format == "webp" and picture.is_grey and picture.icc_profile:
-        picture = _grey_to_srgb(picture, picture.icc_profile)  # WebP's pixels are RGB
-    image = _to_image(picture, with_alpha=image_format != "jpeg")
-    profile = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}
+    if image_format == "webp" and image.is_grey and image.icc_profile:
+        image = _grey_to_srgb(image, image.icc_profile)  # WebP's pixels are RGB
+    pil_image = _to_pillow(image, with_alpha=image_format != "jpeg")
+    profile = {"icc_profile": image.icc_profile} if image.icc_profile else {}
     buffer = io.BytesIO()
     if image_format == "png":
-        image.save(buffer, "PNG", compress_level=_PNG_LEVEL, **profile)
+        pil_image.save(buffer, "PNG", compress_level=_PNG_LEVEL, **profile)
     elif image_format == "webp":
-        image.save(
+        pil_image.save(
             buffer,
             "WEBP",
             quality=_LOSSY_QUALITY,
@@ -93,30 +93,30 @@ def encode(picture: Picture, image_format: str, *, lossless: bool = False) -> En
         )
     else:
         # 4:2:0 of the result holds as much colour detail as 4:4:4 of the source.
-        image.save(buffer, "JPEG", quality=_LOSSY_QUALITY, subsampling="4:2:0", **profile)
+        pil_image.save(buffer, "JPEG", quality=_LOSSY_QUALITY, subsampling="4:2:0", **profile)
     data = buffer.getvalue()
     return Encoded(data, image_format, hashlib.sha256(data).hexdigest())
 
 
-def _to_image(picture: Picture, *, with_alpha: bool) -> Image.Image:
+def _to_pillow(image: RasterImage, *, with_alpha: bool) -> Image.Image:
     """A Pillow image of mode L, LA, RGB or RGBA."""
-    if picture.alpha is None or not with_alpha:
-        rgb = picture.over_white()
-        return Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if picture.is_grey else rgb)
-    if picture.is_grey:
-        return Image.fromarray(np.stack([picture.rgb[..., 0], picture.alpha], axis=-1))
-    return Image.fromarray(np.dstack([picture.rgb, picture.alpha]))
+    if image.alpha is None or not with_alpha:
+        rgb = image.over_white()
+        return Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if image.is_grey else rgb)
+    if image.is_grey:
+        return Image.fromarray(np.stack([image.rgb[..., 0], image.alpha], axis=-1))
+    return Image.fromarray(np.dstack([image.rgb, image.alpha]))
 
 
-def _grey_to_srgb(picture: Picture, profile: bytes) -> Picture:
+def _grey_to_srgb(image: RasterImage, profile: bytes) -> RasterImage:
     """The same look without the profile; one that cannot be used is left out."""
     try:
         srgb = ImageCms.profileToProfile(
-            Image.fromarray(np.ascontiguousarray(picture.rgb[..., 0])),
+            Image.fromarray(np.ascontiguousarray(image.rgb[..., 0])),
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
             ImageCms.createProfile("sRGB"),
             outputMode="RGB",
         )
     except (ImageCms.PyCMSError, OSError):
-        return dataclasses.replace(picture, icc_profile=None)
-    return dataclasses.replace(picture, rgb=np.asarray(srgb), icc_profile=None)
+        return dataclasses.replace(image, icc_profile=None)
+    return dataclasses.replace(image, rgb=np.asarray(srgb), icc_profile=None)

@@ -1,4 +1,4 @@
-"""What a picture file's first bytes tell, and the errors of files that are none."""
+"""What an image file's first bytes tell, and the errors of files that are none."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (
 _LOSSLESS = {"PNG", "GIF", "BMP", "TIFF"}
 
 # The size gate decides what is decoded, from the header and with its own limit; Pillow's global
-# limit would hide a picture's size behind an exception.
+# limit would hide an image's size behind an exception.
 Image.MAX_IMAGE_PIXELS = None
 # A PNG with more than 1 MB of text or profile is no reason for Pillow to refuse its pixels.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
@@ -40,38 +40,38 @@ _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *_TIFF_SIGNATURES)
 
 # What rows hold in 32 bits; every format but TIFF and AVIF ends there, too.
-LONGEST_SIDE_PX = 2**31 - 1
+MAX_SIDE_PX = 2**31 - 1
 
 
-class PictureError(ValueError):
-    """A file that cannot become a picture. `reason` is the stable code of the row."""
+class ImageError(ValueError):
+    """A file that cannot become an image. `reason` is the stable code of the row."""
 
     reason = "unreadable"
 
 
-class Unreadable(PictureError):
+class UnreadableImageError(ImageError):
     """A known format, but broken, truncated or empty."""
 
 
-class UnsupportedFormat(PictureError):
-    """Not a picture of an allowed format, or a pixel type without a defined appearance."""
+class UnsupportedFormatError(ImageError):
+    """Not an image of an allowed format, or a pixel type without a defined appearance."""
 
     reason = "unsupported_format"
 
 
-class TooManyPixels(PictureError):
+class TooManyPixelsError(ImageError):
     """More pixels than the run allows to decode."""
 
     reason = "too_many_pixels"
 
 
-class Animated(PictureError):
+class AnimatedImageError(ImageError):
     """More than one frame."""
 
     reason = "animated"
 
 
-class DecodeTimeout(PictureError):
+class DecodeTimeoutError(ImageError):
     """Decoding took longer than allowed; raised by `model.imaging.sandbox` only."""
 
     reason = "decode_timeout"
@@ -108,23 +108,23 @@ def read_header(file: BinaryIO | io.RawIOBase) -> Header:
         See `Header`.
 
     Raises:
-        Unreadable: if the file is empty, or its header is broken.
-        UnsupportedFormat: if it is no picture of an allowed format.
+        UnreadableImageError: if the file is empty, or its header is broken.
+        UnsupportedFormatError: if it is no image of an allowed format.
     """
     try:
         header = _read_header(file)
-    except PictureError:
+    except ImageError:
         raise
     except BROKEN_FILE as error:
-        raise Unreadable(f"broken header: {one_line(error)}") from error
+        raise UnreadableImageError(f"broken header: {one_line(error)}") from error
     except MemoryError as error:
-        raise Unreadable("reading its header takes more memory than allowed") from error
-    if max(header.height, header.width) > LONGEST_SIDE_PX:
-        raise Unreadable(f"the header says {header.height} x {header.width} pixels")
+        raise UnreadableImageError("reading its header takes more memory than allowed") from error
+    if max(header.height, header.width) > MAX_SIDE_PX:
+        raise UnreadableImageError(f"the header says {header.height} x {header.width} pixels")
     return header
 
 
-def open_picture(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
+def open_image(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
     """Opens with the allowed decoders only; nothing is decoded yet.
 
     Args:
@@ -132,34 +132,34 @@ def open_picture(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
         start: its first bytes.
 
     Raises:
-        Unreadable: if the file says that it is of an allowed format.
-        UnsupportedFormat: if it does not.
+        UnreadableImageError: if the file says that it is of an allowed format.
+        UnsupportedFormatError: if it does not.
     """
     try:
         return Image.open(file, formats=FORMATS)  # type: ignore[arg-type]
     except Image.UnidentifiedImageError as error:
         known = start.startswith(_SIGNATURES) or start[8:12] in (b"WEBP", b"avif", b"avis")
         if known:
-            raise Unreadable(
+            raise UnreadableImageError(
                 "broken or truncated header, or a variant that is not supported"
             ) from error
         raise _unsupported(start) from error
 
 
-def exif_orientation(picture: Image.Image) -> int:
-    """Tells how a picture must be turned, beyond what Pillow does itself.
+def exif_orientation(image: Image.Image) -> int:
+    """Tells how an image must be turned, beyond what Pillow does itself.
 
     XMP may name an orientation as well, which browsers ignore.
 
     Args:
-        picture: opened, or decoded: a PNG's EXIF block may stand behind its pixels.
+        image: opened, or decoded: a PNG's EXIF block may stand behind its pixels.
 
     Returns:
         The EXIF orientation 1..8; 1 where there is none, where the block is broken, and for
-        TIFF pictures, which Pillow turns.
+        TIFF images, which Pillow turns.
     """
-    block = picture.info.get("exif")
-    if picture.format == "TIFF" or not block:
+    block = image.info.get("exif")
+    if image.format == "TIFF" or not block:
         return 1
     exif = Image.Exif()
     try:
@@ -179,9 +179,9 @@ def _read_header(file: BinaryIO | io.RawIOBase) -> Header:
     """`read_header`, before its errors are sorted."""
     start = file.read(4096) or b""
     if not start:
-        raise Unreadable("the file is empty")
+        raise UnreadableImageError("the file is empty")
     # Pillow reads the first two whole, and allocates their canvas, before it tells their size;
-    # of the third it reads every tag, and some hold all layers of a picture.
+    # of the third it reads every tag, and some hold all layers of an image.
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return _webp_header(start)
     if start[4:8] == b"ftyp":
@@ -189,40 +189,40 @@ def _read_header(file: BinaryIO | io.RawIOBase) -> Header:
     if start.startswith(_TIFF_SIGNATURES):
         return _tiff_header(file, start)
     file.seek(0)
-    picture = open_picture(file, start)
-    turned = exif_orientation(picture) >= 5
-    height, width = picture.height, picture.width
-    is_lossless = picture.format in _LOSSLESS
+    image = open_image(file, start)
+    turned = exif_orientation(image) >= 5
+    height, width = image.height, image.width
+    is_lossless = image.format in _LOSSLESS
     return Header(
-        format=_format_name(picture),
-        mode=picture.mode,
+        format=_format_name(image),
+        mode=image.mode,
         height=width if turned else height,
         width=height if turned else width,
         is_lossless=is_lossless,
-        jpeg_quality=100 if is_lossless else _jpeg_quality(picture),
+        jpeg_quality=100 if is_lossless else _jpeg_quality(image),
     )
 
 
-def _unsupported(start: bytes) -> UnsupportedFormat:
+def _unsupported(start: bytes) -> UnsupportedFormatError:
     """For a file that starts so."""
-    return UnsupportedFormat(
-        f"not a picture of an allowed format ({', '.join(FORMATS)}); it starts with {start[:12]!r}"
+    return UnsupportedFormatError(
+        f"not an image of an allowed format ({', '.join(FORMATS)}); it starts with {start[:12]!r}"
     )
 
 
-def _format_name(picture: Image.Image) -> str:
+def _format_name(image: Image.Image) -> str:
     """The format's own name: an MPO is a JPEG."""
-    return "JPEG" if picture.format == "MPO" else str(picture.format)
+    return "JPEG" if image.format == "MPO" else str(image.format)
 
 
-def _jpeg_quality(picture: Image.Image) -> int | None:
+def _jpeg_quality(image: Image.Image) -> int | None:
     """Estimates libjpeg's quality setting from the luma quantisation table.
 
     libjpeg scales the standard's table by 200 - 2q percent for q >= 50 and by 5000/q below;
     the mean ratio over the entries that were not clipped inverts that.
     Source: ITU-T T.81, table K.1; libjpeg `jcparam.c`, `jpeg_quality_scaling`.
     """
-    tables = getattr(picture, "quantization", None)
+    tables = getattr(image, "quantization", None)
     if not tables or 0 not in tables or len(tables[0]) != 64:
         return None
     table = np.asarray(tables[0], dtype=np.float64)
@@ -238,7 +238,7 @@ def _webp_header(start: bytes) -> Header:
     """RFC 9649: a lossy (VP8), lossless (VP8L) or extended (VP8X) first chunk."""
     chunk, payload = start[12:16], start[20:30]
     if len(payload) < 10:
-        raise Unreadable("truncated WebP header")
+        raise UnreadableImageError("truncated WebP header")
     if chunk == b"VP8X":
         width = int.from_bytes(payload[4:7], "little") + 1
         height = int.from_bytes(payload[7:10], "little") + 1
@@ -251,21 +251,21 @@ def _webp_header(start: bytes) -> Header:
         width, height = (int.from_bytes(payload[i : i + 2], "little") & 0x3FFF for i in (6, 8))
         mode = "RGB"
     else:
-        raise Unreadable(f"unknown first WebP chunk {chunk!r}")
-    # An extended file's picture chunk comes after profile and animation chunks; the 4 KB at
+        raise UnreadableImageError(f"unknown first WebP chunk {chunk!r}")
+    # An extended file's image chunk comes after profile and animation chunks; the 4 KB at
     # hand nearly always reach it, and a lossless one taken for lossy is only stored lossily.
     is_lossless = chunk == b"VP8L" or (chunk == b"VP8X" and b"VP8L" in start)
     return Header("WEBP", mode, height, width, is_lossless, 100 if is_lossless else None)
 
 
 def _avif_header(start: bytes) -> Header:
-    """ISO/IEC 23008-12, 6.5.3: the image spatial extents; the largest is the picture's."""
+    """ISO/IEC 23008-12, 6.5.3: the image spatial extents; the largest is the image's."""
     # ISO/IEC 14496-12, 4.3: HEIC and films begin with this box, too; it lists their brands.
     brands = start[8 : max(16, int.from_bytes(start[:4], "big"))]
     if not {b"avif", b"avis"} & {brands[at : at + 4] for at in range(0, len(brands), 4)}:
         raise _unsupported(start)
     if "AVIF" not in FORMATS:
-        raise UnsupportedFormat("this Pillow was built without AVIF")
+        raise UnsupportedFormatError("this Pillow was built without AVIF")
     sizes = []
     at = start.find(b"ispe")
     while at != -1 and at + 16 <= len(start):
@@ -273,7 +273,7 @@ def _avif_header(start: bytes) -> Header:
         sizes.append((height, width))
         at = start.find(b"ispe", at + 4)
     if not sizes:
-        raise Unreadable("an AVIF header without a size")
+        raise UnreadableImageError("an AVIF header without a size")
     height, width = max(sizes, key=lambda size: size[0] * size[1])
     return Header("AVIF", None, height, width, False, None)
 
@@ -299,7 +299,7 @@ def _tiff_header(file: BinaryIO | io.RawIOBase, start: bytes) -> Header:
     try:
         height, width = found[ExifTags.Base.ImageLength], found[ExifTags.Base.ImageWidth]
     except KeyError as error:
-        raise Unreadable("a TIFF directory without a size") from error
+        raise UnreadableImageError("a TIFF directory without a size") from error
     if found.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
         height, width = width, height
     return Header("TIFF", None, height, width, True, 100)

@@ -1,4 +1,4 @@
-"""A decoded picture between file and network: pixels, transparency, and what must survive."""
+"""A decoded image between file and network: pixels, transparency, and what must survive."""
 
 from dataclasses import dataclass, replace
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class RasterImage:
     """Pixels as people see them: upright, in 8 bits, colours apart from transparency.
 
     Attributes:
         rgb: uint8 [H, W, 3], straight (not premultiplied); three equal planes if `is_grey`.
-        alpha: uint8 [H, W], 255 opaque; None for a picture without an alpha channel.
+        alpha: uint8 [H, W], 255 opaque; None for an image without an alpha channel.
         is_grey: the file had one grey plane, or a palette of greys, and the result shall have
             one grey plane.
         icc_profile: the colour profile that gives `rgb` (or the grey plane) its meaning; None
@@ -38,12 +38,12 @@ class Picture:
         """Whether nothing shines through anywhere."""
         return self.alpha is None or bool(self.alpha.min() == 255)
 
-    def with_pixels(self, rgb: np.ndarray, alpha: np.ndarray | None) -> "Picture":
-        """The same kind of picture with other pixels; a grey picture gets three equal planes.
+    def with_pixels(self, rgb: np.ndarray, alpha: np.ndarray | None) -> "RasterImage":
+        """The same kind of image with other pixels; a grey image gets three equal planes.
 
         Args:
             rgb: uint8 [h, w, 3], any size.
-            alpha: uint8 [h, w], or None if this picture has none.
+            alpha: uint8 [h, w], or None if this image has none.
         """
         if self.is_grey:
             grey = np.rint(rgb.mean(axis=-1)).astype(np.uint8)

@@ -5,11 +5,11 @@ from PIL import Image
 
 
 def bicubic(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes a picture with the bicubic kernel a = -0.5, anti-aliased when it shrinks.
+    """Resizes an image with the bicubic kernel a = -0.5, anti-aliased when it shrinks.
 
     Pillow's resampling at float precision. The kernel equals MATLAB's `imresize`, with which
     the published super-resolution benchmarks were made; at the border Pillow renormalises the
-    weights where MATLAB mirrors the picture.
+    weights where MATLAB mirrors the image.
 
     Args:
         pixels: [H, W] or [H, W, K], uint8 or float, any range.
@@ -30,10 +30,10 @@ def bicubic(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def lanczos(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes a picture with the Lanczos kernel of three lobes, anti-aliased when it shrinks.
+    """Resizes an image with the Lanczos kernel of three lobes, anti-aliased when it shrinks.
 
     Pillow's resampling at float precision, as in `bicubic`: sharper, and rings more beside
-    strong edges. A baseline only: LR pictures are made by `bicubic`.
+    strong edges. A baseline only: LR images are made by `bicubic`.
 
     Args:
         pixels: [H, W] or [H, W, K], uint8 or float, any range.
@@ -59,7 +59,7 @@ def _resize(
     """Pillow's resampling of each plane at float precision; `name` is for the error."""
     if height < 1 or width < 1 or pixels.size == 0:
         raise ValueError(
-            f"{name} needs a non-empty picture and a size of at least 1 x 1. "
+            f"{name} needs a non-empty image and a size of at least 1 x 1. "
             f"Received: {pixels.shape} to {height} x {width}"
         )
     planes = np.atleast_3d(pixels)
@@ -75,7 +75,7 @@ def _resize(
 
 
 def shrink(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """Shrinks a picture by an integer scale, as LR is made from HR.
+    """Shrinks an image by an integer scale, as LR is made from HR.
 
     Args:
         pixels: [H, W] or [H, W, K], uint8 or float; H and W multiples of `scale`.

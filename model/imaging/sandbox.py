@@ -23,43 +23,49 @@ from model.imaging.decode import MAX_PROFILE_BYTES
 from model.imaging.decoder_child import receive, send
 from model.imaging.header import (
     FORMATS,
-    LONGEST_SIDE_PX,
-    Animated,
-    DecodeTimeout,
+    MAX_SIDE_PX,
+    AnimatedImageError,
+    DecodeTimeoutError,
     Header,
-    PictureError,
-    TooManyPixels,
-    Unreadable,
-    UnsupportedFormat,
+    ImageError,
+    TooManyPixelsError,
+    UnreadableImageError,
+    UnsupportedFormatError,
 )
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 
-# Most small pictures whole, and nearly every header: fetched before a child is taken.
+# Most small images whole, and nearly every header: fetched before a child is taken.
 _HEAD_BYTES = 64 << 10
-_MOST_HEADER_BYTES = 16 << 20
+_MAX_HEADER_BYTES = 16 << 20
 # Leaks of the native decoders do not grow beyond this.
 _CALLS_PER_CHILD = 1000
 # Of what a child prints, the last: a traceback.
-_MOST_TOLD_BYTES = 8 << 10
+_MAX_DETAIL_BYTES = 8 << 10
 _START_LIMIT_S = 120.0
 # What interpreter and loader need of the environment; secrets stay here.
 _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP")
 _NONSENSE = "the decoder answered nonsense on this file"
-_KINDS: dict[str, type[PictureError]] = {
-    kind.__name__: kind for kind in (Unreadable, UnsupportedFormat, TooManyPixels, Animated)
+_KINDS: dict[str, type[ImageError]] = {
+    kind.__name__: kind
+    for kind in (
+        UnreadableImageError,
+        UnsupportedFormatError,
+        TooManyPixelsError,
+        AnimatedImageError,
+    )
 }
 
 _log = logging.getLogger(__name__)
 
 
-class DecoderUnavailable(RuntimeError):
-    """No decoder process can be started on this machine; no picture's fault."""
+class DecoderUnavailableError(RuntimeError):
+    """No decoder process can be started on this machine; no image's fault."""
 
 
 class DecoderPool:
     """`model.imaging.header.read_header` and `model.decode.decode`, run in child processes.
 
-    Threads may share a pool. Children start when they are first needed and serve many pictures;
+    Threads may share a pool. Children start when they are first needed and serve many images;
     one that died is replaced. A pool that nobody holds any more needs no `close`.
 
     Args:
@@ -75,7 +81,7 @@ class DecoderPool:
 
     Example:
         with DecoderPool(2, max_pixels=40_000_000) as decoders:
-            header, picture = decoders.decode(data, max_pixels=40_000_000)
+            header, image = decoders.decode(data, max_pixels=40_000_000)
     """
 
     def __init__(self, children: int, *, timeout_s: float = 30.0, max_pixels: int) -> None:
@@ -120,47 +126,49 @@ class DecoderPool:
             See `Header`.
 
         Raises:
-            PictureError: one of its kinds; `Unreadable` also if the decoder crashed or wants
-                more than 16 MiB for the header, `DecodeTimeout` if it took too long.
-            DecoderUnavailable: if no process can be started.
+            ImageError: one of its kinds; `UnreadableImageError` also if the decoder crashed or
+                wants more than 16 MiB for the header, `DecodeTimeoutError` if it took too long.
+            DecoderUnavailableError: if no process can be started.
         """
         size_bytes = file.seek(0, io.SEEK_END)
         head = _read_range(file, 0, _HEAD_BYTES)
         if not head:
-            raise Unreadable("the file is empty")
+            raise UnreadableImageError("the file is empty")
         served_bytes = 0
 
         def serve(start: int, stop: int) -> bytes:
             nonlocal served_bytes
             served_bytes += stop - start
-            if served_bytes > _MOST_HEADER_BYTES:
-                raise Unreadable(f"its header takes more than {_MOST_HEADER_BYTES >> 20} MiB")
+            if served_bytes > _MAX_HEADER_BYTES:
+                raise UnreadableImageError(
+                    f"its header takes more than {_MAX_HEADER_BYTES >> 20} MiB"
+                )
             return _read_range(file, start, stop)
 
         with self._child() as child:
             answer, _ = child.ask({"size_bytes": size_bytes}, head, serve)
             result = _checked_header(answer)
-        if isinstance(result, PictureError):
+        if isinstance(result, ImageError):
             raise result
         return result
 
     def decode(
         self, data: bytes, *, max_pixels: int, first_frame: bool = False
-    ) -> tuple[Header, Picture]:
+    ) -> tuple[Header, RasterImage]:
         """Decodes a whole file, as `model.decode.decode`.
 
         Args:
             data: the file.
             max_pixels: refuse to decode more than this; at most the pool's.
-            first_frame: decode the first frame of an animated picture.
+            first_frame: decode the first frame of an animated image.
 
         Returns:
-            The header and the picture; its arrays are read-only.
+            The header and the image; its arrays are read-only.
 
         Raises:
-            PictureError: one of its kinds; `Unreadable` also if the decoder crashed or reached
-                its memory limit, `DecodeTimeout` if it took too long.
-            DecoderUnavailable: if no process can be started.
+            ImageError: one of its kinds; `UnreadableImageError` also if the decoder crashed or
+                reached its memory limit, `DecodeTimeoutError` if it took too long.
+            DecoderUnavailableError: if no process can be started.
             ValueError: if `max_pixels` is more than the pool's.
         """
         if max_pixels > self._max_pixels:
@@ -168,18 +176,18 @@ class DecoderPool:
                 f"a pool for {self._max_pixels} pixels cannot decode more. Received: {max_pixels}"
             )
         # What 16 bits and transparency take uncompressed, and room for metadata.
-        most_bytes = (128 << 20) + 8 * self._max_pixels
-        if len(data) > most_bytes:
-            raise Unreadable(f"a file of {len(data)} bytes, the limit is {most_bytes}")
+        max_bytes = (128 << 20) + 8 * self._max_pixels
+        if len(data) > max_bytes:
+            raise UnreadableImageError(f"a file of {len(data)} bytes, the limit is {max_bytes}")
         request = {"max_pixels": max_pixels, "first_frame": first_frame}
         with self._child() as child:
             answer, parts = child.ask(request, data)
             result = _checked_header(answer)
             if isinstance(result, Header):
-                picture = _checked_picture(answer, result, parts)
-        if isinstance(result, PictureError):
+                image = _checked_image(answer, result, parts)
+        if isinstance(result, ImageError):
             raise result
-        return result, picture
+        return result, image
 
     @contextlib.contextmanager
     def _child(self) -> Iterator["_Child"]:
@@ -208,7 +216,7 @@ class _Child:
 
     def __init__(self, timeout_s: float, max_pixels: int) -> None:
         self._timeout_s = timeout_s
-        self._most_answer_bytes = 4 * max_pixels + MAX_PROFILE_BYTES
+        self._max_answer_bytes = 4 * max_pixels + MAX_PROFILE_BYTES
         self._calls = 0
         memory_bytes = (512 << 20) + 32 * max_pixels
         # -P: what lies in the working directory is not imported.
@@ -226,7 +234,7 @@ class _Child:
                 start_new_session=True,  # Ctrl-C is for the parent
             )
         except OSError as error:
-            raise DecoderUnavailable(f"cannot start a decoder process: {error}") from error
+            raise DecoderUnavailableError(f"cannot start a decoder process: {error}") from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
         threading.Thread(target=_log_told, args=(self._process.stderr,), daemon=True).start()
@@ -235,7 +243,7 @@ class _Child:
                 receive(self._answers, 0)
         except (OSError, EOFError, ValueError) as error:
             self.end()
-            raise DecoderUnavailable(f"{' '.join(command)} does not start") from error
+            raise DecoderUnavailableError(f"{' '.join(command)} does not start") from error
 
     def is_fit(self) -> bool:
         """Whether it may serve another call."""
@@ -264,16 +272,16 @@ class _Child:
             try:
                 with self._time_limit(left_s):
                     send(self._requests, request, data)
-                    answer, parts = receive(self._answers, self._most_answer_bytes)
+                    answer, parts = receive(self._answers, self._max_answer_bytes)
             except (OSError, EOFError, ValueError) as error:
                 failure = error
             left_s -= time.monotonic() - started
             if left_s <= 0:  # else the limit cannot have struck
-                raise DecodeTimeout(f"decoding took longer than {self._timeout_s:g} s")
+                raise DecodeTimeoutError(f"decoding took longer than {self._timeout_s:g} s")
             if isinstance(failure, ValueError):
-                raise Unreadable(_NONSENSE) from failure
+                raise UnreadableImageError(_NONSENSE) from failure
             if failure is not None:
-                raise Unreadable(self._cause_of_death()) from failure
+                raise UnreadableImageError(self._cause_of_death()) from failure
             if serve is None or "read" not in answer:
                 return answer, parts
             request, data = {}, serve(*_checked_range(answer["read"]))
@@ -303,8 +311,8 @@ def _log_told(told: IO[bytes]) -> None:
     """Logs what a child has printed when it ends, as one event of the job."""
     last = b""
     with told:
-        while more := told.read(_MOST_TOLD_BYTES):
-            last = (last + more)[-_MOST_TOLD_BYTES:]
+        while more := told.read(_MAX_DETAIL_BYTES):
+            last = (last + more)[-_MAX_DETAIL_BYTES:]
     if last:
         _log.warning("a decoder process ended: %s", last.decode(errors="replace").strip())
 
@@ -332,10 +340,10 @@ def _checked_range(asked: Any) -> tuple[int, int]:
     match asked:
         case [int(start), int(stop)] if 0 <= start < stop:
             return start, stop
-    raise Unreadable(_NONSENSE)
+    raise UnreadableImageError(_NONSENSE)
 
 
-def _checked_header(answer: dict[str, Any]) -> Header | PictureError:
+def _checked_header(answer: dict[str, Any]) -> Header | ImageError:
     """What a child found, or its word why it found nothing."""
     try:
         if "error" in answer:
@@ -345,13 +353,13 @@ def _checked_header(answer: dict[str, Any]) -> Header | PictureError:
         return Header(
             format=FORMATS[FORMATS.index(fields["format"])],
             mode=None if fields["mode"] is None else str(fields["mode"])[:16],
-            height=_within(fields["height"], LONGEST_SIDE_PX),
-            width=_within(fields["width"], LONGEST_SIDE_PX),
+            height=_within(fields["height"], MAX_SIDE_PX),
+            width=_within(fields["width"], MAX_SIDE_PX),
             is_lossless=bool(fields["is_lossless"]),
             jpeg_quality=None if quality is None else _within(quality, 100),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise Unreadable(_NONSENSE) from error
+        raise UnreadableImageError(_NONSENSE) from error
 
 
 def _within(number: Any, most: int) -> int:
@@ -361,16 +369,16 @@ def _within(number: Any, most: int) -> int:
     return number
 
 
-def _checked_picture(answer: dict[str, Any], header: Header, parts: list[bytes]) -> Picture:
-    """The picture whose planes came with an answer; nothing is copied."""
+def _checked_image(answer: dict[str, Any], header: Header, parts: list[bytes]) -> RasterImage:
+    """The image whose planes came with an answer; nothing is copied."""
     try:
         rgb, alpha, profile = parts
         shape = header.height, header.width
-        return Picture(
+        return RasterImage(
             rgb=np.frombuffer(rgb, np.uint8).reshape(*shape, 3),
             alpha=np.frombuffer(alpha, np.uint8).reshape(shape) if alpha else None,
             is_grey=answer.get("is_grey") is True,
             icc_profile=profile or None,
         )
     except ValueError as error:
-        raise Unreadable(_NONSENSE) from error
+        raise UnreadableImageError(_NONSENSE) from error

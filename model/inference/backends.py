@@ -23,23 +23,23 @@ _CPU_INFO = Path("/proc/cpuinfo")
 # A GPU gets tiles whose sides are multiples of this; shorter sides stay as they are.
 _TILE_STEP_PX = 32
 _SHORT_PX = 96
-_LONGEST_TILE_PX = 512
+_MAX_TILE_PX = 512
 
 _log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """Runs a network on pictures of one size. The results do not depend on other calls.
+    """Runs a network on images of one size. The results do not depend on other calls.
 
     Attributes:
-        takes_turns: whether one picture should be finished before the next is begun: more at a
+        takes_turns: whether one image should be finished before the next is begun: more at a
             time would only wait for each other.
     """
 
     takes_turns: bool
 
     def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """Magnifies uint8 [N, H, W, 3], qualities [N], to uint8 [N, H * scale, W * scale, 3].
+        """Upscales uint8 [N, H, W, 3], qualities [N], to uint8 [N, H * scale, W * scale, 3].
 
         Raises:
             tf.errors.ResourceExhaustedError: if the device has no memory for it.
@@ -78,15 +78,15 @@ class Network:
         )
 
 
-# Of all networks of the process: see `WholePictures`.
+# Of all networks of the process: see `WholeImages`.
 _ONE_CALL_AT_A_TIME = threading.Lock()
 
 
-class WholePictures:
-    """For a CPU: each picture as it is, one call at a time.
+class WholeImages:
+    """For a CPU: each image as it is, one call at a time.
 
     Calls must take turns: TensorFlow's oneDNN convolutions, run by several threads at once on
-    pictures of several sizes, now and then give a wrong picture and corrupt the heap (seen in
+    images of several sizes, now and then give a wrong image and corrupt the heap (seen in
     2.21). Little is lost, since one call uses all cores. Padding to fixed sizes would cost what
     its pixels cost.
     """
@@ -130,14 +130,14 @@ class _Tile:
 
 
 class TileBatches:
-    """For a GPU: tiles of few shapes, of all threads' pictures that wait, several in a call.
+    """For a GPU: tiles of few shapes, of all threads' images that wait, several in a call.
 
-    A GPU looks for its fastest convolution anew for each shape, and small pictures leave it idle.
-    Tiles lie within their picture and overlap by their halos, so that all of them see true
-    borders and the results equal those of whole pictures. Calls hold 1, 2, 4, ... tiles.
+    A GPU looks for its fastest convolution anew for each shape, and small images leave it idle.
+    Tiles lie within their image and overlap by their halos, so that all of them see true
+    borders and the results equal those of whole images. Calls hold 1, 2, 4, ... tiles.
 
     Untested on a GPU: none was at hand. The tests run it on a CPU, where it gives the same
-    pictures as `WholePictures`.
+    images as `WholeImages`.
 
     Args:
         network: see `Network`.
@@ -158,25 +158,25 @@ class TileBatches:
 
     def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        return self._magnify("rounded", lr, jpeg_quality)
+        return self._upscale("rounded", lr, jpeg_quality)
 
     def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        return self._magnify("levels", lr, jpeg_quality)
+        return self._upscale("levels", lr, jpeg_quality)
 
-    def _magnify(self, kind: str, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def _upscale(self, kind: str, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
         plan = tiling.inner_tiles(
             *lr.shape[1:3],
             step=_TILE_STEP_PX,
             short=_SHORT_PX,
-            longest=_LONGEST_TILE_PX,
+            longest=_MAX_TILE_PX,
             halo=self._network.halo_px,
         )
-        by_picture = [
-            [_Tile(one, quality) for one in tiling.cut(picture, plan)]
-            for picture, quality in zip(lr, jpeg_quality, strict=True)
+        by_image = [
+            [_Tile(one, quality) for one in tiling.cut(image, plan)]
+            for image, quality in zip(lr, jpeg_quality, strict=True)
         ]
-        tiles = [tile for of_one in by_picture for tile in of_one]
+        tiles = [tile for of_one in by_image for tile in of_one]
         waiting = (kind, *tiles[0].lr.shape[:2])
         with self._queue:
             self._waiting[waiting].extend(tiles)
@@ -187,11 +187,11 @@ class TileBatches:
                         self._call(waiting)
         scale = self._network.scale
         return np.stack(
-            [tiling.join(plan, [tile.sr() for tile in of_one], scale) for of_one in by_picture]
+            [tiling.join(plan, [tile.sr() for tile in of_one], scale) for of_one in by_image]
         )
 
     def _call(self, waiting: tuple[str, int, int]) -> None:
-        """Magnifies some of the tiles of a kind that wait. The caller holds the device."""
+        """Upscales some of the tiles of a kind that wait. The caller holds the device."""
         kind, height, width = waiting
         with self._queue:
             queue = self._waiting[waiting]
@@ -225,7 +225,7 @@ def choose_engine(rdn: RDN, *, computes_in: str, max_call_px: int) -> Engine:
     network = Network(rdn, computes_in)
     if tf.config.list_physical_devices("GPU"):
         return TileBatches(network, max_call_px=max_call_px)
-    return WholePictures(network)
+    return WholeImages(network)
 
 
 def fastest_precision() -> str:

@@ -1,7 +1,7 @@
-"""Finds the blank background of a picture, which a network need not see. Numpy only.
+"""Finds the blank background of an image, which a network need not see. Numpy only.
 
-White that is exactly white stays so when it is magnified; only its last pixels before an object
-depend on the object. Much of a product picture is such background.
+White that is exactly white stays so when it is upscaled; only its last pixels before an object
+depend on the object. Much of a product image is such background.
 
        +---------------------------+
        |  blank: filled            |     core: cells that are not blank
@@ -20,24 +20,24 @@ import numpy as np
 
 # A background is blank where all pixels have its colour, and that is near white: other constant
 # colours a network may change by more than half a grey level.
-_LEAST_LEVEL = 250
+_MIN_LEVEL = 250
 _CELL_PX = 4
-# On white-background pictures the networks shipped then differ from the whole picture's result by
+# On white-background images the networks shipped then differ from the whole image's result by
 # at most 0.3 grey levels; with 10 instead of 12 pixels by 0.7, with 8 by 3.
 _KEPT_PX = 4
 _SEEN_PX = 12
 # What a call costs beside its pixels, in pixels.
 _CALL_PX = 600
-# Below this share of saved pixels a picture goes through the network whole.
-_LEAST_SAVED = 0.05
+# Below this share of saved pixels an image goes through the network whole.
+_MIN_SAVED = 0.05
 
 
 class Box(NamedTuple):
-    """A part of a picture that the network magnifies, in LR pixels.
+    """A part of an image that the network upscales, in LR pixels.
 
     Attributes:
         seen: rows and columns that the network is shown.
-        kept: those of the result that are used, of the picture.
+        kept: those of the result that are used, of the image.
     """
 
     seen: tuple[slice, slice]
@@ -45,11 +45,11 @@ class Box(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What is blank in a picture, and what is not.
+    """What is blank in an image, and what is not.
 
     Attributes:
         colour: uint8 [3], of all that lies outside the boxes.
-        boxes: may overlap; none if the picture is nothing but blank.
+        boxes: may overlap; none if the image is nothing but blank.
     """
 
     colour: np.ndarray
@@ -75,7 +75,7 @@ def find_layout(rgb: np.ndarray) -> Layout | None:
         None if there is too little to save.
     """
     colour = _border_colour(rgb)
-    if colour.min() < _LEAST_LEVEL:
+    if colour.min() < _MIN_LEVEL:
         return None
     busy = _busy_cells(rgb, colour)
     core = _bounding_box(busy, _Cells(0, busy.shape[0], 0, busy.shape[1]))
@@ -83,7 +83,7 @@ def find_layout(rgb: np.ndarray) -> Layout | None:
         return Layout(colour, [])
     height, width = rgb.shape[:2]
     cores = list(_split(busy, core, height, width))
-    if sum(_cost(one, height, width) for one in cores) > (1 - _LEAST_SAVED) * height * width:
+    if sum(_cost(one, height, width) for one in cores) > (1 - _MIN_SAVED) * height * width:
         return None
     boxes = [
         Box(_widened(one, _SEEN_PX, height, width), _widened(one, _KEPT_PX, height, width))
@@ -93,7 +93,7 @@ def find_layout(rgb: np.ndarray) -> Layout | None:
 
 
 def _border_colour(rgb: np.ndarray) -> np.ndarray:
-    """The most frequent colour along the picture's border, uint8 [3]."""
+    """The most frequent colour along the image's border, uint8 [3]."""
     border = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]]).astype(np.int32)
     codes, counts = np.unique(border @ (1 << 16, 1 << 8, 1), return_counts=True)
     code = int(codes[counts.argmax()])
@@ -159,7 +159,7 @@ def _cost(core: _Cells, height: int, width: int) -> int:
 
 
 def _widened(core: _Cells, by_px: int, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns of a rectangle and some pixels more, within the picture."""
+    """Rows and columns of a rectangle and some pixels more, within the image."""
     rows = slice(max(0, core.top * _CELL_PX - by_px), min(height, core.bottom * _CELL_PX + by_px))
     columns = slice(
         max(0, core.left * _CELL_PX - by_px), min(width, core.right * _CELL_PX + by_px)

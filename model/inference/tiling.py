@@ -1,4 +1,4 @@
-"""Cutting a picture into tiles whose magnified cores join without a seam. Numpy only."""
+"""Cutting an image into tiles whose upscaled cores join without a seam. Numpy only."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ class Span:
         |- - - - - - |==========|################|===========|- - - - - - - |
                          halo          core           halo
 
-    The halo is cut short at the picture's border, where the network must see the true border
+    The halo is cut short at the image's border, where the network must see the true border
     and not padding.
     """
 
@@ -54,12 +54,12 @@ def spans(length: int, count: int, halo: int) -> list[Span]:
 
 
 def tiles(height: int, width: int, *, max_call_px: int, halo: int) -> Iterator[tuple[Span, Span]]:
-    """Yields (rows, columns) of each tile, row by row; one tile where the whole picture fits.
+    """Yields (rows, columns) of each tile, row by row; one tile where the whole image fits.
 
-    Cores are as square as the picture allows, because a square has the least halo.
+    Cores are as square as the image allows, because a square has the least halo.
 
     Args:
-        height, width: of the picture, LR pixels, at least 1.
+        height, width: of the image, LR pixels, at least 1.
         max_call_px: most pixels of one tile, its halo included. A tile is never smaller than
             twice the halo on a side, even where that takes more.
         halo: see `spans`.
@@ -77,16 +77,16 @@ def tiles(height: int, width: int, *, max_call_px: int, halo: int) -> Iterator[t
 def inner_tiles(
     height: int, width: int, *, step: int, short: int, longest: int, halo: int
 ) -> list[tuple[Span, Span]]:
-    """Tiles of one shape that lie within a picture, so that pictures share few shapes.
+    """Tiles of one shape that lie within an image, so that images share few shapes.
 
-        picture   0                                    length
+        image   0                                    length
         tiles     |================|
                              |================|
                                      |================|
         cores     |#############|#####|#####|#########|    at least a halo within, but for borders
 
     Args:
-        height, width: of the picture, LR pixels, at least 1.
+        height, width: of the image, LR pixels, at least 1.
         step: a tile's sides are multiples of it; except that
         short: up to this length an axis is one tile as it is, and so it is where no side within
             it is longer than two halos.
@@ -94,7 +94,7 @@ def inner_tiles(
         halo: see `spans`.
 
     Returns:
-        (rows, columns) of each tile, row by row; the cores cover the picture once.
+        (rows, columns) of each tile, row by row; the cores cover the image once.
     """
     rows, columns = (
         _inner_spans(length, step, short, longest, halo) for length in (height, width)
@@ -133,12 +133,12 @@ def cut(lr: np.ndarray, plan: Iterable[tuple[Span, Span]]) -> Iterator[np.ndarra
 def join(
     plan: Sequence[tuple[Span, Span]], tiles_sr: Iterable[np.ndarray], scale: int
 ) -> np.ndarray:
-    """Puts magnified tiles together.
+    """Puts upscaled tiles together.
 
     Args:
-        plan: the tiles, whose cores cover the picture.
+        plan: the tiles, whose cores cover the image.
         tiles_sr: [h * scale, w * scale, K] of each, in the same order; asked for one by one.
-        scale: of the magnification.
+        scale: of the upscaling.
 
     Returns:
         [H * scale, W * scale, K] of the tiles' dtype; a tile itself where it is the only one.
@@ -157,38 +157,38 @@ def join(
     return sr
 
 
-def magnify_tiled(
+def upscale_tiled(
     lr: np.ndarray,
-    magnify: Callable[[np.ndarray], np.ndarray],
+    upscale: Callable[[np.ndarray], np.ndarray],
     *,
     scale: int,
     max_call_px: int,
     halo: int,
 ) -> np.ndarray:
-    """Magnifies a picture tile by tile.
+    """Upscales an image tile by tile.
 
     Args:
-        lr: [H, W, K], any dtype and range that `magnify` takes.
-        magnify: maps [h, w, K] to [h * scale, w * scale, K].
-        scale: of `magnify`.
+        lr: [H, W, K], any dtype and range that `upscale` takes.
+        upscale: maps [h, w, K] to [h * scale, w * scale, K].
+        scale: of `upscale`.
         max_call_px: most pixels h * w of one call (see `tiles`).
         halo: see `spans`.
 
     Returns:
-        [H * scale, W * scale, K] of the dtype that `magnify` returns: what it returns for the
-        whole picture at once, if the halo covers its receptive field.
+        [H * scale, W * scale, K] of the dtype that `upscale` returns: what it returns for the
+        whole image at once, if the halo covers its receptive field.
     """
     plan = list(tiles(*lr.shape[:2], max_call_px=max_call_px, halo=halo))
-    return join(plan, map(magnify, cut(lr, plan)), scale)
+    return join(plan, map(upscale, cut(lr, plan)), scale)
 
 
 def _scaled(span: Span, scale: int) -> slice:
-    """Where the core lies in the magnified picture."""
+    """Where the core lies in the upscaled image."""
     return slice(span.core_start * scale, span.core_stop * scale)
 
 
 def _scaled_core(span: Span, scale: int) -> slice:
-    """Where the core lies in the magnified tile."""
+    """Where the core lies in the upscaled tile."""
     return slice(
         (span.core_start - span.read_start) * scale, (span.core_stop - span.read_start) * scale
     )

@@ -1,4 +1,4 @@
-"""Runs a loaded RDN on pictures of any size, in bounded memory."""
+"""Runs a loaded RDN on images of any size, in bounded memory."""
 
 import functools
 import logging
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.inference import background, tiling
 from model.inference.backends import choose_engine
 from model.network.flips import VERSIONS, turned, undone
@@ -17,30 +17,30 @@ from model.network.rdn import RDN
 
 # 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
 DEFAULT_MAX_CALL_PX = 420_000
-_SMALLEST_CALL_PX = 64 * 64
+_MIN_CALL_PX = 64 * 64
 
 _log = logging.getLogger(__name__)
 
 
-class OutOfMemory(RuntimeError):
+class OutOfMemoryError(RuntimeError):
     """Even the smallest tile does not fit into the device's memory."""
 
 
-class Magnifier:
-    """One network, ready to magnify. Threads may share it.
+class Upscaler:
+    """One network, ready to upscale. Threads may share it.
 
     Args:
         rdn: the network.
         computes_in: one of `engine.PRECISIONS`. In bfloat16 results differ from those in float32
             by one grey level at most, in one value of 60, and a CPU that has it takes half the
             time; see `engine.fastest_precision`.
-        max_call_px: most LR pixels of one call; larger pictures go in tiles.
+        max_call_px: most LR pixels of one call; larger images go in tiles.
         skip_blank: leave exactly white background out: it stays as it is. See
             `model.inference.background`. A
             network that does not keep white white is shown everything all the same.
-        self_ensemble: magnify each picture in its eight turned and mirrored versions and take
+        self_ensemble: upscale each image in its eight turned and mirrored versions and take
             the mean, which papers write as "RDN+": a little better for eight times the time, in
-            the same memory. A turned picture then gives exactly the turned result.
+            the same memory. A turned image then gives exactly the turned result.
 
     Source:
         Timofte et al., "Seven ways to improve example-based single image super resolution",
@@ -69,8 +69,8 @@ class Magnifier:
         """See `Engine`."""
         return self._engine.takes_turns
 
-    def magnify_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
-        """Magnifies one 8-bit RGB picture.
+    def upscale_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
+        """Upscales one 8-bit RGB image.
 
         Args:
             lr: uint8 [H, W, 3].
@@ -81,16 +81,16 @@ class Magnifier:
             uint8 [H * scale, W * scale, 3].
 
         Raises:
-            OutOfMemory: if the device cannot hold even a small tile.
+            OutOfMemoryError: if the device cannot hold even a small tile.
         """
-        magnify = functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality)
+        upscale = functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality)
         layout = background.find_layout(lr) if self._skips_blank else None
         if layout is None:
-            return self._in_tiles(lr, magnify)
+            return self._in_tiles(lr, upscale)
         sr = np.empty((lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3), np.uint8)
         sr[:] = layout.colour
         for box in layout.boxes:
-            seen = self._in_tiles(np.ascontiguousarray(lr[box.seen]), magnify)
+            seen = self._in_tiles(np.ascontiguousarray(lr[box.seen]), upscale)
             inside = tuple(
                 slice(kept.start - seen_.start, kept.stop - seen_.start)
                 for kept, seen_ in zip(box.kept, box.seen, strict=True)
@@ -98,45 +98,45 @@ class Magnifier:
             sr[self._scaled(box.kept)] = seen[self._scaled(inside)]
         return sr
 
-    def magnify_picture(self, picture: Picture, *, jpeg_quality: int = 100) -> Picture:
-        """Magnifies a decoded picture: its colours, its transparency, its mode.
+    def upscale_image(self, image: RasterImage, *, jpeg_quality: int = 100) -> RasterImage:
+        """Upscales a decoded image: its colours, its transparency, its mode.
 
-        Of a transparent picture the colours, continued beyond its edge, and the alpha as a grey
-        picture are magnified side by side by the same network: both get sharp, and what lies
+        Of a transparent image the colours, continued beyond its edge, and the alpha as a grey
+        image are upscaled side by side by the same network: both get sharp, and what lies
         hidden under transparent pixels cannot show as a fringe. The quality is the colours'; the
         alpha counts as never compressed.
 
         Args:
-            picture: see `Picture`.
-            jpeg_quality: see `magnify_rgb`.
+            image: see `RasterImage`.
+            jpeg_quality: see `upscale_rgb`.
 
         Returns:
-            A picture of `scale` times the height and width, with the same mode and profile.
+            An image of `scale` times the height and width, with the same mode and profile.
 
         Raises:
-            OutOfMemory: if the device cannot hold even a small tile.
+            OutOfMemoryError: if the device cannot hold even a small tile.
         """
-        if picture.alpha is None:
-            sr, alpha = self.magnify_rgb(picture.rgb, jpeg_quality=jpeg_quality), None
-        elif picture.is_opaque:
-            sr = self.magnify_rgb(picture.rgb, jpeg_quality=jpeg_quality)
+        if image.alpha is None:
+            sr, alpha = self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality), None
+        elif image.is_opaque:
+            sr = self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality)
             alpha = np.full(sr.shape[:2], 255, np.uint8)
         else:
-            colours = bleed_colours(picture.rgb, picture.alpha)
-            rgba = np.dstack([colours, picture.alpha])
-            magnify = functools.partial(self._rgba_tile, jpeg_quality=jpeg_quality)
-            result = self._in_tiles(rgba, magnify)
+            colours = bleed_colours(image.rgb, image.alpha)
+            rgba = np.dstack([colours, image.alpha])
+            upscale = functools.partial(self._rgba_tile, jpeg_quality=jpeg_quality)
+            result = self._in_tiles(rgba, upscale)
             sr, alpha = np.ascontiguousarray(result[..., :3]), result[..., 3]
-        return picture.with_pixels(sr, alpha)
+        return image.with_pixels(sr, alpha)
 
-    def _in_tiles(self, lr: np.ndarray, magnify: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def _in_tiles(self, lr: np.ndarray, upscale: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """uint8 [H, W, K] to [H * scale, W * scale, K]; smaller tiles when memory runs out."""
         max_call_px = self._max_call_px
         while True:
             try:
-                return tiling.magnify_tiled(
+                return tiling.upscale_tiled(
                     lr,
-                    magnify,
+                    upscale,
                     scale=self.scale,
                     max_call_px=max_call_px,
                     halo=self._halo_px,
@@ -144,8 +144,8 @@ class Magnifier:
             except tf.errors.ResourceExhaustedError as error:
                 tried = min(max_call_px, lr.shape[0] * lr.shape[1])
                 smaller = tried // 2
-                if smaller < _SMALLEST_CALL_PX:
-                    raise OutOfMemory(
+                if smaller < _MIN_CALL_PX:
+                    raise OutOfMemoryError(
                         f"the device has no memory for a call of {tried} pixels"
                     ) from error
                 _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
@@ -161,9 +161,9 @@ class Magnifier:
         lr[36:60, 40:56] = (200, 60, 20)
         for jpeg_quality in (30, 75, 100):
             self._skips_blank = False
-            whole = self.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+            whole = self.upscale_rgb(lr, jpeg_quality=jpeg_quality)
             self._skips_blank = True
-            skipped = self.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+            skipped = self.upscale_rgb(lr, jpeg_quality=jpeg_quality)
             if np.abs(np.subtract(whole, skipped, dtype=np.int16)).max() > 1:
                 _log.info("the network changes white: blank background is not skipped")
                 return False
@@ -192,7 +192,7 @@ class Magnifier:
             return self._engine.levels(lr, jpeg_quality)
         n, height, width, _ = lr.shape
         # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
-        # the picture changes, does not matter.
+        # the image changes, does not matter.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
         for turns, mirrored in VERSIONS:
             levels = self._engine.levels(turned(lr, turns, mirrored), jpeg_quality)

@@ -1,10 +1,10 @@
-"""Quality measures against a clean picture: luma, PSNR, SSIM, background noise. Numpy only."""
+"""Quality measures against a clean image: luma, PSNR, SSIM, background noise. Numpy only."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-# What numpy works on at a time stays in the processor's cache, and large pictures need no large
+# What numpy works on at a time stays in the processor's cache, and large images need no large
 # intermediate results.
 _BAND_VALUES = 1 << 17
 
@@ -18,7 +18,7 @@ _FLAT_RANGE = 2.0
 # How far from an edge compression and networks leave their noise: one and a half JPEG blocks.
 _NEAR_PX = 12
 # A side of 8 pixels squared: the deviation of fewer says nothing.
-_LEAST_BACKGROUND_PX = 64
+_MIN_BACKGROUND_PX = 64
 
 
 def luma(rgb: np.ndarray, *, dtype: type[np.floating] = np.float64) -> np.ndarray:
@@ -83,11 +83,11 @@ def window_sums(plane: np.ndarray, height: int, width: int) -> np.ndarray:
     return found
 
 
-def crop_border(picture: np.ndarray, border: int) -> np.ndarray:
+def crop_border(image: np.ndarray, border: int) -> np.ndarray:
     """Cuts `border` rows and columns from each side.
 
     Args:
-        picture: [H, W, ...], any dtype.
+        image: [H, W, ...], any dtype.
         border: pixels, 0 or more.
 
     Returns:
@@ -96,12 +96,12 @@ def crop_border(picture: np.ndarray, border: int) -> np.ndarray:
     Raises:
         ValueError: if nothing would be left.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) <= 2 * border:
         raise ValueError(
             f"crop_border needs sides above {2 * border} pixels. Received: {height} x {width}"
         )
-    return picture[border : height - border, border : width - border]
+    return image[border : height - border, border : width - border]
 
 
 def psnr(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> float:
@@ -110,7 +110,7 @@ def psnr(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> flo
     Args:
         reference: any shape, uint8 or float.
         result: the same shape.
-        data_range: the largest possible value less the smallest (255 for 8-bit pictures).
+        data_range: the largest possible value less the smallest (255 for 8-bit images).
             Required: guessing it from the dtype has misled users elsewhere.
 
     Returns:
@@ -212,7 +212,7 @@ def background_near_objects(reference: np.ndarray) -> np.ndarray:
     """Finds the flat background beside objects, where ringing and compression noise show most.
 
     Args:
-        reference: [H, W, 3], uint8 or float, 0..255: the clean HR picture.
+        reference: [H, W, 3], uint8 or float, 0..255: the clean HR image.
 
     Returns:
         bool [H, W]: pixels whose 7 x 7 surroundings have luma within 2 grey levels, and that lie
@@ -233,7 +233,7 @@ def background_noise(reference: np.ndarray, result: np.ndarray, *, border: int) 
     noise the reference has. A constant shift of all levels does not count either.
 
     Args:
-        reference: [H, W, 3], uint8 or float, 0..255: the clean HR picture.
+        reference: [H, W, 3], uint8 or float, 0..255: the clean HR image.
         result: the same shape and range.
         border: pixels cut from each side, by convention the scale.
 
@@ -247,7 +247,7 @@ def background_noise(reference: np.ndarray, result: np.ndarray, *, border: int) 
     _check_pair("background_noise", reference, result)
     level = _sliding(np.mean, _framed(luma(reference)), _FLAT_WINDOW_PX)
     inside = crop_border(background_near_objects(reference), border)
-    if np.count_nonzero(inside) < _LEAST_BACKGROUND_PX:
+    if np.count_nonzero(inside) < _MIN_BACKGROUND_PX:
         return float("nan")
     return float(np.std(crop_border(luma(result) - level, border)[inside]))
 

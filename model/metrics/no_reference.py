@@ -1,4 +1,4 @@
-"""Quality measures that need no clean picture, only the source of a result. Numpy only.
+"""Quality measures that need no clean image, only the source of a result. Numpy only.
 
 `docs/measures.md` tells what they are for and what values to expect.
 """
@@ -13,14 +13,14 @@ from model.metrics.full_reference import row_bands
 # JPEG codes 8 x 8 pixels at a time (ITU-T T.81, section 4.3).
 _JPEG_BLOCK_PX = 8
 # Planes that differ by less than rounding does, on average, have neither blocks nor sharpness.
-_LEAST_STEP = 0.05
-_LEAST_LAPLACIAN_VARIANCE = 1.0
+_MIN_STEP = 0.05
+_MIN_LAPLACIAN_VARIANCE = 1.0
 
 # Compression leaves its noise in the blocks that hold an edge; cells of half a block lie beside
 # the edge and inside such a block.
 _CELL_PX = 4
 _CELL_RANGE = 10.0
-_LEAST_CELLS = 16
+_MIN_CELLS = 16
 
 # Nearer to 0 or 255 the source is as good as clipped itself.
 _CLIPPING_MARGIN = 8
@@ -34,7 +34,7 @@ _TEXTURELESS = 2.0**2
 
 
 def laplacian_variance(plane: np.ndarray) -> float:
-    """Variance of the discrete Laplacian: how much fine detail a picture has.
+    """Variance of the discrete Laplacian: how much fine detail an image has.
 
     Args:
         plane: float [H, W], sides at least 3.
@@ -63,12 +63,12 @@ def sharpness_ratio(bicubic: np.ndarray, result: np.ndarray) -> float | None:
     """How much more fine detail a result has than bicubic gives.
 
     Args:
-        bicubic: float [H, W], the source's luma magnified by bicubic.
+        bicubic: float [H, W], the source's luma upscaled by bicubic.
         result: float [H, W], the result's luma.
 
     Returns:
         Ratio of the two variances of the Laplacian: 1 as sharp as bicubic, below 1 softer, above
-        sharper or noisier. None where bicubic itself has none to speak of (a flat picture), or
+        sharper or noisier. None where bicubic itself has none to speak of (a flat image), or
         the planes are smaller than 3 x 3.
 
     Source:
@@ -77,7 +77,7 @@ def sharpness_ratio(bicubic: np.ndarray, result: np.ndarray) -> float | None:
     if min(bicubic.shape) < 3:
         return None
     expected = laplacian_variance(bicubic)
-    if expected < _LEAST_LAPLACIAN_VARIANCE:
+    if expected < _MIN_LAPLACIAN_VARIANCE:
         return None
     return laplacian_variance(result) / expected
 
@@ -85,7 +85,7 @@ def sharpness_ratio(bicubic: np.ndarray, result: np.ndarray) -> float | None:
 def blockiness(plane: np.ndarray, *, pixel_px: int) -> float | None:
     """How much larger the steps between JPEG blocks are than those within.
 
-    Looks only at steps from one pixel of the source to the next: in a magnified picture these
+    Looks only at steps from one pixel of the source to the next: in an upscaled image these
     are `pixel_px` apart, and the steps in between are smoother, with or without blocks.
 
         pixel_px 1    0  1  2  3  4  5  6  7 | 8  9
@@ -93,12 +93,12 @@ def blockiness(plane: np.ndarray, *, pixel_px: int) -> float | None:
 
     Args:
         plane: float [H, W], luma of a source or a result; JPEG's grid starts at its upper left
-            corner (of pictures that were turned or cropped after compression it does not).
+            corner (of images that were turned or cropped after compression it does not).
         pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
 
     Returns:
         Mean absolute step across the boundaries over the mean of all other steps: about 1
-        without blocks. None where the picture is too small for a boundary, or flat.
+        without blocks. None where the image is too small for a boundary, or flat.
 
     Source:
         Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed
@@ -117,7 +117,7 @@ def blockiness(plane: np.ndarray, *, pixel_px: int) -> float | None:
         within += per_line[~is_boundary].sum()
         across_count += steps[is_boundary].size
         within_count += steps[~is_boundary].size
-    if not across_count or within < _LEAST_STEP * within_count:
+    if not across_count or within < _MIN_STEP * within_count:
         return None
     return float(across / across_count / (within / within_count))
 
@@ -139,9 +139,9 @@ def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
     """Noise in the near-flat places of a source, measured there in the source or in a result.
 
     Each cell's deviation from the plane (a level and two slopes) that fits it best: soft
-    gradients do not count. Unlike `background_noise`, which knows the clean picture and looks
+    gradients do not count. Unlike `background_noise`, which knows the clean image and looks
     only beside its objects, it takes weak texture for noise; compare it with the source's own,
-    not between pictures.
+    not between images.
 
     Args:
         plane: float [H * pixel_px, W * pixel_px], luma of a source or a result.
@@ -149,13 +149,13 @@ def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
         pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
 
     Returns:
-        Standard deviation, grey levels, of white noise in a source without bias; magnified by
-        repeating pixels, a picture keeps its noise. None with fewer than 16 flat cells.
+        Standard deviation, grey levels, of white noise in a source without bias; upscaled by
+        repeating pixels, an image keeps its noise. None with fewer than 16 flat cells.
 
     Source:
         Our own.
     """
-    if np.count_nonzero(flat) < _LEAST_CELLS:
+    if np.count_nonzero(flat) < _MIN_CELLS:
         return None
     side = _CELL_PX * pixel_px
     ramp = np.arange(side, dtype=plane.dtype) - (side - 1) / 2
@@ -191,7 +191,7 @@ def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
     Source:
         Immerkær, "Fast noise variance estimation", CVIU 1996, in flat cells only.
     """
-    if np.count_nonzero(flat) < _LEAST_CELLS:
+    if np.count_nonzero(flat) < _MIN_CELLS:
         return None
     total, count = 0.0, 0
     for cells in _pixels_of_cells(plane, flat, _CELL_PX * pixel_px):
@@ -233,7 +233,7 @@ def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> floa
 
 
 def channel_drift(error: np.ndarray) -> float:
-    """Largest change of a channel's mean over the whole picture.
+    """Largest change of a channel's mean over the whole image.
 
     Args:
         error: float [H, W, 3], the result shrunk to the source's size less the source.
@@ -255,7 +255,7 @@ def block_drift(error: np.ndarray) -> float | None:
 
     Returns:
         Grey levels, 0 or more: the largest absolute mean over windows of 16 x 16 pixels, 8
-        apart (the whole picture where it is smaller). None below 8 x 8 pixels.
+        apart (the whole image where it is smaller). None below 8 x 8 pixels.
     """
     means = _window_means(error, _DRIFT_CELLS)
     return float(np.abs(means).max()) if means.size else None
@@ -264,8 +264,8 @@ def block_drift(error: np.ndarray) -> float | None:
 def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:
     """Largest displacement of a place of 32 x 32 pixels: a tile put together wrongly.
 
-    A picture that moves by d changes by about -d times its gradient: the d of least squares,
-    drawn towards zero where there is no texture to see it by. Removing noise changes a picture
+    An image that moves by d changes by about -d times its gradient: the d of least squares,
+    drawn towards zero where there is no texture to see it by. Removing noise changes an image
     without moving it.
 
     Args:
@@ -274,7 +274,7 @@ def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:
 
     Returns:
         Pixels of the source, 0 or more: the largest over windows of 32 x 32 pixels, 8 apart (the
-        whole picture where it is smaller). Above about 1 only its being large means anything.
+        whole image where it is smaller). Above about 1 only its being large means anything.
         None below 8 x 8 pixels.
 
     Source:
@@ -297,12 +297,12 @@ def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:
     return float(np.hypot(down, right).max())
 
 
-def _window_means(plane: np.ndarray, most_cells: int) -> np.ndarray:
-    """Means of [H, W] over windows of up to `most_cells` cells a side, one at every cell."""
+def _window_means(plane: np.ndarray, max_cells: int) -> np.ndarray:
+    """Means of [H, W] over windows of up to `max_cells` cells a side, one at every cell."""
     means = _in_cells(np.mean, plane, _WINDOW_CELL_PX)
     if not means.size:
         return means
-    window = tuple(min(most_cells, side) for side in means.shape)
+    window = tuple(min(max_cells, side) for side in means.shape)
     return np.lib.stride_tricks.sliding_window_view(means, window).mean(axis=(2, 3))
 
 

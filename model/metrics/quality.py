@@ -1,4 +1,4 @@
-"""How good a magnified picture is: measured on what the files and the network give.
+"""How good an upscaled image is: measured on what the files and the network give.
 
 `docs/measures.md` tells what each measure is for and what values to expect.
 """
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.imaging import resampling
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.metrics import full_reference, no_reference
 
-# Equal pictures have an infinite PSNR, which neither JSON nor a mean can carry.
+# Equal images have an infinite PSNR, which neither JSON nor a mean can carry.
 MAX_PSNR_DB = 100.0
 # Below this many pixels inside the border a PSNR says nothing.
 _SMALLEST_SIDE_PX = 8
@@ -20,16 +20,16 @@ _WINDOW_PX = 96
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures that every magnified picture gets; None where one is not defined.
+    """Measures that every upscaled image gets; None where one is not defined.
 
-    Pictures below 12 x 12 pixels (at scale 2) have none, flat ones no sharpness and blockiness,
+    Images below 12 x 12 pixels (at scale 2) have none, flat ones no sharpness and blockiness,
     busy ones no background.
 
     Attributes:
         roundtrip_psnr_db: the result shrunk again against the source, on RGB. Catches shifted
             colours and wrong tiles; a good network is above 40 dB.
-        self_psnr_db: a part of the source shrunk and magnified by the network, against the source,
-            on luma: what the network does on this very picture. See `self_test`.
+        self_psnr_db: a part of the source shrunk and upscaled by the network, against the source,
+            on luma: what the network does on this very image. See `self_test`.
         self_bicubic_psnr_db: the same with bicubic instead of the network.
         self_gain_db: the difference of the two.
         sharpness_ratio: fine detail in the result's luma over that in bicubic's.
@@ -64,7 +64,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class ReferenceMeasures:
-    """Measures against the true HR picture, on luma."""
+    """Measures against the true HR image, on luma."""
 
     reference_psnr_db: float
     reference_bicubic_psnr_db: float
@@ -73,26 +73,26 @@ class ReferenceMeasures:
 
 @dataclass(frozen=True, eq=False)
 class SelfTest:
-    """A part of a source, and the same shrunk: what the network does on this very picture.
+    """A part of a source, and the same shrunk: what the network does on this very image.
 
     Attributes:
         reference: uint8 [h * scale, w * scale, 3].
-        lr: uint8 [h, w, 3], to be magnified.
+        lr: uint8 [h, w, 3], to be upscaled.
     """
 
     reference: np.ndarray
     lr: np.ndarray
 
 
-def self_test(source: Picture, scale: int, extent: str = "window") -> SelfTest | None:
-    """Chooses what of a source is shrunk and magnified again for the self PSNR.
+def self_test(source: RasterImage, scale: int, extent: str = "window") -> SelfTest | None:
+    """Chooses what of a source is shrunk and upscaled again for the self PSNR.
 
     Args:
         source: of any size.
         scale: of the network.
         extent: `window`, the 96 x 96 pixels with the most detail: what flat background would only
-            dilute, for a fraction of the cost; `full`, all of the picture, for a quarter of the
-            cost of magnifying it; `off`, nothing.
+            dilute, for a fraction of the cost; `full`, all of the image, for a quarter of the
+            cost of upscaling it; `off`, nothing.
 
     Returns:
         None if that is too small to measure, or `off`.
@@ -116,8 +116,8 @@ def _most_detailed(rgb: np.ndarray, side: int) -> np.ndarray:
 
 
 def measure(
-    source: Picture,
-    result: Picture,
+    source: RasterImage,
+    result: RasterImage,
     *,
     scale: int,
     self_test: SelfTest | None,
@@ -125,7 +125,7 @@ def measure(
 ) -> Measures:
     """Measures a result with its source as the only reference.
 
-    Transparent pictures are measured over white. Borders of `scale` pixels are cut. The source
+    Transparent images are measured over white. Borders of `scale` pixels are cut. The source
     carries its own noise: a network that removes compression noise scores lower here than one
     that keeps it.
 
@@ -134,7 +134,7 @@ def measure(
         result: [H * scale, W * scale].
         scale: of the network.
         self_test: of the source; None leaves the self PSNR out.
-        self_sr: `self_test.lr` magnified by the same network, uint8; None with `self_test`.
+        self_sr: `self_test.lr` upscaled by the same network, uint8; None with `self_test`.
 
     Returns:
         See `Measures`.
@@ -190,14 +190,14 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
 
 
 def measure_against_reference(
-    source: Picture, result: Picture, reference: Picture, *, scale: int
+    source: RasterImage, result: RasterImage, reference: RasterImage, *, scale: int
 ) -> ReferenceMeasures:
-    """Measures a result against the HR picture from which its source was made.
+    """Measures a result against the HR image from which its source was made.
 
     Args:
-        source: [H, W], the LR picture.
+        source: [H, W], the LR image.
         result: [H * scale, W * scale].
-        reference: the HR picture; up to `scale` - 1 rows and columns larger than the result,
+        reference: the HR image; up to `scale` - 1 rows and columns larger than the result,
             which shrinking cut off.
         scale: of the network.
 

@@ -89,7 +89,7 @@ def _inputs(small: RDN, large: RDN, name: str, copy: int) -> np.ndarray:
     """Where the inputs of a copy of a convolution of `small` lie among those of `large`."""
     count = small.get_layer(name).get_weights()[0].shape[2]
     old, new = [small.features], [large.features]
-    if name == "sfe1":  # the picture, which all copies see
+    if name == "sfe1":  # the image, which all copies see
         return np.arange(count)
     if name == "gff_1x1":  # the blocks' results, one behind the other
         old, new = old * small.num_blocks, new * large.num_blocks

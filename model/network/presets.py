@@ -52,7 +52,7 @@ PRESETS = {
         ),
         Preset(
             name="rdn-product",
-            description="as rdn-small, trained to remove JPEG noise; CC0 and drawn pictures alone",
+            description="as rdn-small, trained to remove JPEG noise; CC0 and drawn images alone",
             sha256="95b112a16095d78c8281eee04d522fd05ef95fc17aa693459caa4132b851c902",
             parameters=335148,
             scale=2,

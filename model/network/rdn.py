@@ -32,8 +32,8 @@ class RDN(keras.Model):
     Calling the model maps float32 [N, H, W, 3] RGB in 0..1 to float32
     [N, H * scale, W * scale, 3], nominally 0..1, neither clipped nor rounded. H and W are free.
     A network that `knows_quality` takes a fourth plane: everywhere the JPEG quality of the input
-    over 100, and 1 for a picture that was never compressed. One network then treats clean
-    pictures as clean and compressed ones as compressed.
+    over 100, and 1 for an image that was never compressed. One network then treats clean
+    images as clean and compressed ones as compressed.
 
     Args:
         convs_per_block: C, at least 1.
@@ -205,9 +205,9 @@ class PixelShuffle(layers.Layer):
 class BicubicPhases(layers.Layer):
     """Bicubic enlargement before its pixel shuffle: [N, H, W, K] to [N, H, W, scale**2 * K].
 
-    Taps outside the picture are left out and the rest renormalised, as Pillow does, so that
+    Taps outside the image are left out and the rest renormalised, as Pillow does, so that
     `PixelShuffle` of the result equals `degrade.bicubic` up to float rounding. Written as sums of
-    shifted pictures: a 5x5 convolution of so few planes is computed by other kernels for other
+    shifted images: a 5x5 convolution of so few planes is computed by other kernels for other
     sizes, and their last bits differ, which a tile's seam would show.
     """
 

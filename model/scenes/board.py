@@ -11,10 +11,10 @@ from model.scenes import lettering
 from model.scenes.geometry import Point, lit_around, perspective, strips
 from model.scenes.textures import Color, Fill, Patch, Relief, plain
 
-# Boards are drawn larger than the picture, and shapes larger still, by _FINE.
+# Boards are drawn larger than the image, and shapes larger still, by _FINE.
 SUPERSAMPLING = 3
 _FINE = 2
-# Smaller print would be grey mush in the picture: 5 pixels there.
+# Smaller print would be grey mush in the image: 5 pixels there.
 _LEGIBLE_PX = 15
 
 INKS: tuple[Color, ...] = (

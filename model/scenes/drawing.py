@@ -1,4 +1,4 @@
-"""Drawn product pictures: printed packs, cloth, metal, wood and food on a shop's background.
+"""Drawn product images: printed packs, cloth, metal, wood and food on a shop's background.
 
 Our own material: drawn by these functions with free fonts, larger than asked for and shrunk, so
 that edges and textures are clean. The same seed and size give the same pixels with the same
@@ -40,7 +40,7 @@ _CLOSE_UP_SHARE = 0.12
 _TILTED_SHARE = 0.25  # by a few degrees
 _TURNED_SHARE = 0.15  # by any angle
 _NO_SHADOW_SHARE = 0.15
-# Optical softness: standard deviation, pixels of the picture.
+# Optical softness: standard deviation, pixels of the image.
 _SOFTEST_PX = 0.6
 # Free border around a product, share of the shorter side.
 _MARGIN = 0.02
@@ -81,14 +81,14 @@ class Pose:
 
 @dataclass(frozen=True)
 class Plan:
-    """All choices for a scene; they do not depend on the size of the picture.
+    """All choices for a scene; they do not depend on the size of the image.
 
     Attributes:
         poses: the products, back to front.
         background: name.
         seed: of the background.
         shadow: darkness 0..1.
-        softness_px: optical blur, standard deviation, pixels of the picture.
+        softness_px: optical blur, standard deviation, pixels of the image.
     """
 
     poses: tuple[Pose, ...]
@@ -219,7 +219,7 @@ def _products(scene_plan: Plan, height: int, width: int) -> tuple[Image.Image, I
 
 
 def _posed(pose: Pose, width: int, height: int) -> tuple[Image.Image, int, int]:
-    """A product as it stands in the frame: its picture, cropped, and its left and top."""
+    """A product as it stands in the frame: its image, cropped, and its left and top."""
     begin, end = pose.part
     wide = width * (end - begin) if width >= height else width
     high = height if width >= height else height * (end - begin)

@@ -55,7 +55,7 @@ def perspective(target: np.ndarray, source: np.ndarray) -> list[float]:
 
 
 def _around(across: np.ndarray) -> np.ndarray:
-    """Where on the flat sheet a column of the picture of a cylinder lies, shares."""
+    """Where on the flat sheet a column of the image of a cylinder lies, shares."""
     return np.arcsin(np.clip(across * 2 - 1, -1, 1)) / math.pi + 0.5
 
 

@@ -44,7 +44,7 @@ def front(board: Board, paper: Color, lower_half: bool = True) -> None:
 
 
 def _lower_half(board: Board, paper: Color) -> None:
-    """A picture or a claim, small print and perhaps a bar code below the name."""
+    """An image or a claim, small print and perhaps a bar code below the name."""
     g, w, h = board.generator, board.width, board.height
     print_ink = ink_on(board, paper)
     kind = int(g.integers(3))
@@ -135,7 +135,7 @@ def back(board: Board, paper: Color) -> None:
 
 
 def emblem(board: Board, x: float, y: float, radius: float) -> None:
-    """Draws a picture of rings, rays, a leaf or waves."""
+    """Draws an image of rings, rays, a leaf or waves."""
     g = board.generator
     kind = int(g.integers(4))
     first, second = board.paint(), board.paint()

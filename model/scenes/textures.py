@@ -57,7 +57,7 @@ class Patch:
         return (self.y + 0.5) / np.float32(self.height)
 
     def period(self, units: float) -> float:
-        """A length in pixels, no finer than what a picture can show."""
+        """A length in pixels, no finer than what an image can show."""
         return max(units * self.unit_px, 2 * _FINEST_PX)
 
 

@@ -30,7 +30,7 @@ class TrainConfig:
         ValueError: if a value is out of its range.
     """
 
-    data: tuple[str, ...] = _option((), "HR pictures: folders, s3:// prefixes, .txt lists")
+    data: tuple[str, ...] = _option((), "HR images: folders, s3:// prefixes, .txt lists")
     compressed_data: tuple[str, ...] = _option(
         (), "JPEG-compressed photographs; shrunk by 2 before they serve as HR"
     )
@@ -38,10 +38,10 @@ class TrainConfig:
     drawn_scenes: int = _option(0, "how many product scenes to draw, see model.scenes")
     drawn_share: float = _option(0.25, "share of the patches from drawn scenes")
     held_out: int = _option(
-        4, "pictures of each of the three kinds to keep for validation; OUT lists them"
+        4, "images of each of the three kinds to keep for validation; OUT lists them"
     )
     feeding: str = _option("memory", f"{', '.join(FEEDINGS)}; see model.data.patches.prepare")
-    lowest_variation: tuple[float, float] = _option(
+    min_variation: tuple[float, float] = _option(
         (0.0, 0.0),
         "standard deviation of a patch's luma, grey levels, below which it is drawn again: at "
         "the start and at the end of training, linear in between",
@@ -112,9 +112,9 @@ class TrainConfig:
         """What happens to LR patches."""
         return Degradation(self.degraded_share, self.blur_px, self.noise_levels, self.jpeg_quality)
 
-    def lowest_variation_at(self, step: int) -> float:
+    def min_variation_at(self, step: int) -> float:
         """The least variation of a patch at a step, grey levels."""
-        start, end = self.lowest_variation
+        start, end = self.min_variation
         return start + (end - start) * step / self.steps
 
 

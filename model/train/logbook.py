@@ -59,7 +59,7 @@ class Logbook:
         Args:
             step: steps done.
             figures: `loss`, `learning_rate` and the like.
-            scores_db: PSNR-Y by set of pictures; those named `train_…` do not count for `best`.
+            scores_db: PSNR-Y by set of images; those named `train_…` do not count for `best`.
 
         Returns:
             Whether the mean validation score is the best so far.
@@ -87,9 +87,9 @@ class Logbook:
         self.best = max(self.best, mean_db)
         return is_best
 
-    def show(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Puts an example picture, uint8 [H, W, 3], on TensorBoard."""
-        self._board.add_image(f"examples/{name}", picture, step, dataformats="HWC")
+    def show(self, step: int, name: str, image: np.ndarray) -> None:
+        """Puts an example image, uint8 [H, W, 3], on TensorBoard."""
+        self._board.add_image(f"examples/{name}", image, step, dataformats="HWC")
 
 
 def _keep_until(path: Path, first: int) -> float:

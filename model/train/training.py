@@ -1,4 +1,4 @@
-r"""Trains an RDN on HR pictures; LR is made on the fly.
+r"""Trains an RDN on HR images; LR is made on the fly.
 
     python -m model.train --data bsd400 yang91 --compressed_data product --out runs/rdn-small
     python -m model.train --compressed_data product --drawn_scenes 600 --degraded_share 0.75 \
@@ -7,7 +7,7 @@ r"""Trains an RDN on HR pictures; LR is made on the fly.
 
 A run's folder holds `config.json`; `checkpoint.keras`, the last state with its optimizer;
 `best.keras` and `model.keras`, the best and the last network to evaluate and ship;
-`held_out_*.txt`, the pictures not trained on; `log.csv` and `tensorboard/`. The same command
+`held_out_*.txt`, the images not trained on; `log.csv` and `tensorboard/`. The same command
 again, after Ctrl-C or a crash, continues from the checkpoint and, on one machine, ends in the same
 weights as a run that was never interrupted.
 """
@@ -27,7 +27,7 @@ import numpy as np
 from keras import ops
 
 from model.data import degradation, hr_sources
-from model.data.hr_sources import HrFile, HrPicture, HrScene, Pair
+from model.data.hr_sources import HrFile, HrImage, HrScene, Pair
 from model.data.patches import Cutter, Feed, Group, prepare
 from model.imaging import resampling
 from model.metrics import full_reference
@@ -39,11 +39,11 @@ from model.train.logbook import Logbook
 
 _log = logging.getLogger("model.train")
 
-# Of each group, so many pictures are measured, at the centre, on so large a side of LR.
-_MEASURED_PICTURES = 4
+# Of each group, so many images are measured, at the centre, on so large a side of LR.
+_MEASURED_IMAGES = 4
 _MEASURED_LR_PX = 96
 _MEASURED_JPEG_QUALITY = 75
-# Side of drawn HR pictures: the product fills them, so that patches seldom are empty.
+# Side of drawn HR images: the product fills them, so that patches seldom are empty.
 _DRAWN_PX = 220
 
 
@@ -102,9 +102,9 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         The path of the finished `model.keras`.
 
     Raises:
-        ValueError: if the folder belongs to a run with another configuration, or no picture is
+        ValueError: if the folder belongs to a run with another configuration, or no image is
             large enough.
-        OSError: if a place does not exist or a picture cannot be read; the message names it.
+        OSError: if a place does not exist or an image cannot be read; the message names it.
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     claim_folder(config, run_dir)
@@ -114,8 +114,8 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         groups=prepare(groups, config.feeding, cutter, run_dir),
         cutter=cutter,
         batch_size=config.batch_size,
-        pictures_per_batch=1 if config.feeding == "picture" else config.batch_size,
-        lowest_variation=config.lowest_variation_at,
+        images_per_batch=1 if config.feeding == "image" else config.batch_size,
+        min_variation=config.min_variation_at,
         seed=config.seed,
     )
     checkpoint = run_dir / "checkpoint.keras"
@@ -123,9 +123,9 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         rdn = keras.saving.load_model(checkpoint) if checkpoint.exists() else new_network(config)
         first = int(rdn.optimizer.iterations)
         _log.info(
-            "steps %d to %d of %s: %d parameters, %d pictures, %s",
+            "steps %d to %d of %s: %d parameters, %d images, %s",
             *(first, config.steps, run_dir.name, rdn.count_params()),
-            *(sum(len(group.pictures) for group in groups), keras.backend.backend()),
+            *(sum(len(group.images) for group in groups), keras.backend.backend()),
         )
         with Logbook(run_dir, first, config.steps) as logbook:
             losses: list[float] = []
@@ -193,14 +193,14 @@ def averaged(rdn: RDN) -> list[np.ndarray]:
 
 
 def load_groups(config: TrainConfig, run_dir: Path) -> tuple[list[Group], dict[str, list[Pair]]]:
-    """Lists the pictures to train on, and reads those that are measured.
+    """Lists the images to train on, and reads those that are measured.
 
     Args:
         config: names the places.
         run_dir: `held_out_<group>.txt` goes there, as `model.evaluate --hr` takes it.
 
     Returns:
-        The groups with shares that sum to 1; and centres of some pictures by set: `<group>` held
+        The groups with shares that sum to 1; and centres of some images by set: `<group>` held
         out, `<group>_jpeg75` the same with compressed LR if the run degrades, and
         `train_<group>` of those that are trained on.
 
@@ -210,18 +210,18 @@ def load_groups(config: TrainConfig, run_dir: Path) -> tuple[list[Group], dict[s
     """
     clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
     drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
-    sources: list[tuple[str, float, Sequence[HrPicture]]] = [
+    sources: list[tuple[str, float, Sequence[HrImage]]] = [
         ("clean", max(0.0, clean_share), _files(config.data, 1)),
         ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
         ("drawn", config.drawn_share, hr_sources.large_enough(drawn, 1)),
     ]
     groups, measured = [], {}
-    for name, share, pictures in sources:
-        if not pictures or not share:
+    for name, share, images in sources:
+        if not images or not share:
             continue
-        held_out, trained = _hold_out(pictures, config.held_out)
+        held_out, trained = _hold_out(images, config.held_out)
         groups.append(Group(name, share, trained))
-        files = [picture.uri for picture in held_out if isinstance(picture, HrFile)]
+        files = [image.uri for image in held_out if isinstance(image, HrFile)]
         if files:
             absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in files]
             (run_dir / f"held_out_{name}.txt").write_text("\n".join(absolute) + "\n")
@@ -238,38 +238,36 @@ def load_groups(config: TrainConfig, run_dir: Path) -> tuple[list[Group], dict[s
         raise ValueError(
             "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
         )
-    return [Group(g.name, g.share / total, g.pictures) for g in groups], measured
+    return [Group(g.name, g.share / total, g.images) for g in groups], measured
 
 
 def _files(places: Sequence[str], shrink_first: int) -> list[HrFile]:
-    """The pictures of several places."""
+    """The images of several places."""
     return [
-        picture
+        image
         for place in places
-        for picture in hr_sources.list_pictures(place, shrink_first=shrink_first)
+        for image in hr_sources.list_images(place, shrink_first=shrink_first)
     ]
 
 
-def _hold_out(
-    pictures: Sequence[HrPicture], count: int
-) -> tuple[list[HrPicture], list[HrPicture]]:
+def _hold_out(images: Sequence[HrImage], count: int) -> tuple[list[HrImage], list[HrImage]]:
     """(held out, the others); spread over the sorted names, so that no place makes them all."""
-    count = min(count, len(pictures) // 2)
-    chosen = {i * len(pictures) // count for i in range(count)}
+    count = min(count, len(images) // 2)
+    chosen = {i * len(images) // count for i in range(count)}
     return (
-        [picture for i, picture in enumerate(pictures) if i in chosen],
-        [picture for i, picture in enumerate(pictures) if i not in chosen],
+        [image for i, image in enumerate(images) if i in chosen],
+        [image for i, image in enumerate(images) if i not in chosen],
     )
 
 
-def _centres(pictures: Sequence[HrPicture], scale: int) -> list[Pair]:
-    """Centres of some of the pictures, LR clean."""
+def _centres(images: Sequence[HrImage], scale: int) -> list[Pair]:
+    """Centres of some of the images, LR clean."""
     pairs = []
-    for picture in pictures[:: max(1, len(pictures) // _MEASURED_PICTURES)][:_MEASURED_PICTURES]:
-        hr = picture.read()
+    for image in images[:: max(1, len(images) // _MEASURED_IMAGES)][:_MEASURED_IMAGES]:
+        hr = image.read()
         height, width = (min(side, _MEASURED_LR_PX * scale) for side in hr.shape[:2])
         top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
-        centre = hr_sources.HrArray(picture.name, hr[top : top + height, left : left + width])
+        centre = hr_sources.HrArray(image.name, hr[top : top + height, left : left + width])
         pairs.append(hr_sources.make_pair(centre, scale))
     return pairs
 
@@ -290,7 +288,7 @@ def _record(  # noqa: PLR0917 - everything of one moment
     scores, errors = {}, []
     for name, pairs in measured.items():
         quality = _MEASURED_JPEG_QUALITY if "_jpeg" in name else 100
-        results = [magnify(rdn, pair.lr, quality) for pair in pairs]
+        results = [upscale(rdn, pair.lr, quality) for pair in pairs]
         scores[name] = float(
             np.mean(
                 [
@@ -319,8 +317,8 @@ def _record(  # noqa: PLR0917 - everything of one moment
         _save(network, run_dir / "best.keras")
 
 
-def magnify(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
-    """Magnifies a small picture in any backend; `model.inference.upscaler` is for all else.
+def upscale(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+    """Upscales a small image in any backend; `model.inference.upscaler` is for all else.
 
     Args:
         rdn: the network.

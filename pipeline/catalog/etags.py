@@ -1,4 +1,4 @@
-"""Etag and size of pictures: by listing the folders where many of them lie, else by requests."""
+"""Etag and size of images: by listing the folders where many of them lie, else by requests."""
 
 import collections
 import concurrent.futures
@@ -11,7 +11,7 @@ from pipeline.storage.base import Storage, StorageError, StoredObject
 
 # A page of a listing holds 1,000 objects and costs about as much as 12 requests for single ones.
 _PAGE_OBJECTS = 1000
-_LEAST_PER_PAGE = 20
+_MIN_PER_PAGE = 20
 
 _Found = dict[str, StoredObject | None]
 
@@ -19,16 +19,16 @@ _Found = dict[str, StoredObject | None]
 def identify_all(
     files: Storage, entries: Iterable[CatalogEntry], threads: concurrent.futures.Executor
 ) -> Iterator[CatalogEntry]:
-    """Adds etag and size where they are not known yet, to pictures and their references.
+    """Adds etag and size where they are not known yet, to images and their references.
 
     Args:
-        files: where the pictures lie.
+        files: where the images lie.
         entries: those that have an etag, or were rejected, pass as they are.
         threads: for requests at the same time.
 
     Returns:
-        The entries in order; one whose picture cannot be identified is rejected with the reason.
-        A reference that cannot be found keeps no etag: its picture is magnified all the same.
+        The entries in order; one whose image cannot be identified is rejected with the reason.
+        A reference that cannot be found keeps no etag: its image is upscaled all the same.
     """
     entries = list(entries)
     asked = [entry for entry in entries if entry.reason is None and entry.etag is None]
@@ -71,7 +71,7 @@ def _list_where_many(files: Storage, places: Iterable[str]) -> _Found:
             folders[location.rpartition("/")[0] + "/"].add(location)
     found: _Found = {}
     for folder, wanted in folders.items():
-        if len(wanted) >= _LEAST_PER_PAGE:
+        if len(wanted) >= _MIN_PER_PAGE:
             found |= _list_folder(files, folder, sorted(wanted))
     return found
 
@@ -91,7 +91,7 @@ def _list_folder(files: Storage, folder: str, wanted: list[str]) -> _Found:
             if next_wanted == item.uri:
                 found[item.uri] = item
                 next_wanted = next(missing, None)
-            if seen % _PAGE_OBJECTS == 0 and len(found) * _PAGE_OBJECTS < seen * _LEAST_PER_PAGE:
+            if seen % _PAGE_OBJECTS == 0 and len(found) * _PAGE_OBJECTS < seen * _MIN_PER_PAGE:
                 return found  # the rest one by one
     except RunError:
         return found  # no permission to list is no reason to stop: the objects may be readable

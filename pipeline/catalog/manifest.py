@@ -49,7 +49,7 @@ def manifest_format(source: str) -> str:
 def read_catalog(
     files: Storage, source: str, extra_schemes: Iterable[str] = ()
 ) -> Iterator[CatalogEntry]:
-    """Yields every mention of a picture, in order; a broken line as a rejected entry.
+    """Yields every mention of an image, in order; a broken line as a rejected entry.
 
     Args:
         files: where `source` lies.
@@ -123,7 +123,7 @@ class Place:
         return str(path)
 
     def locate_entry(self, entry: CatalogEntry) -> CatalogEntry:
-        """Fills in where an entry's picture and its reference are fetched.
+        """Fills in where an entry's image and its reference are fetched.
 
         Raises:
             BadUri: see `locate`.

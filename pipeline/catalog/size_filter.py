@@ -1,4 +1,4 @@
-"""Which pictures are worth magnifying, by their size alone."""
+"""Which images are worth upscaling, by their size alone."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class SizeLimits:
 
 
 def reject_size(height: int, width: int, limits: SizeLimits) -> tuple[Reason, str] | None:
-    """Tells why a picture of this size is not magnified.
+    """Tells why an image of this size is not upscaled.
 
     Args:
         height: pixels.
@@ -29,8 +29,8 @@ def reject_size(height: int, width: int, limits: SizeLimits) -> tuple[Reason, st
         limits: see `SizeLimits`.
 
     Returns:
-        None for a picture to magnify; else the reason and a line for people. A picture that
-        needs no magnification is never decoded, so the pixel limit is asked last.
+        None for an image to upscale; else the reason and a line for people. An image that
+        needs no upscaling is never decoded, so the pixel limit is asked last.
     """
     size = f"{width} x {height}"
     if min(height, width) < limits.min_side_px:

@@ -1,11 +1,11 @@
-"""Compares two runs picture by picture: nights of one catalog, or two networks on it.
+"""Compares two runs image by image: nights of one catalog, or two networks on it.
 
-    python -m pipeline.compare magnified/runs/night1 magnified/runs/night2
+    python -m pipeline.compare upscaled/runs/night1 upscaled/runs/night2
     python -m pipeline.compare s3://shop/old/runs/a s3://shop/new/runs/b --page worse.html
 
-Prints what changed in counts, how the measures moved in each group of pictures, and which
-pictures got worse. Exit status: 0; 1 if a run cannot be read; 2 usage; 3 if a larger share of the
-pictures got worse than `--max_worse` allows.
+Prints what changed in counts, how the measures moved in each group of images, and which
+images got worse. Exit status: 0; 1 if a run cannot be read; 2 usage; 3 if a larger share of the
+images got worse than `--max_worse` allows.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pipeline.catalog import manifest
 from pipeline.records import RunError, Status
 from pipeline.report import aggregate, html
 from pipeline.report.aggregate import FoundRow
-from pipeline.report.examples import MOST_PIXELS, Exhibitor
+from pipeline.report.examples import MAX_PIXELS, Exhibitor
 from pipeline.runs import reuse
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageConfig, StorageError
@@ -49,26 +49,26 @@ _GROUPS = {
 }
 # Losses for the order alone: beyond any measure's.
 _LOST, _FELL_BACK = 2000.0, 1000.0
-_MOST_GROUPS = 20
-_MOST_SHOWN = 24
+_MAX_GROUPS = 20
+_MAX_SHOWN = 24
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How a measure moved in a group of pictures, over those that both runs have it of.
+    """How a measure moved in a group of images, over those that both runs have it of.
 
     Attributes:
         group: its name.
         measure: column.
-        pictures: how many.
+        images: how many.
         before, after: means.
         change: mean of the differences.
-        error: its standard error; 0 for a single picture.
+        error: its standard error; 0 for a single image.
     """
 
     group: str
     measure: str
-    pictures: int
+    images: int
     before: float
     after: float
     change: float
@@ -77,10 +77,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class Worse:
-    """A picture that got worse.
+    """An image that got worse.
 
     Attributes:
-        uri: of the picture.
+        uri: of the image.
         why: one line.
         loss: for the order; what has no result any more comes first.
     """
@@ -118,7 +118,7 @@ class Difference:
 
     @property
     def worse_share(self) -> float:
-        """Of the common pictures."""
+        """Of the common images."""
         return len(self.worse) / self.common if self.common else 0.0
 
 
@@ -177,7 +177,7 @@ def compare(
     """
     joined = a.join(b, keys="uri", join_type="inner", left_suffix="_a", right_suffix="_b")
     same = pc.fill_null(pc.equal(joined["source_etag_a"], joined["source_etag_b"]), False)
-    # Without an etag, as of a picture that was not found, there is no content to differ.
+    # Without an etag, as of an image that was not found, there is no content to differ.
     either = pc.and_(pc.is_valid(joined["source_etag_a"]), pc.is_valid(joined["source_etag_b"]))
     rewritten = pc.and_(either, pc.invert(same))
     common = joined.filter(pc.invert(rewritten))
@@ -208,7 +208,7 @@ def _counts(a: pa.Table, b: pa.Table) -> list[tuple[str, str | None, int, int]]:
 
 
 def group_of(uri: str, product_id: str | None, group_by: str) -> str:
-    """The group of a picture: see `--group_by`."""
+    """The group of an image: see `--group_by`."""
     if group_by == "product":
         return re.split(r"[0-9\-_/:]", product_id or "", maxsplit=1)[0] or "(none)"
     if group_by == "format":
@@ -227,7 +227,7 @@ def _drifts(common: pa.Table, group_by: str) -> list[Drift]:
         ],
         dtype=object,
     )
-    largest = [name for name, _ in collections.Counter(groups).most_common(_MOST_GROUPS)]
+    largest = [name for name, _ in collections.Counter(groups).most_common(_MAX_GROUPS)]
     drifts = []
     for measure in _MEASURES:
         before, after = (_floats(common[f"{measure}_{side}"]) for side in "ab")
@@ -236,7 +236,7 @@ def _drifts(common: pa.Table, group_by: str) -> list[Drift]:
         for name, mask in masks.items():
             if mask.any() and (name == "all" or len(largest) > 1):
                 drifts.append(_drift(name, measure, before[mask], after[mask]))
-    return sorted(drifts, key=lambda drift: (drift.group != "all", -drift.pictures, drift.group))
+    return sorted(drifts, key=lambda drift: (drift.group != "all", -drift.images, drift.group))
 
 
 def _drift(group: str, measure: str, before: np.ndarray, after: np.ndarray) -> Drift:
@@ -252,7 +252,7 @@ def _drift(group: str, measure: str, before: np.ndarray, after: np.ndarray) -> D
 
 
 def _worse(common: pa.Table) -> list[Worse]:
-    """Pictures that lost their result, fell back to bicubic, or lost more than a measure's due."""
+    """Images that lost their result, fell back to bicubic, or lost more than a measure's due."""
     made = pa.array([Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED])
     had, has = (pc.is_in(common[f"status_{side}"], value_set=made) for side in "ab")
     doubted_a, doubted_b = (
@@ -289,7 +289,7 @@ def describe(difference: Difference) -> str:
     """The comparison in lines for people."""
     d = difference
     lines = [
-        f"{d.a} -> {d.b}: {d.common} pictures in both, {d.appeared} new, {d.disappeared} gone, "
+        f"{d.a} -> {d.b}: {d.common} images in both, {d.appeared} new, {d.disappeared} gone, "
         f"{d.rewritten} rewritten; {d.identical} results are the same to the last byte",
         "",
         f"{'status':<10} {'reason':<22} {'before':>9} {'after':>9} {'change':>9}",
@@ -302,26 +302,26 @@ def describe(difference: Difference) -> str:
         lines += ["", f"{head} {'change':>8} {'error':>7}"]
     for drift in d.drifts:
         lines.append(
-            f"{html.clean_text(drift.group)[-30:]:<30} {drift.measure:<18} {drift.pictures:>7} "
+            f"{html.clean_text(drift.group)[-30:]:<30} {drift.measure:<18} {drift.images:>7} "
             f"{drift.before:>8.2f} {drift.after:>8.2f} {drift.change:>+8.2f} {drift.error:>7.2f}"
         )
-    lines += ["", f"{len(d.worse)} pictures got worse ({d.worse_share:.1%})"]
+    lines += ["", f"{len(d.worse)} images got worse ({d.worse_share:.1%})"]
     lines += [f"  {html.clean_text(one.uri)}: {html.clean_text(one.why)}" for one in d.worse[:10]]
     return "\n".join(lines)
 
 
 def make_page(files: Storage, runs: tuple[RunPlace, RunPlace], difference: Difference) -> str:
-    """The comparison as a page, with the pictures that got worse: A on the left, B on the right.
+    """The comparison as a page, with the images that got worse: A on the left, B on the right.
 
     Args:
         files: where the runs lie.
         runs: A and B.
         difference: of their rows.
     """
-    wanted = {one.uri: one.why for one in difference.worse[:_MOST_SHOWN]}
+    wanted = {one.uri: one.why for one in difference.worse[:_MAX_SHOWN]}
     before, after = (_rows_of(files, run, wanted) for run in runs)
     place = manifest.Place(runs[1].summary["input"])
-    with DecoderPool(os.cpu_count() or 1, max_pixels=MOST_PIXELS) as decoders:
+    with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
         exhibitor = Exhibitor(files, decoders, place, _no_network)
         exhibits = [
             (exhibitor.show_pair(after[uri], before[uri], names=(difference.a, difference.b)), why)
@@ -331,11 +331,11 @@ def make_page(files: Storage, runs: tuple[RunPlace, RunPlace], difference: Diffe
 
 
 def _no_network() -> Any:
-    raise RunError("a comparison makes no pictures")
+    raise RunError("a comparison makes no images")
 
 
 def _rows_of(files: Storage, run: RunPlace, uris: Mapping[str, str]) -> dict[str, FoundRow]:
-    """The rows of some URIs, with the places of their pictures."""
+    """The rows of some URIs, with the places of their images."""
     found = {}
     batches = aggregate.read_batches(files, run.parts(files), aggregate.COLUMNS)
     for part, first, batch in batches:
@@ -357,7 +357,7 @@ def main(argv: list[str]) -> int:
     groups = "; ".join(f"{name}: {about}" for name, about in _GROUPS.items())
     add("--group_by", choices=tuple(_GROUPS), default="folder", help=groups)
     add("--max_worse", type=float, default=0.01, help="share that may get worse (default: 0.01)")
-    add("--page", type=Path, help="write the comparison with pictures to this HTML file")
+    add("--page", type=Path, help="write the comparison with images to this HTML file")
     add("--json", type=Path, help="write all figures to this file")
     add("--s3_endpoint_url", help="another S3 server than AWS")
     options = parser.parse_args(argv)
@@ -381,7 +381,7 @@ def main(argv: list[str]) -> int:
         return FAILED
     if difference.worse_share > options.max_worse:
         print(
-            f"pipeline.compare: {difference.worse_share:.1%} of the pictures got worse, "
+            f"pipeline.compare: {difference.worse_share:.1%} of the images got worse, "
             f"--max_worse allows {options.max_worse:.1%}",
             file=sys.stderr,
         )

@@ -14,7 +14,7 @@ from model.scenes import drawing
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of the sample catalog, and what must become of it.
+    """One image of the sample catalog, and what must become of it.
 
     Attributes:
         key: of its object.
@@ -22,7 +22,7 @@ class Sample:
         product_id: for the manifest.
         expected_status: with default options.
         expected_reason: likewise; None for `upscaled`.
-        reference_key: of the HR picture from which this one was made, if there is one.
+        reference_key: of the HR image from which this one was made, if there is one.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleCatalog:
-    """All samples, and the HR pictures that some of them refer to, by key."""
+    """All samples, and the HR images that some of them refer to, by key."""
 
     samples: list[Sample]
     references: dict[str, bytes]
@@ -48,7 +48,7 @@ def sample_catalog(seed: int = 1) -> SampleCatalog:
         seed: decides everything.
 
     Returns:
-        About 50 samples: small JPEGs, other formats and modes, pairs with a reference, pictures
+        About 50 samples: small JPEGs, other formats and modes, pairs with a reference, images
         that the size gate filters out, and broken ones.
     """
     samples, references = _with_references(seed)
@@ -59,7 +59,7 @@ def sample_catalog(seed: int = 1) -> SampleCatalog:
 
 
 def manifest_csv(catalog: SampleCatalog, bucket: str) -> bytes:
-    """The catalog's manifest; it names one picture twice, as real ones do.
+    """The catalog's manifest; it names one image twice, as real ones do.
 
     Args:
         catalog: see `sample_catalog`.
@@ -83,10 +83,10 @@ def _plain_jpegs(generator: np.random.Generator) -> Iterator[Sample]:
         height, width = (int(side) for side in generator.integers(120, 421, 2))
         image = Image.fromarray(_scene(generator, height, width))
         quality = int(generator.integers(60, 96))
-        yield Sample(f"pictures/{i:04d}.jpg", _file(image, "JPEG", quality=quality), f"P{i:04d}")
+        yield Sample(f"images/{i:04d}.jpg", _file(image, "JPEG", quality=quality), f"P{i:04d}")
         if i == 0:
             twin = _file(image, "JPEG", quality=quality)
-            yield Sample("pictures/same-as-0000.jpg", twin, "P9000")
+            yield Sample("images/same-as-0000.jpg", twin, "P9000")
 
 
 def _other_formats(generator: np.random.Generator) -> Iterator[Sample]:
@@ -119,7 +119,7 @@ def _other_formats(generator: np.random.Generator) -> Iterator[Sample]:
 
 
 def _filtered(generator: np.random.Generator) -> Iterator[Sample]:
-    """Pictures that need no magnification."""
+    """Images that need no upscaling."""
     pixel = Image.new("P", (1, 1))
     icon = Image.fromarray(_scene(generator, 20, 20))
     small = {"tracking.gif": _file(pixel, "GIF"), "icon.png": _file(icon, "PNG")}
@@ -134,7 +134,7 @@ def _filtered(generator: np.random.Generator) -> Iterator[Sample]:
 
 
 def _broken(generator: np.random.Generator) -> Iterator[Sample]:
-    """Files that no picture can be made of."""
+    """Files that no image can be made of."""
     whole = _file(Image.fromarray(_scene(generator, 300, 300)), "JPEG", quality=90)
     files = {
         "truncated.jpg": (whole[: len(whole) // 2], "unreadable"),
@@ -147,7 +147,7 @@ def _broken(generator: np.random.Generator) -> Iterator[Sample]:
 
 
 def _with_references(seed: int) -> tuple[list[Sample], dict[str, bytes]]:
-    """Pictures made from a larger one, which the manifest names as their reference."""
+    """Images made from a larger one, which the manifest names as their reference."""
     samples, references = [], {}
     for i in range(3):
         hr = drawing.draw_scene(seed * 1000 + i, 400, 360)

@@ -3,7 +3,7 @@
     python -m pipeline.demo
 
 An S3 server (moto's, over real HTTP) lives for the length of the run; what the job wrote to it is
-left in `demo-output/`, with a sheet that shows some pictures before and after.
+left in `demo-output/`, with a sheet that shows some images before and after.
 """
 
 import io
@@ -25,11 +25,11 @@ from pipeline.job import run
 OUTPUT = Path("demo-output")
 BUCKET = "demo-shop"
 _SHEET_CROP_PX = 220
-_SHEET_PICTURES = 6
+_SHEET_IMAGES = 6
 
 
 def upload(endpoint: str, bucket: str, catalog: SampleCatalog) -> str:
-    """Makes a bucket with the catalog's pictures and manifest; returns the manifest's URI."""
+    """Makes a bucket with the catalog's images and manifest; returns the manifest's URI."""
     client = boto3.client("s3", endpoint_url=endpoint)
     client.create_bucket(Bucket=bucket)
     objects = {sample.key: sample.data for sample in catalog.samples} | catalog.references
@@ -51,7 +51,7 @@ def _download(endpoint: str, bucket: str, prefix: str, folder: Path) -> None:
 
 
 def _write_sheet(rows_folder: Path, catalog: SampleCatalog, path: Path) -> None:
-    """Centres of some pictures: bicubic on the left, the network's result on the right."""
+    """Centres of some images: bicubic on the left, the network's result on the right."""
     sources = {sample.key: sample.data for sample in catalog.samples}
     table = pq.read_table(rows_folder, columns=["uri", "status", "source_format", "image"])
     made = [
@@ -60,7 +60,7 @@ def _write_sheet(rows_folder: Path, catalog: SampleCatalog, path: Path) -> None:
         if row["status"] == "upscaled" and row["source_format"] == "JPEG"
     ]
     made.sort(key=lambda row: row["uri"])
-    chosen = made[:: max(1, len(made) // _SHEET_PICTURES)][:_SHEET_PICTURES]
+    chosen = made[:: max(1, len(made) // _SHEET_IMAGES)][:_SHEET_IMAGES]
     pairs = []
     for row in chosen:
         data = sources[row["uri"].removeprefix(f"s3://{BUCKET}/")]
@@ -77,11 +77,11 @@ def _write_sheet(rows_folder: Path, catalog: SampleCatalog, path: Path) -> None:
         Image.fromarray(np.hstack([column[:height] for column in columns])).save(path)
 
 
-def _centre(picture: np.ndarray) -> np.ndarray:
-    """uint8 [P, P, 3] from the middle, on white where the picture is smaller."""
+def _centre(image: np.ndarray) -> np.ndarray:
+    """uint8 [P, P, 3] from the middle, on white where the image is smaller."""
     side = _SHEET_CROP_PX
-    top, left = (max(0, (length - side) // 2) for length in picture.shape[:2])
-    crop = picture[top : top + side, left : left + side]
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    crop = image[top : top + side, left : left + side]
     framed = np.full((side, side, 3), 255, np.uint8)
     framed[: crop.shape[0], : crop.shape[1]] = crop
     return framed
@@ -93,17 +93,17 @@ def main(argv: list[str]) -> int:
     shutil.rmtree(OUTPUT, ignore_errors=True)
     with loopback_s3() as endpoint, made_up_credentials():
         manifest = upload(endpoint, BUCKET, catalog)
-        print(f"{len(catalog.samples)} sample pictures, some broken on purpose, in {manifest}")
-        arguments = ["--input", manifest, "--output", f"s3://{BUCKET}/magnified"]
+        print(f"{len(catalog.samples)} sample images, some broken on purpose, in {manifest}")
+        arguments = ["--input", manifest, "--output", f"s3://{BUCKET}/upscaled"]
         arguments += ["--s3_endpoint_url", endpoint, "--images", "both", "--run_id", "demo"]
         status = run([*arguments, "--max_failure_rate", "0.2", *argv])
-        _download(endpoint, BUCKET, "magnified/", OUTPUT)
+        _download(endpoint, BUCKET, "upscaled/", OUTPUT)
     if (OUTPUT / "rows").is_dir():
         sheet = OUTPUT / "before_after.png"
         _write_sheet(OUTPUT / "rows", catalog, sheet)
         print(f"\nThe S3 server is gone; all that it held is in {OUTPUT.resolve()}")
         print(f"  {sheet}: bicubic on the left of each pair, the network on the right")
-        print(f"  {OUTPUT}/images/: the pictures   {OUTPUT}/rows/: the rows with all measures")
+        print(f"  {OUTPUT}/images/: the images   {OUTPUT}/rows/: the rows with all measures")
         print(f"  {OUTPUT}/runs/demo/summary.json: the summary")
     return status
 

@@ -13,7 +13,7 @@ from pipeline.records import Status
 class Row:
     """What a run knows of one URI. The columns are described in the README.
 
-    Heights and widths are those that people see, after the EXIF orientation. The picture's bytes
+    Heights and widths are those that people see, after the EXIF orientation. The image's bytes
     stand in `image` unless the run writes files only.
     """
 
@@ -76,10 +76,10 @@ def _float_columns(names: str) -> list[pa.Field]:
     return [pa.field(name, pa.float32()) for name in names.split()]
 
 
-# The columns that say where a picture's time went.
+# The columns that say where an image's time went.
 TIMED_STAGES = ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms")
 
-# The pictures stand last: whoever reads the other columns of a row group reads them in one piece.
+# The images stand last: whoever reads the other columns of a row group reads them in one piece.
 SCHEMA = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),
@@ -119,7 +119,7 @@ SCHEMA = pa.schema(
 
 
 def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
-    """Turns rows into one Arrow batch of `SCHEMA`, without a copy of a picture in between."""
+    """Turns rows into one Arrow batch of `SCHEMA`, without a copy of an image in between."""
     rows = list(rows)
     arrays = [
         pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in SCHEMA

@@ -24,8 +24,8 @@ _SHARD_BYTES = 256 << 20
 # A kill costs the rows since the last shard: at most this share of the work done before. The
 # shards grow with it, so that their number grows with the logarithm of the rows only.
 _UNSAVED_SHARE = 0.04
-# Work of a row without a new picture, of which the size gate passes hundreds a second, when that
-# of a magnified one is 1.
+# Work of a row without a new image, of which the size gate passes hundreds a second, when that
+# of an upscaled one is 1.
 _ROW_WORK = 0.02
 
 
@@ -91,10 +91,10 @@ class ShardWriter:
 
 
 def count_shards(work: float) -> int:
-    """How many shards one writer closes for so much work, where pictures are small.
+    """How many shards one writer closes for so much work, where images are small.
 
     Args:
-        work: 1 for each picture to magnify, 0.02 for other rows.
+        work: 1 for each image to upscale, 0.02 for other rows.
     """
     saved, shards = 0, 0
     while saved < work:
@@ -109,7 +109,7 @@ class _LocalShard:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="shard-")
         self._path = Path(self._folder.name) / "shard.parquet"
-        # Pictures are compressed already, and a dictionary of them would only cost memory.
+        # Images are compressed already, and a dictionary of them would only cost memory.
         small = [name for name in row_schema.SCHEMA.names if name != "image"]
         self._writer = pq.ParquetWriter(
             self._path,

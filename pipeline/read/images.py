@@ -1,9 +1,9 @@
-"""Gets pictures out of a run, wherever they lie: in its rows, in an earlier run's, in files.
+"""Gets images out of a run, wherever they lie: in its rows, in an earlier run's, in files.
 
-    python -m pipeline.read magnified/ pictures/
-    python -m pipeline.read s3://shop/magnified pictures/ --run_id night7 --uri s3://shop/a.jpg
+    python -m pipeline.read upscaled/ images/
+    python -m pipeline.read s3://shop/upscaled images/ --run_id night7 --uri s3://shop/a.jpg
 
-Writes the pictures to a folder, with `pictures.csv` that names the URI of each.
+Writes the images to a folder, with `pictures.csv` that names the URI of each.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any, open_storage
 
 
-class PictureReader:
-    """Reads pictures from where rows point; keeps the last row group, for pictures in order.
+class ImageReader:
+    """Reads images from where rows point; keeps the last row group, for images in order.
 
     Args:
         files: where they lie.
@@ -39,16 +39,16 @@ class PictureReader:
         self._images: pa.ChunkedArray | None = None
 
     def read(self, image_uri: str) -> bytes:
-        """Reads one picture.
+        """Reads one image.
 
         Args:
             image_uri: as in the row: a file of its own, or `<Parquet file>#row=<number>`.
 
         Returns:
-            The encoded picture.
+            The encoded image.
 
         Raises:
-            StorageError: if it cannot be read, or the row holds no picture.
+            StorageError: if it cannot be read, or the row holds no image.
         """
         part, mark, number = image_uri.rpartition(ROW_MARK)
         if not mark:
@@ -58,7 +58,7 @@ class PictureReader:
         assert self._images is not None
         image = self._images[int(number) - self._rows.start].as_py()
         if image is None:
-            raise StorageError(Reason.NOT_FOUND, f"the row {image_uri} holds no picture")
+            raise StorageError(Reason.NOT_FOUND, f"the row {image_uri} holds no image")
         return image["bytes"]
 
     def _load_row_group(self, part: str, number: int) -> None:
@@ -75,8 +75,8 @@ class PictureReader:
         raise StorageError(Reason.NOT_FOUND, f"there is no row {number} in {part}")
 
 
-def list_pictures(files: Storage, output: str, run_id: str) -> Iterator[tuple[str, str, str]]:
-    """Yields (URI, file name, image URI for `PictureReader`) of a run's pictures, as they lie.
+def list_images(files: Storage, output: str, run_id: str) -> Iterator[tuple[str, str, str]]:
+    """Yields (URI, file name, image URI for `ImageReader`) of a run's images, as they lie.
 
     File names are safe whatever the URI holds: its last part without odd characters, and the
     beginning of the content key.
@@ -99,12 +99,12 @@ def list_pictures(files: Storage, output: str, run_id: str) -> Iterator[tuple[st
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; returns the exit status: 0, or 1 where a picture is missing."""
+    """Runs the command; returns the exit status: 0, or 1 where an image is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("output", help="what the runs had as --output")
-    parser.add_argument("folder", type=Path, help="where to write the pictures")
+    parser.add_argument("folder", type=Path, help="where to write the images")
     parser.add_argument("--run_id", help="default: the newest finished run")
-    parser.add_argument("--uri", nargs="*", default=[], help="only the pictures of these URIs")
+    parser.add_argument("--uri", nargs="*", default=[], help="only the images of these URIs")
     parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
     options = parser.parse_args(argv)
     files = open_storage(StorageConfig(options.s3_endpoint_url))
@@ -113,30 +113,30 @@ def main(argv: list[str]) -> int:
         if run_id is None:
             raise RunError(f"there is no finished run under {options.output}")
         wanted = set(options.uri)
-        pictures = [
-            picture
-            for picture in list_pictures(files, options.output, run_id)
-            if not wanted or picture[0] in wanted
+        images = [
+            image
+            for image in list_images(files, options.output, run_id)
+            if not wanted or image[0] in wanted
         ]
-        missing = _export(files, pictures, options.folder)
+        missing = _export(files, images, options.folder)
     except (RunError, StorageError) as error:
         print(f"pipeline.read: {error}", file=sys.stderr)
         return 1
-    for uri in sorted(wanted - {uri for uri, _, _ in pictures}):
-        print(f"pipeline.read: run {run_id} has no picture of {uri}", file=sys.stderr)
+    for uri in sorted(wanted - {uri for uri, _, _ in images}):
+        print(f"pipeline.read: run {run_id} has no image of {uri}", file=sys.stderr)
         missing += 1
-    print(f"{len(pictures)} pictures of run {run_id} in {options.folder}/")
+    print(f"{len(images)} images of run {run_id} in {options.folder}/")
     return 1 if missing else 0
 
 
-def _export(files: Storage, pictures: list[tuple[str, str, str]], folder: Path) -> int:
-    """Writes pictures and their index; returns how many could not be read."""
+def _export(files: Storage, images: list[tuple[str, str, str]], folder: Path) -> int:
+    """Writes images and their index; returns how many could not be read."""
     folder.mkdir(parents=True, exist_ok=True)
-    reader, missing = PictureReader(files), 0
+    reader, missing = ImageReader(files), 0
     with (folder / "pictures.csv").open("w", newline="") as file:
         index = csv.writer(file)
         index.writerow(["uri", "file"])
-        for uri, name, image_uri in sorted(pictures, key=lambda picture: picture[2]):
+        for uri, name, image_uri in sorted(images, key=lambda image: image[2]):
             try:
                 (folder / name).write_bytes(reader.read(image_uri))
             except StorageError as error:

@@ -1,7 +1,7 @@
 """Writes the page about a run again: what happened, what got better, what to worry about.
 
-    python -m pipeline.report magnified/
-    python -m pipeline.report s3://shop/magnified --run_id night7
+    python -m pipeline.report upscaled/
+    python -m pipeline.report s3://shop/upscaled --run_id night7
 
 `run_pipeline.py` writes it at the end of a run, as `OUT/runs/<run_id>/report.html`.
 """

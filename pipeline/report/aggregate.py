@@ -1,7 +1,7 @@
 """What a report tells of a run's rows: tallies, and samples of a fixed size, however many rows.
 
-Rows are read in batches and without their pictures. A random sample is the rows with the lowest
-of random keys, the best pictures those with the lowest negative gain, and so on: one mechanism.
+Rows are read in batches and without their images. A random sample is the rows with the lowest
+of random keys, the best images those with the lowest negative gain, and so on: one mechanism.
 """
 
 import collections
@@ -37,19 +37,19 @@ MADE = (Status.UPSCALED, Status.FALLBACK)
 _BATCH_ROWS = 4096
 _VALUES = 20_000
 _EXAMPLES = 5
-_PICTURES_EACH = 6
+_IMAGES_EACH = 6
 # Codes are few; whatever a row says, the page stays small.
-_MOST_REASONS = 100
+_MAX_REASONS = 100
 TIMELINE_BINS = 60
 
 
 @dataclass(frozen=True)
 class FoundRow:
-    """A row, and the place of its picture.
+    """A row, and the place of its image.
 
     Attributes:
         columns: by name, without `image`.
-        place: what `PictureReader` takes; None for a row without a picture.
+        place: what `ImageReader` takes; None for a row without an image.
     """
 
     columns: dict[str, Any]
@@ -126,7 +126,7 @@ class Survey:
     """What is known of a run's rows after one pass over them.
 
     Attributes:
-        statuses: whose rows count for measures and pictures.
+        statuses: whose rows count for measures and images.
         window: start and end of the run, seconds since 1970, for the timeline.
         rows: how many there are.
         counts: of rows by (status, reason).
@@ -152,10 +152,10 @@ class Survey:
     source_bytes: int = 0
     image_bytes: int = 0
     result_pixels: int = 0
-    best: LowestRows = field(default_factory=lambda: LowestRows(_PICTURES_EACH))
-    worst: LowestRows = field(default_factory=lambda: LowestRows(_PICTURES_EACH))
-    fallbacks: LowestRows = field(default_factory=lambda: LowestRows(_PICTURES_EACH))
-    random: LowestRows = field(default_factory=lambda: LowestRows(_PICTURES_EACH))
+    best: LowestRows = field(default_factory=lambda: LowestRows(_IMAGES_EACH))
+    worst: LowestRows = field(default_factory=lambda: LowestRows(_IMAGES_EACH))
+    fallbacks: LowestRows = field(default_factory=lambda: LowestRows(_IMAGES_EACH))
+    random: LowestRows = field(default_factory=lambda: LowestRows(_IMAGES_EACH))
 
 
 def read_batches(
@@ -199,7 +199,7 @@ def survey(
     Args:
         files: where they lie.
         parts: its Parquet files.
-        statuses: whose rows count for measures and pictures.
+        statuses: whose rows count for measures and images.
         window: start and end of the run, seconds since 1970.
         seed: the same seed and rows, the same samples.
 
@@ -227,7 +227,7 @@ def _add(found: Survey, batch: pa.RecordBatch, part: str, first: int, random: np
     kinds = collections.Counter(zip(status, reason, strict=True))
     found.counts += kinds
     for kind in kinds:
-        if kind not in found.examples and len(found.examples) >= _MOST_REASONS:
+        if kind not in found.examples and len(found.examples) >= _MAX_REASONS:
             continue
         chosen = (status == kind[0]) & (reason == kind[1])
         keeper = found.examples.setdefault(kind, LowestRows(_EXAMPLES))
@@ -253,7 +253,7 @@ def _add(found: Survey, batch: pa.RecordBatch, part: str, first: int, random: np
 
 
 def found_row(batch: pa.RecordBatch, index: int, part: str, first: int) -> FoundRow:
-    """A row of a batch of `read_batches` over `COLUMNS`, with its picture's place."""
+    """A row of a batch of `read_batches` over `COLUMNS`, with its image's place."""
     columns = batch.slice(index, 1).to_pylist()[0]
     place = columns["image_uri"]
     if place is None and columns["image_bytes"] is not None:

@@ -1,4 +1,4 @@
-"""The report's pictures: before and after at the same size, small enough to be part of a page."""
+"""The report's images: before and after at the same size, small enough to be part of a page."""
 
 import base64
 import functools
@@ -11,40 +11,40 @@ from PIL import Image
 
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality
-from model.imaging.header import Header, PictureError
-from model.imaging.image import Picture
+from model.imaging.header import Header, ImageError
+from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool
-from model.inference.upscaler import Magnifier, OutOfMemory
+from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference
 from pipeline.catalog import manifest
-from pipeline.read.images import PictureReader
+from pipeline.read.images import ImageReader
 from pipeline.records import Reason, RunError
 from pipeline.report.aggregate import FoundRow
 from pipeline.runs import reuse
 from pipeline.storage.base import Storage, StorageError
 
-# Larger pictures are cut to their middle: what a page shows must stay comparable pixel by pixel.
-_LONGEST_SIDE_PX = 1000
+# Larger images are cut to their middle: what a page shows must stay comparable pixel by pixel.
+_MAX_SIDE_PX = 1000
 _WEBP_QUALITY = 82
-# All pictures of a page together, before base64 adds a third.
-MOST_BYTES = 9_000_000
-# What one picture's place, file or name may raise; it costs its exhibit, not the page.
-_UNREADABLE = (StorageError, PictureError, ValueError, KeyError)
+# All images of a page together, before base64 adds a third.
+MAX_BYTES = 9_000_000
+# What one image's place, file or name may raise; it costs its exhibit, not the page.
+_UNREADABLE = (StorageError, ImageError, ValueError, KeyError)
 # Sources of results that are made again only to be seen.
-_MOST_MAGNIFIED_PIXELS = 500_000
+_MAX_UPSCALED_PIXELS = 500_000
 # Of sources and results; larger ones are not shown.
-MOST_PIXELS = 40_000_000
-# The part of a picture that a card shows.
+MAX_PIXELS = 40_000_000
+# The part of an image that a card shows.
 _DETAIL_PX = 260
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One picture of the gallery; addresses are `data:` URIs.
+    """One image of the gallery; addresses are `data:` URIs.
 
     Attributes:
         row: what it is about.
-        after: the picture; None if there is none to show.
+        after: the image; None if there is none to show.
         before: what it is compared with, at the same size; None likewise.
         height, width: of both, pixels.
         names: of before and after.
@@ -76,9 +76,9 @@ class Exhibitor:
         files: where sources and results lie.
         decoders: sources are files that nobody vetted.
         place: what the URIs of the rows mean.
-        load_magnifier: the run's network, for results that were not published; called once, when
+        load_upscaler: the run's network, for results that were not published; called once, when
             it is first needed.
-        most_bytes: of all pictures together.
+        max_bytes: of all images together.
     """
 
     def __init__(
@@ -86,22 +86,22 @@ class Exhibitor:
         files: Storage,
         decoders: DecoderPool,
         place: manifest.Place,
-        load_magnifier: Callable[[], Magnifier],
+        load_upscaler: Callable[[], Upscaler],
         *,
-        most_bytes: int = MOST_BYTES,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._files = files
         self._decoders = decoders
         self._place = place
-        self._magnifier = functools.cache(load_magnifier)
-        self._reader = PictureReader(files)
-        self._bytes_left = most_bytes
+        self._upscaler = functools.cache(load_upscaler)
+        self._reader = ImageReader(files)
+        self._bytes_left = max_bytes
         self._shown: dict[str, Exhibit] = {}
 
     def show_all(self, found: Iterable[FoundRow]) -> Iterator[Exhibit]:
-        """An exhibit for each row, in order; the pictures are read in the order they lie in.
+        """An exhibit for each row, in order; the images are read in the order they lie in.
 
-        A picture that was shown before is not read again.
+        An image that was shown before is not read again.
         """
         ordered = list(found)
         for row in sorted(ordered, key=_lie_of):
@@ -113,11 +113,11 @@ class Exhibitor:
     def show(self, row: FoundRow) -> Exhibit:
         """The exhibit of one row: bicubic against what was published."""
         if self._bytes_left <= 0:
-            return Exhibit(row, trouble="left out: the page has enough pictures")
+            return Exhibit(row, trouble="left out: the page has enough images")
         try:
             after = self.published(row)
         except _UNREADABLE as error:
-            return Exhibit(row, trouble=f"the picture cannot be shown: {error}")
+            return Exhibit(row, trouble=f"the image cannot be shown: {error}")
         pixels = after.over_white()
         try:
             header, source = self._source(row.columns["uri"])
@@ -133,17 +133,15 @@ class Exhibitor:
         return self._frame(row, bicubic, pixels, error=levels, error_of=error_of)
 
     def _doubted(
-        self, row: FoundRow, header: Header, source: Picture, published: np.ndarray
+        self, row: FoundRow, header: Header, source: RasterImage, published: np.ndarray
     ) -> Exhibit:
         """What was published against what the gate doubted, which is made again to be seen."""
         names = ("published: bicubic", "doubted")
         try:
-            if source.height * source.width > _MOST_MAGNIFIED_PIXELS:
-                raise OutOfMemory("the picture is too large to make it again")
-            result = self._magnifier().magnify_picture(
-                source, jpeg_quality=assumed_quality(header)
-            )
-        except (OutOfMemory, RunError) as error:
+            if source.height * source.width > _MAX_UPSCALED_PIXELS:
+                raise OutOfMemoryError("the image is too large to make it again")
+            result = self._upscaler().upscale_image(source, jpeg_quality=assumed_quality(header))
+        except (OutOfMemoryError, RunError) as error:
             trouble = f"the doubted result cannot be shown: {error}"
             return self._frame(row, None, published, trouble=trouble)
         return self._frame(row, published, result.over_white(), names=names)
@@ -151,31 +149,31 @@ class Exhibitor:
     def show_pair(self, row: FoundRow, before: FoundRow, *, names: tuple[str, str]) -> Exhibit:
         """What another run published against what this one did."""
         if self._bytes_left <= 0:
-            return Exhibit(row, trouble="left out: the page has enough pictures")
+            return Exhibit(row, trouble="left out: the page has enough images")
         try:
             pixels = self.published(row).over_white()
             earlier = self.published(before).over_white()
         except _UNREADABLE as error:
-            return Exhibit(row, trouble=f"the picture cannot be shown: {error}")
+            return Exhibit(row, trouble=f"the image cannot be shown: {error}")
         if earlier.shape != pixels.shape:
             return self._frame(row, None, pixels, trouble="the other one has another size")
         return self._frame(row, earlier, pixels, names=names)
 
-    def published(self, row: FoundRow) -> Picture:
+    def published(self, row: FoundRow) -> RasterImage:
         """Reads and decodes what a row published."""
         if row.place is None:
-            raise StorageError(Reason.NOT_FOUND, "the row has no picture")
+            raise StorageError(Reason.NOT_FOUND, "the row has no image")
         return self._decode(self._reader.read(row.place))[1]
 
-    def _source(self, uri: str) -> tuple[Header, Picture]:
+    def _source(self, uri: str) -> tuple[Header, RasterImage]:
         """Fetches and decodes a source or reference by its URI in the row."""
         return self._decode(self._files.read(self._place.locate(uri)))
 
-    def _decode(self, data: bytes) -> tuple[Header, Picture]:
-        return self._decoders.decode(data, max_pixels=MOST_PIXELS, first_frame=True)
+    def _decode(self, data: bytes) -> tuple[Header, RasterImage]:
+        return self._decoders.decode(data, max_pixels=MAX_PIXELS, first_frame=True)
 
     def _error(
-        self, row: FoundRow, source: Picture, pixels: np.ndarray, scale: int
+        self, row: FoundRow, source: RasterImage, pixels: np.ndarray, scale: int
     ) -> tuple[str, np.ndarray]:
         """What the map is of, and |error| of the luma, float [h, w]."""
         reference_uri = row.columns["reference_uri"]
@@ -209,11 +207,11 @@ class Exhibitor:
             highest = max(4, int(np.ceil(np.quantile(error, 0.995))))
             zoom = after.shape[0] // error.shape[0]
             grey = np.minimum(error / highest * 255, 255).round().astype(np.uint8)
-            error = _middle(grey, _LONGEST_SIDE_PX // zoom)
-        after = _middle(after, _LONGEST_SIDE_PX)
+            error = _middle(grey, _MAX_SIDE_PX // zoom)
+        after = _middle(after, _MAX_SIDE_PX)
         top, left = 0.5, 0.5
         if before is not None:
-            before = _middle(before, _LONGEST_SIDE_PX)
+            before = _middle(before, _MAX_SIDE_PX)
             top, left = _most_different(before, after)
         return Exhibit(
             row,
@@ -238,15 +236,15 @@ class Exhibitor:
 
 
 def _lie_of(row: FoundRow) -> tuple[str, int]:
-    """Where a picture lies: pictures of one row group are read one after the other."""
+    """Where an image lies: images of one row group are read one after the other."""
     part, _, number = (row.place or "").rpartition(reuse.ROW_MARK)
     return part, int(number) if part else 0
 
 
-def _middle(pixels: np.ndarray, most_px: int) -> np.ndarray:
-    """The picture, or what lies in its middle, at most `most_px` high and wide."""
-    top, left = (max(0, (length - most_px) // 2) for length in pixels.shape[:2])
-    return np.ascontiguousarray(pixels[top : top + most_px, left : left + most_px])
+def _middle(pixels: np.ndarray, max_px: int) -> np.ndarray:
+    """The image, or what lies in its middle, at most `max_px` high and wide."""
+    top, left = (max(0, (length - max_px) // 2) for length in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + max_px, left : left + max_px])
 
 
 def _most_different(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:

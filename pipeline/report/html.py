@@ -15,7 +15,7 @@ import jinja2
 
 from model.evaluate import heatmap
 from model.imaging.sandbox import DecoderPool
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 from pipeline.catalog import manifest
 from pipeline.graph import read_model
@@ -23,7 +23,7 @@ from pipeline.records import Reason, RunError, Status
 from pipeline.report import aggregate as surveys
 from pipeline.report import charts
 from pipeline.report.aggregate import Survey
-from pipeline.report.examples import MOST_BYTES, MOST_PIXELS, Exhibitor
+from pipeline.report.examples import MAX_BYTES, MAX_PIXELS, Exhibitor
 from pipeline.runs import reuse
 from pipeline.settings import Settings
 from pipeline.storage import locations
@@ -39,7 +39,7 @@ _CREDENTIAL = re.compile(
 )
 _LOGIN = re.compile(r"//[^/@\s]*@")
 # Longer texts of a row are cut.
-_LONGEST_TEXT = 300
+_MAX_TEXT_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def write_report(files: Storage, output: str, run_id: str) -> str:
 
 
 def make_page(
-    files: Storage, output: str, summary: Mapping[str, Any], *, most_bytes: int = MOST_BYTES
+    files: Storage, output: str, summary: Mapping[str, Any], *, max_bytes: int = MAX_BYTES
 ) -> str:
     """The report as HTML.
 
@@ -83,7 +83,7 @@ def make_page(
         files: where the run lies.
         output: as given to the run.
         summary: content of its summary.json.
-        most_bytes: of all pictures on the page.
+        max_bytes: of all images on the page.
     """
     made = sum(summary["by_status"].get(status, 0) for status in surveys.MADE)
     found = surveys.survey(
@@ -99,16 +99,16 @@ def make_page(
             files, locations.join(output, f"runs/{summary['previous_run']}")
         )
     place = manifest.Place(summary["input"], summary["settings"].get("allow_schemes", ()))
-    with DecoderPool(os.cpu_count() or 1, max_pixels=MOST_PIXELS) as decoders:
+    with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
         exhibitor = Exhibitor(
-            files, decoders, place, lambda: _load_magnifier(files, summary), most_bytes=most_bytes
+            files, decoders, place, lambda: _load_upscaler(files, summary), max_bytes=max_bytes
         )
         gallery = [
             (title, about, list(exhibitor.show_all(kept.rows())))
             for title, about, kept in (
-                ("Worst", "the least gain over bicubic on the picture itself", found.worst),
+                ("Worst", "the least gain over bicubic on the image itself", found.worst),
                 ("Fallbacks", "doubted by the gate: bicubic was published", found.fallbacks),
-                ("Best", "the largest gain over bicubic on the picture itself", found.best),
+                ("Best", "the largest gain over bicubic on the image itself", found.best),
                 ("Random", "what a customer is likely to see", found.random),
             )
         ]
@@ -179,17 +179,17 @@ def notes_on(
         notes.append(
             Note(
                 "bad",
-                f"{summary['failure_rate']:.1%} of the pictures failed, {allowed:.1%} are allowed",
+                f"{summary['failure_rate']:.1%} of the images failed, {allowed:.1%} are allowed",
             )
         )
     elif failed:
-        notes.append(Note("watch", f"{failed:,} pictures failed, within what is allowed"))
+        notes.append(Note("watch", f"{failed:,} images failed, within what is allowed"))
     made = sum(summary["by_status"].get(status, 0) for status in surveys.MADE)
     doubted = summary["by_status"].get(Status.FALLBACK, 0)
     if doubted > _MANY_FALLBACKS * made:
         notes.append(Note("watch", f"the gate doubted {doubted:,} of {made:,} results"))
     if summary.get("disappeared"):
-        told = f"{summary['disappeared']:,} pictures of {summary['previous_run']} disappeared"
+        told = f"{summary['disappeared']:,} images of {summary['previous_run']} disappeared"
         notes.append(Note("watch", f"{told} from the catalog"))
     gain = _median(summary, "self_gain_db")
     if before is not None:
@@ -206,7 +206,7 @@ def notes_on(
     elif gain is not None:
         notes.append(Note("good" if gain > 0 else "watch", f"median gain {gain:+.2f} dB"))
     if not failed:
-        notes.append(Note("good", "no picture failed"))
+        notes.append(Note("good", "no image failed"))
     if made and not doubted:
         notes.append(Note("good", "the gate doubted nothing"))
     return sorted(notes, key=lambda note: ("bad", "watch", "good").index(note.level))
@@ -234,20 +234,20 @@ def replay_command(summary: Mapping[str, Any], *reasons: str) -> str:
     return shlex.join(["python", "run_pipeline.py", *arguments])
 
 
-def clean_text(text: str | None, most: int = _LONGEST_TEXT) -> str:
+def clean_text(text: str | None, most: int = _MAX_TEXT_CHARS) -> str:
     """A row's text for the page: without credentials, control characters and endless length."""
     cleaned = _LOGIN.sub("//", _CREDENTIAL.sub(r"\1…", text or ""))
     cleaned = "".join(letter if letter.isprintable() else "�" for letter in cleaned)
     return cleaned if len(cleaned) <= most else f"{cleaned[:most]}…"
 
 
-def _load_magnifier(files: Storage, summary: Mapping[str, Any]) -> Magnifier:
+def _load_upscaler(files: Storage, summary: Mapping[str, Any]) -> Upscaler:
     """The run's network; RunError if it is not to be had any more."""
     saved = read_model(files, summary["model"]["name"])
     if saved.sha256 != summary["model"]["sha256"]:
         raise RunError("the network was replaced since")
     try:
-        return Magnifier(loading.load(saved))
+        return Upscaler(loading.load(saved))
     except presets.ModelError as error:
         raise RunError(str(error)) from error
 
@@ -288,7 +288,7 @@ def _measure_charts(found: Survey) -> list[tuple[str, str, list[str], charts.His
 
 
 def _timeline(found: Survey) -> dict[str, Any] | None:
-    """Pictures a second over the run; None where nothing was made in it."""
+    """Images a second over the run; None where nothing was made in it."""
     if not found.made_at.any():
         return None
     start, end = found.window

@@ -1,4 +1,4 @@
-"""What a night would cost: probe, count, magnify a few pictures for the rate.
+"""What a night would cost: probe, count, upscale a few images for the rate.
 
 The catalog goes the same way as in a run up to the size gate, so that the counts are the run's.
 """
@@ -20,11 +20,11 @@ from pipeline.storage import locations
 from pipeline.storage.base import Storage
 from pipeline.storage.locations import scheme_of
 from pipeline.storage.ranged import RangedFile
-from pipeline.upscale.image_worker import PictureWorker
+from pipeline.upscale.image_worker import ImageWorker
 
-TO_MAGNIFY = "to_magnify"
+TO_UPSCALE = "to_upscale"
 _SAMPLE = 12
-# As long as it takes to be right within a tenth or so; at least two pictures are magnified.
+# As long as it takes to be right within a tenth or so; at least two images are upscaled.
 _CALIBRATE_S = 20.0
 
 
@@ -33,10 +33,10 @@ class Probed:
     """What would become of a job. Crosses a shuffle.
 
     Attributes:
-        verdicts: (status, reason) of each of its URIs; `TO_MAGNIFY` is a status here.
-        pixels: of the source to magnify; 0 if there is none.
+        verdicts: (status, reason) of each of its URIs; `TO_UPSCALE` is a status here.
+        pixels: of the source to upscale; 0 if there is none.
         requests: to read the source.
-        job: for the sample, if there is something to magnify.
+        job: for the sample, if there is something to upscale.
     """
 
     verdicts: tuple[tuple[str, str | None], ...]
@@ -56,36 +56,36 @@ class Counted:
 
     Attributes:
         verdicts: URIs by (status, reason).
-        pictures: to magnify; several URIs may share one.
-        pixels: of these, before magnification.
-        requests: GETs for pictures.
-        sample: a few jobs to magnify, chosen by content key: the same in each dry run.
+        images: to upscale; several URIs may share one.
+        pixels: of these, before upscaling.
+        requests: GETs for images.
+        sample: a few jobs to upscale, chosen by content key: the same in each dry run.
     """
 
     verdicts: Counter[tuple[str, str | None]]
-    pictures: int
+    images: int
     pixels: int
     requests: int
     sample: list[Job]
 
 
 class Rate(NamedTuple):
-    """What magnifying a few of the catalog's pictures took here.
+    """What upscaling a few of the catalog's images took here.
 
     Attributes:
-        pictures: how many.
-        pixels: theirs, before magnification.
+        images: how many.
+        pixels: theirs, before upscaling.
         seconds: network, measures and encoding.
-        result_bytes: of the encoded pictures.
+        result_bytes: of the encoded images.
     """
 
-    pictures: int
+    images: int
     pixels: int
     seconds: float
     result_bytes: int
 
 
-def probe(worker: PictureWorker, job: Job) -> Probed:
+def probe(worker: ImageWorker, job: Job) -> Probed:
     """Looks at a job's first bytes, as the run would."""
     work = worker.probe(job)
     verdicts = [(str(row.status), row.reason) for row in work.rows]
@@ -93,7 +93,7 @@ def probe(worker: PictureWorker, job: Job) -> Probed:
     if work.file is None:
         return Probed(tuple(verdicts), 0, asked, None)
     size_bytes = work.entries[0].size_bytes or 0
-    verdicts += [(TO_MAGNIFY, None)] * len(work.entries)
+    verdicts += [(TO_UPSCALE, None)] * len(work.entries)
     pixels = work.columns["source_height"] * work.columns["source_width"]
     asked += 1 if size_bytes <= RangedFile.BLOCK_BYTES else 2
     return Probed(tuple(verdicts), pixels, asked, job)
@@ -102,31 +102,31 @@ def probe(worker: PictureWorker, job: Job) -> Probed:
 def add_up(parts: Iterable[Any]) -> Counted:
     """Adds `Probed` and sums of them, which are `Counted`."""
     verdicts: Counter[tuple[str, str | None]] = Counter()
-    pictures = pixels = requests = 0
+    images = pixels = requests = 0
     sample: list[Job] = []
     for part in parts:
         if isinstance(part, Probed):
             verdicts.update(part.verdicts)
             if part.job is not None:
-                pictures += 1
+                images += 1
                 sample.append(part.job)
         else:
             verdicts.update(part.verdicts)
-            pictures += part.pictures
+            images += part.images
             sample += part.sample
         pixels += part.pixels
         requests += part.requests
         if len(sample) > 10 * _SAMPLE:
             sample = _chosen(sample)
-    return Counted(verdicts, pictures, pixels, requests, _chosen(sample))
+    return Counted(verdicts, images, pixels, requests, _chosen(sample))
 
 
 def _chosen(jobs: list[Job]) -> list[Job]:
     return heapq.nsmallest(_SAMPLE, jobs, key=lambda job: str(job.content_key))
 
 
-def calibrate(worker: PictureWorker, jobs: Iterable[Job]) -> Rate | None:
-    """Magnifies pictures for some seconds, one after the other, and keeps none of them.
+def calibrate(worker: ImageWorker, jobs: Iterable[Job]) -> Rate | None:
+    """Upscales images for some seconds, one after the other, and keeps none of them.
 
     Returns:
         None if none of them could be read.
@@ -137,7 +137,7 @@ def calibrate(worker: PictureWorker, jobs: Iterable[Job]) -> Rate | None:
         if work.source is None:
             continue
         if not is_warm:
-            worker.make(work)  # the first picture pays for TensorFlow's start
+            worker.make(work)  # the first image pays for TensorFlow's start
             is_warm = True
         started = time.perf_counter()
         made = worker.make(work).made
@@ -146,14 +146,14 @@ def calibrate(worker: PictureWorker, jobs: Iterable[Job]) -> Rate | None:
             continue
         pixels = work.source.height * work.source.width
         rate = Rate(
-            rate.pictures + 1,
+            rate.images + 1,
             rate.pixels + pixels,
             rate.seconds + seconds,
             rate.result_bytes + len(made.encoded.data),
         )
-        if rate.pictures >= 2 and rate.seconds > _CALIBRATE_S:
+        if rate.images >= 2 and rate.seconds > _CALIBRATE_S:
             break
-    return rate if rate.pictures else None
+    return rate if rate.images else None
 
 
 def write(
@@ -165,7 +165,7 @@ def write(
         files: where the run would write.
         settings: of the run.
         counted: the catalog.
-        rate: measured here; None if there is nothing to magnify, or nothing that can be read.
+        rate: measured here; None if there is nothing to upscale, or nothing that can be read.
 
     Returns:
         What was written: counts; `expected` with hours and bytes, None without a rate, and
@@ -185,7 +185,7 @@ def write(
         "uris": uris,
         "by_status": dict(by_status),
         "by_reason": dict(by_reason),
-        "pictures_to_magnify": counted.pictures,
+        "pictures_to_magnify": counted.images,
         "megapixels_to_magnify": round(counted.pixels / 1e6, 3),
         "expected": {
             "hours": _times(counted.pixels, seconds_per_pixel, 3600, 6),
@@ -194,7 +194,7 @@ def write(
         },
         "calibration": rate
         and {
-            "pictures": rate.pictures,
+            "images": rate.images,
             "seconds": round(rate.seconds, 2),
             "megapixels_per_second": round(rate.pixels / rate.seconds / 1e6, 4),
             "processes": 1,
@@ -214,11 +214,11 @@ def _times(pixels: int, per_pixel: float | None, unit: float, digits: int) -> fl
 
 
 def _requests(settings: Settings, counted: Counted, uris: int) -> dict[str, int]:
-    """Requests of the run, at most: retries and what a rewritten picture costs are not in it."""
+    """Requests of the run, at most: retries and what a rewritten image costs are not in it."""
     reads_s3, writes_s3 = (scheme_of(one) == "s3" for one in (settings.input, settings.output))
     is_listed = settings.input.endswith("/")
-    shards = 3 * count_shards(counted.pictures + 0.02 * uris)  # staged, copied, deleted
-    written = counted.pictures if settings.images in ("files", "both") else 0
+    shards = 3 * count_shards(counted.images + 0.02 * uris)  # staged, copied, deleted
+    written = counted.images if settings.images in ("files", "both") else 0
     return {
         "list": math.ceil(uris / 1000) if reads_s3 and is_listed else 0,
         "head": uris if reads_s3 and not is_listed else 0,
@@ -231,25 +231,25 @@ def describe(estimate: dict[str, Any], settings: Settings) -> str:
     """An estimate in a few lines for people."""
     expected, calibration = estimate["expected"], estimate["calibration"]
     lines = [
-        f"dry run: {estimate['uris']} pictures: "
+        f"dry run: {estimate['uris']} images: "
         + ", ".join(
             f"{count} {status.replace('_', ' ')}"
             for status, count in estimate["by_status"].items()
         ),
         *(f"  {count:>7} {reason}" for reason, count in estimate["by_reason"].items()),
-        f"{estimate['pictures_to_magnify']} different pictures to magnify, "
+        f"{estimate['pictures_to_magnify']} different images to upscale, "
         f"{estimate['megapixels_to_magnify']:,.2f} megapixels",
     ]
     if calibration:
         lines += [
             f"expected: {_duration(expected['hours'])}, "
-            f"{_size(expected['gigabytes_of_pictures'])} of pictures",
-            f"  measured on {calibration['pictures']} of them with one process on "
+            f"{_size(expected['gigabytes_of_pictures'])} of images",
+            f"  measured on {calibration['images']} of them with one process on "
             f"{calibration['cores']} cores of this machine: "
             f"{calibration['megapixels_per_second']:.2f} megapixels a second",
         ]
     elif estimate["pictures_to_magnify"]:
-        lines.append("expected: unknown, none of the pictures tried could be decoded")
+        lines.append("expected: unknown, none of the images tried could be decoded")
     asked = ", ".join(
         f"{count:,} {kind.replace('_', '/')}"
         for kind, count in expected["s3_requests"].items()

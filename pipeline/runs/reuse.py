@@ -1,6 +1,6 @@
 """What earlier runs have finished: found by content key, carried over into this run's rows.
 
-Each run's rows are a complete snapshot of the catalog. A picture that an earlier run made is not
+Each run's rows are a complete snapshot of the catalog. An image that an earlier run made is not
 made again; its row points to where it lies.
 """
 
@@ -96,7 +96,7 @@ def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str
 
 
 def read_earlier(part: str, files: Storage, settings: Settings) -> Iterator[Earlier]:
-    """Yields what the rows of an earlier run know of contents, without their pictures.
+    """Yields what the rows of an earlier run know of contents, without their images.
 
     Args:
         part: URI of one of its Parquet files.
@@ -137,7 +137,7 @@ def carry_over(earlier: Earlier, settings: Settings) -> tuple[Status, str, dict[
         settings: of this run, whose size limits may be others.
 
     Returns:
-        Status, reason and the carried columns of the row; None if the picture must be done again.
+        Status, reason and the carried columns of the row; None if the image must be done again.
     """
     if earlier.reason in settings.retry:
         return None

@@ -134,7 +134,7 @@ def _count_disappeared(files: Storage, settings: Settings, uris: pa.ChunkedArray
 
 
 def read_columns(files: Storage, parts: Iterable[str], columns: list[str]) -> pa.Table:
-    """Reads small columns of Parquet files, without their pictures, by ranged requests.
+    """Reads small columns of Parquet files, without their images, by ranged requests.
 
     Args:
         files: where the files lie.

@@ -73,11 +73,11 @@ def _watch_bar(ended: threading.Event, stream: TextIO) -> None:
     while not HERE.uris_found:  # the listing is going on
         if ended.wait(_LOOK_EVERY_S):
             return
-    # The rate of the last minutes counts: unchanged pictures come fast, others do not.
+    # The rate of the last minutes counts: unchanged images come fast, others do not.
     size = shutil.get_terminal_size()  # tqdm draws nothing on a terminal that does not tell its
     with tqdm(
         total=HERE.uris_found,
-        unit=" pictures",
+        unit=" images",
         file=stream,
         leave=False,
         ncols=size.columns,
@@ -101,7 +101,7 @@ def _watch_lines(ended: threading.Event, line_every_s: float) -> None:
         left = f"{(found - done) / rate / 60:,.0f} min left" if rate else "time left unknown"
         if done:
             _log.info(
-                "%d of %d pictures, %.1f a second, %s, %d failed",
+                "%d of %d images, %.1f a second, %s, %d failed",
                 done,
                 found,
                 rate,
@@ -109,5 +109,5 @@ def _watch_lines(ended: threading.Event, line_every_s: float) -> None:
                 HERE.uris_failed,
             )
         else:
-            _log.info("%d pictures found so far", found)
+            _log.info("%d images found so far", found)
         before, since = done, now

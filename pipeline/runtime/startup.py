@@ -42,7 +42,7 @@ def _import_tensorflow_quietly() -> None:
 
 
 # Small sums gain nothing from a second thread of numpy's BLAS, which waits in a busy loop:
-# measuring a picture took twice the processor time. Processes started later inherit it.
+# measuring an image took twice the processor time. Processes started later inherit it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 logs.write_lines()
 for _handler in logging.getLogger().handlers:

@@ -14,7 +14,7 @@ from pipeline.records import Reason, RunError
 from pipeline.storage.base import StorageError, StoredObject
 from pipeline.storage.locations import local_path
 
-_LARGEST_DIGEST_BYTES = 1 << 30
+_MAX_DIGEST_BYTES = 1 << 30
 
 
 class LocalStorage:
@@ -32,7 +32,7 @@ class LocalStorage:
     def identify(self, uri: str) -> StoredObject:
         """The etag is a BLAKE2 digest of the content: times and names may lie.
 
-        Beyond a gibibyte, which no picture of this job has, of size and time all the same.
+        Beyond a gibibyte, which no image of this job has, of size and time all the same.
         """
         with local_errors():
             path = local_path(uri)
@@ -40,7 +40,7 @@ class LocalStorage:
             if not stat.S_ISREG(found.st_mode):  # a pipe would block, a device never end
                 raise StorageError(Reason.NOT_FOUND, "not a regular file")
             digest = hashlib.blake2b(digest_size=16)
-            if found.st_size > _LARGEST_DIGEST_BYTES:
+            if found.st_size > _MAX_DIGEST_BYTES:
                 digest.update(f"{found.st_size} {found.st_mtime_ns}".encode())
             else:
                 with path.open("rb") as file:

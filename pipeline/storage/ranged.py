@@ -34,8 +34,8 @@ def open_ranged(storage: Storage, uri: str) -> BinaryIO:
 class RangedFile(io.RawIOBase):
     """A stored object as a seekable file that fetches only the blocks which are read.
 
-    Pillow reads a picture's header through it: one block of 64 KB for nearly all files, and most
-    small pictures are whole by then.
+    Pillow reads an image's header through it: one block of 64 KB for nearly all files, and most
+    small images are whole by then.
 
     Args:
         storage, uri, etag: what to read; see `Storage.read`.

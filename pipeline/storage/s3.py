@@ -21,7 +21,7 @@ from pipeline.storage.locations import split_s3
 _T = TypeVar("_T")
 _FIRST_BACKOFF_S = 0.2
 # No further attempt for one object after this long.
-_LONGEST_REQUEST_S = 120
+_MAX_REQUEST_S = 120
 _log = logging.getLogger(__name__)
 
 
@@ -131,7 +131,7 @@ class S3Storage:
             try:
                 return call()
             except _BROKEN_BODY as error:
-                late = time.monotonic() - started > _LONGEST_REQUEST_S
+                late = time.monotonic() - started > _MAX_REQUEST_S
                 if attempt == self._config.attempts or late:
                     raise StorageError(
                         Reason.TIMEOUT,

@@ -1,4 +1,4 @@
-"""One picture's way from its URI to its row, without Beam: prepare, make, finish.
+"""One image's way from its URI to its row, without Beam: prepare, make, finish.
 
 `prepare` and `finish` wait for storage; what happens between them is in
 `pipeline.upscale.upscaling`.
@@ -10,11 +10,11 @@ import threading
 import time
 from typing import Any
 
-from model.imaging.decode import Header, PictureError
+from model.imaging.decode import Header, ImageError
 from model.imaging.encode import EXTENSIONS, Encoded
-from model.imaging.image import Picture
-from model.imaging.sandbox import DecoderPool, DecoderUnavailable
-from model.inference.upscaler import OutOfMemory
+from model.imaging.image import RasterImage
+from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
+from model.inference.upscaler import OutOfMemoryError
 from model.metrics import quality
 from pipeline.catalog.size_filter import reject_size
 from pipeline.output.schema import Row
@@ -24,10 +24,10 @@ from pipeline.settings import Settings
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import RangedFile
-from pipeline.upscale.upscaling import Made, MakesPictures
+from pipeline.upscale.upscaling import Made, MakesImages
 
-# Larger pictures are not decoded ahead but one at a time: memory then depends on the look-ahead
-# and one picture, not on sixteen large ones.
+# Larger images are not decoded ahead but one at a time: memory then depends on the look-ahead
+# and one image, not on sixteen large ones.
 _AHEAD_MAX_PIXELS = 4_000_000
 _AHEAD_MAX_BYTES = 16 << 20
 
@@ -43,7 +43,7 @@ class Work:
         columns: of `Row`, found so far, the same for all entries.
         file: the source, opened; None once it is decoded or the job is finished.
         header, source: the decoded source.
-        made: the new picture.
+        made: the new image.
     """
 
     content_key: str | None
@@ -53,22 +53,22 @@ class Work:
     columns: dict[str, Any] = dataclasses.field(default_factory=dict)
     file: RangedFile | None = None
     header: Header | None = None
-    source: Picture | None = None
+    source: RasterImage | None = None
     made: Made | None = None
 
 
-class PictureWorker:
+class ImageWorker:
     """Turns jobs into rows. Keeps nothing between jobs; its methods may run in any thread.
 
     Args:
-        files: where pictures are read and written.
+        files: where images are read and written.
         decoders: processes that open files nobody has vetted.
         maker: has the network.
         settings: of the run.
     """
 
     def __init__(
-        self, files: Storage, decoders: DecoderPool, maker: MakesPictures, settings: Settings
+        self, files: Storage, decoders: DecoderPool, maker: MakesImages, settings: Settings
     ) -> None:
         self._files = files
         self._decoders = decoders
@@ -111,7 +111,7 @@ class PictureWorker:
                 work = self._probe(work)
             except StorageError as error:
                 work = self._go_on_after(work, error)
-            except PictureError as error:
+            except ImageError as error:
                 work = self._finish_all(work, Reason(error.reason), str(error))
         return work
 
@@ -119,18 +119,18 @@ class PictureWorker:
         return self._decode(work) if work.file is not None and not _is_large(work) else work
 
     def make(self, work: Work) -> Work:
-        """Makes the new picture, if there is one to make."""
+        """Makes the new image, if there is one to make."""
         if work.source is None or work.header is None:
             return work
         has_reference = any(entry.reference_location for entry in work.entries)
         try:
             made = self._maker.make(work.source, work.header, keep_result=has_reference)
-        except OutOfMemory as error:
+        except OutOfMemoryError as error:
             return self._finish_all(work, Reason.OUT_OF_MEMORY, str(error))
         return dataclasses.replace(work, source=work.source if has_reference else None, made=made)
 
     def finish(self, work: Work) -> list[Row]:
-        """Publishes the new picture, compares it with references; a row for each URI."""
+        """Publishes the new image, compares it with references; a row for each URI."""
         if work.made is None:
             return list(work.rows)
         started = time.perf_counter()
@@ -152,7 +152,7 @@ class PictureWorker:
     def _go_on_after(self, work: Work, error: StorageError) -> Work:
         """The first entry failed: its row says so, and the others wait for their turn.
 
-        A picture that was rewritten since it was identified is taken as it is now, once.
+        An image that was rewritten since it was identified is taken as it is now, once.
         """
         entry = work.entries[0]
         is_alone = len(work.entries) == 1 and not work.rows
@@ -208,13 +208,13 @@ class PictureWorker:
             data = work.file.whole()
             fetch_ms = work.columns["fetch_ms"] + _ms_since(started)
             started = time.perf_counter()
-            header, picture = self._decode_bytes(data)
+            header, image = self._decode_bytes(data)
         except StorageError as error:
             work = self._go_on_after(work, error)
             # Its twins, if any, start again from their own URI.
             again = self._find_readable(dataclasses.replace(work, columns={}))
             return self._decode_unless_large(again)
-        except PictureError as error:
+        except ImageError as error:
             return self._finish_all(work, Reason(error.reason), str(error))
         columns = {
             "fetch_ms": fetch_ms,
@@ -224,23 +224,23 @@ class PictureWorker:
             "source_width": header.width,
         }
         return dataclasses.replace(
-            work, file=None, header=header, source=picture, columns=work.columns | columns
+            work, file=None, header=header, source=image, columns=work.columns | columns
         )
 
     def _read_header(self, file: RangedFile) -> Header:
         try:
             return self._decoders.read_header(file)
-        except DecoderUnavailable as error:
+        except DecoderUnavailableError as error:
             raise RunError(str(error)) from error
 
-    def _decode_bytes(self, data: bytes) -> tuple[Header, Picture]:
+    def _decode_bytes(self, data: bytes) -> tuple[Header, RasterImage]:
         try:
             return self._decoders.decode(
                 data,
                 max_pixels=self._settings.max_pixels,
                 first_frame=self._settings.animated == "first_frame",
             )
-        except DecoderUnavailable as error:
+        except DecoderUnavailableError as error:
             raise RunError(str(error)) from error
 
     def _measure_reference(self, work: Work, entry: CatalogEntry) -> dict[str, Any]:
@@ -262,7 +262,7 @@ class PictureWorker:
         return dataclasses.asdict(measures)
 
     def _publish(self, work: Work, encoded: Encoded) -> dict[str, Any]:
-        """Columns about the encoded picture; writes it to its own file if the run wants that."""
+        """Columns about the encoded image; writes it to its own file if the run wants that."""
         name = f"{work.content_key}.{EXTENSIONS[encoded.image_format]}"
         columns: dict[str, Any] = {
             "image_format": encoded.image_format,
@@ -270,7 +270,7 @@ class PictureWorker:
             "image_sha256": encoded.sha256,
         }
         if self._settings.images in ("files", "both"):
-            # Folders of at most 1/256 of the pictures each. The name comes from the content key
+            # Folders of at most 1/256 of the images each. The name comes from the content key
             # alone: a URI's text can name nothing outside, and a retry writes the same file.
             uri = locations.join(self._settings.images_folder, f"{name[:2]}/{name}")
             self._files.write(uri, encoded.data)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.metrics.quality import Measures
 
 
@@ -14,17 +14,17 @@ class GateLimits:
     """All thresholds of the gate. How they were chosen stands in `docs/measures.md`.
 
     Attributes:
-        min_roundtrip_psnr_db: below it the result is of another picture, or garbage.
-        max_channel_drift: grey levels of a channel's mean; above it the picture is tinted,
+        min_roundtrip_psnr_db: below it the result is of another image, or garbage.
+        max_channel_drift: grey levels of a channel's mean; above it the image is tinted,
             darker or paler.
         max_block_drift: grey levels of luma in a place; above it a tile is missing, foreign or of
             another brightness, or the contrast has changed.
-        max_block_shift_px: source pixels; above it a tile or all of the picture has moved.
+        max_block_shift_px: source pixels; above it a tile or all of the image has moved.
         grain_gain, max_added_grain: from one result pixel to the next, the near-flat places may
             be as noisy as the source's noise times the first, plus the second in grey levels.
         max_sharpness_ratio: above it the result is noise or halos rather than detail.
         min_sharpness_ratio: below it bicubic is sharper.
-        min_self_gain_db: below it bicubic magnifies this very picture better.
+        min_self_gain_db: below it bicubic upscales this very image better.
     """
 
     min_roundtrip_psnr_db: float = 26.0
@@ -133,8 +133,8 @@ def _checks(measures: Measures, limits: GateLimits) -> tuple[_Check, ...]:
     )
 
 
-def bicubic_picture(source: Picture, scale: int) -> Picture:
-    """The picture that is published in place of a doubted result.
+def bicubic_image(source: RasterImage, scale: int) -> RasterImage:
+    """The image that is published in place of a doubted result.
 
     Args:
         source: [H, W].
@@ -142,7 +142,7 @@ def bicubic_picture(source: Picture, scale: int) -> Picture:
 
     Returns:
         [H * scale, W * scale] of the same kind, enlarged by the project's bicubic; of a
-        transparent picture the colours are continued beyond its edge first.
+        transparent image the colours are continued beyond its edge first.
     """
     size = (source.height * scale, source.width * scale)
     if source.alpha is None or source.is_opaque:

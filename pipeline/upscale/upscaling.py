@@ -1,4 +1,4 @@
-"""Making a new picture of a decoded one: network, measures, quality gate, encoding. No storage.
+"""Making a new image of a decoded one: network, measures, quality gate, encoding. No storage.
 
 A `Maker` does it in this process; `MakerProcesses` has makers in processes of their own, which on
 a CPU is faster: one thread a core need not wait for the others. The results are the same bits.
@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from model.imaging.decode import Header, assumed_quality
 from model.imaging.encode import Encoded, choose_format, encode
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.inference import backends
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.metrics.quality import Measures
 from model.network import loading
@@ -32,79 +32,79 @@ from pipeline.runtime import logs
 from pipeline.settings import Settings
 from pipeline.upscale import quality_gate
 
-# Pictures in work at a time, one of them on the device, the others measured and encoded: memory is
+# Images in work at a time, one of them on the device, the others measured and encoded: memory is
 # bounded.
 _IN_WORK = 4
 # With a GPU more: the tiles of several go through one call.
 _ON_GPU = 16
-# A process with TensorFlow and a picture in work; no more of them than fit into the memory.
+# A process with TensorFlow and an image in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
-# Fewer pictures take less time than to start the processes.
+# Fewer images take less time than to start the processes.
 WORTH_PROCESSES = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What was made of a picture.
+    """What was made of an image.
 
     Attributes:
-        encoded: the picture to publish.
+        encoded: the image to publish.
         columns: of `Row`: verdict, measures, size, times.
-        result: the same picture before encoding, if that was asked for.
+        result: the same image before encoding, if that was asked for.
     """
 
     encoded: Encoded
     columns: dict[str, Any]
-    result: Picture | None
+    result: RasterImage | None
 
 
-class MakesPictures(Protocol):
-    """What `PictureWorker` needs: threads call it at the same time."""
+class MakesImages(Protocol):
+    """What `ImageWorker` needs: threads call it at the same time."""
 
     scale: int
 
-    def make(self, source: Picture, header: Header, *, keep_result: bool) -> Made:
-        """Makes the new picture.
+    def make(self, source: RasterImage, header: Header, *, keep_result: bool) -> Made:
+        """Makes the new image.
 
         Args:
             source: decoded, of any size.
             header: what its file said of it.
-            keep_result: whether the pixels are wanted beside the encoded picture.
+            keep_result: whether the pixels are wanted beside the encoded image.
 
         Raises:
-            OutOfMemory: if the device cannot hold even a small tile.
-            RunError: if no picture can be made any more.
+            OutOfMemoryError: if the device cannot hold even a small tile.
+            RunError: if no image can be made any more.
         """
 
 
 class Maker:
-    """Makes pictures in this process. Threads may share it.
+    """Makes images in this process. Threads may share it.
 
     Args:
-        magnifier: the network.
+        upscaler: the network.
         settings: of the run.
     """
 
-    def __init__(self, magnifier: Magnifier, settings: Settings) -> None:
-        self.scale = magnifier.scale
-        self._magnifier = magnifier
+    def __init__(self, upscaler: Upscaler, settings: Settings) -> None:
+        self.scale = upscaler.scale
+        self._upscaler = upscaler
         self._settings = settings
-        self._slots = threading.BoundedSemaphore(_IN_WORK if magnifier.takes_turns else _ON_GPU)
-        # Not between two pictures' calls: each is finished soon.
-        self._turn = threading.Lock() if magnifier.takes_turns else contextlib.nullcontext()
+        self._slots = threading.BoundedSemaphore(_IN_WORK if upscaler.takes_turns else _ON_GPU)
+        # Not between two images' calls: each is finished soon.
+        self._turn = threading.Lock() if upscaler.takes_turns else contextlib.nullcontext()
 
-    def make(self, source: Picture, header: Header, *, keep_result: bool) -> Made:
-        """See `MakesPictures`."""
+    def make(self, source: RasterImage, header: Header, *, keep_result: bool) -> Made:
+        """See `MakesImages`."""
         with self._slots:
             with self._turn:
                 started = time.perf_counter()
                 jpeg_quality = assumed_quality(header)
-                result = self._magnifier.magnify_picture(source, jpeg_quality=jpeg_quality)
+                result = self._upscaler.upscale_image(source, jpeg_quality=jpeg_quality)
                 inference_ms = _ms_since(started)
                 started = time.perf_counter()
                 self_test = quality.self_test(source, self.scale, self._settings.self_psnr)
-                self_sr = None if self_test is None else self._magnifier.magnify_rgb(self_test.lr)
+                self_sr = None if self_test is None else self._upscaler.upscale_rgb(self_test.lr)
             measures = quality.measure(
                 source, result, scale=self.scale, self_test=self_test, self_sr=self_sr
             )
@@ -138,12 +138,12 @@ class Maker:
         }
         return Made(encoded, columns, result if keep_result else None)
 
-    def _fall_back(self, source: Picture, doubted: Measures) -> tuple[Picture, Measures]:
+    def _fall_back(self, source: RasterImage, doubted: Measures) -> tuple[RasterImage, Measures]:
         """Bicubic in place of the network's result, and its measures.
 
-        The self PSNR stays the network's: it says what the network does on this picture.
+        The self PSNR stays the network's: it says what the network does on this image.
         """
-        result = quality_gate.bicubic_picture(source, self.scale)
+        result = quality_gate.bicubic_image(source, self.scale)
         measures = quality.measure(source, result, scale=self.scale, self_test=None, self_sr=None)
         of_self = {
             "self_psnr_db": doubted.self_psnr_db,
@@ -175,25 +175,25 @@ class MakerProcesses:
         # Otherwise what is left of it goes, not silently, when the modules that it needs are gone.
         atexit.register(self._pool.shutdown)
 
-    def make(self, source: Picture, header: Header, *, keep_result: bool) -> Made:
-        """See `MakesPictures`."""
+    def make(self, source: RasterImage, header: Header, *, keep_result: bool) -> Made:
+        """See `MakesImages`."""
         try:
             return self._pool.submit(_make_here, source, header, keep_result).result()
         except concurrent.futures.process.BrokenProcessPool as error:
             raise RunError(
-                "a process that magnifies died, most likely for want of memory; fewer --workers "
+                "a process that upscales died, most likely for want of memory; fewer --workers "
                 "need less, and the same --run_id goes on with the run"
             ) from error
 
 
 def load(saved: SavedModel, settings: Settings) -> Maker:
     """Makes a `Maker` from a saved network."""
-    magnifier = Magnifier(
+    upscaler = Upscaler(
         loading.load(saved),
         computes_in=settings.precision or "float32",
         skip_blank=settings.blank == "skip",
     )
-    return Maker(magnifier, settings)
+    return Maker(upscaler, settings)
 
 
 def choose_precision(wanted: str | None, *, is_local: bool) -> str:
@@ -205,7 +205,7 @@ def choose_precision(wanted: str | None, *, is_local: bool) -> str:
 
     Returns:
         By default what is fastest on this machine; float32 where others do the work, which may
-        differ, and a bundle that runs twice shall give the same picture.
+        differ, and a bundle that runs twice shall give the same image.
     """
     if wanted is not None:
         return wanted
@@ -213,7 +213,7 @@ def choose_precision(wanted: str | None, *, is_local: bool) -> str:
 
 
 def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
-    """How many processes magnify.
+    """How many processes upscale.
 
     Args:
         wanted: by the user; None chooses.
@@ -279,7 +279,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make_here(source: Picture, header: Header, keep_result: bool) -> Made:
+def _make_here(source: RasterImage, header: Header, keep_result: bool) -> Made:
     """Runs in a process of `MakerProcesses`."""
     assert _maker is not None
     return _maker.make(source, header, keep_result=keep_result)

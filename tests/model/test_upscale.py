@@ -5,12 +5,12 @@ from PIL import Image
 from model import upscale
 from model.imaging import resampling
 from model.inference import backends
-from model.inference.upscaler import Magnifier, OutOfMemory
+from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference
 from model.scenes.drawing import draw_cutout, draw_scene
 
 
-def test_upscale_a_picture(tmp_path, capsys):
+def test_upscale_a_image(tmp_path, capsys):
     source = tmp_path / "a.jpg"
     Image.fromarray(draw_scene(1, 40, 51)).save(source)
     assert upscale.main([str(source), str(tmp_path / "b.png")]) == 0
@@ -22,12 +22,12 @@ def test_upscale_a_picture(tmp_path, capsys):
         assert result.format == "JPEG"
 
 
-def test_upscale_a_folder_keeps_stems_and_goes_on_after_a_bad_picture(tmp_path, capsys):
+def test_upscale_a_folder_keeps_stems_and_goes_on_after_a_bad_image(tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(draw_cutout(1, 40, 40)).save(folder / "cut.png")
     Image.fromarray(draw_scene(1, 40, 40)).save(folder / "photo.jpg")
-    (folder / "bad.jpg").write_bytes(b"no picture")
+    (folder / "bad.jpg").write_bytes(b"no image")
     assert upscale.main([str(folder), str(tmp_path / "out")]) == 1
     assert "bad.jpg" in capsys.readouterr().err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cut.png", "photo.png"]
@@ -39,17 +39,17 @@ def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):
     for name in ("same.png", "same.jpg"):
         Image.fromarray(draw_scene(1, 40, 40)).save(tmp_path / name)
     assert upscale.main([str(tmp_path), str(tmp_path / "out")]) == 1
-    assert "several pictures named same" in capsys.readouterr().err
+    assert "several images named same" in capsys.readouterr().err
 
 
 def test_upscale_never_writes_over_a_source(tmp_path, capsys):
-    picture = tmp_path / "one.png"
-    Image.fromarray(draw_scene(1, 40, 40)).save(picture)
-    before = picture.read_bytes()
-    for source, target in ((tmp_path, tmp_path), (picture, picture), (picture, tmp_path)):
+    image = tmp_path / "one.png"
+    Image.fromarray(draw_scene(1, 40, 40)).save(image)
+    before = image.read_bytes()
+    for source, target in ((tmp_path, tmp_path), (image, image), (image, tmp_path)):
         assert upscale.main([str(source), str(target)]) == 1
         assert "one.png would be written over its source" in capsys.readouterr().err
-    assert picture.read_bytes() == before
+    assert image.read_bytes() == before
 
 
 def test_upscale_without_a_source(tmp_path, capsys):
@@ -64,7 +64,7 @@ def test_upscale_writes_what_the_network_makes(tmp_path, shipped, precision):
     places = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert upscale.main([*places, "--precision", precision]) == 0
     computes_in = backends.fastest_precision() if precision == "auto" else precision
-    expected = Magnifier(shipped, computes_in=computes_in).magnify_rgb(rgb)
+    expected = Upscaler(shipped, computes_in=computes_in).upscale_rgb(rgb)
     with Image.open(tmp_path / "b.png") as result:
         np.testing.assert_array_equal(np.asarray(result), expected)
 
@@ -82,7 +82,7 @@ def test_upscale_turns_a_photograph_upright(tmp_path):
     ("options", "name", "file_format"),
     [([], "a.png", "PNG"), (["--format", "jpeg"], "a.jpg", "JPEG")],
 )
-def test_upscale_a_picture_into_a_folder(tmp_path, options, name, file_format):
+def test_upscale_a_image_into_a_folder(tmp_path, options, name, file_format):
     (tmp_path / "out").mkdir()
     Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.bmp")
     assert upscale.main([str(tmp_path / "a.bmp"), str(tmp_path / "out"), *options]) == 0
@@ -90,32 +90,32 @@ def test_upscale_a_picture_into_a_folder(tmp_path, options, name, file_format):
         assert result.format == file_format
 
 
-def test_upscale_refuses_too_large_a_picture(tmp_path, capsys):
+def test_upscale_refuses_too_large_a_image(tmp_path, capsys):
     Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.png")
     out = tmp_path / "b.png"
     assert upscale.main([str(tmp_path / "a.png"), str(out), "--max_pixels", "399"]) == 1
     assert "the limit is 399" in capsys.readouterr().err and not out.exists()
 
 
-def test_upscale_goes_on_after_a_picture_that_does_not_fit(tmp_path, capsys, monkeypatch):
+def test_upscale_goes_on_after_a_image_that_does_not_fit(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "in"
     folder.mkdir()
     for name, side in (("a", 40), ("b", 20)):
         Image.fromarray(draw_scene(1, side, side)).save(folder / f"{name}.png")
-    magnify = Magnifier.magnify_picture
+    original = Upscaler.upscale_image
 
-    def small_device(self, picture, **options):
-        if picture.height > 20:
-            raise OutOfMemory("injected")
-        return magnify(self, picture, **options)
+    def small_device(self, image, **options):
+        if image.height > 20:
+            raise OutOfMemoryError("injected")
+        return original(self, image, **options)
 
-    monkeypatch.setattr(Magnifier, "magnify_picture", small_device)
+    monkeypatch.setattr(Upscaler, "upscale_image", small_device)
     assert upscale.main([str(folder), str(tmp_path / "out")]) == 1
     assert "a.png: injected" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 
-def test_upscale_with_self_ensemble(tmp_path, shipped, magnifier):
+def test_upscale_with_self_ensemble(tmp_path, shipped, upscaler):
     rgb = draw_scene(1, 40, 51)
     Image.fromarray(rgb).save(tmp_path / "a.png")
     options = [str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--self_ensemble"]
@@ -123,9 +123,9 @@ def test_upscale_with_self_ensemble(tmp_path, shipped, magnifier):
     assert upscale.main(options) == 0
     with Image.open(tmp_path / "b.png") as result:
         written = np.asarray(result)
-    expected = Magnifier(shipped, self_ensemble=True).magnify_rgb(rgb)
+    expected = Upscaler(shipped, self_ensemble=True).upscale_rgb(rgb)
     np.testing.assert_array_equal(written, expected)
-    assert (written != magnifier.magnify_rgb(rgb)).any()
+    assert (written != upscaler.upscale_rgb(rgb)).any()
 
 
 def test_upscale_prints_the_measures_of_what_it_made(tmp_path, capsys):
@@ -140,7 +140,7 @@ def test_upscale_prints_the_measures_of_what_it_made(tmp_path, capsys):
     assert not (tmp_path / "b_compare.png").exists()
 
 
-def test_a_picture_too_small_to_measure_is_magnified_all_the_same(tmp_path, capsys):
+def test_a_image_too_small_to_measure_is_upscaled_all_the_same(tmp_path, capsys):
     Image.fromarray(draw_scene(1, 40, 40)[:9, :9]).save(tmp_path / "a.png")
     assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--compare"]) == 0
     output = capsys.readouterr().out
@@ -176,10 +176,10 @@ def _place(sheet, part):
     raise AssertionError("it is not on the sheet")
 
 
-def test_a_sheet_never_takes_a_picture_s_place(tmp_path, capsys):
-    picture = tmp_path / "b_compare.png"
-    Image.fromarray(draw_scene(1, 40, 40)).save(picture)
-    before = picture.read_bytes()
-    assert upscale.main([str(picture), str(tmp_path / "b.png"), "--compare"]) == 1
-    assert "b_compare.png would be written over a picture" in capsys.readouterr().err
-    assert picture.read_bytes() == before
+def test_a_sheet_never_takes_a_image_s_place(tmp_path, capsys):
+    image = tmp_path / "b_compare.png"
+    Image.fromarray(draw_scene(1, 40, 40)).save(image)
+    before = image.read_bytes()
+    assert upscale.main([str(image), str(tmp_path / "b.png"), "--compare"]) == 1
+    assert "b_compare.png would be written over an image" in capsys.readouterr().err
+    assert image.read_bytes() == before

@@ -1,4 +1,4 @@
-"""A real S3 server over HTTP on loopback, and small real pictures."""
+"""A real S3 server over HTTP on loopback, and small real images."""
 
 import dataclasses
 import datetime
@@ -21,8 +21,8 @@ from pipeline.storage.routing import open_storage
 CATALOG = Path(__file__).parents[3] / "shared/data/catalog"
 
 
-def picture_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, **save) -> bytes:
-    """A smooth random picture with an edge, so that its bytes depend on the seed."""
+def image_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, **save) -> bytes:
+    """A smooth random image with an edge, so that its bytes depend on the seed."""
     generator = np.random.default_rng(seed)
     small = generator.integers(80, 190, (6, 8, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)

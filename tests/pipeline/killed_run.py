@@ -2,7 +2,7 @@
 
     python -m tests.pipeline.killed_run KILL_AT INFERENCES_LOG <options of run_pipeline.py>
 
-An event is a picture that was magnified in this process, or the moment before or after something
+An event is an image that was upscaled in this process, or the moment before or after something
 is written.
 KILL_AT 0 lets the run finish.
 """
@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 
 import pipeline.runtime.startup  # noqa: F401 - first, as in run_pipeline.py
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 from pipeline import job
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
@@ -47,10 +47,10 @@ def _noisy(method):
 
 def _logged(method):
     @functools.wraps(method)
-    def call(self, picture, **options):
-        result = method(self, picture, **options)
+    def call(self, image, **options):
+        result = method(self, image, **options)
         with _inferences.open("a") as file:
-            file.write(hashlib.sha256(picture.rgb.tobytes()).hexdigest() + "\n")
+            file.write(hashlib.sha256(image.rgb.tobytes()).hexdigest() + "\n")
         _event()
         return result
 
@@ -61,5 +61,5 @@ for storage in (LocalStorage, S3Storage):
     for name in ("write", "write_file", "create", "move", "delete"):
         setattr(storage, name, _noisy(getattr(storage, name)))
 if __name__ == "__main__":  # the processes of --workers import this file too
-    Magnifier.magnify_picture = _logged(Magnifier.magnify_picture)
+    Upscaler.upscale_image = _logged(Upscaler.upscale_image)
     sys.exit(job.run(sys.argv[3:]))

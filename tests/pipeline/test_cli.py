@@ -81,9 +81,9 @@ def test_input_and_output_are_required(capsys):
 
 def test_local_places_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pictures").mkdir()
-    settings, _ = cli.parse(["--input", "pictures", "--output", "out/"], NOW)
-    assert settings.input == f"{tmp_path}/pictures/"
+    (tmp_path / "images").mkdir()
+    settings, _ = cli.parse(["--input", "images", "--output", "out/"], NOW)
+    assert settings.input == f"{tmp_path}/images/"
     assert settings.output == f"{tmp_path}/out"
     settings, _ = cli.parse(["--input", "m.txt", "--output", "out"], NOW)
     assert settings.input == f"{tmp_path}/m.txt"

@@ -19,7 +19,7 @@ from PIL import Image
 from pipeline import job
 from pipeline.output.schema import SCHEMA, TIMED_STAGES
 from tests import malformed
-from tests.pipeline.conftest import CATALOG, picture_bytes
+from tests.pipeline.conftest import CATALOG, image_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,55 +31,55 @@ def png(array, **save):
 
 
 def gif(frames):
-    pictures = [
-        Image.open(io.BytesIO(picture_bytes(40, 40, file_format="PNG", seed=i)))
+    images = [
+        Image.open(io.BytesIO(image_bytes(40, 40, file_format="PNG", seed=i)))
         for i in range(frames)
     ]
     buffer = io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:])
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:])
     return buffer.getvalue()
 
 
 def exif_turned():
     exif = Image.Exif()
     exif[0x0112] = 8
-    return picture_bytes(50, 70, exif=exif)
+    return image_bytes(50, 70, exif=exif)
 
 
 GREY_16 = np.linspace(0, 65535, 40 * 50).astype(np.uint16).reshape(40, 50)
 
 # key: (content, status, reason, (source mode, result's mode)); None is an object that is missing.
-PICTURES = {
-    "good/rgb.jpg": (picture_bytes(70, 90), "upscaled", None, ("RGB", "RGB")),
-    "good/odd.jpg": (picture_bytes(33, 57, quality=70), "upscaled", None, ("RGB", "RGB")),
-    "good/grey.jpg": (picture_bytes(40, 40, mode="L"), "upscaled", None, ("L", "L")),
-    "good/cmyk.jpg": (picture_bytes(40, 40, mode="CMYK"), "upscaled", None, ("CMYK", "RGB")),
+IMAGES = {
+    "good/rgb.jpg": (image_bytes(70, 90), "upscaled", None, ("RGB", "RGB")),
+    "good/odd.jpg": (image_bytes(33, 57, quality=70), "upscaled", None, ("RGB", "RGB")),
+    "good/grey.jpg": (image_bytes(40, 40, mode="L"), "upscaled", None, ("L", "L")),
+    "good/cmyk.jpg": (image_bytes(40, 40, mode="CMYK"), "upscaled", None, ("CMYK", "RGB")),
     "good/turned.jpg": (exif_turned(), "upscaled", None, ("RGB", "RGB")),
     "good/alpha.png": (
-        picture_bytes(40, 40, mode="RGBA", file_format="PNG"),
+        image_bytes(40, 40, mode="RGBA", file_format="PNG"),
         "upscaled",
         None,
         ("RGBA", "RGBA"),
     ),
     "good/palette.png": (
-        picture_bytes(40, 40, mode="P", file_format="PNG"),
+        image_bytes(40, 40, mode="P", file_format="PNG"),
         "upscaled",
         None,
         ("P", "RGB"),
     ),
     "good/grey16.png": (png(GREY_16), "upscaled", None, ("I;16", "L")),
-    "good/lossy.webp": (picture_bytes(40, 40, file_format="WEBP"), "upscaled", None, ("RGB",) * 2),
+    "good/lossy.webp": (image_bytes(40, 40, file_format="WEBP"), "upscaled", None, ("RGB",) * 2),
     "good/single.gif": (gif(1), "upscaled", None, ("P", "RGB")),
     "skip/one_pixel.png": (png(np.zeros((1, 1, 3), np.uint8)), "skipped", "too_small", None),
-    "skip/icon.png": (picture_bytes(31, 99, file_format="PNG"), "skipped", "too_small", None),
-    "skip/large.jpg": (picture_bytes(40, 1001), "skipped", "large_enough", None),
+    "skip/icon.png": (image_bytes(31, 99, file_format="PNG"), "skipped", "too_small", None),
+    "skip/large.jpg": (image_bytes(40, 1001), "skipped", "large_enough", None),
     "skip/animated.gif": (gif(3), "skipped", "animated", None),
     "bad/none.jpg": (None, "failed", "not_found", None),
-    "bad/denied.jpg": (picture_bytes(41, 41), "failed", "access_denied", None),
+    "bad/denied.jpg": (image_bytes(41, 41), "failed", "access_denied", None),
     "bad/empty.jpg": (b"", "failed", "unreadable", None),
-    "bad/truncated.jpg": (picture_bytes(99, 99)[:700], "failed", "unreadable", None),
+    "bad/truncated.jpg": (image_bytes(99, 99)[:700], "failed", "unreadable", None),
     "bad/truncated.png": (
-        picture_bytes(99, 99, file_format="PNG")[:700],
+        image_bytes(99, 99, file_format="PNG")[:700],
         "failed",
         "unreadable",
         None,
@@ -91,12 +91,12 @@ PICTURES = {
 
 @pytest.fixture
 def catalog(bucket):
-    """PICTURES in a bucket, with a manifest that also repeats, twins, refers and breaks."""
-    for key, (data, *_) in PICTURES.items():
+    """IMAGES in a bucket, with a manifest that also repeats, twins, refers and breaks."""
+    for key, (data, *_) in IMAGES.items():
         if data is not None:
             bucket.put(key, data)
-    bucket.put("good/twin.jpg", PICTURES["good/rgb.jpg"][0])
-    hr = np.asarray(Image.open(io.BytesIO(picture_bytes(100, 120, file_format="PNG"))))
+    bucket.put("good/twin.jpg", IMAGES["good/rgb.jpg"][0])
+    hr = np.asarray(Image.open(io.BytesIO(image_bytes(100, 120, file_format="PNG"))))
     lr = Image.fromarray(hr).resize((60, 50), Image.Resampling.BICUBIC)
     bucket.put("good/lr.png", png(np.asarray(lr)))
     bucket.put("hr.png", png(hr))
@@ -112,7 +112,7 @@ def catalog(bucket):
         ],
     }
     bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(deny))
-    lines = [f"{bucket.uri(key)},product {key},," for key in PICTURES]
+    lines = [f"{bucket.uri(key)},product {key},," for key in IMAGES]
     lines += [
         f"{bucket.uri('good/twin.jpg')},twin,,",
         f"{bucket.uri('good/rgb.jpg')},mentioned again,,",
@@ -148,16 +148,16 @@ def test_from_s3_to_s3(bucket, catalog, tmp_path, capfd):
     assert table.schema.names == [*SCHEMA.names, "run_id"]
     assert set(table["run_id"].to_pylist()) == {"night1"}
     rows = {row["uri"]: row for row in table.to_pylist()}
-    assert len(rows) == table.num_rows == len(PICTURES) + 4
+    assert len(rows) == table.num_rows == len(IMAGES) + 4
 
-    for key, (data, expected_status, reason, modes) in PICTURES.items():
+    for key, (data, expected_status, reason, modes) in IMAGES.items():
         row = rows.pop(bucket.uri(key))
         assert (row["status"], row["reason"]) == (expected_status, reason), (key, row["detail"])
         assert row["product_id"] == f"product {key}"
         if expected_status != "upscaled":
             assert row["image"] is None and row["detail"], key
             continue
-        check_picture(bucket, row, data, modes)
+        check_image(bucket, row, data, modes)
 
     twin = rows.pop(bucket.uri("good/twin.jpg"))
     assert (twin["status"], twin["product_id"]) == ("upscaled", "twin")
@@ -168,17 +168,17 @@ def test_from_s3_to_s3(bucket, catalog, tmp_path, capfd):
     assert (web["status"], web["reason"]) == ("failed", "scheme_not_allowed")
     (broken,) = rows.values()
     assert (broken["status"], broken["reason"]) == ("failed", "bad_line")
-    assert f"line {len(PICTURES) + 6}:" in broken["detail"]
+    assert f"line {len(IMAGES) + 6}:" in broken["detail"]
 
     check_summary(bucket, table)
     everything = b"".join(bucket.get(key) for key in bucket.keys("out/"))
     assert b"planted-secret" not in everything
     out = capfd.readouterr().out
-    assert "25 pictures: 12 upscaled, 4 skipped, 9 failed" in out
+    assert "25 images: 12 upscaled, 4 skipped, 9 failed" in out
     assert "Traceback" not in out
 
 
-def check_picture(bucket, row, data, modes):
+def check_image(bucket, row, data, modes):
     """What an upscaled row promises, against the source's bytes and the written file."""
     name = row["uri"]
     assert (row["source_mode"], row["source_bytes"]) == (modes[0], len(data)), name
@@ -223,8 +223,8 @@ def check_summary(bucket, table):
     ]
 
 
-def test_pandas_reads_the_rows_and_the_pictures(bucket, tmp_path):
-    bucket.put("in/a.png", picture_bytes(40, 44, file_format="PNG"))
+def test_pandas_reads_the_rows_and_the_images(bucket, tmp_path):
+    bucket.put("in/a.png", image_bytes(40, 44, file_format="PNG"))
     bucket.put("in/b.png", png(np.zeros((1, 1, 3), np.uint8)))
     assert run_job(bucket, "--input", bucket.uri("in/"), "--output", bucket.uri("out")) == 0
     read_rows(bucket, tmp_path)
@@ -236,8 +236,8 @@ def test_pandas_reads_the_rows_and_the_pictures(bucket, tmp_path):
 
 
 def test_more_failures_than_allowed_is_status_3(bucket, capsys):
-    bucket.put("in/a.jpg", picture_bytes(40, 40))
-    bucket.put("in/b.jpg", b"no picture")
+    bucket.put("in/a.jpg", image_bytes(40, 40))
+    bucket.put("in/b.jpg", b"no image")
     arguments = ("--input", bucket.uri("in/"), "--output", bucket.uri("out"))
     assert run_job(bucket, *arguments) == 3
     assert "50.0%" in capsys.readouterr().err
@@ -245,7 +245,7 @@ def test_more_failures_than_allowed_is_status_3(bucket, capsys):
 
 
 @pytest.mark.skipif(not CATALOG.is_dir(), reason="the real catalog is not beside the project")
-def test_real_pictures(tmp_path):
+def test_real_images(tmp_path):
     names = sorted(path.name for path in CATALOG.iterdir())
     chosen = names[:3] + names[-3:]
     manifest = tmp_path / "manifest.txt"
@@ -261,7 +261,7 @@ def test_real_pictures(tmp_path):
 
 @pytest.mark.timeout(900)
 def test_hundreds_of_hostile_files_among_good_ones(tmp_path):
-    """Each ends in one row, the good ones are magnified, and the process lives."""
+    """Each ends in one row, the good ones are upscaled, and the process lives."""
     folder = tmp_path / "in"
     folder.mkdir()
     files = [*malformed.malformed_files(), *malformed.foreign_files().items()]
@@ -270,7 +270,7 @@ def test_hundreds_of_hostile_files_among_good_ones(tmp_path):
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80]
         (folder / f"bad-{number:03d}-{safe}").write_bytes(data)
     for seed in range(5):
-        (folder / f"good-{seed}.jpg").write_bytes(picture_bytes(40, 44, seed=seed))
+        (folder / f"good-{seed}.jpg").write_bytes(image_bytes(40, 44, seed=seed))
     # Names outside the output, devices, and schemes that nobody allowed.
     lines = [f"in/{path.name}" for path in sorted(folder.iterdir())]
     lines += [
@@ -316,10 +316,10 @@ def last_line(text):
 def test_the_command_line_program(bucket, tmp_path):
     """As a user starts it, from another working directory than the project's."""
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.jpg").write_bytes(picture_bytes(40, 44))
+    (tmp_path / "in/a.jpg").write_bytes(image_bytes(40, 44))
     done = cli("--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert "1 pictures: 1 upscaled" in done.stdout
+    assert "1 images: 1 upscaled" in done.stdout
     assert (tmp_path / "out/rows").is_dir()
 
 
@@ -334,8 +334,8 @@ def test_fatal_errors_are_one_clear_line(bucket, tmp_path, capsys):
         (("--input", "s3://no-such-bucket-x/p/", *good[2:], *endpoint), "bucket"),
         (("--input", "s3://no-such-bucket-x/m.csv", *good[2:], *endpoint), "manifest"),
         (("--input", bucket.uri("none.csv"), *good[2:], *endpoint), "none.csv"),
-        (("--input", bucket.uri("empty.csv"), *good[2:], *endpoint), "no pictures"),
-        (("--input", bucket.uri("nothing-here/"), *good[2:], *endpoint), "no pictures"),
+        (("--input", bucket.uri("empty.csv"), *good[2:], *endpoint), "no images"),
+        (("--input", bucket.uri("nothing-here/"), *good[2:], *endpoint), "no images"),
         (("--input", bucket.uri("headless.csv"), *good[2:], *endpoint), "no column uri"),
         ((*good[:2], "--output", "s3://no-such-bucket-x/out", *endpoint), "cannot be written"),
         ((*good, "--s3_endpoint_url", "http://127.0.0.1:9"), "endpoint"),

@@ -1,4 +1,4 @@
-"""A storage that fails: faults, pictures that change, credentials that end, secrets."""
+"""A storage that fails: faults, images that change, credentials that end, secrets."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from pipeline.storage import s3
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3 import S3Storage
-from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.conftest import image_bytes
 from tests.pipeline.fault_proxy import FAULTS, fault_proxy, random_faults
 
 SECRET = "planted-secret-5tQ"
@@ -101,9 +101,9 @@ def test_a_lock_whose_answer_got_lost_is_ours(bucket, proxy):
 @pytest.mark.timeout(900)
 def test_faults_at_a_fifth_of_all_calls_lose_nothing(bucket, proxy):
     for i in range(24):
-        bucket.put(f"in/{i:02d}.jpg", picture_bytes(36, 40, seed=i))
-    bucket.put("in/broken.jpg", picture_bytes(90, 90)[:400])
-    bucket.put("in/icon.png", picture_bytes(20, 20, file_format="PNG"))
+        bucket.put(f"in/{i:02d}.jpg", image_bytes(36, 40, seed=i))
+    bucket.put("in/broken.jpg", image_bytes(90, 90)[:400])
+    bucket.put("in/icon.png", image_bytes(20, 20, file_format="PNG"))
     proxy.fault = random_faults(0.2, seed=4)
     assert run_job(bucket, proxy, "--images", "both") == 0
     assert proxy.injected > 10
@@ -118,9 +118,9 @@ def test_faults_at_a_fifth_of_all_calls_lose_nothing(bucket, proxy):
     assert not bucket.keys("out/runs/night1/staging/")
 
 
-def test_a_picture_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried(bucket, proxy):
+def test_a_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried(bucket, proxy):
     for name in ("good", "bad"):
-        bucket.put(f"in/{name}.jpg", picture_bytes(36, 40, seed=len(name)))
+        bucket.put(f"in/{name}.jpg", image_bytes(36, 40, seed=len(name)))
     proxy.fault = lambda method, path: "SlowDown" if "/in/bad" in path else None
     assert run_job(bucket, proxy, "--max_failure_rate", "0.1") == 3
     row = read_rows(bucket)["bad.jpg"]
@@ -134,8 +134,8 @@ def test_a_picture_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retr
     assert (summary["by_status"]["upscaled"], summary["by_status"]["unchanged"]) == (1, 1)
 
 
-def test_a_picture_that_changes_between_probe_and_read_is_taken_as_it_is_now(bucket, proxy):
-    old, new = (picture_bytes(300, 300, file_format="PNG", seed=i, quality=95) for i in (1, 2))
+def test_a_image_that_changes_between_probe_and_read_is_taken_as_it_is_now(bucket, proxy):
+    old, new = (image_bytes(300, 300, file_format="PNG", seed=i, quality=95) for i in (1, 2))
     # Larger than a probe's block, so that a second request follows.
     old, new = (data + bytes(100_000) for data in (old, new))
     bucket.put("in/a.png", old)
@@ -169,15 +169,15 @@ def test_a_picture_that_changes_between_probe_and_read_is_taken_as_it_is_now(buc
     assert not proxy.of("GET", "/in/a.png")
 
 
-def test_a_picture_that_never_stands_still_fails_as_changed(bucket, proxy):
+def test_a_image_that_never_stands_still_fails_as_changed(bucket, proxy):
     count = [0]
 
     def rewrite(method, path):
         if method == "GET" and "/in/a.png" in path:
             count[0] += 1
-            bucket.put("in/a.png", picture_bytes(40, 40, file_format="PNG", seed=100 + count[0]))
+            bucket.put("in/a.png", image_bytes(40, 40, file_format="PNG", seed=100 + count[0]))
 
-    bucket.put("in/a.png", picture_bytes(40, 40, file_format="PNG"))
+    bucket.put("in/a.png", image_bytes(40, 40, file_format="PNG"))
     proxy.before = rewrite
     assert run_job(bucket, proxy, "--max_failure_rate", "1") == 0
     assert read_rows(bucket)["a.png"]["reason"] == "changed"
@@ -187,7 +187,7 @@ def test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later(
     bucket, proxy, capsys
 ):
     for i in range(12):
-        bucket.put(f"in/{i:02d}.png", picture_bytes(36, 40, file_format="PNG", seed=i))
+        bucket.put(f"in/{i:02d}.png", image_bytes(36, 40, file_format="PNG", seed=i))
     original = S3Storage.read
     reads = []
 
@@ -216,8 +216,8 @@ def test_no_secret_reaches_rows_logs_errors_or_the_summary(
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, SECRET)
     caplog.set_level(logging.WARNING)
-    bucket.put("in/a.jpg", picture_bytes(36, 40))
-    bucket.put("in/b.jpg", picture_bytes(36, 41))
+    bucket.put("in/a.jpg", image_bytes(36, 40))
+    bucket.put("in/b.jpg", image_bytes(36, 41))
     lines = [bucket.uri("in/a.jpg"), bucket.uri("in/b.jpg")]
     lines += [f"https://user:{SECRET}@shop/x.jpg", f"https://shop/x.jpg?sig={SECRET}"]
     lines += [f"{bucket.uri('in/a.jpg')}?X-Amz-Security-Token={SECRET}&X-Amz-Date=1"]

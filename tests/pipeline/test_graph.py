@@ -106,17 +106,17 @@ def stages(settings):
 
 @pytest.mark.parametrize("accelerator", [None, "type:nvidia-tesla-t4;count:1"])
 def test_from_job_to_file_is_one_stage(accelerator):
-    """Otherwise pictures cross the runner's memory: 8 GB instead of 140 MB for 2,000 of 1 MB."""
+    """Otherwise images cross the runner's memory: 8 GB instead of 140 MB for 2,000 of 1 MB."""
     _, found = stages(make_settings(accelerator=accelerator))
-    names = ["JoinPrevious/Job", "MagnifyAndWrite/Magnify", "MagnifyAndWrite/WriteRows"]
+    names = ["JoinPrevious/Job", "UpscaleAndWrite/Upscale", "UpscaleAndWrite/WriteRows"]
     (stage,) = [
-        stage for stage in found if any("MagnifyAndWrite/Magnify" in name for name in stage)
+        stage for stage in found if any("UpscaleAndWrite/Upscale" in name for name in stage)
     ]
     for name in names[1 if accelerator else 0 :]:
         assert any(name in transform for transform in stage), (name, stage)
 
 
-def test_the_accelerator_hint_is_on_the_magnifying_step_alone():
+def test_the_accelerator_hint_is_on_the_upscaling_step_alone():
     pipeline, _ = stages(make_settings(accelerator="type:nvidia-tesla-t4;count:1"))
     proto = pipeline.to_runner_api()
     environments = proto.components.environments
@@ -127,7 +127,7 @@ def test_the_accelerator_hint_is_on_the_magnifying_step_alone():
         and "beam:resources:accelerator:v1"
         in environments[transform.environment_id].resource_hints
     }
-    assert hinted == {"MagnifyAndWrite"}
+    assert hinted == {"UpscaleAndWrite"}
 
 
 def test_no_secret_of_the_environment_is_in_the_pipeline(monkeypatch):

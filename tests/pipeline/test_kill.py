@@ -11,26 +11,26 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
-from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.conftest import image_bytes
 
 ROOT = Path(__file__).parents[2]
-PICTURES = 90
+IMAGES = 90
 LOOK_AHEAD = 4
-# Magnified, but not yet in a shard when the kill comes: what is on its way to the writer.
+# Upscaled, but not yet in a shard when the kill comes: what is on its way to the writer.
 IN_FLIGHT = LOOK_AHEAD + 1
 
 
 @pytest.fixture
 def catalog(tmp_path):
-    """A manifest of pictures, twins, repeats, and some that are skipped or broken."""
+    """A manifest of images, twins, repeats, and some that are skipped or broken."""
     folder = tmp_path / "in"
     folder.mkdir()
-    for i in range(PICTURES):
-        (folder / f"{i:03d}.png").write_bytes(picture_bytes(32, 36, file_format="PNG", seed=i))
+    for i in range(IMAGES):
+        (folder / f"{i:03d}.png").write_bytes(image_bytes(32, 36, file_format="PNG", seed=i))
     for i in range(5):
         (folder / f"twin{i}.png").write_bytes((folder / f"{i:03d}.png").read_bytes())
-        (folder / f"icon{i}.png").write_bytes(picture_bytes(20, 20, file_format="PNG", seed=i))
-        (folder / f"broken{i}.jpg").write_bytes(picture_bytes(90, 90, seed=i)[: 300 + i])
+        (folder / f"icon{i}.png").write_bytes(image_bytes(20, 20, file_format="PNG", seed=i))
+        (folder / f"broken{i}.jpg").write_bytes(image_bytes(90, 90, seed=i)[: 300 + i])
     names = [*sorted(path.name for path in folder.iterdir()), "missing.png", "000.png"]
     (folder / "m.txt").write_text("\n".join(names))
     return folder / "m.txt"
@@ -71,7 +71,7 @@ class Tries:
 
     @property
     def saved(self):
-        """Magnified pictures in complete shards, wherever a kill left them."""
+        """Upscaled images in complete shards, wherever a kill left them."""
         folders = (self.output / "runs/night1/staging", self.output / "rows/run_id=night1")
         parts = [str(path) for folder in folders for path in folder.glob("[!.]*.parquet")]
         if not parts:
@@ -101,7 +101,7 @@ class Tries:
 def undisturbed(catalog, tmp_path):
     tries = Tries(catalog, tmp_path / "undisturbed")
     assert tries.run() == 0
-    assert len(tries.inferences) == PICTURES
+    assert len(tries.inferences) == IMAGES
     return tries.rows()
 
 
@@ -115,7 +115,7 @@ def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
     while kills < 20:
         before = len(tries.inferences)
         saved_before = len(tries.saved)
-        is_done = saved_before == PICTURES
+        is_done = saved_before == IMAGES
         if tries.run(kill_at=4 + 2 * kills if is_done else moments.randint(3, 90)) == 0:
             break
         kills += 1
@@ -133,7 +133,7 @@ def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_several_processes_killed_and_not(catalog, tmp_path, undisturbed):
-    """The same pictures, to the last bit, as a single process makes."""
+    """The same images, to the last bit, as a single process makes."""
     tries = Tries(catalog, tmp_path / "several", "--workers", "2")
     assert tries.run(kill_at=40) == -signal.SIGKILL
     assert tries.run() == 0

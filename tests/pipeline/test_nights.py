@@ -21,12 +21,12 @@ from pipeline.storage import locations
 from pipeline.storage.base import StorageConfig
 from pipeline.storage.routing import open_storage
 from pipeline.upscale import quality_gate
-from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.conftest import image_bytes
 from tests.pipeline.fault_proxy import fault_proxy
 
 
 def png(seed, side=40):
-    return picture_bytes(side, side, file_format="PNG", seed=seed)
+    return image_bytes(side, side, file_format="PNG", seed=seed)
 
 
 class Nights:
@@ -68,7 +68,7 @@ def nights(tmp_path):
     for i in range(3):
         (source / f"{i}.png").write_bytes(png(i))
     (source / "icon.png").write_bytes(png(9, side=20))
-    (source / "broken.jpg").write_bytes(picture_bytes(90, 90)[:500])
+    (source / "broken.jpg").write_bytes(image_bytes(90, 90)[:500])
     return Nights(source, tmp_path / "out", "--max_failure_rate", "1")
 
 
@@ -104,7 +104,7 @@ def test_the_second_night_does_nothing_again(nights):
     assert (summary["previous_run"], summary["disappeared"]) == ("night1", 0)
 
 
-def test_unchanged_rows_point_to_the_picture_over_many_nights(nights, tmp_path):
+def test_unchanged_rows_point_to_the_image_over_many_nights(nights, tmp_path):
     first = nights.run("night1")
     nights.run("night2")
     third = nights.run("night3")
@@ -119,7 +119,7 @@ def test_unchanged_rows_point_to_the_picture_over_many_nights(nights, tmp_path):
         assert (exported / exported_name).read_bytes() == first[name]["image"]["bytes"]
 
 
-def test_one_changed_picture_costs_one_inference(nights):
+def test_one_changed_image_costs_one_inference(nights):
     nights.run("night1")
     change(nights, "1.png", png(77))
     second = nights.run("night2")
@@ -140,7 +140,7 @@ def test_renamed_new_removed(nights):
 
 
 def test_what_once_was_there_is_not_forgotten_while_the_chain_holds(nights):
-    """A picture that disappears for a night is made again: only one snapshot is looked at."""
+    """An image that disappears for a night is made again: only one snapshot is looked at."""
     nights.run("night1")
     data = png(0)
     remove(nights, "0.png")
@@ -180,7 +180,7 @@ def test_the_first_frame_of_an_animation_on_request(nights):
     assert result.size == (80, 80) and not getattr(result, "is_animated", False)
 
 
-def test_pictures_as_files_are_found_too(nights):
+def test_images_as_files_are_found_too(nights):
     first = nights.run("night1", "--images", "files")
     second = nights.run("night2", "--images", "files")
     assert inferences(second) == 0
@@ -192,7 +192,7 @@ def test_pictures_as_files_are_found_too(nights):
     assert inferences(nights.run("night4", "--images", "files")) == 3
 
 
-def test_a_picture_whose_file_was_deleted_is_made_again(nights):
+def test_a_image_whose_file_was_deleted_is_made_again(nights):
     nights.run("night1")
     for part in locations.local_path(f"{nights.output}/rows/run_id=night1").iterdir():
         part.unlink()
@@ -327,7 +327,7 @@ def test_any_changes_between_nights_give_the_right_snapshot(evenings):
 def check_snapshot(rows, catalog, known, digests):
     """Rows against the catalog of that night and the contents of the night before."""
     assert set(rows) == {name.rpartition("/")[2] for name in catalog}
-    reader = images.PictureReader(open_storage(StorageConfig()))
+    reader = images.ImageReader(open_storage(StorageConfig()))
     for name, content in catalog.items():
         row = rows[name.rpartition("/")[2]]
         if content >= 4:
@@ -341,7 +341,7 @@ def check_snapshot(rows, catalog, known, digests):
     assert len(set(made)) == len({c for c in catalog.values() if c < 4} - known)
 
 
-def test_an_unchanged_prefix_costs_no_request_for_any_picture(bucket, tmp_path):
+def test_an_unchanged_prefix_costs_no_request_for_any_image(bucket, tmp_path):
     for i in range(6):
         bucket.put(f"in/{i}.png", png(i, side=20 if i > 3 else 40))
     with fault_proxy(bucket.endpoint) as proxy:

@@ -76,9 +76,9 @@ class Shop:
 
 
 def small_catalog():
-    """Every kind of sample, but few of the plain pictures that differ in size only."""
+    """Every kind of sample, but few of the plain images that differ in size only."""
     drawn = sample_catalog()
-    chosen = [one for one in drawn.samples if not re.match(r"pictures/00[12]", one.key)]
+    chosen = [one for one in drawn.samples if not re.match(r"images/00[12]", one.key)]
     return SampleCatalog(chosen, drawn.references)
 
 
@@ -101,13 +101,13 @@ def cluster(tmp_path):
 
 
 def check_same(found, expected, output):
-    """Column by column; where a picture's own file lies is the output's business."""
+    """Column by column; where an image's own file lies is the output's business."""
     assert [row["uri"] for row in found] == [row["uri"] for row in expected]
     assert {row["status"] for row in expected} == {"upscaled", "skipped", "failed"}
     for row, other in zip(found, expected, strict=True):
         image_uri = other["image_uri"] and other["image_uri"].replace("/direct/", f"/{output}/")
         same = other | {"image_uri": image_uri}
-        # Names only: a diff of pictures' bytes takes pytest minutes.
+        # Names only: a diff of images' bytes takes pytest minutes.
         assert [name for name in row if row[name] != same[name]] == [], row["uri"]
 
 
@@ -115,7 +115,7 @@ def test_two_processes_of_the_direct_runner_give_the_same_rows(shop, expected):
     check_same(shop.rows("two", shop.start("two", TWO_PROCESSES)), expected, "two")
 
 
-def test_two_processes_that_magnify_give_the_same_rows(shop, expected):
+def test_two_processes_that_upscale_give_the_same_rows(shop, expected):
     check_same(
         shop.rows("workers", shop.start("workers", ["--workers", "2"])), expected, "workers"
     )

@@ -18,24 +18,24 @@ def keys(distance, a=-0.5):
 
 def test_shrinking_is_the_anti_aliased_kernel():
     signal = np.random.default_rng(1).random(24) * 255
-    picture = np.repeat(signal[None], 8, axis=0)
+    image = np.repeat(signal[None], 8, axis=0)
     for x in range(3, 9):  # away from the border
         weights = np.array([keys((i - (2 * x + 0.5)) / 2) for i in range(24)])
         expected = (weights * signal).sum() / weights.sum()
-        assert resampling.shrink(picture, 2)[2, x] == pytest.approx(expected, abs=1e-3)
+        assert resampling.shrink(image, 2)[2, x] == pytest.approx(expected, abs=1e-3)
 
 
 def test_enlarging_is_the_plain_kernel():
     signal = np.random.default_rng(2).random(12) * 255
-    picture = np.repeat(signal[None], 4, axis=0)
+    image = np.repeat(signal[None], 4, axis=0)
     for x in range(6, 16):
         centre = (x + 0.5) / 2 - 0.5
         expected = sum(keys(i - centre) * signal[i] for i in range(12))
-        assert resampling.bicubic(picture, 8, 24)[3, x] == pytest.approx(expected, abs=1e-3)
+        assert resampling.bicubic(image, 8, 24)[3, x] == pytest.approx(expected, abs=1e-3)
 
 
 def keys_matrix(length, new_length):
-    """[new_length, length]: taps outside the picture left out, the rest renormalised."""
+    """[new_length, length]: taps outside the image left out, the rest renormalised."""
     zoom = length / new_length
     wide = max(zoom, 1)
     centres = (np.arange(new_length) + 0.5) * zoom - 0.5
@@ -45,9 +45,9 @@ def keys_matrix(length, new_length):
 
 @pytest.mark.parametrize("size", [(6, 4), (4, 8), (24, 36), (36, 16), (12, 12)])
 def test_both_axes_and_the_border_by_the_kernel(size):
-    picture = np.random.default_rng(6).random((12, 12)) * 255
-    expected = keys_matrix(12, size[0]) @ picture @ keys_matrix(12, size[1]).T
-    np.testing.assert_allclose(resampling.bicubic(picture, *size), expected, atol=1e-3)
+    image = np.random.default_rng(6).random((12, 12)) * 255
+    expected = keys_matrix(12, size[0]) @ image @ keys_matrix(12, size[1]).T
+    np.testing.assert_allclose(resampling.bicubic(image, *size), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(62, 88), (15, 22), (31, 44)])
@@ -80,9 +80,9 @@ def lanczos_matrix(length, new_length):
 
 @pytest.mark.parametrize("size", [(24, 36), (6, 4), (16, 8), (12, 12)])
 def test_lanczos_by_its_kernel(size):
-    picture = np.random.default_rng(6).random((12, 12)) * 255
-    expected = lanczos_matrix(12, size[0]) @ picture @ lanczos_matrix(12, size[1]).T
-    np.testing.assert_allclose(resampling.lanczos(picture, *size), expected, atol=1e-3)
+    image = np.random.default_rng(6).random((12, 12)) * 255
+    expected = lanczos_matrix(12, size[0]) @ image @ lanczos_matrix(12, size[1]).T
+    np.testing.assert_allclose(resampling.lanczos(image, *size), expected, atol=1e-3)
 
 
 def test_lanczos_keeps_planes_and_precision():
@@ -188,7 +188,7 @@ def test_shares_and_qualities_are_spread_over_their_ranges():
     assert set(qualities) <= set(range(40, 101)) and len(set(qualities)) > 50
 
 
-def test_the_order_is_that_of_a_picture_s_life():
+def test_the_order_is_that_of_a_image_s_life():
     # Noise that was added after JPEG would survive the strongest compression.
     noisy = Degradation(1.0, noise_levels=(12, 12), jpeg_quality=(5, 5))
     flat = np.full((96, 96, 3), 128, np.uint8)
@@ -199,7 +199,7 @@ def test_the_order_is_that_of_a_picture_s_life():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"share": 1.1}, "share of degraded pictures is 0..1. Received: 1.1"),
+        ({"share": 1.1}, "share of degraded images is 0..1. Received: 1.1"),
         ({"blur_px": (1, 0.5)}, "blur_px is a range within 0..10. Received: 1 0.5"),
         ({"noise_levels": (-1, 2)}, "noise_levels"),
         ({"jpeg_quality": (0, 50)}, "jpeg_quality is a range within 1..100"),

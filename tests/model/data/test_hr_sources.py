@@ -10,8 +10,8 @@ from model.data.hr_sources import (
     HrArray,
     HrFile,
     HrScene,
-    find_pictures,
-    list_pictures,
+    find_images,
+    list_images,
     make_pairs,
 )
 from model.imaging import resampling
@@ -25,17 +25,17 @@ def folder(tmp_path):
         Image.fromarray(draw_scene(1, *[max(16, s) for s in size])[: size[0]]).save(
             tmp_path / name
         )
-    (tmp_path / "notes.md").write_text("no picture")
+    (tmp_path / "notes.md").write_text("no image")
     return tmp_path
 
 
-def test_a_folder_s_pictures_are_listed_by_name(folder):
-    assert [picture.name for picture in list_pictures(str(folder))] == [
+def test_a_folder_s_images_are_listed_by_name(folder):
+    assert [image.name for image in list_images(str(folder))] == [
         "a.jpg",
         "b.png",
         "small.png",
     ]
-    assert list_pictures(str(folder))[1].read().shape == (40, 60, 3)
+    assert list_images(str(folder))[1].read().shape == (40, 60, 3)
 
 
 def test_a_list_names_files_beside_it(folder, tmp_path_factory):
@@ -43,9 +43,9 @@ def test_a_list_names_files_beside_it(folder, tmp_path_factory):
     Image.fromarray(draw_scene(2, 20, 30)).save(absolute)
     chosen = folder / "chosen.txt"
     chosen.write_text(f"# mine\nb.png\n\n{absolute}\n")
-    pictures = list_pictures(str(chosen), shrink_first=2)
-    assert [picture.name for picture in pictures] == ["b.png", "c.png"]
-    assert pictures[1].read().shape == (10, 15, 3)
+    images = list_images(str(chosen), shrink_first=2)
+    assert [image.name for image in images] == ["b.png", "c.png"]
+    assert images[1].read().shape == (10, 15, 3)
 
 
 def test_an_s3_prefix(folder, monkeypatch):
@@ -56,42 +56,42 @@ def test_an_s3_prefix(folder, monkeypatch):
             client.upload_file(str(folder / name), "photographs", f"photos/{name}")
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         hr_sources._storage.cache_clear()
-        pictures = list_pictures("s3://photographs/photos/")
-        assert [picture.uri for picture in pictures] == [
+        images = list_images("s3://photographs/photos/")
+        assert [image.uri for image in images] == [
             "s3://photographs/photos/a.jpg",
             "s3://photographs/photos/b.png",
         ]
-        np.testing.assert_array_equal(pictures[1].read(), hr_sources.read_rgb(folder / "b.png"))
+        np.testing.assert_array_equal(images[1].read(), hr_sources.read_rgb(folder / "b.png"))
         with pytest.raises(OSError, match=r"s3://photographs/photos/none\.png"):
             HrFile("s3://photographs/photos/none.png").read()
         with pytest.raises(FileNotFoundError, match="s3://photographs/empty/"):
-            list_pictures("s3://photographs/empty/")
+            list_images("s3://photographs/empty/")
         with pytest.raises(OSError, match="no-such-bucket"):
-            list_pictures("s3://no-such-bucket/")
+            list_images("s3://no-such-bucket/")
 
 
-def test_places_without_pictures(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no pictures"):
-        find_pictures(tmp_path)
+def test_places_without_images(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no images"):
+        find_images(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        list_pictures(str(tmp_path / "none"))
+        list_images(str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match=r"none\.txt"):
-        list_pictures(str(tmp_path / "none.txt"))
+        list_images(str(tmp_path / "none.txt"))
 
 
-@pytest.mark.parametrize("content", [b"no picture", b"", None])
-def test_a_broken_picture_is_named(tmp_path, content):
+@pytest.mark.parametrize("content", [b"no image", b"", None])
+def test_a_broken_image_is_named(tmp_path, content):
     if content is None:
         buffer = io.BytesIO()
         Image.fromarray(draw_scene(1, 60, 60)).save(buffer, "PNG")
         content = buffer.getvalue()[:-3000]
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(OSError, match=r"broken\.png"):
-        list(make_pairs(tmp_path, scale=2, least_lr_side=8))
+        list(make_pairs(tmp_path, scale=2, min_lr_side=8))
 
 
-def test_pairs_are_made_and_small_pictures_left_out_with_a_note(folder, caplog):
-    pairs = list(make_pairs(folder, scale=2, least_lr_side=12))
+def test_pairs_are_made_and_small_images_left_out_with_a_note(folder, caplog):
+    pairs = list(make_pairs(folder, scale=2, min_lr_side=12))
     assert [pair.name for pair in pairs] == ["a.jpg", "b.png"]
     assert "skipped small.png: 10 x 60" in caplog.text
     assert pairs[0].hr.shape == (40, 60, 3) and pairs[0].lr.shape == (20, 30, 3)
@@ -99,15 +99,15 @@ def test_pairs_are_made_and_small_pictures_left_out_with_a_note(folder, caplog):
         pairs[1].lr, resampling.to_uint8(resampling.shrink(pairs[1].hr, 2))
     )
     with pytest.raises(FileNotFoundError, match="at least 1000 x 1000"):
-        list(make_pairs(folder, scale=2, least_lr_side=500))
+        list(make_pairs(folder, scale=2, min_lr_side=500))
 
 
-def test_compressed_pictures_are_shrunk_before_they_serve_as_hr(folder):
-    (first, *_) = make_pairs(folder, scale=2, least_lr_side=2, shrink_first=2)
+def test_compressed_images_are_shrunk_before_they_serve_as_hr(folder):
+    (first, *_) = make_pairs(folder, scale=2, min_lr_side=2, shrink_first=2)
     assert first.hr.shape == (20, 30, 3) and first.lr.shape == (10, 15, 3)
 
 
-def test_drawn_and_held_pictures():
+def test_drawn_and_held_images():
     scene = HrScene(3, 48)
     np.testing.assert_array_equal(scene.read(), draw_scene(3, 48, 48))
     assert HrArray(scene.name, scene.read()).read() is not None and scene.name == "scene-3"

@@ -12,15 +12,15 @@ from model.scenes.drawing import draw_scene
 CLEAN = Degradation()
 
 
-def pictures(count=5):
+def images(count=5):
     return [HrArray(f"{i}", draw_scene(i, 74 + i, 80)) for i in range(count)]
 
 
 def feed(groups=None, *, degradation=CLEAN, batch_size=24, lowest=0.0, **changes):
     cutter = Cutter(scale=2, lr_patch_px=16, degradation=degradation)
-    options = {"pictures_per_batch": batch_size, "lowest_variation": lambda _: lowest, "seed": 1}
+    options = {"images_per_batch": batch_size, "min_variation": lambda _: lowest, "seed": 1}
     return Feed(
-        groups=groups or [Group("all", 1.0, pictures())],
+        groups=groups or [Group("all", 1.0, images())],
         cutter=cutter,
         batch_size=batch_size,
         **(options | changes),
@@ -38,7 +38,7 @@ def test_patches_are_aligned_turned_alike_and_in_range():
         np.testing.assert_allclose(lr[3:-3, 3:-3], again[3:-3, 3:-3], atol=0.6 / 255)
 
 
-def test_a_clean_patch_is_a_cut_out_of_the_picture_s_own_lr():
+def test_a_clean_patch_is_a_cut_out_of_the_image_s_own_lr():
     hr = draw_scene(2, 90, 90)
     whole = resampling.to_uint8(resampling.shrink(hr, 2))
     cutter = Cutter(scale=2, lr_patch_px=16, degradation=CLEAN)
@@ -48,7 +48,7 @@ def test_a_clean_patch_is_a_cut_out_of_the_picture_s_own_lr():
     seen = set()
     for i in range(80):
         patch = cutter.pair(region, np.random.default_rng(i))[0].astype(int)
-        # One level: rows and columns are shrunk in another order in a turned picture.
+        # One level: rows and columns are shrunk in another order in a turned image.
         near = [number for number, way in enumerate(ways) if np.abs(patch - way).max() <= 1]
         assert len(near) == 1
         seen.update(near)
@@ -88,7 +88,7 @@ def test_flat_patches_are_thinned_out():
     assert flat_share(5) < flat_share(0) / 3
 
 
-def test_a_picture_that_is_flat_all_over_still_gives_patches():
+def test_a_image_that_is_flat_all_over_still_gives_patches():
     flat = [Group("flat", 1.0, [HrArray("flat", np.full((80, 80, 3), 200, np.uint8))])]
     assert feed(flat, lowest=20).batch(0).hr.shape == (24, 32, 32, 3)
 
@@ -111,10 +111,10 @@ def test_shares_of_groups():
     assert 0.12 < means.mean() < 0.28
 
 
-def test_one_picture_gives_all_patches():
+def test_one_image_gives_all_patches():
     greys = [HrArray(f"{g}", np.full((80, 80, 3), g, np.uint8)) for g in range(0, 250, 10)]
     for count, spread in ((1, 1), (24, 12)):
-        batch = feed([Group("all", 1.0, greys)], pictures_per_batch=count).batch(2)
+        batch = feed([Group("all", 1.0, greys)], images_per_batch=count).batch(2)
         assert batch.hr.shape[0] == 24
         assert len(set(batch.hr.mean((1, 2, 3)))) >= spread
         assert count > 1 or len(set(batch.hr.mean((1, 2, 3)))) == 1
@@ -143,28 +143,26 @@ def files(tmp_path):
     """Two large files, a small one."""
     for name, side in (("a", 100), ("b", 140), ("small", 40)):
         Image.fromarray(draw_scene(3, side, side)).save(tmp_path / f"{name}.png")
-    return [Group("files", 1.0, hr_sources.list_pictures(str(tmp_path)))]
+    return [Group("files", 1.0, hr_sources.list_images(str(tmp_path)))]
 
 
 @pytest.mark.parametrize(
-    ("feeding", "count"), [("memory", 2), ("pictures", 3), ("picture", 3), ("grid", 10)]
+    ("feeding", "count"), [("memory", 2), ("images", 3), ("image", 3), ("grid", 10)]
 )
-def test_every_way_of_feeding_gives_patches_of_the_pictures(
+def test_every_way_of_feeding_gives_patches_of_the_images(
     feeding, count, files, tmp_path_factory, caplog
 ):
     run_dir = tmp_path_factory.mktemp("run")
     cutter = Cutter(scale=2, lr_patch_px=16, degradation=CLEAN)
     (group,) = prepare(files, feeding, cutter, run_dir)
-    assert len(group.pictures) == count
+    assert len(group.images) == count
     batch = feed([group], batch_size=8).batch(1)
     assert batch.lr.shape == (8, 16, 16, 3)
     assert "skipped small.png: 40 x 40, but needed are 72 x 72" in caplog.text
     whole = {
         patch.tobytes()
-        for picture in files[0].pictures
-        for patch in np.lib.stride_tricks.sliding_window_view(
-            picture.read(), (32, 32), axis=(0, 1)
-        )
+        for image in files[0].images
+        for patch in np.lib.stride_tricks.sliding_window_view(image.read(), (32, 32), axis=(0, 1))
         .transpose(0, 1, 3, 4, 2)
         .reshape(-1, 32, 32, 3)
     }
@@ -179,7 +177,7 @@ def test_the_grid_is_cut_once_and_used_again(files, tmp_path_factory):
     (first,) = prepare(files, "grid", cutter, run_dir)
     gone = [Group("files", 1.0, [HrFile("/nowhere/x.png")])]
     (second,) = prepare(gone, "grid", cutter, run_dir)
-    np.testing.assert_array_equal(first.pictures[4].read(), second.pictures[4].read())
+    np.testing.assert_array_equal(first.images[4].read(), second.images[4].read())
 
 
 def test_nothing_large_enough(files, tmp_path):

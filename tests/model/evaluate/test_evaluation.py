@@ -12,7 +12,7 @@ from model.data.hr_sources import Pair
 from model.evaluate import evaluation, scoring
 from model.evaluate.scoring import Figures, Score
 from model.imaging import resampling
-from model.inference.upscaler import Magnifier, OutOfMemory
+from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference
 from model.network import loading, presets
 from model.network.rdn import RDN
@@ -34,7 +34,7 @@ def pairs(tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     folder = tmp_path / "hr"
     folder.mkdir()
     for i in range(3):
@@ -76,36 +76,36 @@ def test_evaluate_prints_a_table_and_writes_json(pairs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "PSNR-Y" in printed and "img_0" in printed and "mean" in printed
     content = strict_json(tmp_path / "out.json")
-    assert [one["name"] for one in content["pictures"]] == ["img_0", "img_1"]
+    assert [one["name"] for one in content["images"]] == ["img_0", "img_1"]
     mean = content["mean"]
     assert mean["psnr_y_db"] > mean["bicubic_psnr_y_db"] + 1
     assert mean["lanczos_psnr_y_db"] > mean["bicubic_psnr_y_db"]
     for key in ("psnr_y_db", "ssim_y", "lanczos_ssim_y"):
-        assert mean[key] == pytest.approx(np.mean([one[key] for one in content["pictures"]]))
+        assert mean[key] == pytest.approx(np.mean([one[key] for one in content["images"]]))
     assert f"{mean['psnr_y_db']:.2f}" in printed
     assert not any(key.startswith("against") for key in mean)
     settings = {"model": "rdn-small", "against": None, "scale": 2, "jpeg_quality": 100}
     assert settings.items() <= content.items()
 
 
-def test_the_figures_of_a_picture_are_its_own(pairs, tmp_path):
-    magnifier = Magnifier(loading.load_by_name(presets.BEST_ON_CLEAN))
+def test_the_figures_of_a_image_are_its_own(pairs, tmp_path):
+    upscaler = Upscaler(loading.load_by_name(presets.BEST_ON_CLEAN))
     assert run("--pairs", pairs, "--json", tmp_path / "out.json") == 0
-    for i, one in enumerate(strict_json(tmp_path / "out.json")["pictures"]):
+    for i, one in enumerate(strict_json(tmp_path / "out.json")["images"]):
         lr, hr = (np.asarray(Image.open(pairs / f"img_{i}_{kind}.png")) for kind in ("LR", "HR"))
         lanczos = resampling.to_uint8(resampling.lanczos(lr, 80, 64))
-        ours = magnifier.magnify_rgb(lr)
+        ours = upscaler.upscale_rgb(lr)
         assert one["psnr_y_db"] == full_reference.psnr_y(hr, ours, border=2)
         assert one["background_noise"] == full_reference.background_noise(hr, ours, border=2)
         assert one["lanczos_ssim_y"] == full_reference.ssim_y(hr, lanczos, border=2)
 
 
-def test_csv_holds_a_line_a_picture_and_what_json_holds(pairs, tmp_path):
+def test_csv_holds_a_line_a_image_and_what_json_holds(pairs, tmp_path):
     table, out = tmp_path / "out.csv", tmp_path / "out.json"
     assert run("--pairs", pairs, "--csv", table, "--json", out) == 0
     with table.open(newline="") as file:
         lines = list(csv.DictReader(file))
-    for line, one in zip(lines, strict_json(out)["pictures"], strict=True):
+    for line, one in zip(lines, strict_json(out)["images"], strict=True):
         assert line.pop("name") == one.pop("name")
         assert {key: float(value) for key, value in line.items()} == one
 
@@ -146,14 +146,14 @@ def test_an_exact_result_is_null_and_no_part_of_the_mean(pairs, tmp_path, capsys
     table, out = tmp_path / "out.csv", tmp_path / "out.json"
     assert run("--pairs", pairs, "--json", out, "--csv", table) == 0
     content = strict_json(out)
-    flat, *others = content["pictures"]
+    flat, *others = content["images"]
     assert flat["name"] == "flat" and flat["bicubic_psnr_y_db"] is None
     assert flat["bicubic_ssim_y"] == pytest.approx(1) and flat["background_noise"] is None
     expected = np.mean([one["bicubic_psnr_y_db"] for one in others])
     assert content["mean"]["bicubic_psnr_y_db"] == pytest.approx(expected)
-    assert (content["pictures_in_mean_psnr"], content["pictures_in_mean_noise"]) == (2, 2)
+    assert (content["images_in_mean_psnr"], content["images_in_mean_noise"]) == (2, 2)
     printed = capsys.readouterr().out
-    assert "inf" in printed and "without 1 pictures" in printed and "2 of 3" in printed
+    assert "inf" in printed and "without 1 images" in printed and "2 of 3" in printed
     with table.open(newline="") as file:
         line = next(csv.DictReader(file))
     assert line["bicubic_psnr_y_db"] == "inf" and line["background_noise"] == ""
@@ -190,7 +190,7 @@ def test_the_table():
         "a longer name      33.50    40.00    +6.50     0.9100   0.9500       1.50        -",
         "mean               33.50    39.00    +5.50     0.9100   0.9500       1.50     0.50",
         "gain: ours over bicubic",
-        "background noise on the 1 of 2 pictures that have one",
+        "background noise on the 1 of 2 images that have one",
     ]
 
 
@@ -208,47 +208,47 @@ def test_evaluate_says_what_is_missing(pairs, capsys):
         assert "rdn-small" in capsys.readouterr().err
 
 
-def test_evaluate_makes_lr_from_hr_pictures(pictures, tmp_path):
+def test_evaluate_makes_lr_from_hr_images(images, tmp_path):
     out = tmp_path / "out.json"
     scores = {}
     for quality in (100, 30):
-        options = ["--hr", pictures, "--limit", 2, "--json", out, "--jpeg_quality", quality]
+        options = ["--hr", images, "--limit", 2, "--json", out, "--jpeg_quality", quality]
         assert run(*options) == 0
         content = strict_json(out)
-        assert len(content["pictures"]) == 2
+        assert len(content["images"]) == 2
         scores[quality] = content["mean"]
     assert scores[100]["psnr_y_db"] > scores[30]["psnr_y_db"] + 3
     assert scores[100]["bicubic_psnr_y_db"] > scores[30]["bicubic_psnr_y_db"] + 1
     assert scores[100]["background_noise"] < scores[30]["background_noise"]
 
 
-def test_shrink_first_shrinks_the_truth(pictures):
-    for pair in evaluation.make_pairs(str(pictures), scale=2, shrink_first=3):
+def test_shrink_first_shrinks_the_truth(images):
+    for pair in evaluation.make_pairs(str(images), scale=2, shrink_first=3):
         assert pair.hr.shape == (40, 40, 3) and pair.lr.shape == (20, 20, 3)
         expected = resampling.to_uint8(resampling.shrink(pair.hr, 2))
         np.testing.assert_array_equal(pair.lr, expected)
 
 
-def test_no_more_pictures_are_read_than_wanted(pictures):
-    (pictures / "2.png").write_bytes(b"broken")
-    assert run("--hr", pictures, "--limit", 2) == 0
-    assert run("--hr", pictures, "--limit", 3) == 1
+def test_no_more_images_are_read_than_wanted(images):
+    (images / "2.png").write_bytes(b"broken")
+    assert run("--hr", images, "--limit", 2) == 0
+    assert run("--hr", images, "--limit", 3) == 1
 
 
-def test_too_small_pictures_are_skipped_with_a_note(pictures, caplog, capsys):
+def test_too_small_images_are_skipped_with_a_note(images, caplog, capsys):
     for i in range(2):
-        Image.new("RGB", (40, 31)).save(pictures / f"{i}.png")
+        Image.new("RGB", (40, 31)).save(images / f"{i}.png")
     with caplog.at_level(logging.WARNING):
-        found = list(evaluation.make_pairs(str(pictures), scale=2))
+        found = list(evaluation.make_pairs(str(images), scale=2))
     assert [pair.name for pair in found] == ["2.png"]
     assert "0.png: 31 x 40" in caplog.text
-    Image.new("RGB", (1, 1)).save(pictures / "2.png")
-    assert run("--hr", pictures) == 1
+    Image.new("RGB", (1, 1)).save(images / "2.png")
+    assert run("--hr", images) == 1
     assert "at least 32 x 32" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--pairs", "--hr"])
-def test_a_truncated_picture_is_named(option, pairs, capsys):
+def test_a_truncated_image_is_named(option, pairs, capsys):
     path = pairs / "img_1_LR.png"
     path.write_bytes(path.read_bytes()[:500])
     assert run(option, pairs) == 1
@@ -263,11 +263,11 @@ def test_too_small_a_pair_is_named(pairs, capsys):
     assert "speck is too small" in capsys.readouterr().err
 
 
-def test_a_picture_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
+def test_a_image_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
     def small_device(*_, **__):
-        raise OutOfMemory("the device has no memory")
+        raise OutOfMemoryError("the device has no memory")
 
-    monkeypatch.setattr(Magnifier, "magnify_rgb", small_device)
+    monkeypatch.setattr(Upscaler, "upscale_rgb", small_device)
     assert run("--pairs", pairs) == 1
     assert capsys.readouterr().err == "model.evaluate: the device has no memory\n"
 
@@ -281,7 +281,7 @@ def test_a_picture_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
         (["--limit", "0"], "1 or more. Received: 0"),
         (["--shrink_first", "-1"], "1 or more. Received: -1"),
         (["--shrink_first", "2"], "--shrink_first goes with --hr"),
-        (["--picture", "img_0"], "--picture goes with --heat_map"),
+        (["--image", "img_0"], "--image goes with --heat_map"),
         (["--hr", "folder"], "not allowed with"),
         (["--self_ensemble", "some"], "invalid choice"),
     ],
@@ -320,17 +320,17 @@ def test_what_cannot_be_written_is_said_before_the_work(
 
 
 @pytest.mark.parametrize("name", ["out", "out.txt", "out.psd"])
-def test_a_picture_needs_a_known_suffix(name, pairs, tmp_path, capsys, monkeypatch):
+def test_a_image_needs_a_known_suffix(name, pairs, tmp_path, capsys, monkeypatch):
     must_not_start(monkeypatch)
     assert run("--pairs", pairs, "--sheet", tmp_path / name) == 1
-    assert "needs a picture's suffix" in capsys.readouterr().err
+    assert "needs an image's suffix" in capsys.readouterr().err
 
 
 def test_no_result_overwrites_an_input_or_another_result(pairs, tmp_path, capsys, monkeypatch):
     must_not_start(monkeypatch)
     before = (pairs / "img_0_HR.png").read_bytes()
     assert run("--pairs", pairs, "--sheet", pairs / "img_0_HR.png") == 1
-    assert "would overwrite the pictures to read" in capsys.readouterr().err
+    assert "would overwrite the images to read" in capsys.readouterr().err
     assert (pairs / "img_0_HR.png").read_bytes() == before
     one, again = tmp_path / "one.png", tmp_path / "pairs/../one.png"
     assert run("--pairs", pairs, "--sheet", one, "--patches", again) == 1
@@ -344,34 +344,34 @@ def test_a_failed_evaluation_leaves_files_as_they_were(pairs, tmp_path):
     assert run(*options, "--model", "rdn-huge") == 1
     assert old.read_text() == "kept" and not new.exists()
     assert run(*options) == 0
-    assert strict_json(old)["pictures"] and new.exists()
+    assert strict_json(old)["images"] and new.exists()
 
 
-def test_the_pictures_are_written(pictures, tmp_path, untrained):
+def test_the_images_are_written(images, tmp_path, untrained):
     files = {name: tmp_path / f"{name}.bmp" for name in ("sheet", "patches", "heat_map")}
     options = [word for name, path in files.items() for word in (f"--{name}", path)]
     sizes = {}
     for against in ([], ["--against", untrained()]):
-        assert run("--hr", pictures, *options, *against) == 0
+        assert run("--hr", images, *options, *against) == 0
         for name, path in files.items():
-            with Image.open(path) as picture:
-                sizes.setdefault(name, []).append(picture.size)
+            with Image.open(path) as image:
+                sizes.setdefault(name, []).append(image.size)
     assert sizes["sheet"][0][0] > 4 * 2 * 120 and sizes["sheet"][0][1] > 3 * 2 * 120
     for first, second in sizes.values():
         assert second[0] > first[0] + 120 and second[1] == first[1]  # one column more
 
 
-def test_the_heat_map_is_of_the_named_picture(pairs, tmp_path, capsys):
+def test_the_heat_map_is_of_the_named_image(pairs, tmp_path, capsys):
     files = [tmp_path / f"{i}.bmp" for i in range(2)]
     for i, file in enumerate(files):
-        assert run("--pairs", pairs, "--heat_map", file, "--picture", f"img_{i}") == 0
+        assert run("--pairs", pairs, "--heat_map", file, "--image", f"img_{i}") == 0
     assert files[0].read_bytes() != files[1].read_bytes()
     capsys.readouterr()
-    assert run("--pairs", pairs, "--heat_map", files[0], "--picture", "img_7") == 1
-    assert "img_7 is none of the 2 pictures img_0, img_1" in capsys.readouterr().err
+    assert run("--pairs", pairs, "--heat_map", files[0], "--image", "img_7") == 1
+    assert "img_7 is none of the 2 images img_0, img_1" in capsys.readouterr().err
 
 
-def test_evaluate_gives_each_picture_to_the_gallery_once(magnifier):
+def test_evaluate_gives_each_image_to_the_gallery_once(upscaler):
     class Visitors:
         def __init__(self):
             self.seen = []
@@ -383,9 +383,9 @@ def test_evaluate_gives_each_picture_to_the_gallery_once(magnifier):
     lr = resampling.to_uint8(resampling.shrink(hr, 2))
     visitors = Visitors()
     pairs = [Pair(name, lr, hr) for name in ("a", "b")]
-    scores = evaluation.evaluate(pairs, magnifier, gallery=visitors)
+    scores = evaluation.evaluate(pairs, upscaler, gallery=visitors)
     assert visitors.seen == [("a", scores[0]), ("b", scores[1])]
-    assert scores[0] == scoring.score(scoring.compare(pairs[0], magnifier))
+    assert scores[0] == scoring.score(scoring.compare(pairs[0], upscaler))
 
 
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="Set5 and Set14 are not beside the project")

@@ -7,7 +7,7 @@ from model.data.hr_sources import Pair
 from model.evaluate import scoring
 from model.evaluate.scoring import Comparison, Figures, Score
 from model.imaging import resampling
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
@@ -20,7 +20,7 @@ def scene_pair(seed=1, height=60, width=72):
 
 def untrained(scale=2):
     """A network whose last convolution is still zero: it enlarges bicubically."""
-    return Magnifier(RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, scale=scale))
+    return Upscaler(RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, scale=scale))
 
 
 def made_score(name, ours, bicubic, noise=1.0):
@@ -30,57 +30,57 @@ def made_score(name, ours, bicubic, noise=1.0):
     )
 
 
-def test_every_method_enlarges_the_same_picture(magnifier):
+def test_every_method_enlarges_the_same_image(upscaler):
     pair = scene_pair()
-    comparison = scoring.compare(pair, magnifier, untrained())
+    comparison = scoring.compare(pair, upscaler, untrained())
     assert list(comparison.enlarged) == ["bicubic", "lanczos", "against", "ours"]
     expected = {
         "bicubic": resampling.to_uint8(resampling.bicubic(pair.lr, 60, 72)),
         "lanczos": resampling.to_uint8(resampling.lanczos(pair.lr, 60, 72)),
-        "ours": magnifier.magnify_rgb(pair.lr),
+        "ours": upscaler.upscale_rgb(pair.lr),
     }
     for method, pixels in expected.items():
         np.testing.assert_array_equal(comparison.enlarged[method], pixels)
     difference = comparison.enlarged["against"].astype(int) - expected["bicubic"]
     assert np.abs(difference).max() <= 1
     np.testing.assert_array_equal(comparison.lr[1::2, ::2], pair.lr)
-    assert list(scoring.compare(pair, magnifier).enlarged) == ["bicubic", "lanczos", "ours"]
+    assert list(scoring.compare(pair, upscaler).enlarged) == ["bicubic", "lanczos", "ours"]
 
 
 def test_the_quality_is_told_to_both_networks():
     rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
     generator = np.random.default_rng(1)
     rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
-    knowing, pair = Magnifier(rdn), scene_pair()
+    knowing, pair = Upscaler(rdn), scene_pair()
     told = scoring.compare(pair, knowing, knowing, jpeg_quality=30)
-    expected = knowing.magnify_rgb(pair.lr, jpeg_quality=30)
-    assert (expected != knowing.magnify_rgb(pair.lr)).any()
+    expected = knowing.upscale_rgb(pair.lr, jpeg_quality=30)
+    assert (expected != knowing.upscale_rgb(pair.lr)).any()
     for method in ("ours", "against"):
         np.testing.assert_array_equal(told.enlarged[method], expected)
 
 
 @pytest.mark.parametrize("size", [(58, 72), (60, 70), (62, 72), (60, 144)])
-def test_hr_of_another_scale_is_refused(size, magnifier):
-    """Too small, and too large: the upper left part of it would be another picture."""
+def test_hr_of_another_scale_is_refused(size, upscaler):
+    """Too small, and too large: the upper left part of it would be another image."""
     pair = Pair("odd", scene_pair().lr, draw_scene(1, *size))
     with pytest.raises(ValueError, match=rf"odd: HR must be 2 times LR.*\({size[0]}, {size[1]}\)"):
-        scoring.compare(pair, magnifier)
+        scoring.compare(pair, upscaler)
 
 
-def test_an_odd_row_or_column_of_hr_is_cut_off(magnifier):
+def test_an_odd_row_or_column_of_hr_is_cut_off(upscaler):
     pair = scene_pair()
     larger = np.pad(pair.hr, ((0, 1), (0, 1), (0, 0)))
-    comparison = scoring.compare(Pair("odd", pair.lr, larger), magnifier)
+    comparison = scoring.compare(Pair("odd", pair.lr, larger), upscaler)
     np.testing.assert_array_equal(comparison.hr, pair.hr)
 
 
-def test_networks_of_two_scales_do_not_compare(magnifier):
+def test_networks_of_two_scales_do_not_compare(upscaler):
     with pytest.raises(ValueError, match="Received: x2 and x3"):
-        scoring.compare(scene_pair(), magnifier, untrained(scale=3))
+        scoring.compare(scene_pair(), upscaler, untrained(scale=3))
 
 
-def test_the_figures_are_the_metrics(magnifier):
-    comparison = scoring.compare(scene_pair(), magnifier)
+def test_the_figures_are_the_metrics(upscaler):
+    comparison = scoring.compare(scene_pair(), upscaler)
     score = scoring.score(comparison)
     assert score.name == "scene"
     for method, result in comparison.enlarged.items():
@@ -91,7 +91,7 @@ def test_the_figures_are_the_metrics(magnifier):
         )
 
 
-def test_too_small_a_picture_is_named():
+def test_too_small_a_image_is_named():
     tiny = np.zeros((14, 40, 3), np.uint8)
     with pytest.raises(ValueError, match=r"speck is too small.*15 x 15. Received: 14 x 40"):
         scoring.score(Comparison("speck", 2, tiny, {"ours": tiny}, tiny))
@@ -108,7 +108,7 @@ def test_a_crop_is_cut_from_every_version_and_stands_alone():
         (crop.hr, hr),
     ):
         np.testing.assert_array_equal(cut, whole[3:11, 5:])
-        assert cut.base is None  # else a crop would keep the whole picture in memory
+        assert cut.base is None  # else a crop would keep the whole image in memory
 
 
 def test_the_gain():
@@ -127,8 +127,8 @@ def test_the_mean_of_figures():
     )
 
 
-def test_the_mean_is_over_the_same_pictures_for_each_method():
-    """A picture that only we get exactly must not count against bicubic alone."""
+def test_the_mean_is_over_the_same_images_for_each_method():
+    """An image that only we get exactly must not count against bicubic alone."""
     scores = [made_score("a", 38.0, 30.0), made_score("exact", math.inf, 60.0)]
     figures = scoring.mean(scores).figures
     assert (figures["ours"].psnr_y_db, figures["bicubic"].psnr_y_db) == (38.0, 30.0)
@@ -137,7 +137,7 @@ def test_the_mean_is_over_the_same_pictures_for_each_method():
     assert math.isnan(nothing.psnr_y_db) and nothing.ssim_y == pytest.approx(0.9)
 
 
-def test_pictures_without_background_are_no_part_of_its_mean():
+def test_images_without_background_are_no_part_of_its_mean():
     scores = [made_score("a", 38.0, 30.0, math.nan), made_score("b", 39.0, 30.0, 0.5)]
     assert scoring.mean(scores).figures["ours"].background_noise == 0.5
     assert math.isnan(scoring.mean(scores[:1]).figures["ours"].background_noise)

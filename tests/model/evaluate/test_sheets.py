@@ -9,7 +9,7 @@ from model.metrics import full_reference
 
 
 def grey_with(*spots, height=200, width=260, level=120):
-    """A grey picture with squares (top, left, side, level)."""
+    """A grey image with squares (top, left, side, level)."""
     pixels = np.full((height, width, 3), level, np.uint8)
     for top, left, side, spot in spots:
         pixels[top : top + side, left : left + side] = spot
@@ -33,7 +33,7 @@ def brightness(rgb):
 
 
 def find(whole, part):
-    """(top, left) of each place where a picture holds another one, which is not flat, exactly."""
+    """(top, left) of each place where an image holds another one, which is not flat, exactly."""
     height, width = part.shape[:2]
     inner = whole[: whole.shape[0] - height + 1, : whole.shape[1] - width + 1]
     return [
@@ -98,7 +98,7 @@ def test_single_outliers_do_not_stretch_the_scale():
     assert sheets._scale_end(errors) == 4
 
 
-def test_a_small_picture_s_heat_map_is_enlarged():
+def test_a_small_image_s_heat_map_is_enlarged():
     small = grey_with(height=30, width=40)
     sheet = sheets.heat_map(
         *scored(comparison(small, grey_with((9, 9, 4, 90), height=30, width=40)))
@@ -139,7 +139,7 @@ def test_invisible_errors_make_no_extreme_patch():
 @pytest.mark.parametrize(
     ("height", "width"), [(200, 260), (68, 68), (69, 131), (20, 300), (15, 15)]
 )
-def test_patches_cover_a_picture_once_and_stay_inside(height, width):
+def test_patches_cover_a_image_once_and_stay_inside(height, width):
     ours = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
     patches = sheets.extreme_patches(comparison(ours, ours), over="bicubic", count=99)
     places = [(patch.top, patch.left) for patch in patches]
@@ -203,7 +203,7 @@ def test_a_patch_without_visible_error_says_so():
     assert row.panels[1].caption == "bicubic  over 45 dB"
 
 
-def test_the_sheet_s_row_is_the_middle_of_the_picture():
+def test_the_sheet_s_row_is_the_middle_of_the_image():
     ours = np.random.default_rng(1).integers(0, 256, (200, 260, 3), dtype=np.uint8)
     one = comparison(grey_with((9, 9, 80, 0)), ours, hr=ours)
     row = sheets.sheet_row(*scored(one))
@@ -272,7 +272,7 @@ def test_text_is_shortened_in_its_middle(room):
 
 
 def many(count, gains_db=None):
-    """Pictures whose ours is better than bicubic's error of 30 levels by so much."""
+    """Images whose ours is better than bicubic's error of 30 levels by so much."""
     for i in range(count):
         gain = 1.0 if gains_db is None else gains_db[i]
         error = round(30 / 10 ** (gain / 20))
@@ -290,7 +290,7 @@ def many(count, gains_db=None):
         (17, ["p0", "p3", "p6", "p9", "p12", "p15"]),
     ],
 )
-def test_the_sheet_spreads_over_all_pictures(count, shown):
+def test_the_sheet_spreads_over_all_images(count, shown):
     gallery = Gallery(count)
     for one in many(count):
         gallery.add(*scored(one))
@@ -298,7 +298,7 @@ def test_the_sheet_spreads_over_all_pictures(count, shown):
     assert gallery.sheet().shape[2] == 3
 
 
-def test_the_heat_map_shows_the_picture_with_the_least_gain_or_the_named_one():
+def test_the_heat_map_shows_the_image_with_the_least_gain_or_the_named_one():
     for named, expected in ((None, "p1"), ("p2", "p2")):
         gallery = Gallery(3, named=named)
         for one in many(3, gains_db=[2, -3, 4]):
@@ -309,7 +309,7 @@ def test_the_heat_map_shows_the_picture_with_the_least_gain_or_the_named_one():
         Gallery(3, named="p9").heat_map()
 
 
-def test_the_gallery_s_patches_come_from_several_pictures():
+def test_the_gallery_s_patches_come_from_several_images():
     gallery = Gallery(8)
     for one in many(8, gains_db=range(8)):
         gallery.add(*scored(one))
@@ -335,7 +335,7 @@ def test_the_heading_says_which_networks_are_shown():
     assert brightness(with_heading[: sheets._FONT_PX * 2]).min() < 60
 
 
-def test_captions_take_the_score_of_the_whole_picture():
+def test_captions_take_the_score_of_the_whole_image():
     one = comparison(grey_with(), grey_with())
     score = Score("a", dict.fromkeys(("bicubic", "lanczos", "ours"), Figures(31.234, 1, 0)))
     row = sheets.sheet_row(one, score)

@@ -7,7 +7,7 @@ from PIL import Image
 from model.imaging.alpha import bleed_colours
 from model.imaging.decode import decode
 from model.imaging.encode import encode
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.scenes.drawing import draw_scene
 
 
@@ -94,7 +94,7 @@ def as_lr(rgb, cover, hidden):
     alpha = np.rint(weight * 255).astype(np.uint8)
     stored = np.rint(np.clip(straight * 255, 0, 255)).astype(np.uint8)
     stored[alpha == 0] = hidden
-    return Picture(stored, alpha=alpha)
+    return RasterImage(stored, alpha=alpha)
 
 
 def shown(rgb, cover, page):
@@ -102,19 +102,19 @@ def shown(rgb, cover, page):
 
 
 @pytest.mark.parametrize("shadow", [0.0, 0.5])
-def test_hidden_black_and_white_give_the_same_result(magnifier, shadow):
+def test_hidden_black_and_white_give_the_same_result(upscaler, shadow):
     scene = cut_out(shadow=shadow)
-    black, white = (magnifier.magnify_picture(as_lr(*scene, hidden)) for hidden in (0, 255))
+    black, white = (upscaler.upscale_image(as_lr(*scene, hidden)) for hidden in (0, 255))
     np.testing.assert_array_equal(black.rgb, white.rgb)
     np.testing.assert_array_equal(black.alpha, white.alpha)
 
 
 @pytest.mark.parametrize("page", [0.0, 1.0])
 @pytest.mark.parametrize("shadow", [0.0, 0.5])
-def test_the_edge_on_any_page_is_that_of_the_true_picture(magnifier, page, shadow):
+def test_the_edge_on_any_page_is_that_of_the_true_image(upscaler, page, shadow):
     """Neither darker nor lighter than it should be, in a ring around the edge."""
     rgb, cover = cut_out(shadow=shadow)
-    result = magnifier.magnify_picture(as_lr(rgb, cover, 255))
+    result = upscaler.upscale_image(as_lr(rgb, cover, 255))
     opacity = result.alpha / 255
     difference = shown(result.rgb / 255, opacity, page) - shown(rgb, cover, page)
     at = np.arange(112) + 0.5 - 56
@@ -126,14 +126,14 @@ def test_the_edge_on_any_page_is_that_of_the_true_picture(magnifier, page, shado
 
 
 @pytest.mark.parametrize("image_format", ["png", "webp"])
-def test_the_file_of_a_cut_out_shows_no_fringe(magnifier, image_format):
+def test_the_file_of_a_cut_out_shows_no_fringe(upscaler, image_format):
     """From file to file: what is written under transparent pixels continues the object."""
     rgb, cover = cut_out()
     lr = as_lr(rgb, cover, 255)
     source = io.BytesIO()
     Image.fromarray(np.dstack([lr.rgb, lr.alpha])).save(source, "PNG")
-    _, picture = decode(source.getvalue(), max_pixels=10**5)
-    result = encode(magnifier.magnify_picture(picture), image_format).data
+    _, image = decode(source.getvalue(), max_pixels=10**5)
+    result = encode(upscaler.upscale_image(image), image_format).data
     _, written = decode(result, max_pixels=10**5)
     for page in (0.0, 1.0):
         seen = shown(written.rgb / 255, written.alpha / 255, page)

@@ -8,19 +8,19 @@ from PIL import Image, ImageCms, PngImagePlugin
 from model.imaging.decode import MAX_PROFILE_BYTES, decode
 from model.imaging.encode import choose_format, encode
 from model.imaging.header import Header
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from tests.malformed import SRGB, saved
 from tests.model.imaging.test_decode import grey_profile
 
 
-def picture(*, grey=False, alpha=False, profile=None, size=(30, 40)):
+def image(*, grey=False, alpha=False, profile=None, size=(30, 40)):
     generator = np.random.default_rng(1)
     small = generator.integers(0, 256, (5, 6, 3), dtype=np.uint8)
     rgb = np.asarray(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
     if grey:
         rgb = np.repeat(rgb[..., :1], 3, axis=-1)
     opacity = generator.integers(0, 256, size, dtype=np.uint8) if alpha else None
-    return Picture(rgb, opacity, is_grey=grey, icc_profile=profile)
+    return RasterImage(rgb, opacity, is_grey=grey, icc_profile=profile)
 
 
 def header(name, lossless):
@@ -49,7 +49,7 @@ def test_unknown_formats():
     with pytest.raises(ValueError, match="bmp"):
         choose_format(header("PNG", True), "bmp")
     with pytest.raises(ValueError, match="gif"):
-        encode(picture(), "gif")
+        encode(image(), "gif")
 
 
 MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
@@ -57,57 +57,57 @@ MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True
 
 @pytest.mark.parametrize(("grey", "alpha"), MODES)
 def test_png_keeps_mode_and_pixels(grey, alpha):
-    source = picture(grey=grey, alpha=alpha)
-    image = Image.open(io.BytesIO(encode(source, "png").data))
-    assert image.mode == MODES[grey, alpha]
-    rgba = np.asarray(image.convert("RGBA"))
+    source = image(grey=grey, alpha=alpha)
+    opened = Image.open(io.BytesIO(encode(source, "png").data))
+    assert opened.mode == MODES[grey, alpha]
+    rgba = np.asarray(opened.convert("RGBA"))
     np.testing.assert_array_equal(rgba[..., :3], source.rgb)
     np.testing.assert_array_equal(rgba[..., 3], 255 if source.alpha is None else source.alpha)
 
 
 def test_lossless_webp_keeps_pixels_and_transparency():
-    source = picture(alpha=True)
-    image = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
-    np.testing.assert_array_equal(np.asarray(image)[..., :3], source.rgb)
-    np.testing.assert_array_equal(np.asarray(image)[..., 3], source.alpha)
+    source = image(alpha=True)
+    opened = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
+    np.testing.assert_array_equal(np.asarray(opened)[..., :3], source.rgb)
+    np.testing.assert_array_equal(np.asarray(opened)[..., 3], source.alpha)
 
 
 @pytest.mark.parametrize(("grey", "mode"), [(False, "RGB"), (True, "L")])
 def test_jpeg_is_close_and_lies_over_white(grey, mode):
     for alpha in (False, True):
-        source = picture(grey=grey, alpha=alpha)
-        image = Image.open(io.BytesIO(encode(source, "jpeg").data))
-        assert image.mode == mode
-        difference = np.asarray(image.convert("RGB")).astype(int) - source.over_white()
+        source = image(grey=grey, alpha=alpha)
+        opened = Image.open(io.BytesIO(encode(source, "jpeg").data))
+        assert opened.mode == mode
+        difference = np.asarray(opened.convert("RGB")).astype(int) - source.over_white()
         assert np.abs(difference).mean() < (25 if alpha else 4)
-    clear = Picture(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8))
+    clear = RasterImage(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8))
     assert np.asarray(Image.open(io.BytesIO(encode(clear, "jpeg").data))).min() >= 254
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
 def test_profiles_are_kept_and_nothing_else(image_format):
-    image = Image.open(io.BytesIO(encode(picture(profile=SRGB), image_format).data))
-    assert image.info["icc_profile"] == SRGB
-    assert not image.getexif()
-    plain = Image.open(io.BytesIO(encode(picture(), image_format).data))
+    opened = Image.open(io.BytesIO(encode(image(profile=SRGB), image_format).data))
+    assert opened.info["icc_profile"] == SRGB
+    assert not opened.getexif()
+    plain = Image.open(io.BytesIO(encode(image(), image_format).data))
     assert "icc_profile" not in plain.info
 
 
 @pytest.mark.parametrize(("image_format", "longest"), [("webp", 16_383), ("jpeg", 65_500)])
 def test_too_long_for_a_format_becomes_png(image_format, longest):
     for size in ((1, longest), (longest, 1)):
-        encoded = encode(picture(size=size), image_format)
+        encoded = encode(image(size=size), image_format)
         assert encoded.image_format == image_format
         assert Image.open(io.BytesIO(encoded.data)).size == size[::-1]
-    encoded = encode(picture(size=(2, longest + 1)), image_format)
+    encoded = encode(image(size=(2, longest + 1)), image_format)
     assert encoded.image_format == "png"
-    image = Image.open(io.BytesIO(encoded.data))
-    assert (image.format, image.size) == ("PNG", (longest + 1, 2))
+    opened = Image.open(io.BytesIO(encoded.data))
+    assert (opened.format, opened.size) == ("PNG", (longest + 1, 2))
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
-def test_the_same_picture_gives_the_same_file(image_format):
-    first, second = encode(picture(), image_format), encode(picture(), image_format)
+def test_the_same_image_gives_the_same_file(image_format):
+    first, second = encode(image(), image_format), encode(image(), image_format)
     assert first == second
     assert first.sha256 == hashlib.sha256(first.data).hexdigest()
     assert first.image_format == image_format
@@ -115,20 +115,20 @@ def test_the_same_picture_gives_the_same_file(image_format):
 
 @pytest.mark.parametrize(("grey", "alpha"), MODES)
 def test_webp_has_no_grey_but_shows_it(grey, alpha):
-    source = picture(grey=grey, alpha=alpha)
-    image = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
-    assert image.mode == ("RGBA" if alpha else "RGB")
-    np.testing.assert_array_equal(np.asarray(image)[..., :3], source.rgb)
+    source = image(grey=grey, alpha=alpha)
+    opened = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
+    assert opened.mode == ("RGBA" if alpha else "RGB")
+    np.testing.assert_array_equal(np.asarray(opened)[..., :3], source.rgb)
 
 
 def test_lossy_webp_is_close():
-    source = picture()
-    image = Image.open(io.BytesIO(encode(source, "webp").data))
-    assert 0 < np.abs(np.asarray(image).astype(int) - source.rgb).mean() < 4
+    source = image()
+    opened = Image.open(io.BytesIO(encode(source, "webp").data))
+    assert 0 < np.abs(np.asarray(opened).astype(int) - source.rgb).mean() < 4
 
 
 def test_half_transparent_black_is_mid_grey_in_a_jpeg():
-    half = Picture(np.zeros((20, 20, 3), np.uint8), np.full((20, 20), 128, np.uint8))
+    half = RasterImage(np.zeros((20, 20, 3), np.uint8), np.full((20, 20), 128, np.uint8))
     shown = np.asarray(Image.open(io.BytesIO(encode(half, "jpeg").data))).astype(int)
     assert np.abs(shown - 127).max() <= 1
 
@@ -137,8 +137,8 @@ SECRET = "Jane Roe, 1 Main Street"
 
 
 def personal_files():
-    """A picture whose every block of metadata names its photographer."""
-    image = Image.fromarray(picture().rgb)
+    """An image whose every block of metadata names its photographer."""
+    opened = Image.fromarray(image().rgb)
     exif = Image.Exif()
     exif[0x013B], exif[0x010E] = SECRET, SECRET  # artist, description
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 29: SECRET})  # GPS
@@ -147,16 +147,16 @@ def personal_files():
     text = PngImagePlugin.PngInfo()
     text.add_text("Author", SECRET)
     text.add_itxt("XML:com.adobe.xmp", xmp)
-    jpeg = saved(image, "JPEG", exif=exif, xmp=xmp, comment=SECRET.encode())
+    jpeg = saved(opened, "JPEG", exif=exif, xmp=xmp, comment=SECRET.encode())
     iptc = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\x20" + SECRET.encode().ljust(32)
     iptc = b"\xff\xed" + (len(iptc) + 2).to_bytes(2) + iptc
     return {
         "jpeg": jpeg[:2] + iptc + jpeg[2:],
-        "png": saved(image, "PNG", exif=exif, pnginfo=text),
-        "webp": saved(image, "WEBP", exif=exif, xmp=xmp),
-        "avif": saved(image, "AVIF", exif=exif, xmp=xmp),
-        "tiff": saved(image, "TIFF", exif=exif, tiffinfo={700: xmp, 270: SECRET}),
-        "gif": saved(image, "GIF", comment=SECRET.encode()),
+        "png": saved(opened, "PNG", exif=exif, pnginfo=text),
+        "webp": saved(opened, "WEBP", exif=exif, xmp=xmp),
+        "avif": saved(opened, "AVIF", exif=exif, xmp=xmp),
+        "tiff": saved(opened, "TIFF", exif=exif, tiffinfo={700: xmp, 270: SECRET}),
+        "gif": saved(opened, "GIF", comment=SECRET.encode()),
     }
 
 
@@ -175,26 +175,26 @@ def test_what_identifies_people_is_dropped(name, data, image_format):
 
 
 def test_a_grey_profile_is_applied_where_only_colour_can_be_written():
-    source = picture(grey=True, alpha=True, profile=grey_profile())
+    source = image(grey=True, alpha=True, profile=grey_profile())
     expected = ImageCms.profileToProfile(
         Image.fromarray(np.ascontiguousarray(source.rgb[..., 0])),
         ImageCms.ImageCmsProfile(io.BytesIO(grey_profile())),
         ImageCms.createProfile("sRGB"),
         outputMode="RGB",
     )
-    image = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
-    assert "icc_profile" not in image.info
-    np.testing.assert_array_equal(np.asarray(image)[..., :3], np.asarray(expected))
-    np.testing.assert_array_equal(np.asarray(image)[..., 3], source.alpha)
+    opened = Image.open(io.BytesIO(encode(source, "webp", lossless=True).data))
+    assert "icc_profile" not in opened.info
+    np.testing.assert_array_equal(np.asarray(opened)[..., :3], np.asarray(expected))
+    np.testing.assert_array_equal(np.asarray(opened)[..., 3], source.alpha)
     assert (np.asarray(expected) != source.rgb).any()
-    broken = picture(grey=True, profile=b"nonsense" * 40)
-    image = Image.open(io.BytesIO(encode(broken, "webp", lossless=True).data))
-    assert "icc_profile" not in image.info
-    np.testing.assert_array_equal(np.asarray(image.convert("RGB")), broken.rgb)
+    broken = image(grey=True, profile=b"nonsense" * 40)
+    opened = Image.open(io.BytesIO(encode(broken, "webp", lossless=True).data))
+    assert "icc_profile" not in opened.info
+    np.testing.assert_array_equal(np.asarray(opened.convert("RGB")), broken.rgb)
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
 def test_the_largest_profile_fits_into_every_format(image_format):
     profile = SRGB.ljust(MAX_PROFILE_BYTES, b"\1")
-    data = encode(picture(profile=profile), image_format).data
+    data = encode(image(profile=profile), image_format).data
     assert decode(data, max_pixels=10**6)[1].icc_profile == profile

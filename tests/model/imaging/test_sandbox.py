@@ -18,15 +18,15 @@ from PIL import Image
 from model.imaging import sandbox
 from model.imaging.decode import decode
 from model.imaging.header import (
-    Animated,
-    DecodeTimeout,
-    PictureError,
-    TooManyPixels,
-    Unreadable,
-    UnsupportedFormat,
+    AnimatedImageError,
+    DecodeTimeoutError,
+    ImageError,
+    TooManyPixelsError,
+    UnreadableImageError,
+    UnsupportedFormatError,
     read_header,
 )
-from model.imaging.sandbox import DecoderPool, DecoderUnavailable
+from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from tests.malformed import (
     animated_gif,
     malformed_files,
@@ -89,34 +89,34 @@ def wait_until(condition, seconds=20):
 
 
 def assert_works(pool):
-    header, picture = pool.decode(JPEG, max_pixels=10_000)
-    assert (header.height, header.width) == (61, 47) == (picture.height, picture.width)
+    header, image = pool.decode(JPEG, max_pixels=10_000)
+    assert (header.height, header.width) == (61, 47) == (image.height, image.width)
 
 
 @pytest.mark.parametrize("name", VALID)
 def test_it_is_what_this_process_would_decode(shared_pool, name):
     data = VALID[name]
     assert shared_pool.read_header(io.BytesIO(data)) == read_header(io.BytesIO(data))
-    header, picture = shared_pool.decode(data, max_pixels=LIMIT, first_frame=True)
+    header, image = shared_pool.decode(data, max_pixels=LIMIT, first_frame=True)
     expected_header, expected = decode(data, max_pixels=LIMIT, first_frame=True)
     assert header == expected_header
-    np.testing.assert_array_equal(picture.rgb, expected.rgb)
-    assert picture.rgb.dtype == np.uint8
-    assert (picture.alpha is None) == (expected.alpha is None)
+    np.testing.assert_array_equal(image.rgb, expected.rgb)
+    assert image.rgb.dtype == np.uint8
+    assert (image.alpha is None) == (expected.alpha is None)
     if expected.alpha is not None:
-        np.testing.assert_array_equal(picture.alpha, expected.alpha)
-    assert picture.is_grey is expected.is_grey
-    assert picture.icc_profile == expected.icc_profile
+        np.testing.assert_array_equal(image.alpha, expected.alpha)
+    assert image.is_grey is expected.is_grey
+    assert image.icc_profile == expected.icc_profile
 
 
 @pytest.mark.parametrize(
     ("data", "kind", "text"),
     [
-        (b"", Unreadable, "empty"),
-        (JPEG[:300], Unreadable, "broken"),
-        (b"<html>", UnsupportedFormat, "JPEG, PNG"),
-        (VALID["frames.gif"], Animated, "more than one frame"),
-        (saved(Image.new("L", (100, 100)), "PNG"), TooManyPixels, "the limit is 9999"),
+        (b"", UnreadableImageError, "empty"),
+        (JPEG[:300], UnreadableImageError, "broken"),
+        (b"<html>", UnsupportedFormatError, "JPEG, PNG"),
+        (VALID["frames.gif"], AnimatedImageError, "more than one frame"),
+        (saved(Image.new("L", (100, 100)), "PNG"), TooManyPixelsError, "the limit is 9999"),
     ],
 )
 def test_the_known_errors_come_back(shared_pool, data, kind, text):
@@ -127,24 +127,24 @@ def test_the_known_errors_come_back(shared_pool, data, kind, text):
     assert set(before) <= set(children())  # a reported error costs no process
 
 
-def test_malformed_files_end_in_a_picture_or_its_error(mine):
+def test_malformed_files_end_in_a_image_or_its_error(mine):
     """None crashes, hangs or bloats anything, and the pool goes on."""
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    outcomes = {"picture": 0}
+    outcomes = {"image": 0}
 
     def outcome(file):
         name, data = file
         try:
             found = pool.read_header(io.BytesIO(data))
-            header, picture = pool.decode(data, max_pixels=2_000_000)
-        except PictureError as error:
+            header, image = pool.decode(data, max_pixels=2_000_000)
+        except ImageError as error:
             assert "crashed" not in str(error) and "nonsense" not in str(error), name
-            assert not isinstance(error, DecodeTimeout), name
+            assert not isinstance(error, DecodeTimeoutError), name
             assert "\n" not in str(error) and len(str(error)) < 500, name
             return type(error).__name__
-        assert picture.rgb.shape == (header.height, header.width, 3), name
+        assert image.rgb.shape == (header.height, header.width, 3), name
         assert found.format == header.format, name
-        return "picture"
+        return "image"
 
     with (
         DecoderPool(2, timeout_s=20, max_pixels=2_000_000) as pool,
@@ -156,9 +156,10 @@ def test_malformed_files_end_in_a_picture_or_its_error(mine):
         assert_works(pool)
     assert sum(outcomes.values()) > 400
     assert all(
-        outcomes.get(kind.__name__, 0) > 3 for kind in (Unreadable, Animated, TooManyPixels)
+        outcomes.get(kind.__name__, 0) > 3
+        for kind in (UnreadableImageError, AnimatedImageError, TooManyPixelsError)
     )
-    assert outcomes["picture"] > 50 and outcomes["UnsupportedFormat"] > 10
+    assert outcomes["image"] > 50 and outcomes["UnsupportedFormatError"] > 10
     after_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after_kb - before_kb < 100_000
 
@@ -169,7 +170,7 @@ def test_malformed_files_end_in_a_picture_or_its_error(mine):
 def test_a_file_that_takes_too_long(data, mine):
     assert len(data) < 150_000
     with DecoderPool(1, timeout_s=0.3, max_pixels=LIMIT) as pool:
-        with pytest.raises(DecodeTimeout, match=r"longer than 0\.3 s") as caught:
+        with pytest.raises(DecodeTimeoutError, match=r"longer than 0\.3 s") as caught:
             pool.decode(data, max_pixels=LIMIT)
         assert caught.value.reason == "decode_timeout"
         assert mine() == []
@@ -180,7 +181,7 @@ def test_a_header_that_takes_too_long():
     """Pillow joins a GIF's comment from blocks of 255 bytes, in quadratic time."""
     comment = b"GIF89a\x0a\0\x0a\0\0\0\0!\xfe" + (b"\xff" + bytes(255)) * 50_000
     with DecoderPool(1, timeout_s=0.5, max_pixels=LIMIT) as pool:
-        with pytest.raises(DecodeTimeout):
+        with pytest.raises(DecodeTimeoutError):
             pool.read_header(io.BytesIO(comment))
         assert_works(pool)
 
@@ -193,7 +194,9 @@ def test_a_decoder_that_crashes(sign, mine):
         answer = threads.submit(pool.decode, SLOW, max_pixels=LIMIT)
         time.sleep(0.2)
         os.kill(child, sign)
-        with pytest.raises(Unreadable, match=rf"crashed on this file \(signal {sign.value}\)"):
+        with pytest.raises(
+            UnreadableImageError, match=rf"crashed on this file \(signal {sign.value}\)"
+        ):
             answer.result()
         assert_works(pool)
         assert mine() != [child]
@@ -209,7 +212,7 @@ def test_a_child_that_died_while_idle_is_replaced(shared_pool):
 
 def test_a_traceback_is_an_event_of_the_job(caplog, capfd):
     with DecoderPool(1, max_pixels=LIMIT) as pool:
-        with pytest.raises(Unreadable, match=r"exit status 1"), pool._child() as child:
+        with pytest.raises(UnreadableImageError, match=r"exit status 1"), pool._child() as child:
             child.ask({"no": "such request"}, JPEG)
         wait_until(lambda: caplog.messages)
     (told,) = caplog.messages
@@ -222,7 +225,7 @@ def test_memory_is_limited(mine):
     with DecoderPool(1, max_pixels=1_000_000) as pool:
         assert_works(pool)
         (child,) = mine()
-        with pytest.raises(Unreadable, match="more memory than allowed"):
+        with pytest.raises(UnreadableImageError, match="more memory than allowed"):
             pool.decode(tag_bomb(3000, 1_000_000), max_pixels=1_000_000)
         peak_kb = int(proc_value(child, "status", "VmHWM"))
         assert 200_000 < peak_kb < 600_000
@@ -239,7 +242,7 @@ def proc_value(process, name, key):
     raise AssertionError(f"no {key}")
 
 
-def test_the_largest_picture_fits_into_the_memory():
+def test_the_largest_image_fits_into_the_memory():
     """Of the format that takes most: WebP keeps two canvases, and 16 bits take wide sums."""
     pixels = np.random.default_rng(1).integers(0, 256, (1500, 2000, 4), dtype=np.uint8)
     deep = Image.fromarray(pixels[..., 0].astype(np.int32) * 257)
@@ -349,7 +352,7 @@ def test_the_child_knows_neither_secrets_nor_the_network_s_libraries(monkeypatch
     assert not {"tensorflow", "keras", "apache_beam", "boto3"} & set(done.stdout.split())
 
 
-def test_a_child_is_replaced_after_many_pictures(monkeypatch, mine):
+def test_a_child_is_replaced_after_many_images(monkeypatch, mine):
     monkeypatch.setattr(sandbox, "_CALLS_PER_CHILD", 3)
     with DecoderPool(1, max_pixels=LIMIT) as pool:
         seen = []
@@ -408,7 +411,7 @@ def test_a_header_is_fetched_in_ranges(shared_pool):
 
 def test_a_header_without_end_is_refused(shared_pool):
     file = StoredFile(late_header(400))
-    with pytest.raises(Unreadable, match="more than 16 MiB"):
+    with pytest.raises(UnreadableImageError, match="more than 16 MiB"):
         shared_pool.read_header(file)
     assert file.read_bytes < 17 << 20
     assert_works(shared_pool)
@@ -490,7 +493,7 @@ def test_a_decoder_that_was_taken_over_is_not_believed(taken_over, lie, mine):
             try:
                 header = call()  # a header may come with parts too many
                 assert (header.height, header.width) == (2, 2)
-            except Unreadable as error:
+            except UnreadableImageError as error:
                 assert "nonsense" in str(error) or "16 MiB" in str(error)
                 assert mine() == []
 
@@ -503,7 +506,7 @@ def test_a_decoder_that_does_not_start(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "executable", str(executable))
         with DecoderPool(1, max_pixels=100) as pool:
             for _ in range(2):
-                with pytest.raises(DecoderUnavailable, match=r"start"):
+                with pytest.raises(DecoderUnavailableError, match=r"start"):
                     pool.decode(JPEG, max_pixels=100)
 
 
@@ -513,14 +516,14 @@ def test_wrong_use(mine):
     with DecoderPool(1, max_pixels=100) as pool:
         with pytest.raises(ValueError, match="Received: 101"):
             pool.decode(JPEG, max_pixels=101)
-        with pytest.raises(Unreadable, match="the limit is"):
+        with pytest.raises(UnreadableImageError, match="the limit is"):
             pool.decode(bytes((128 << 20) + 801), max_pixels=100)
         assert mine() == []
 
 
 def test_thousands_of_frames(shared_pool):
     data = animated_gif(100_000)
-    with pytest.raises(Animated):
+    with pytest.raises(AnimatedImageError):
         shared_pool.decode(data, max_pixels=LIMIT)
-    _, picture = shared_pool.decode(data, max_pixels=LIMIT, first_frame=True)
-    assert picture.rgb.shape == (1, 1, 3)
+    _, image = shared_pool.decode(data, max_pixels=LIMIT, first_frame=True)
+    assert image.rgb.shape == (1, 1, 3)

@@ -9,8 +9,8 @@ import tensorflow as tf
 from model.data import degradation
 from model.imaging import resampling
 from model.inference import backends
-from model.inference.backends import Network, TileBatches, WholePictures
-from model.inference.upscaler import Magnifier
+from model.inference.backends import Network, TileBatches, WholeImages
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.network import loading
 from model.scenes.drawing import draw_scene
@@ -30,7 +30,7 @@ def network(product):
 
 @pytest.fixture(scope="module")
 def lower(product):
-    return WholePictures(Network(product, "bfloat16"))
+    return WholeImages(Network(product, "bfloat16"))
 
 
 class Watched:
@@ -52,92 +52,92 @@ class Watched:
         return self._network.rounded(lr, jpeg_quality)
 
 
-def picture(height, width, seed=1):
+def image(height, width, seed=1):
     return draw_scene(seed, max(height, 64), max(width, 64))[:height, :width]
 
 
 @pytest.mark.parametrize("size", AWKWARD)
-def test_tiles_of_few_shapes_give_the_whole_picture(network, size):
-    lr = np.stack([picture(*size, seed=1), picture(*size, seed=2)])
+def test_tiles_of_few_shapes_give_the_whole_image(network, size):
+    lr = np.stack([image(*size, seed=1), image(*size, seed=2)])
     qualities = np.array([60, 100])
-    whole, tiled = WholePictures(network), TileBatches(network, max_call_px=100_000)
+    whole, tiled = WholeImages(network), TileBatches(network, max_call_px=100_000)
     np.testing.assert_array_equal(tiled.rounded(lr, qualities), whole.rounded(lr, qualities))
     np.testing.assert_array_equal(tiled.levels(lr, qualities), whole.levels(lr, qualities))
 
 
-def test_pictures_of_many_sizes_share_few_shapes(network):
+def test_images_of_many_sizes_share_few_shapes(network):
     watched = Watched(network)
     tiled = TileBatches(watched, max_call_px=100_000)
     for width in range(200, 320, 7):
-        tiled.rounded(picture(64, width)[None], np.array([100]))
+        tiled.rounded(image(64, width)[None], np.array([100]))
     assert len({shape[1:] for shape in watched.calls}) < 6
 
 
-def test_pictures_of_several_threads_go_through_one_call(network):
+def test_images_of_several_threads_go_through_one_call(network):
     watched = Watched(network)
     tiled = TileBatches(watched, max_call_px=100_000)
-    pictures = [picture(80, 90, seed) for seed in range(9)]
+    images = [image(80, 90, seed) for seed in range(9)]
     qualities = [100, 40, 70, 100, 30, 90, 100, 55, 80]
     watched.hold.clear()
     with concurrent.futures.ThreadPoolExecutor(9) as threads:
         made = [
             threads.submit(tiled.rounded, one[None], np.array([quality]))
-            for one, quality in zip(pictures, qualities, strict=True)
+            for one, quality in zip(images, qualities, strict=True)
         ]
-        while sum(map(len, tiled._waiting.values())) + 1 < len(pictures):
+        while sum(map(len, tiled._waiting.values())) + 1 < len(images):
             pass  # one is in its call, the others wait
         watched.hold.set()
         results = [one.result()[0] for one in made]
     assert watched.calls == [(1, 80, 90), (8, 80, 90)]
-    whole = WholePictures(network)
-    for one, quality, result in zip(pictures, qualities, results, strict=True):
+    whole = WholeImages(network)
+    for one, quality, result in zip(images, qualities, results, strict=True):
         np.testing.assert_array_equal(result, whole.rounded(one[None], np.array([quality]))[0])
 
 
 def test_threads_may_share_tiles_of_many_shapes(network):
-    tiled, whole = TileBatches(network, max_call_px=60_000), WholePictures(network)
-    pictures = [picture(40 + 17 * i, 130 - 9 * i, seed=i)[None] for i in range(10)]
+    tiled, whole = TileBatches(network, max_call_px=60_000), WholeImages(network)
+    images = [image(40 + 17 * i, 130 - 9 * i, seed=i)[None] for i in range(10)]
     told = np.array([75])
     with concurrent.futures.ThreadPoolExecutor(6) as threads:
         for _ in range(3):
-            together = list(threads.map(lambda one: tiled.rounded(one, told), pictures))
-            for one, result in zip(pictures, together, strict=True):
+            together = list(threads.map(lambda one: tiled.rounded(one, told), images))
+            for one, result in zip(images, together, strict=True):
                 np.testing.assert_array_equal(result, whole.rounded(one, told))
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(network):
     watched = Watched(network, max_px=2 * 64 * 64)
     tiled = TileBatches(watched, max_call_px=1 << 20)
-    lr = np.stack([picture(64, 64, seed) for seed in range(7)])
+    lr = np.stack([image(64, 64, seed) for seed in range(7)])
     told = np.full(7, 100)
     result = tiled.rounded(lr, told)
-    np.testing.assert_array_equal(result, WholePictures(network).rounded(lr, told))
+    np.testing.assert_array_equal(result, WholeImages(network).rounded(lr, told))
     assert [shape[0] for shape in watched.calls] == [4, 2, 2, 2, 1]
 
 
-def test_a_tile_that_does_not_fit_is_its_pictures_error_alone(network):
+def test_a_tile_that_does_not_fit_is_its_images_error_alone(network):
     watched = Watched(network, max_px=70 * 70)
     tiled = TileBatches(watched, max_call_px=1 << 20)
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        tiled.rounded(picture(80, 80)[None], np.array([100]))
-    assert tiled.rounded(picture(60, 60)[None], np.array([100])).shape == (1, 120, 120, 3)
+        tiled.rounded(image(80, 80)[None], np.array([100]))
+    assert tiled.rounded(image(60, 60)[None], np.array([100])).shape == (1, 120, 120, 3)
 
 
-def test_the_magnifier_makes_smaller_tiles_where_a_gpu_has_no_room(network, product):
-    magnifier, expected = Magnifier(product), Magnifier(product)
-    magnifier._engine = TileBatches(Watched(network, max_px=130 * 130), max_call_px=1 << 20)
-    lr = picture(200, 260)
-    np.testing.assert_array_equal(magnifier.magnify_rgb(lr), expected.magnify_rgb(lr))
+def test_the_upscaler_makes_smaller_tiles_where_a_gpu_has_no_room(network, product):
+    upscaler, expected = Upscaler(product), Upscaler(product)
+    upscaler._engine = TileBatches(Watched(network, max_px=130 * 130), max_call_px=1 << 20)
+    lr = image(200, 260)
+    np.testing.assert_array_equal(upscaler.upscale_rgb(lr), expected.upscale_rgb(lr))
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_bfloat16_gives_the_same_picture_within_one_level(network, lower, seed):
+def test_bfloat16_gives_the_same_image_within_one_level(network, lower, seed):
     hr = draw_scene(seed, 240, 320)
     clean = resampling.to_uint8(resampling.shrink(hr, 2))
     for quality in (100, 50):
         lr = clean if quality == 100 else degradation.compress_jpeg(clean, quality)
         told = np.array([quality])
-        exact = WholePictures(network).rounded(lr[None], told)[0]
+        exact = WholeImages(network).rounded(lr[None], told)[0]
         result = lower.rounded(lr[None], told)[0]
         difference = np.abs(np.subtract(exact, result, dtype=np.int16))
         assert difference.max() <= 1
@@ -147,10 +147,10 @@ def test_bfloat16_gives_the_same_picture_within_one_level(network, lower, seed):
 
 
 def test_tiles_are_invisible_in_bfloat16_too(product):
-    whole = Magnifier(product, computes_in="bfloat16")
-    tiled = Magnifier(product, computes_in="bfloat16", max_call_px=70 * 70)
+    whole = Upscaler(product, computes_in="bfloat16")
+    tiled = Upscaler(product, computes_in="bfloat16", max_call_px=70 * 70)
     lr = np.random.default_rng(1).integers(0, 256, (150, 130, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(tiled.magnify_rgb(lr), whole.magnify_rgb(lr))
+    np.testing.assert_array_equal(tiled.upscale_rgb(lr), whole.upscale_rgb(lr))
 
 
 def test_another_precision_leaves_the_network_as_it_is(product):

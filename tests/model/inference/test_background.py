@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from model.data import degradation
 from model.imaging import resampling
 from model.inference import background
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 from model.network import loading
 from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
@@ -42,7 +42,7 @@ def test_two_objects_far_apart_get_a_box_each():
     assert pixels(box.seen for box in layout.boxes) < 10_000
 
 
-def test_boxes_end_at_the_picture_s_border():
+def test_boxes_end_at_the_image_s_border():
     layout = background.find_layout(on_white(203, 301, (0, 0, 30, 301)))
     (box,) = layout.boxes
     assert box.seen == (slice(0, 44), slice(0, 301))
@@ -59,7 +59,7 @@ def test_other_backgrounds_are_left_to_the_network(level):
     assert background.find_layout(rgb) is None
 
 
-def test_where_little_is_saved_the_picture_stays_whole():
+def test_where_little_is_saved_the_image_stays_whole():
     assert background.find_layout(on_white(100, 100, (4, 4, 92, 92))) is None
 
 
@@ -94,7 +94,7 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
 def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_quality):
     rdn = loading.load_by_name(name)
     skipping, dense = (
-        Magnifier(rdn, computes_in=precision, skip_blank=skips) for skips in (True, False)
+        Upscaler(rdn, computes_in=precision, skip_blank=skips) for skips in (True, False)
     )
     skipped = 0
     for seed in range(4000, 4004 if name == "rdn-medium" else 4012):  # nine times the work
@@ -105,23 +105,23 @@ def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_q
         if layout is None:
             continue
         skipped += 1
-        ours = skipping.magnify_rgb(lr, jpeg_quality=jpeg_quality)
-        expected = dense.magnify_rgb(lr, jpeg_quality=jpeg_quality)
+        ours = skipping.upscale_rgb(lr, jpeg_quality=jpeg_quality)
+        expected = dense.upscale_rgb(lr, jpeg_quality=jpeg_quality)
         difference = np.abs(np.subtract(ours, expected, dtype=np.int16))
         assert difference.max() <= 1, seed
         assert np.mean(difference > 0) < 0.001
     assert skipped >= 1
 
 
-def test_an_all_white_picture_is_filled(magnifier):
+def test_an_all_white_image_is_filled(upscaler):
     lr = np.full((40, 50, 3), 254, np.uint8)
-    np.testing.assert_array_equal(magnifier.magnify_rgb(lr), np.full((80, 100, 3), 254))
+    np.testing.assert_array_equal(upscaler.upscale_rgb(lr), np.full((80, 100, 3), 254))
 
 
 def test_a_network_that_changes_white_sees_everything():
     untrained = RDN(num_blocks=1, convs_per_block=1, growth_rate=4, features=4, scale=2)
     untrained.build((None, None, None, 3))
     lr = on_white(120, 120, (50, 50, 20, 20))
-    skipping, dense = Magnifier(untrained), Magnifier(untrained, skip_blank=False)
+    skipping, dense = Upscaler(untrained), Upscaler(untrained, skip_blank=False)
     assert background.find_layout(lr) is not None
-    np.testing.assert_array_equal(skipping.magnify_rgb(lr), dense.magnify_rgb(lr))
+    np.testing.assert_array_equal(skipping.upscale_rgb(lr), dense.upscale_rgb(lr))

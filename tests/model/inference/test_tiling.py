@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.inference import tiling
-from model.inference.upscaler import Magnifier
+from model.inference.upscaler import Upscaler
 
 
 def box_blur_x2(lr, reach=3):
-    """A stand-in for a network with a known receptive field and zeros outside the picture."""
+    """A stand-in for a network with a known receptive field and zeros outside the image."""
     padded = np.pad(lr, ((reach, reach), (reach, reach), (0, 0)))
     height, width = lr.shape[:2]
     total = sum(
@@ -43,7 +43,7 @@ def test_wrong_spans_name_what_was_received(length, count, halo):
         tiling.spans(length, count, halo)
 
 
-def test_a_picture_is_cut_only_where_it_does_not_fit():
+def test_a_image_is_cut_only_where_it_does_not_fit():
     assert len(list(tiling.tiles(20, 20, max_call_px=400, halo=3))) == 1
     assert len(list(tiling.tiles(20, 21, max_call_px=400, halo=3))) > 1
 
@@ -53,7 +53,7 @@ def test_a_picture_is_cut_only_where_it_does_not_fit():
 @pytest.mark.parametrize("max_call_px", [1, 100, 400, 10_000])
 def test_tiles_join_without_a_seam(height, width, max_call_px):
     lr = np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 2))
-    joined = tiling.magnify_tiled(lr, box_blur_x2, scale=2, max_call_px=max_call_px, halo=3)
+    joined = tiling.upscale_tiled(lr, box_blur_x2, scale=2, max_call_px=max_call_px, halo=3)
     np.testing.assert_array_equal(joined, box_blur_x2(lr))
 
 
@@ -68,7 +68,7 @@ def test_any_size_any_tiles_any_receptive_field(size, max_call_px, reach, slack)
     """Tiled equals whole whenever the halo is at least the receptive field."""
     lr = np.random.default_rng(size).integers(0, 256, (*size, 1))
     network = functools.partial(box_blur_x2, reach=reach)
-    joined = tiling.magnify_tiled(
+    joined = tiling.upscale_tiled(
         lr, network, scale=2, max_call_px=max_call_px, halo=reach + slack
     )
     np.testing.assert_array_equal(joined, network(lr))
@@ -76,7 +76,7 @@ def test_any_size_any_tiles_any_receptive_field(size, max_call_px, reach, slack)
 
 def test_too_small_a_halo_makes_a_seam():
     lr = np.random.default_rng(1).integers(0, 256, (40, 40, 1))
-    joined = tiling.magnify_tiled(lr, box_blur_x2, scale=2, max_call_px=400, halo=2)
+    joined = tiling.upscale_tiled(lr, box_blur_x2, scale=2, max_call_px=400, halo=2)
     assert (joined != box_blur_x2(lr)).any()
 
 
@@ -109,10 +109,10 @@ def test_a_tile_is_never_smaller_than_its_halo_needs():
 def test_with_the_shipped_weights_tiled_equals_whole(shipped, height, width, max_call_px, planes):
     """To the last uint8 level, at every pixel: the promise that tiling is invisible."""
     lr = np.random.default_rng(5).integers(0, 256, (height, width, planes), dtype=np.uint8)
-    whole, tiled = Magnifier(shipped), Magnifier(shipped, max_call_px=max_call_px)
+    whole, tiled = Upscaler(shipped), Upscaler(shipped, max_call_px=max_call_px)
     assert height * width > max_call_px  # else there is one tile, and nothing is tested
     if planes == 3:
-        np.testing.assert_array_equal(tiled.magnify_rgb(lr), whole.magnify_rgb(lr))
+        np.testing.assert_array_equal(tiled.upscale_rgb(lr), whole.upscale_rgb(lr))
     else:
         first, second = (
             one._in_tiles(lr, functools.partial(one._rgba_tile, jpeg_quality=100))
@@ -124,14 +124,14 @@ def test_with_the_shipped_weights_tiled_equals_whole(shipped, height, width, max
 def test_with_the_shipped_weights_too_small_a_halo_shows(shipped):
     """That the test above can fail: idealo's 2 pixels of overlap leave seams."""
     lr = np.random.default_rng(5).integers(0, 256, (97, 90, 3), dtype=np.uint8)
-    whole, tiled = Magnifier(shipped), Magnifier(shipped, max_call_px=60 * 60)
+    whole, tiled = Upscaler(shipped), Upscaler(shipped, max_call_px=60 * 60)
     tiled._halo_px = 2
-    assert (tiled.magnify_rgb(lr) != whole.magnify_rgb(lr)).any()
+    assert (tiled.upscale_rgb(lr) != whole.upscale_rgb(lr)).any()
 
 
 @pytest.mark.parametrize("step", [16, 32])
 @pytest.mark.parametrize("halo", [5, 20])
-def test_inner_tiles_have_one_shape_lie_within_and_cover_the_picture(step, halo):
+def test_inner_tiles_have_one_shape_lie_within_and_cover_the_image(step, halo):
     for length in [*range(1, 300, 13), 96, 97, 128, 160, 1000, 2049]:
         tiles = tiling.inner_tiles(length, 40, step=step, short=96, longest=512, halo=halo)
         rows = [rows for rows, _ in tiles]

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
-from model.imaging.image import Picture
-from model.inference.upscaler import Magnifier, OutOfMemory
+from model.imaging.image import RasterImage
+from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference
 from model.network import loading, presets
 from model.network.rdn import RDN
@@ -50,27 +50,27 @@ class SmallDevice:
 
 
 def test_out_of_memory_halves_the_tile_and_goes_on(shipped):
-    whole = Magnifier(shipped)
-    small = Magnifier(shipped)
+    whole = Upscaler(shipped)
+    small = Upscaler(shipped)
     lr = random_rgb(200, 180)
     small._engine = SmallDevice(small._engine, max_px=12_000)
-    np.testing.assert_array_equal(small.magnify_rgb(lr), whole.magnify_rgb(lr))
+    np.testing.assert_array_equal(small.upscale_rgb(lr), whole.upscale_rgb(lr))
     assert small._engine.calls[0] == 200 * 180
     assert len(small._engine.calls) > 4
 
 
 def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
-    magnifier = Magnifier(shipped)
-    magnifier._engine = SmallDevice(magnifier._engine, max_px=10)
-    with pytest.raises(OutOfMemory):
-        magnifier.magnify_rgb(random_rgb(200, 180))
+    upscaler = Upscaler(shipped)
+    upscaler._engine = SmallDevice(upscaler._engine, max_px=10)
+    with pytest.raises(OutOfMemoryError):
+        upscaler.upscale_rgb(random_rgb(200, 180))
 
 
-def test_out_of_memory_on_a_transparent_picture(shipped):
-    whole, small = Magnifier(shipped), Magnifier(shipped)
-    picture = Picture(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
-    small._engine = SmallDevice(small._engine, max_px=15_000)  # colours and alpha are two pictures
-    result, expected = small.magnify_picture(picture), whole.magnify_picture(picture)
+def test_out_of_memory_on_a_transparent_image(shipped):
+    whole, small = Upscaler(shipped), Upscaler(shipped)
+    image = RasterImage(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
+    small._engine = SmallDevice(small._engine, max_px=15_000)  # colours and alpha are two images
+    result, expected = small.upscale_image(image), whole.upscale_image(image)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)
     assert len(small._engine.calls) > 1
@@ -78,82 +78,82 @@ def test_out_of_memory_on_a_transparent_picture(shipped):
 
 @pytest.mark.parametrize(("size", "named"), [((30, 40), 1200), ((200, 180), 4500)])
 def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
-    magnifier = Magnifier(shipped)
-    magnifier._engine = SmallDevice(magnifier._engine, max_px=10)
-    with pytest.raises(OutOfMemory, match=f" {named} pixels"):
-        magnifier.magnify_rgb(random_rgb(*size))
+    upscaler = Upscaler(shipped)
+    upscaler._engine = SmallDevice(upscaler._engine, max_px=10)
+    with pytest.raises(OutOfMemoryError, match=f" {named} pixels"):
+        upscaler.upscale_rgb(random_rgb(*size))
 
 
 def test_a_memory_fault_does_not_last(shipped):
-    """The limit found for one picture belongs to that call: the next one starts whole again."""
-    magnifier = Magnifier(shipped)
-    run = magnifier._engine
-    magnifier._engine = SmallDevice(run, max_px=12_000)
-    magnifier.magnify_rgb(random_rgb(150, 100))
-    magnifier._engine = SmallDevice(run, max_px=10**6)
-    magnifier.magnify_rgb(random_rgb(150, 100))
-    assert magnifier._engine.calls == [150 * 100]
+    """The limit found for one image belongs to that call: the next one starts whole again."""
+    upscaler = Upscaler(shipped)
+    run = upscaler._engine
+    upscaler._engine = SmallDevice(run, max_px=12_000)
+    upscaler.upscale_rgb(random_rgb(150, 100))
+    upscaler._engine = SmallDevice(run, max_px=10**6)
+    upscaler.upscale_rgb(random_rgb(150, 100))
+    assert upscaler._engine.calls == [150 * 100]
 
 
-def test_threads_may_share_one(magnifier):
-    pictures = [random_rgb(20 + i, 30 + 2 * i, seed=i) for i in range(12)]
-    alone = [magnifier.magnify_rgb(picture) for picture in pictures]
+def test_threads_may_share_one(upscaler):
+    images = [random_rgb(20 + i, 30 + 2 * i, seed=i) for i in range(12)]
+    alone = [upscaler.upscale_rgb(image) for image in images]
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        # Without the lock a wrong picture or a crash came within 20 rounds.
+        # Without the lock a wrong image or a crash came within 20 rounds.
         for _ in range(40):
-            together = list(threads.map(magnifier.magnify_rgb, pictures))
+            together = list(threads.map(upscaler.upscale_rgb, images))
             for first, second in zip(alone, together, strict=True):
                 np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2)])
-def test_the_smallest_pictures(magnifier, size):
-    assert magnifier.magnify_rgb(random_rgb(*size)).shape == (2 * size[0], 2 * size[1], 3)
+def test_the_smallest_images(upscaler, size):
+    assert upscaler.upscale_rgb(random_rgb(*size)).shape == (2 * size[0], 2 * size[1], 3)
 
 
-def test_flat_colour_stays_that_colour(magnifier):
+def test_flat_colour_stays_that_colour(upscaler):
     for level in (0, 128, 255):
         lr = np.full((24, 24, 3), level, np.uint8)
-        difference = magnifier.magnify_rgb(lr).astype(int) - level
+        difference = upscaler.upscale_rgb(lr).astype(int) - level
         assert np.abs(difference).max() <= 1
 
 
-def test_grey_stays_grey(magnifier):
+def test_grey_stays_grey(upscaler):
     grey = np.repeat(random_rgb(20, 20)[..., :1], 3, axis=-1)
-    result = magnifier.magnify_picture(Picture(grey, is_grey=True))
+    result = upscaler.upscale_image(RasterImage(grey, is_grey=True))
     assert result.is_grey and result.alpha is None
     assert (np.ptp(result.rgb, axis=-1) == 0).all()
 
 
-def test_grey_with_transparency_stays_both(magnifier):
+def test_grey_with_transparency_stays_both(upscaler):
     grey = np.repeat(random_rgb(20, 21)[..., :1], 3, axis=-1)
-    picture = Picture(grey, alpha=disc(20, 21, 8), is_grey=True)
-    result = magnifier.magnify_picture(picture)
+    image = RasterImage(grey, alpha=disc(20, 21, 8), is_grey=True)
+    result = upscaler.upscale_image(image)
     assert result.is_grey and result.alpha.shape == (40, 42)
     assert (np.ptp(result.rgb, axis=-1) == 0).all()
 
 
 @pytest.mark.parametrize("alpha", [None, disc(20, 20, 8)], ids=["opaque", "cut-out"])
-def test_the_profile_stays(magnifier, alpha):
-    picture = Picture(random_rgb(20, 20), alpha=alpha, icc_profile=b"a profile")
-    assert magnifier.magnify_picture(picture).icc_profile == b"a profile"
+def test_the_profile_stays(upscaler, alpha):
+    image = RasterImage(random_rgb(20, 20), alpha=alpha, icc_profile=b"a profile")
+    assert upscaler.upscale_image(image).icc_profile == b"a profile"
 
 
-def test_opaque_stays_opaque_and_equals_the_plain_picture(magnifier):
+def test_opaque_stays_opaque_and_equals_the_plain_image(upscaler):
     rgb = random_rgb(20, 22)
-    result = magnifier.magnify_picture(Picture(rgb, alpha=np.full((20, 22), 255, np.uint8)))
+    result = upscaler.upscale_image(RasterImage(rgb, alpha=np.full((20, 22), 255, np.uint8)))
     assert (result.alpha == 255).all()
-    np.testing.assert_array_equal(result.rgb, magnifier.magnify_rgb(rgb))
+    np.testing.assert_array_equal(result.rgb, upscaler.upscale_rgb(rgb))
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (200, 40, 40), (0, 0, 0), (30, 90, 220)])
 @pytest.mark.parametrize("hidden", [0, 255])
-def test_a_cut_out_has_no_fringe(magnifier, colour, hidden):
+def test_a_cut_out_has_no_fringe(upscaler, colour, hidden):
     """The edge has the object's colour, whatever colour lies under transparent pixels."""
     alpha = disc()
     rgb = np.full((48, 48, 3), hidden, np.uint8)
     rgb[alpha > 0] = colour
-    result = magnifier.magnify_picture(Picture(rgb, alpha=alpha))
+    result = upscaler.upscale_image(RasterImage(rgb, alpha=alpha))
     seen = result.alpha > 64
     assert 4 * (alpha > 64).sum() * 0.95 < seen.sum() < 4 * (alpha > 64).sum() * 1.05
     difference = np.abs(result.rgb[seen].astype(int) - colour)
@@ -167,9 +167,9 @@ def test_a_cut_out_has_no_fringe(magnifier, colour, hidden):
         assert np.abs(shown - expected).mean() < 1.2
 
 
-def test_a_picture_without_anything_visible_stays_so(magnifier):
+def test_a_image_without_anything_visible_stays_so(upscaler):
     alpha = np.zeros((30, 30), np.uint8)
-    result = magnifier.magnify_picture(Picture(random_rgb(30, 30), alpha=alpha))
+    result = upscaler.upscale_image(RasterImage(random_rgb(30, 30), alpha=alpha))
     assert result.alpha.max() <= 1
 
 
@@ -183,41 +183,41 @@ def knowing_rdn():
 
 
 def test_the_quality_is_told_to_a_network_that_knows_it(knowing_rdn):
-    knowing = Magnifier(knowing_rdn)
+    knowing = Upscaler(knowing_rdn)
     lr = random_rgb(12, 14)
-    clean, poor = (knowing.magnify_rgb(lr, jpeg_quality=q) for q in (100, 30))
+    clean, poor = (knowing.upscale_rgb(lr, jpeg_quality=q) for q in (100, 30))
     assert (clean != poor).any()
-    np.testing.assert_array_equal(knowing.magnify_rgb(lr), clean)
-    picture = knowing.magnify_picture(Picture(lr), jpeg_quality=30)
-    np.testing.assert_array_equal(picture.rgb, poor)
+    np.testing.assert_array_equal(knowing.upscale_rgb(lr), clean)
+    image = knowing.upscale_image(RasterImage(lr), jpeg_quality=30)
+    np.testing.assert_array_equal(image.rgb, poor)
 
 
 @pytest.mark.parametrize("self_ensemble", [False, True])
-def test_of_a_transparent_picture_the_colours_get_the_quality_and_alpha_none(
+def test_of_a_transparent_image_the_colours_get_the_quality_and_alpha_none(
     knowing_rdn, self_ensemble
 ):
-    knowing = Magnifier(knowing_rdn, self_ensemble=self_ensemble)
+    knowing = Upscaler(knowing_rdn, self_ensemble=self_ensemble)
     lr, alpha = random_rgb(12, 14), np.full((12, 14), 255, np.uint8)
     alpha[:6] = 254  # hardly transparent: the colours stay what they are, but for the rounding
     clean, poor = (
-        knowing.magnify_picture(Picture(lr, alpha=alpha), jpeg_quality=q) for q in (100, 30)
+        knowing.upscale_image(RasterImage(lr, alpha=alpha), jpeg_quality=q) for q in (100, 30)
     )
     grey = np.repeat(alpha[None, ..., None], 3, axis=-1)
     as_clean = knowing._network(grey, np.array([100]))[0].mean(axis=-1)
     for one in (clean, poor):
         np.testing.assert_array_equal(one.alpha, resampling.to_uint8(as_clean))
-    expected = knowing.magnify_rgb(bleed_colours(lr, alpha), jpeg_quality=30)
+    expected = knowing.upscale_rgb(bleed_colours(lr, alpha), jpeg_quality=30)
     np.testing.assert_array_equal(poor.rgb, expected)
     assert (clean.rgb != poor.rgb).any()
 
 
 @pytest.fixture(scope="module")
 def ensemble(shipped):
-    return Magnifier(shipped, self_ensemble=True)
+    return Upscaler(shipped, self_ensemble=True)
 
 
 def test_self_ensemble_is_the_mean_of_the_eight_versions():
-    """Against the definition: each version made, magnified and undone by hand, in float."""
+    """Against the definition: each version made, upscaled and undone by hand, in float."""
     network = loading.load_by_name(presets.BEST_ON_CLEAN)
     lr = draw_scene(3, 20, 26)
     results = []
@@ -227,65 +227,65 @@ def test_self_ensemble_is_the_mean_of_the_eight_versions():
             unit = version[None].astype(np.float32) / 255
             results.append(np.rot90(flip(network(unit, training=False).numpy()[0]), -turns))
     expected = np.mean(results, axis=0, dtype=np.float64) * 255
-    result = Magnifier(network, self_ensemble=True).magnify_rgb(lr)
+    result = Upscaler(network, self_ensemble=True).upscale_rgb(lr)
     assert np.abs(result - np.clip(expected, 0, 255)).max() <= 0.501  # rounded once, at the end
     assert max(np.abs(one - results[0]).max() for one in results) * 255 > 1
 
 
 @pytest.mark.parametrize("size", [(30, 44), (25, 25), (1, 7)])
-def test_with_self_ensemble_a_turned_picture_gives_the_turned_result(ensemble, magnifier, size):
+def test_with_self_ensemble_a_turned_image_gives_the_turned_result(ensemble, upscaler, size):
     lr = draw_scene(7, 64, 64)[: size[0], : size[1]]
-    result = ensemble.magnify_rgb(lr)
+    result = ensemble.upscale_rgb(lr)
     for turns in range(4):
         for mirrored in (False, True):
             turned, expected = (
                 np.ascontiguousarray(np.rot90(one[:, ::-1] if mirrored else one, turns))
                 for one in (lr, result)
             )
-            np.testing.assert_array_equal(ensemble.magnify_rgb(turned), expected)
+            np.testing.assert_array_equal(ensemble.upscale_rgb(turned), expected)
     if min(size) > 1:  # and a single version does not
         turned = np.ascontiguousarray(np.rot90(lr))
-        single = magnifier.magnify_rgb(turned)
-        assert (single != np.rot90(magnifier.magnify_rgb(lr))).any()
+        single = upscaler.upscale_rgb(turned)
+        assert (single != np.rot90(upscaler.upscale_rgb(lr))).any()
 
 
-def test_self_ensemble_gains_in_the_mean(ensemble, magnifier):
-    """Not on every picture: a single version is sometimes luckier."""
+def test_self_ensemble_gains_in_the_mean(ensemble, upscaler):
+    """Not on every image: a single version is sometimes luckier."""
     gains_db = []
     for seed in range(8):
         hr = draw_scene(seed, 96, 96)
         lr = resampling.to_uint8(resampling.shrink(hr, 2))
         alone, mean = (
-            full_reference.psnr_y(hr, one.magnify_rgb(lr), border=2)
-            for one in (magnifier, ensemble)
+            full_reference.psnr_y(hr, one.upscale_rgb(lr), border=2)
+            for one in (upscaler, ensemble)
         )
         gains_db.append(mean - alone)
     assert np.mean(gains_db) > 0.05
 
 
 def test_self_ensemble_in_tiles_and_with_transparency(shipped, ensemble):
-    tiled = Magnifier(shipped, self_ensemble=True, max_call_px=70 * 70)
-    picture = Picture(random_rgb(80, 90), alpha=disc(80, 90, 30))
-    result, expected = tiled.magnify_picture(picture), ensemble.magnify_picture(picture)
+    tiled = Upscaler(shipped, self_ensemble=True, max_call_px=70 * 70)
+    image = RasterImage(random_rgb(80, 90), alpha=disc(80, 90, 30))
+    result, expected = tiled.upscale_image(image), ensemble.upscale_image(image)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)
-    turned = Picture(*(np.ascontiguousarray(np.rot90(p)) for p in (picture.rgb, picture.alpha)))
-    alpha = ensemble.magnify_picture(turned).alpha
+    turned = RasterImage(*(np.ascontiguousarray(np.rot90(p)) for p in (image.rgb, image.alpha)))
+    alpha = ensemble.upscale_image(turned).alpha
     np.testing.assert_array_equal(alpha, np.rot90(expected.alpha))
 
 
 def test_self_ensemble_needs_no_more_memory(shipped):
-    small = Magnifier(shipped, self_ensemble=True)
+    small = Upscaler(shipped, self_ensemble=True)
     small._engine = SmallDevice(small._engine, max_px=30 * 40)
-    small.magnify_rgb(random_rgb(30, 40))
+    small.upscale_rgb(random_rgb(30, 40))
     assert small._engine.calls == [30 * 40] * 8
 
 
-def test_what_lies_hidden_changes_nothing(magnifier):
+def test_what_lies_hidden_changes_nothing(upscaler):
     alpha = disc()
     shown, other = random_rgb(48, 48, 1), random_rgb(48, 48, 2)
     other[alpha > 0] = shown[alpha > 0]
-    first = magnifier.magnify_picture(Picture(shown, alpha=alpha))
-    second = magnifier.magnify_picture(Picture(other, alpha=alpha))
+    first = upscaler.upscale_image(RasterImage(shown, alpha=alpha))
+    second = upscaler.upscale_image(RasterImage(other, alpha=alpha))
     np.testing.assert_array_equal(first.rgb, second.rgb)
     np.testing.assert_array_equal(first.alpha, second.alpha)

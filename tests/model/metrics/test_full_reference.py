@@ -144,11 +144,11 @@ def test_the_background_is_flat_and_near_an_object():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_picture_that_is_flat_or_busy_all_over_has_no_background():
+def test_a_image_that_is_flat_or_busy_all_over_has_no_background():
     flat, (busy, _) = np.full((40, 40, 3), 200, np.uint8), pair(planes=(3,))
-    for picture in (flat, busy):
-        assert not full_reference.background_near_objects(picture).any()
-        assert np.isnan(full_reference.background_noise(picture, picture, border=2))
+    for image in (flat, busy):
+        assert not full_reference.background_near_objects(image).any()
+        assert np.isnan(full_reference.background_noise(image, image, border=2))
 
 
 def test_few_background_pixels_say_nothing():
@@ -185,7 +185,7 @@ def test_levels_and_gradients_are_no_background_noise():
     assert full_reference.background_noise(gradient, gradient, border=4) < 0.05
 
 
-def test_a_compressed_picture_has_background_noise():
+def test_a_compressed_image_has_background_noise():
     hr = drawing.draw_scene(21, 120, 120)
     noise = [
         full_reference.background_noise(hr, degradation.compress_jpeg(hr, quality), border=2)

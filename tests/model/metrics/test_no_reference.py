@@ -61,7 +61,7 @@ class TestSharpness:
     def test_too_small(self, size):
         assert no_reference.sharpness_ratio(np.zeros(size), np.zeros(size)) is None
 
-    def test_a_flat_picture_has_none(self):
+    def test_a_flat_image_has_none(self):
         flat = np.full((20, 20), 200.0)
         assert no_reference.sharpness_ratio(flat, noisy_plane(3, 20, 20)) is None
 
@@ -136,7 +136,7 @@ class TestFlatPlaces:
         np.testing.assert_array_equal(no_reference.flat_cells(plane), expected)
 
     @pytest.mark.parametrize("size", [(3, 40), (1, 1), (3, 3)])
-    def test_pictures_without_a_cell(self, size):
+    def test_images_without_a_cell(self, size):
         flat = no_reference.flat_cells(np.zeros(size))
         assert flat.size == 0
         assert no_reference.flat_noise(np.zeros(size), flat, pixel_px=1) is None
@@ -164,7 +164,7 @@ class TestFlatPlaces:
         assert found == pytest.approx(expected, rel=0.02)
 
     def test_grain_is_immerkaers_where_all_is_flat(self):
-        # His equation over the whole picture; ours leaves out what reaches over a cell's border.
+        # His equation over the whole image; ours leaves out what reaches over a cell's border.
         plane = noisy_plane(4, 240, 240)
         mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
         inner = ndimage.convolve(plane, mask)[1:-1, 1:-1]
@@ -277,7 +277,7 @@ class TestDrift:
         assert no_reference.block_drift(error) == pytest.approx(4 * (12 / 16) ** 2)
 
     @pytest.mark.parametrize("size", [(8, 8), (9, 30), (15, 15)])
-    def test_small_pictures_are_one_window(self, size):
+    def test_small_images_are_one_window(self, size):
         assert no_reference.block_drift(np.full(size, 2.0)) == pytest.approx(2)
 
     @pytest.mark.parametrize("size", [(7, 40), (40, 7), (1, 1)])
@@ -300,7 +300,7 @@ class TestShift:
         found = no_reference.block_shift(right, np.full((64, 64), -3.0))
         assert found == pytest.approx(0.3 * 100 / 104, rel=0.02)
 
-    def test_equal_pictures(self, scene):
+    def test_equal_images(self, scene):
         plane = luma_of(scene)
         assert no_reference.block_shift(plane, np.zeros_like(plane)) == 0
 
@@ -312,6 +312,6 @@ class TestShift:
         moved = no_reference.block_shift(plane, tile - plane)
         assert moved > 3 * no_reference.block_shift(plane, noise)
 
-    def test_flat_pictures_do_not_move(self):
+    def test_flat_images_do_not_move(self):
         flat = np.full((40, 40), 99.0)
         assert no_reference.block_shift(flat, np.full((40, 40), 50.0)) == 0

@@ -4,7 +4,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from model.imaging import resampling
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.metrics import full_reference, quality
 from model.scenes.drawing import draw_cutout, draw_scene
 
@@ -16,12 +16,12 @@ def hr():
 
 @pytest.fixture(scope="module")
 def source(hr):
-    return Picture(resampling.to_uint8(resampling.shrink(hr, 2)))
+    return RasterImage(resampling.to_uint8(resampling.shrink(hr, 2)))
 
 
-def measure(source, result, magnify):
+def measure(source, result, upscale):
     self_test = quality.self_test(source, 2)
-    self_sr = None if self_test is None else magnify(self_test.lr)
+    self_sr = None if self_test is None else upscale(self_test.lr)
     return quality.measure(source, result, scale=2, self_test=self_test, self_sr=self_sr)
 
 
@@ -29,21 +29,21 @@ def bicubic_x2(lr):
     return resampling.to_uint8(resampling.bicubic(lr, 2 * lr.shape[0], 2 * lr.shape[1]))
 
 
-def test_a_good_result(source, magnifier):
-    result = magnifier.magnify_picture(source)
-    measures = measure(source, result, magnifier.magnify_rgb)
+def test_a_good_result(source, upscaler):
+    result = upscaler.upscale_image(source)
+    measures = measure(source, result, upscaler.upscale_rgb)
     assert measures.roundtrip_psnr_db > 40
     assert measures.self_gain_db > 1
     assert measures.self_gain_db == measures.self_psnr_db - measures.self_bicubic_psnr_db
 
 
 def test_bicubic_gains_nothing_over_bicubic(source):
-    measures = measure(source, Picture(bicubic_x2(source.rgb)), bicubic_x2)
+    measures = measure(source, RasterImage(bicubic_x2(source.rgb)), bicubic_x2)
     assert measures.self_gain_db == 0
 
 
 def test_the_round_trip_by_hand(source):
-    result = Picture(bicubic_x2(source.rgb))
+    result = RasterImage(bicubic_x2(source.rgb))
     again = resampling.bicubic(result.rgb, source.height, source.width)
     expected = peak_signal_noise_ratio(
         source.rgb[2:-2, 2:-2].astype(float), again[2:-2, 2:-2].astype(float), data_range=255
@@ -64,58 +64,58 @@ def test_the_round_trip_by_hand(source):
     ],
     ids=["brighter", "swapped channels", "shifted", "yellowish"],
 )
-def test_ruined_results_fall_below_40_db(source, magnifier, ruin):
-    good = magnifier.magnify_picture(source)
-    ruined = Picture(np.ascontiguousarray(ruin(good.rgb)))
-    assert measure(source, ruined, magnifier.magnify_rgb).roundtrip_psnr_db < 40
+def test_ruined_results_fall_below_40_db(source, upscaler, ruin):
+    good = upscaler.upscale_image(source)
+    ruined = RasterImage(np.ascontiguousarray(ruin(good.rgb)))
+    assert measure(source, ruined, upscaler.upscale_rgb).roundtrip_psnr_db < 40
 
 
-def test_equal_pictures_are_capped():
-    flat = Picture(np.full((40, 40, 3), 200, np.uint8))
-    measures = measure(flat, Picture(np.full((80, 80, 3), 200, np.uint8)), bicubic_x2)
+def test_equal_images_are_capped():
+    flat = RasterImage(np.full((40, 40, 3), 200, np.uint8))
+    measures = measure(flat, RasterImage(np.full((80, 80, 3), 200, np.uint8)), bicubic_x2)
     assert measures.roundtrip_psnr_db == measures.self_psnr_db == quality.MAX_PSNR_DB
     assert measures.self_gain_db == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (11, 11)])
 def test_too_small_to_measure(size):
-    tiny = Picture(np.zeros((*size, 3), np.uint8))
-    result = Picture(np.zeros((2 * size[0], 2 * size[1], 3), np.uint8))
+    tiny = RasterImage(np.zeros((*size, 3), np.uint8))
+    result = RasterImage(np.zeros((2 * size[0], 2 * size[1], 3), np.uint8))
     assert measure(tiny, result, bicubic_x2) == quality.Measures(None, None, None, None)
 
 
 @pytest.mark.parametrize(("size", "measured"), [((12, 12), True), ((12, 11), False)])
 def test_the_smallest_size_that_is_measured(size, measured):
-    source = Picture(draw_scene(2, 40, 40)[: size[0], : size[1]])
-    found = measure(source, Picture(bicubic_x2(source.rgb)), bicubic_x2)
+    source = RasterImage(draw_scene(2, 40, 40)[: size[0], : size[1]])
+    found = measure(source, RasterImage(bicubic_x2(source.rgb)), bicubic_x2)
     assert (found.roundtrip_psnr_db is not None) == measured
     assert (found.self_gain_db is not None) == measured
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_shift_by_one_pixel_costs_several_db(source, magnifier, axis):
-    good = magnifier.magnify_picture(source)
-    shifted = Picture(np.roll(good.rgb, 1, axis=axis))
-    best = measure(source, good, magnifier.magnify_rgb).roundtrip_psnr_db
-    assert measure(source, shifted, magnifier.magnify_rgb).roundtrip_psnr_db < best - 6
+def test_a_shift_by_one_pixel_costs_several_db(source, upscaler, axis):
+    good = upscaler.upscale_image(source)
+    shifted = RasterImage(np.roll(good.rgb, 1, axis=axis))
+    best = measure(source, good, upscaler.upscale_rgb).roundtrip_psnr_db
+    assert measure(source, shifted, upscaler.upscale_rgb).roundtrip_psnr_db < best - 6
 
 
-def test_odd_sizes(magnifier):
-    odd = Picture(draw_scene(4, 61, 53))
-    measures = measure(odd, magnifier.magnify_picture(odd), magnifier.magnify_rgb)
+def test_odd_sizes(upscaler):
+    odd = RasterImage(draw_scene(4, 61, 53))
+    measures = measure(odd, upscaler.upscale_image(odd), upscaler.upscale_rgb)
     assert measures.roundtrip_psnr_db > 35 and measures.self_psnr_db is not None
 
 
-def test_transparent_pictures_are_measured_over_white(magnifier):
+def test_transparent_images_are_measured_over_white(upscaler):
     rgba = draw_cutout(3, 80, 80)
-    source = Picture(rgba[..., :3].copy(), rgba[..., 3].copy())
-    measures = measure(source, magnifier.magnify_picture(source), magnifier.magnify_rgb)
+    source = RasterImage(rgba[..., :3].copy(), rgba[..., 3].copy())
+    measures = measure(source, upscaler.upscale_image(source), upscaler.upscale_rgb)
     assert measures.roundtrip_psnr_db > 35
 
 
-def test_reference_measures(hr, source, magnifier):
-    result = magnifier.magnify_picture(source)
-    found = quality.measure_against_reference(source, result, Picture(hr), scale=2)
+def test_reference_measures(hr, source, upscaler):
+    result = upscaler.upscale_image(source)
+    found = quality.measure_against_reference(source, result, RasterImage(hr), scale=2)
     assert found.reference_psnr_db == pytest.approx(
         full_reference.psnr_y(hr, result.rgb, border=2)
     )
@@ -123,32 +123,32 @@ def test_reference_measures(hr, source, magnifier):
     assert 0.9 < found.reference_ssim < 1
 
 
-def test_a_reference_may_be_one_row_larger(hr, source, magnifier):
-    result = magnifier.magnify_picture(source)
-    larger = Picture(np.pad(hr, ((0, 1), (0, 1), (0, 0))))
-    plain = quality.measure_against_reference(source, result, Picture(hr), scale=2)
+def test_a_reference_may_be_one_row_larger(hr, source, upscaler):
+    result = upscaler.upscale_image(source)
+    larger = RasterImage(np.pad(hr, ((0, 1), (0, 1), (0, 0))))
+    plain = quality.measure_against_reference(source, result, RasterImage(hr), scale=2)
     assert quality.measure_against_reference(source, result, larger, scale=2) == plain
 
 
-def test_a_reference_of_another_size_is_refused(hr, source, magnifier):
-    result = magnifier.magnify_picture(source)
-    other = Picture(np.asarray(Image.fromarray(hr).resize((100, 100))))
+def test_a_reference_of_another_size_is_refused(hr, source, upscaler):
+    result = upscaler.upscale_image(source)
+    other = RasterImage(np.asarray(Image.fromarray(hr).resize((100, 100))))
     with pytest.raises(ValueError, match="100 x 100, the result 160 x 140"):
         quality.measure_against_reference(source, result, other, scale=2)
 
 
 @pytest.mark.parametrize("size", [(162, 140), (160, 142), (159, 140), (160, 139)])
 def test_a_reference_may_not_be_smaller_or_a_scale_larger(hr, source, size):
-    reference = Picture(np.resize(hr, (*size, 3)))
+    reference = RasterImage(np.resize(hr, (*size, 3)))
     with pytest.raises(ValueError, match=f"reference is {size[0]} x {size[1]}"):
-        quality.measure_against_reference(source, Picture(hr), reference, scale=2)
+        quality.measure_against_reference(source, RasterImage(hr), reference, scale=2)
 
 
 @pytest.mark.parametrize(("side", "has_ssim"), [(14, False), (16, True)])
 def test_a_small_reference_has_no_ssim(side, has_ssim):
     hr = draw_scene(2, 40, 40)[:side, :side]
-    source = Picture(resampling.to_uint8(resampling.shrink(hr, 2)))
-    found = quality.measure_against_reference(source, Picture(hr), Picture(hr), scale=2)
+    source = RasterImage(resampling.to_uint8(resampling.shrink(hr, 2)))
+    found = quality.measure_against_reference(source, RasterImage(hr), RasterImage(hr), scale=2)
     assert found.reference_psnr_db == quality.MAX_PSNR_DB
     assert found.reference_ssim == (pytest.approx(1) if has_ssim else None)
 
@@ -156,17 +156,17 @@ def test_a_small_reference_has_no_ssim(side, has_ssim):
 def test_the_self_test_takes_the_place_with_most_detail():
     rgb = np.full((300, 400, 3), 200, np.uint8)
     rgb[150:246, 230:326] = np.random.default_rng(1).integers(0, 256, (96, 96, 3))
-    window = quality.self_test(Picture(rgb), 2)
+    window = quality.self_test(RasterImage(rgb), 2)
     np.testing.assert_array_equal(window.reference, rgb[150:246, 230:326])
     assert window.lr.shape == (48, 48, 3)
-    full = quality.self_test(Picture(rgb), 2, "full")
+    full = quality.self_test(RasterImage(rgb), 2, "full")
     assert full.reference.shape == rgb.shape and full.lr.shape == (150, 200, 3)
-    assert quality.self_test(Picture(rgb), 2, "off") is None
+    assert quality.self_test(RasterImage(rgb), 2, "off") is None
 
 
 @pytest.mark.parametrize(("scale", "shape"), [(2, (96, 40)), (3, (96, 39)), (4, (96, 40))])
-def test_the_self_test_of_a_narrow_picture(scale, shape):
+def test_the_self_test_of_a_narrow_image(scale, shape):
     rgb = np.random.default_rng(1).integers(0, 256, (400, 41, 3), dtype=np.uint8)
-    window = quality.self_test(Picture(rgb), scale)
+    window = quality.self_test(RasterImage(rgb), scale)
     assert window.reference.shape[:2] == shape
     assert window.lr.shape[:2] == (shape[0] // scale, shape[1] // scale)

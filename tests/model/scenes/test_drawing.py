@@ -48,7 +48,7 @@ def test_too_small():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_seed_decides_the_picture(seed):
+def test_a_seed_decides_the_image(seed):
     first, second = drawing.draw_scene(seed, 80, 80), drawing.draw_scene(seed + 1, 80, 80)
     np.testing.assert_array_equal(first, drawing.draw_scene(seed, 80, 80))
     assert (first != second).any()
@@ -237,7 +237,7 @@ def test_the_command_line(tmp_path, capsys):
     out = tmp_path / "drawn"
     assert drawing.main([str(out), "--count", "2", "--side", "40", "--first", "7"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["scene-7.png", "scene-8.png"]
-    with Image.open(out / "scene-8.png") as picture:
-        np.testing.assert_array_equal(np.asarray(picture), drawing.draw_scene(8, 40, 40))
+    with Image.open(out / "scene-8.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), drawing.draw_scene(8, 40, 40))
     assert drawing.main([str(out), "--side", "8"]) == 1
     assert "at least 16" in capsys.readouterr().err

@@ -24,7 +24,7 @@ SMALL_OPTIONS = [f"--{key}={value}" for key, value in SMALL.items()]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder of drawn HR pictures, one of them too small for a patch."""
+    """A folder of drawn HR images, one of them too small for a patch."""
     folder = tmp_path_factory.mktemp("hr")
     for i in range(12):
         Image.fromarray(draw_scene(i, 120 + i, 130)).save(folder / f"{i:02}.png")
@@ -47,7 +47,7 @@ def log_of(run_dir):
 
 
 def events_of(run_dir):
-    """{tag: {step: value}}; a picture's value is its PNG."""
+    """{tag: {step: value}}; an image's value is its PNG."""
     found = {}
     for path in sorted((run_dir / "tensorboard").iterdir()):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -87,7 +87,7 @@ class Stopping:
             "degraded_share": 0.5,
             "noise_levels": (0, 3),
             "knows_quality": 1,
-            "lowest_variation": (8, 2),
+            "min_variation": (8, 2),
         },
     ],
     ids=["plain", "everything"],
@@ -140,7 +140,7 @@ def test_a_killed_run_drops_what_lies_beyond_its_checkpoint(data, tmp_path):
 def test_training_lowers_the_loss_and_beats_its_start(data, tmp_path):
     wide = {"convs_per_block": 2, "growth_rate": 16, "features": 16, "lr_patch_px": 16}
     slow = {"learning_rate": 2e-3, "warmup_steps": 50, "ema_momentum": 0.9}
-    varied = {"batch_size": 8, "lowest_variation": (10, 10)}
+    varied = {"batch_size": 8, "min_variation": (10, 10)}
     long = config(data, steps=240, **wide, **slow, **varied)
     path = training.train(long, tmp_path / "run", checkpoint_every=80)
     log = log_of(tmp_path / "run")
@@ -192,7 +192,7 @@ def test_the_best_is_kept(data, tmp_path):
     scores = [float(line["mean_psnr_y_db"]) for line in log_of(tmp_path)]
     assert max(scores) > scores[-1]
     best, last = (
-        training.magnify(keras.saving.load_model(tmp_path / name), draw_scene(1, 30, 30), 100)
+        training.upscale(keras.saving.load_model(tmp_path / name), draw_scene(1, 30, 30), 100)
         for name in ("best.keras", "model.keras")
     )
     assert (best != last).any()
@@ -240,8 +240,8 @@ def test_tensorboard(data, tmp_path):
         assert [float(line[column]) for line in log] == pytest.approx(
             list(events[tag].values()), abs=1e-3
         )
-    picture = events["examples/clean"][4]
-    assert (picture.height, picture.width) == (120, 3 * 130)
+    image = events["examples/clean"][4]
+    assert (image.height, image.width) == (120, 3 * 130)
 
 
 def test_a_finished_run_stays_as_it_is(data, tmp_path):
@@ -279,14 +279,14 @@ def test_other_scales_train_by_the_same_code(data, tmp_path, scale):
     assert keras.saving.load_model(path).scale == scale
 
 
-@pytest.mark.parametrize("feeding", ["memory", "pictures", "picture", "grid"])
+@pytest.mark.parametrize("feeding", ["memory", "images", "image", "grid"])
 def test_every_way_of_feeding_trains(data, tmp_path, feeding):
     training.train(config(data, feeding=feeding, steps=3), tmp_path)
     assert (tmp_path / "model.keras").exists()
     assert (tmp_path / "grid-clean.u8").exists() == (feeding == "grid")
 
 
-def test_held_out_pictures_are_not_trained_on(data, tmp_path):
+def test_held_out_images_are_not_trained_on(data, tmp_path):
     both = config(data, compressed_data=(str(data),), compressed_share=0.3, held_out=3)
     groups, measured = training.load_groups(both, tmp_path)
     assert [group.share for group in groups] == pytest.approx([0.7, 0.3])
@@ -294,9 +294,9 @@ def test_held_out_pictures_are_not_trained_on(data, tmp_path):
     for group in groups:
         listed = list(make_pairs(tmp_path / f"held_out_{group.name}.txt", scale=2))
         assert [pair.name for pair in listed] == ["00.png", "04.png", "08.png"]
-        assert len(group.pictures) == 10
-        assert not {picture.name for picture in group.pictures} & {p.name for p in listed}
-    shapes = [group.pictures[0].read().shape for group in groups]
+        assert len(group.images) == 10
+        assert not {image.name for image in group.images} & {p.name for p in listed}
+    shapes = [group.images[0].read().shape for group in groups]
     assert shapes == [(121, 130, 3), (60, 65, 3)]
 
 
@@ -350,8 +350,8 @@ def test_the_command_line(data, tmp_path, capsys):
     assert "nothing to train on" in capsys.readouterr().err
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path, capsys):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+def test_a_image_that_cannot_be_read_is_named(tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no image")
     assert training.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     assert "broken.png" in capsys.readouterr().err
 

@@ -168,7 +168,7 @@ def test_presigned_addresses_lose_their_query(local_files, tmp_path):
     address = "https://user:pw@shop/a.jpg?X-Amz-Signature="
     first, second = read(local_files, tmp_path, "m.txt", f"{address}secret\n{address}secret2")
     assert re.fullmatch(r"https://shop/a\.jpg\?blake2b=[0-9a-f]{16}", first.uri)
-    assert first.uri != second.uri  # other queries may be other pictures: a row for each
+    assert first.uri != second.uri  # other queries may be other images: a row for each
     assert first.reason == Reason.SCHEME_NOT_ALLOWED
     assert "secret" not in repr(first) and "pw" not in repr(first)
 

@@ -97,8 +97,8 @@ def test_drifts_of_groups():
     a = table(*(row(f"{g}/{i}", gain=1.0) for g in "xy" for i in range(4)), row("x/none"))
     b = table(*(row(f"{g}/{i}", gain=2.0 + i * (g == "y")) for g in "xy" for i in range(4)))
     everything, x, y = differences.compare(a, b).drifts
-    assert (everything.group, everything.pictures, everything.change) == ("all", 8, 1.75)
-    assert (x.group, x.pictures, x.change, x.error) == ("s3://b/x", 4, 1.0, 0.0)
+    assert (everything.group, everything.images, everything.change) == ("all", 8, 1.75)
+    assert (x.group, x.images, x.change, x.error) == ("s3://b/x", 4, 1.0, 0.0)
     assert (y.group, y.before, y.after, y.change) == ("s3://b/y", 1.0, 3.5, 2.5)
     assert y.error == pytest.approx(0.6455, abs=1e-4)  # sd 1.2910 of four, over 2
 
@@ -144,7 +144,7 @@ def test_two_models_on_one_catalog(two_models, tmp_path, capsys):
     options = ["--page", str(page), "--json", str(figures)]
     assert differences.main([a, b, *options]) == 3
     output = capsys.readouterr()
-    assert "3 pictures got worse (100.0%)" in output.out and "allows 1.0%" in output.err
+    assert "3 images got worse (100.0%)" in output.out and "allows 1.0%" in output.err
     found = json.loads(figures.read_text())
     assert found["worse_share"] == 1.0 and len(found["worse"]) == 3
     with opened(page, viewport={"width": 390, "height": 800}) as view:

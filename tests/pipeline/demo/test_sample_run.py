@@ -6,7 +6,7 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
-from model.imaging.decode import PictureError, decode
+from model.imaging.decode import ImageError, decode
 from pipeline.demo import sample_run
 from pipeline.demo.sample_catalog import manifest_csv, sample_catalog
 
@@ -24,9 +24,9 @@ def test_the_catalog_is_small_and_holds_what_it_promises(catalog):
     for sample in catalog.samples:
         if sample.expected_status != "upscaled":
             continue
-        header, picture = decode(sample.data, max_pixels=10**6)
+        header, image = decode(sample.data, max_pixels=10**6)
         found.add((header.format, header.mode))
-        assert 32 <= min(picture.height, picture.width) <= 1000, sample.key
+        assert 32 <= min(image.height, image.width) <= 1000, sample.key
     assert found >= {
         *(("JPEG", mode) for mode in ("RGB", "L", "CMYK")),
         *(("PNG", mode) for mode in ("RGB", "RGBA", "P", "I;16")),
@@ -39,12 +39,12 @@ def test_the_broken_ones_are_broken(catalog):
     broken = [s for s in catalog.samples if s.expected_status == "failed" and s.data]
     assert broken
     for sample in broken:
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             decode(sample.data, max_pixels=10**6)
         assert caught.value.reason == sample.expected_reason
 
 
-def test_the_manifest_names_one_picture_twice(catalog):
+def test_the_manifest_names_one_image_twice(catalog):
     lines = manifest_csv(catalog, "shop").decode().splitlines()
     assert len(lines) == len(catalog.samples) + 2
     assert lines[1] == lines[-1]
@@ -73,9 +73,9 @@ def test_the_demo(catalog, tmp_path, monkeypatch, capsys):
             assert row["reference_psnr_db"] > row["reference_bicubic_psnr_db"] + 1.5
     summary = json.loads((tmp_path / "demo-output/runs/demo/summary.json").read_text())
     assert summary["repeats"] == 1
-    pictures = list((tmp_path / "demo-output/images").rglob("*.*"))
+    images = list((tmp_path / "demo-output/images").rglob("*.*"))
     made = sum(row["status"] == "upscaled" for row in rows.values())
-    assert len(pictures) == made - 1  # two URIs have the same content
+    assert len(images) == made - 1  # two URIs have the same content
     with Image.open(tmp_path / "demo-output/before_after.png") as sheet:
         assert sheet.width == 4 * sample_run._SHEET_CROP_PX
     assert str(tmp_path / "demo-output") in capsys.readouterr().out

@@ -14,8 +14,8 @@ NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
 
 
 def make_row(uri="s3://b/a", image=None, **columns):
-    picture = None if image is None else {"bytes": image, "path": "a.png"}
-    return Row(uri=uri, status=Status.UPSCALED, processed_at=NOW, image=picture, **columns)
+    struct = None if image is None else {"bytes": image, "path": "a.png"}
+    return Row(uri=uri, status=Status.UPSCALED, processed_at=NOW, image=struct, **columns)
 
 
 def test_schema_and_record_have_the_same_columns():
@@ -73,7 +73,7 @@ def test_row_groups_and_shards_are_bounded_in_bytes(local_files, tmp_path, monke
 
 
 def test_a_kill_costs_a_small_share_of_the_finished_work(local_files, tmp_path):
-    """At any moment, what is not staged yet is at most 5 % of what is, or the latest picture."""
+    """At any moment, what is not staged yet is at most 5 % of what is, or the latest image."""
     writer = ShardWriter(local_files, str(tmp_path))
     staged = shards = 0
     for i in range(1500):
@@ -85,7 +85,7 @@ def test_a_kill_costs_a_small_share_of_the_finished_work(local_files, tmp_path):
     assert shards < 150
 
 
-def test_rows_without_a_picture_make_few_shards(local_files, tmp_path):
+def test_rows_without_a_image_make_few_shards(local_files, tmp_path):
     writer = ShardWriter(local_files, str(tmp_path))
     row = Row(uri="s3://b/skipped", status=Status.SKIPPED, processed_at=NOW, reason="too_small")
     shards = [writer.add(dataclasses.replace(row, uri=f"s3://b/{i}")) for i in range(4000)]

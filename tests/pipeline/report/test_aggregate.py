@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.output.schema import Row, to_batch
-from pipeline.read.images import PictureReader
+from pipeline.read.images import ImageReader
 from pipeline.records import Status
 from pipeline.report import aggregate as surveys
 from pipeline.report.aggregate import FoundRow, LowestRows, SampledValues
@@ -110,9 +110,9 @@ def test_a_survey_of_rows(local_files, parts):
     assert found.made_at.sum() == 23 and found.made_at[0] == 4
 
 
-def test_a_row_s_place_leads_to_its_picture(local_files, parts):
+def test_a_row_s_place_leads_to_its_image(local_files, parts):
     found = look(local_files, parts)
-    reader = PictureReader(local_files)
+    reader = ImageReader(local_files)
     places = [row.place for row in (*found.best.rows(), *found.worst.rows())]
     assert {reader.read(place) for place in places} == {b"abc"}
     assert found.fallbacks.rows()[0].place is None

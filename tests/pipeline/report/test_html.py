@@ -39,7 +39,7 @@ def jpeg(seed, height=90, width=120):
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
-    """An output with one run, by the command line: good pictures, a broken and a missing one."""
+    """An output with one run, by the command line: good images, a broken and a missing one."""
     folder = tmp_path_factory.mktemp("night")
     for i in range(8):
         (folder / f"{i}.jpg").write_bytes(jpeg(i))
@@ -58,7 +58,7 @@ def page_of(night):
 
 def test_the_run_writes_its_page(night):
     text = page_of(night).read_text()
-    assert "n1: 8 of 11 pictures magnified" in text
+    assert "n1: 8 of 11 images upscaled" in text
     assert text.count('<figure class="exhibit"') == 18  # worst 6, best 6, random 6
     assert "P3" in text and "no such file" in text
     assert 50_000 < len(text) < 2_000_000
@@ -211,14 +211,14 @@ def test_what_the_policy_forbids_would_not_run_even_unescaped(night, tmp_path):
         assert any("Content Security Policy" in trouble for trouble in view.troubles)
 
 
-def test_pictures_are_left_out_where_the_page_is_full(night, summary, local_files):
-    text = html.make_page(local_files, str(night), summary, most_bytes=10_000)
-    assert "the page has enough pictures" in text
+def test_images_are_left_out_where_the_page_is_full(night, summary, local_files):
+    text = html.make_page(local_files, str(night), summary, max_bytes=10_000)
+    assert "the page has enough images" in text
     whole = page_of(night).read_text()
     assert text.count("data:image/webp") < whole.count("data:image/webp") == 54
 
 
-def test_a_picture_in_several_parts_of_the_page_is_read_once(
+def test_a_image_in_several_parts_of_the_page_is_read_once(
     night, summary, local_files, monkeypatch
 ):
     read = []
@@ -303,13 +303,13 @@ def notes(summary, before=None, **changes):
 
 
 def test_notes_tell_the_worst_first(summary):
-    assert ("watch", "3 pictures failed, within what is allowed") in notes(summary)
+    assert ("watch", "3 images failed, within what is allowed") in notes(summary)
     bad = notes(summary, failure_rate=0.6)
-    assert bad[0] == ("bad", "60.0% of the pictures failed, 50.0% are allowed")
+    assert bad[0] == ("bad", "60.0% of the images failed, 50.0% are allowed")
     doubted = notes(summary, by_status={"upscaled": 90, "fallback": 10})
     assert ("watch", "the gate doubted 10 of 100 results") in doubted
     gone = notes(summary, disappeared=4, previous_run="n0")
-    assert ("watch", "4 pictures of n0 disappeared from the catalog") in gone
+    assert ("watch", "4 images of n0 disappeared from the catalog") in gone
 
 
 def test_notes_against_the_night_before(summary):

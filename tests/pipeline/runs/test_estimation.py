@@ -8,18 +8,18 @@ from PIL import Image
 from pipeline import job
 from pipeline.output.shard_writer import ShardWriter, count_shards
 from pipeline.runs import estimation
-from tests.pipeline.conftest import make_settings, picture_bytes
+from tests.pipeline.conftest import image_bytes, make_settings
 
 
 @pytest.fixture
 def shop(bucket):
-    """Pictures to magnify, one twice, and others that a run skips or fails."""
+    """Images to upscale, one twice, and others that a run skips or fails."""
     for i in range(6):
-        bucket.put(f"in/{i}.png", picture_bytes(40, 50, file_format="PNG", seed=i))
-    bucket.put("in/twin.png", picture_bytes(40, 50, file_format="PNG", seed=0))
-    bucket.put("in/icon.png", picture_bytes(20, 20, file_format="PNG"))
-    bucket.put("in/large.jpg", picture_bytes(1100, 900))
-    bucket.put("in/broken.jpg", b"no picture")
+        bucket.put(f"in/{i}.png", image_bytes(40, 50, file_format="PNG", seed=i))
+    bucket.put("in/twin.png", image_bytes(40, 50, file_format="PNG", seed=0))
+    bucket.put("in/icon.png", image_bytes(20, 20, file_format="PNG"))
+    bucket.put("in/large.jpg", image_bytes(1100, 900))
+    bucket.put("in/broken.jpg", b"no image")
     return bucket
 
 
@@ -38,25 +38,25 @@ def test_it_counts_what_the_run_then_does_and_writes_nothing_else(shop, capsys):
     told = capsys.readouterr().out
     assert [key for key in shop.keys("out/")] == ["out/runs/dry/estimate.json"]
     found = estimate(shop, "dry")
-    assert found["by_status"] == {"to_magnify": 7, "skipped": 2, "failed": 1}
+    assert found["by_status"] == {"to_upscale": 7, "skipped": 2, "failed": 1}
     assert (found["uris"], found["pictures_to_magnify"]) == (10, 6)
     assert found["megapixels_to_magnify"] == pytest.approx(6 * 40 * 50 / 1e6)
-    assert found["calibration"]["pictures"] == 6
+    assert found["calibration"]["images"] == 6
     assert found["expected"]["hours"] > 0 and found["expected"]["gigabytes_of_pictures"] > 0
-    assert "7 to magnify" in told and "1 minutes" in told and "1 too_small" in told
+    assert "7 to upscale" in told and "1 minutes" in told and "1 too_small" in told
 
     assert run(shop, "--run_id", "real") == 0
     summary = json.loads(shop.get("out/runs/real/summary.json"))
     assert summary["by_reason"] == found["by_reason"]
-    assert summary["by_status"]["upscaled"] == found["by_status"]["to_magnify"]
+    assert summary["by_status"]["upscaled"] == found["by_status"]["to_upscale"]
 
 
 def test_finished_work_costs_nothing(shop):
     assert run(shop, "--run_id", "real") == 0
-    shop.put("in/new.png", picture_bytes(60, 50, file_format="PNG", seed=9))
+    shop.put("in/new.png", image_bytes(60, 50, file_format="PNG", seed=9))
     assert run(shop, "--run_id", "dry", "--dry_run") == 0
     found = estimate(shop, "dry")
-    assert found["by_status"]["to_magnify"] == 1 and found["by_status"]["unchanged"] == 7
+    assert found["by_status"]["to_upscale"] == 1 and found["by_status"]["unchanged"] == 7
     assert found["expected"]["s3_requests"] == {
         "list": 1,
         "head": 0,
@@ -65,10 +65,10 @@ def test_finished_work_costs_nothing(shop):
     }
 
 
-def test_the_storage_is_that_of_the_pictures(tmp_path, capsys):
+def test_the_storage_is_that_of_the_images(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for i in range(5):
-        (tmp_path / f"in/{i}.png").write_bytes(picture_bytes(48, 48, file_format="PNG", seed=i))
+        (tmp_path / f"in/{i}.png").write_bytes(image_bytes(48, 48, file_format="PNG", seed=i))
     arguments = ["--input", f"{tmp_path}/in/", "--output", f"{tmp_path}/out", "--images", "files"]
     assert job.run([*arguments, "--run_id", "dry", "--dry_run"]) == 0
     assert not (tmp_path / "out/images").exists()
@@ -94,7 +94,7 @@ def test_shards_are_counted_as_the_writer_closes_them(monkeypatch, tmp_path):
     closed = []
     monkeypatch.setattr(writer, "close", lambda: closed.append(_close(writer)))
     for _ in range(300):
-        writer.add(_Magnified())
+        writer.add(_Upscaled())
     writer._unsaved_work and writer.close()
     assert len(closed) == count_shards(300)
 
@@ -104,17 +104,17 @@ def _close(writer):
     writer._unsaved_work, writer._pending = 0.0, []
 
 
-class _Magnified:
+class _Upscaled:
     size_bytes, inference_ms = 1, 1.0
 
 
 def test_an_estimate_without_a_rate_says_so():
-    counted = estimation.add_up([estimation.Probed((("to_magnify", None),), 1000, 1, None)])
+    counted = estimation.add_up([estimation.Probed((("to_upscale", None),), 1000, 1, None)])
     counted = estimation.Counted(counted.verdicts, 1, 1000, 1, [])
     files = _Kept()
     found = estimation.write(files, make_settings(), counted, None)
     assert found["expected"]["hours"] is None and json.loads(files.data) == found
-    assert "none of the pictures tried could be decoded" in estimation.describe(
+    assert "none of the images tried could be decoded" in estimation.describe(
         found, make_settings()
     )
 

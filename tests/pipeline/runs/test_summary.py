@@ -40,8 +40,8 @@ def test_a_run_that_adds_up(run):
     files, settings, stage = run
     shards = [
         stage(
-            make_row("s3://b/1", b"picture", self_gain_db=1.0),
-            make_row("s3://b/2", b"picture", self_gain_db=3.0),
+            make_row("s3://b/1", b"image", self_gain_db=1.0),
+            make_row("s3://b/2", b"image", self_gain_db=3.0),
         ),
         stage(failed("s3://b/3", Reason.NOT_FOUND)),
     ]
@@ -82,7 +82,7 @@ def test_one_lost_and_one_doubled_row_do_not_cancel_out(run):
         summary.finish_run(files, settings, shards, Totals(2, 2, 2))
 
 
-def test_reading_columns_does_not_fetch_the_pictures(bucket, s3_files):
+def test_reading_columns_does_not_fetch_the_images(bucket, s3_files):
     settings = make_settings(output=bucket.uri("out"))
     writer = ShardWriter(s3_files, settings.staging_folder)
     for i in range(20):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from pipeline.runtime import progress
-from tests.pipeline.conftest import picture_bytes
+from tests.pipeline.conftest import image_bytes
 
 ROOT = Path(__file__).parents[3]
 EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR) night1 \S.*")
@@ -21,8 +21,8 @@ EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR) night1
 def command(folder):
     (folder / "in").mkdir()
     for i in range(8):
-        (folder / f"in/{i}.png").write_bytes(picture_bytes(300, 300, file_format="PNG", seed=i))
-    (folder / "in/bad.jpg").write_bytes(b"no picture")
+        (folder / f"in/{i}.png").write_bytes(image_bytes(300, 300, file_format="PNG", seed=i))
+    (folder / "in/bad.jpg").write_bytes(b"no image")
     options = ["--run_id", "night1", "--max_failure_rate", "1", "--report", "no"]
     places = ["--input", f"{folder}/in/", "--output", f"{folder}/out"]
     return [sys.executable, "run_pipeline.py", *places, *options]
@@ -42,7 +42,7 @@ def test_a_terminal_gets_a_bar(tmp_path):
             except OSError:  # Linux's way to say that the other end is closed
                 break
     assert process.wait() == 0, told
-    assert b"9/9" in told and b"failed=1" in told and b"pictures/s" in told
+    assert b"9/9" in told and b"failed=1" in told and b"images/s" in told
     assert b"INFO" not in told
 
 
@@ -65,8 +65,8 @@ def test_lines_tell_how_far_it_is(caplog):
         progress.HERE.done(failed=True)
         time.sleep(0.12)
     told = caplog.messages
-    assert told[0] in ("0 pictures found so far", "10 pictures found so far")
-    assert any(re.match(r"5 of 10 pictures, [\d.]+ a second, .* left, 1 failed", m) for m in told)
+    assert told[0] in ("0 images found so far", "10 images found so far")
+    assert any(re.match(r"5 of 10 images, [\d.]+ a second, .* left, 1 failed", m) for m in told)
     with progress.shown(line_every_s=0.05):
         assert progress.HERE.uris_done == 0
 

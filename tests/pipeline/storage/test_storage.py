@@ -114,7 +114,7 @@ def test_keys_are_literal(s3_files, bucket):
         assert uri in [item.uri for item in s3_files.list(bucket.uri(""))]
 
 
-def test_another_bucket_that_is_missing_is_the_picture_s_trouble(s3_files):
+def test_another_bucket_that_is_missing_is_the_image_s_trouble(s3_files):
     with pytest.raises(StorageError) as caught:
         s3_files.read("s3://no-such-bucket-here/a.jpg")
     assert caught.value.reason == Reason.NOT_FOUND

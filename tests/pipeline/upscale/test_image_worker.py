@@ -5,25 +5,25 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from model.inference.upscaler import OutOfMemory
+from model.inference.upscaler import OutOfMemoryError
 from model.network import presets
 from pipeline.records import CatalogEntry, Job, Reason, Status
 from pipeline.storage.base import StorageError
 from pipeline.upscale import image_worker
-from pipeline.upscale.image_worker import PictureWorker
+from pipeline.upscale.image_worker import ImageWorker
 from pipeline.upscale.upscaling import Maker
-from tests.pipeline.conftest import make_settings, picture_bytes
+from tests.pipeline.conftest import image_bytes, make_settings
 
 
 class World:
     """Local files and a worker over them."""
 
-    def __init__(self, files, folder, decoders, magnifier, **settings):
+    def __init__(self, files, folder, decoders, upscaler, **settings):
         self.files = files
         self.folder = folder
         settings = {"output": str(folder / "out"), "min_side": 16, **settings}
         settings = make_settings(**settings)
-        self.worker = PictureWorker(files, decoders, Maker(magnifier, settings), settings)
+        self.worker = ImageWorker(files, decoders, Maker(upscaler, settings), settings)
 
     def entry(self, name, data=None, position=0, **fields):
         """An identified entry; without data its file does not exist."""
@@ -38,23 +38,23 @@ class World:
 
 
 @pytest.fixture
-def world(local_files, tmp_path, decoders, magnifier):
+def world(local_files, tmp_path, decoders, upscaler):
     def make(**settings):
-        return World(local_files, tmp_path, decoders, magnifier, **settings)
+        return World(local_files, tmp_path, decoders, upscaler, **settings)
 
     return make
 
 
-def maker(magnifier):
-    return Maker(magnifier, make_settings())
+def maker(upscaler):
+    return Maker(upscaler, make_settings())
 
 
 def opened(row):
     return Image.open(io.BytesIO(row.image["bytes"]))
 
 
-def test_a_picture_becomes_one_full_row(world):
-    data = picture_bytes(40, 61, quality=80)
+def test_a_image_becomes_one_full_row(world):
+    data = image_bytes(40, 61, quality=80)
     (row,) = world().rows(world().entry("a.jpg", data, product_id="p1"))
     assert (row.uri, row.product_id, row.status) == ("uri/a.jpg", "p1", Status.UPSCALED)
     assert (row.reason, row.detail) == (None, None)
@@ -78,9 +78,9 @@ def test_a_picture_becomes_one_full_row(world):
     ("images", "has_column", "has_file"),
     [("parquet", True, False), ("files", False, True), ("both", True, True)],
 )
-def test_where_pictures_go(world, images, has_column, has_file):
+def test_where_images_go(world, images, has_column, has_file):
     here = world(images=images)
-    (row,) = here.rows(here.entry("a.png", picture_bytes(40, 40, file_format="PNG")))
+    (row,) = here.rows(here.entry("a.png", image_bytes(40, 40, file_format="PNG")))
     assert (row.image is not None) == has_column
     assert (row.image_uri is not None) == has_file
     if has_file:
@@ -91,11 +91,11 @@ def test_where_pictures_go(world, images, has_column, has_file):
 
 
 REJECTED = {
-    "gate_small.png": (picture_bytes(15, 99, file_format="PNG"), {}, Reason.TOO_SMALL),
-    "gate_large.jpg": (picture_bytes(40, 300), {"max_side": 200}, Reason.LARGE_ENOUGH),
-    "pixels.jpg": (picture_bytes(60, 60), {"max_pixels": 3000}, Reason.TOO_MANY_PIXELS),
+    "gate_small.png": (image_bytes(15, 99, file_format="PNG"), {}, Reason.TOO_SMALL),
+    "gate_large.jpg": (image_bytes(40, 300), {"max_side": 200}, Reason.LARGE_ENOUGH),
+    "pixels.jpg": (image_bytes(60, 60), {"max_pixels": 3000}, Reason.TOO_MANY_PIXELS),
     "empty.jpg": (b"", {}, Reason.UNREADABLE),
-    "truncated.jpg": (picture_bytes(200, 200)[:900], {}, Reason.UNREADABLE),
+    "truncated.jpg": (image_bytes(200, 200)[:900], {}, Reason.UNREADABLE),
     "text.jpg": (b"<html>not found</html>", {}, Reason.UNSUPPORTED_FORMAT),
     "missing.jpg": (None, {"size": 100}, Reason.NOT_FOUND),
     "giant.jpg": (None, {"size": 1 << 40}, Reason.TOO_MANY_BYTES),
@@ -103,7 +103,7 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("name", REJECTED)
-def test_what_cannot_be_magnified_is_one_row_with_a_reason(world, name):
+def test_what_cannot_be_upscaled_is_one_row_with_a_reason(world, name):
     data, settings, reason = REJECTED[name]
     fields = {"etag": "e", "size_bytes": settings.pop("size")} if "size" in settings else {}
     here = world(**settings)
@@ -113,9 +113,9 @@ def test_what_cannot_be_magnified_is_one_row_with_a_reason(world, name):
     assert row.image is None and row.width is None
 
 
-def test_skipped_pictures_still_tell_what_was_found(world):
+def test_skipped_images_still_tell_what_was_found(world):
     here = world(max_side=200)
-    (row,) = here.rows(here.entry("a.jpg", picture_bytes(40, 300, quality=60)))
+    (row,) = here.rows(here.entry("a.jpg", image_bytes(40, 300, quality=60)))
     assert row.status == Status.SKIPPED
     assert (row.source_format, row.source_height, row.source_width) == ("JPEG", 40, 300)
     assert abs(row.source_jpeg_quality - 60) <= 1
@@ -135,8 +135,8 @@ class Ranges:
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
-def test_a_filtered_picture_is_not_downloaded_whole(
-    world, decoders, magnifier, local_files, file_format
+def test_a_filtered_image_is_not_downloaded_whole(
+    world, decoders, upscaler, local_files, file_format
 ):
     noise = np.random.default_rng(1).integers(0, 256, (600, 1400, 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -145,15 +145,15 @@ def test_a_filtered_picture_is_not_downloaded_whole(
     assert len(data) > 300_000
     here = world()
     ranges = Ranges(local_files)
-    here.worker = PictureWorker(ranges, decoders, maker(magnifier), make_settings())
+    here.worker = ImageWorker(ranges, decoders, maker(upscaler), make_settings())
     (row,) = here.rows(here.entry("big", data))
     assert (row.reason, row.source_width, row.source_height) == ("large_enough", 1400, 600)
     assert ranges.read_bytes <= 2 * 65536
 
 
-def test_same_content_is_magnified_once_and_gets_a_row_for_each_uri(world):
+def test_same_content_is_upscaled_once_and_gets_a_row_for_each_uri(world):
     here = world()
-    data = picture_bytes(40, 40)
+    data = image_bytes(40, 40)
     first = here.entry("a.jpg", data, 0, product_id="1")
     twin = here.entry("b.jpg", data, 1, product_id="2")
     rows = here.rows(first, twin)
@@ -164,7 +164,7 @@ def test_same_content_is_magnified_once_and_gets_a_row_for_each_uri(world):
 def test_a_twin_that_cannot_be_read_does_not_take_the_others_with_it(world):
     here = world()
     gone = here.entry("gone.jpg", None, 0, etag="e", size_bytes=1000)
-    rows = here.rows(gone, here.entry("b.jpg", picture_bytes(40, 40), 1))
+    rows = here.rows(gone, here.entry("b.jpg", image_bytes(40, 40), 1))
     assert [(row.uri, row.status) for row in rows] == [
         ("uri/gone.jpg", Status.FAILED),
         ("uri/b.jpg", Status.UPSCALED),
@@ -172,7 +172,7 @@ def test_a_twin_that_cannot_be_read_does_not_take_the_others_with_it(world):
 
 
 class VanishesAfterProbe:
-    """The first picture disappears between its probe and the reading of the rest."""
+    """The first image disappears between its probe and the reading of the rest."""
 
     def __init__(self, files, name):
         self._files = files
@@ -185,18 +185,18 @@ class VanishesAfterProbe:
 
 
 @pytest.mark.parametrize("ahead_max_pixels", [0, 10**9])
-def test_a_picture_that_vanishes_after_its_probe(
-    world, local_files, decoders, magnifier, monkeypatch, ahead_max_pixels
+def test_a_image_that_vanishes_after_its_probe(
+    world, local_files, decoders, upscaler, monkeypatch, ahead_max_pixels
 ):
     monkeypatch.setattr(image_worker, "_AHEAD_MAX_PIXELS", ahead_max_pixels)
-    picture = Image.open(io.BytesIO(picture_bytes(200, 200, file_format="PNG")))
+    image = Image.open(io.BytesIO(image_bytes(200, 200, file_format="PNG")))
     info = PngInfo()
     info.add_text("comment", "x" * 100_000)  # larger than the probe's first block
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=info)
+    image.save(buffer, "PNG", pnginfo=info)
     here = world()
-    here.worker = PictureWorker(
-        VanishesAfterProbe(local_files, "a.png"), decoders, maker(magnifier), make_settings()
+    here.worker = ImageWorker(
+        VanishesAfterProbe(local_files, "a.png"), decoders, maker(upscaler), make_settings()
     )
     a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
     assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
@@ -205,27 +205,27 @@ def test_a_picture_that_vanishes_after_its_probe(
     ]
 
 
-def test_large_pictures_wait_for_the_device_undecoded(world, monkeypatch):
+def test_large_images_wait_for_the_device_undecoded(world, monkeypatch):
     monkeypatch.setattr(image_worker, "_AHEAD_MAX_PIXELS", 100)
     here = world()
-    entry = here.entry("a.png", picture_bytes(40, 40, file_format="PNG"))
+    entry = here.entry("a.png", image_bytes(40, 40, file_format="PNG"))
     work = here.worker.prepare(Job("key", (entry,)))
     assert work.source is None and work.file is not None
     (row,) = here.rows(entry)
     assert row.status == Status.UPSCALED
 
 
-def test_a_device_without_memory_fails_the_picture_not_the_run(world, decoders):
+def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
     class NoMemory:
         scale = 2
         takes_turns = True
 
-        def magnify_picture(self, picture, *, jpeg_quality):
-            raise OutOfMemory("no memory for 4096 pixels")
+        def upscale_image(self, image, *, jpeg_quality):
+            raise OutOfMemoryError("no memory for 4096 pixels")
 
     here = world()
-    here.worker = PictureWorker(here.files, decoders, maker(NoMemory()), make_settings())
-    (row,) = here.rows(here.entry("a.jpg", picture_bytes(40, 40)))
+    here.worker = ImageWorker(here.files, decoders, maker(NoMemory()), make_settings())
+    (row,) = here.rows(here.entry("a.jpg", image_bytes(40, 40)))
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
 
 
@@ -234,24 +234,24 @@ class Tinting:
 
     takes_turns = True
 
-    def __init__(self, magnifier):
-        self._magnifier = magnifier
-        self.scale = magnifier.scale
-        self.magnify_rgb = magnifier.magnify_rgb
+    def __init__(self, upscaler):
+        self._upscaler = upscaler
+        self.scale = upscaler.scale
+        self.upscale_rgb = upscaler.upscale_rgb
 
-    def magnify_picture(self, picture, *, jpeg_quality):
-        right = self._magnifier.magnify_picture(picture, jpeg_quality=jpeg_quality)
+    def upscale_image(self, image, *, jpeg_quality):
+        right = self._upscaler.upscale_image(image, jpeg_quality=jpeg_quality)
         rgb = np.add(right.rgb, (8, 0, 0), dtype=int)
         return right.with_pixels(np.clip(rgb, 0, 255).astype(np.uint8), right.alpha)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_a_doubted_result_is_replaced_by_bicubic_and_the_row_says_so(
-    world, decoders, magnifier, mode
+    world, decoders, upscaler, mode
 ):
     here = world()
-    here.worker = PictureWorker(here.files, decoders, maker(Tinting(magnifier)), make_settings())
-    data = picture_bytes(40, 50, mode=mode, file_format="PNG")
+    here.worker = ImageWorker(here.files, decoders, maker(Tinting(upscaler)), make_settings())
+    data = image_bytes(40, 50, mode=mode, file_format="PNG")
     (row,) = here.rows(here.entry("a.png", data))
     assert (row.status, row.reason) == (Status.FALLBACK, "gate:colour")
     assert row.detail.startswith("published is bicubic: largest drift of a channel")
@@ -268,7 +268,7 @@ def test_a_doubted_result_is_replaced_by_bicubic_and_the_row_says_so(
 
 def test_reference_measures(world):
     here = world()
-    hr = np.asarray(Image.open(io.BytesIO(picture_bytes(81, 100, file_format="PNG"))))
+    hr = np.asarray(Image.open(io.BytesIO(image_bytes(81, 100, file_format="PNG"))))
     lr = Image.fromarray(hr[:80]).resize((50, 40), Image.Resampling.BICUBIC)
     lr_file, hr_file = io.BytesIO(), io.BytesIO()
     lr.save(lr_file, "PNG")
@@ -284,10 +284,10 @@ def test_reference_measures(world):
 @pytest.mark.parametrize("reference", ["missing", "wrong_size", "text"])
 def test_a_useless_reference_is_said_and_harms_nothing(world, reference):
     here = world()
-    content = {"wrong_size": picture_bytes(90, 90), "text": b"none"}.get(reference)
+    content = {"wrong_size": image_bytes(90, 90), "text": b"none"}.get(reference)
     if content is not None:
         (here.folder / "hr").write_bytes(content)
-    entry = here.entry("a.jpg", picture_bytes(40, 40))
+    entry = here.entry("a.jpg", image_bytes(40, 40))
     (row,) = here.rows(entry._replace(reference_location=str(here.folder / "hr")))
     assert row.status == Status.UPSCALED and row.reference_psnr_db is None
     assert row.detail.startswith("not compared with the reference: ")
@@ -313,14 +313,14 @@ def test_a_useless_reference_is_said_and_harms_nothing(world, reference):
 )
 def test_format_and_mode_survive(world, mode, file_format, expected):
     here = world()
-    data = picture_bytes(40, 50, mode=mode, file_format=file_format)
+    data = image_bytes(40, 50, mode=mode, file_format=file_format)
     (row,) = here.rows(here.entry("a", data))
     # Dither is noise that the network smooths too much: the gate may choose bicubic.
     made = (Status.UPSCALED, Status.FALLBACK) if mode in ("P", "1") else (Status.UPSCALED,)
     assert row.status in made, row.detail
     assert (opened(row).format, opened(row).mode) == expected
     assert row.image_format == expected[0].lower()
-    # Palettes and bilevel pictures are dithered here, and lossy formats blur such loud colours:
+    # Palettes and bilevel images are dithered here, and lossy formats blur such loud colours:
     # noise that the network smooths.
     lossy = 27 if file_format in ("JPEG", "WEBP") else 35
     assert row.roundtrip_psnr_db > {"P": 20, "1": 12}.get(mode, lossy)
@@ -328,7 +328,7 @@ def test_format_and_mode_survive(world, mode, file_format, expected):
 
 def test_orientation_is_applied_once(world):
     here = world()
-    upright = Image.open(io.BytesIO(picture_bytes(40, 60, file_format="PNG")))
+    upright = Image.open(io.BytesIO(image_bytes(40, 60, file_format="PNG")))
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = io.BytesIO()
@@ -344,15 +344,15 @@ def test_orientation_is_applied_once(world):
 def test_a_result_that_cannot_be_written_is_a_failed_row(world):
     here = world(images="files")
     (here.folder / "out").write_bytes(b"a file where the folder should be")
-    (row,) = here.rows(here.entry("a.png", picture_bytes(40, 40, file_format="PNG")))
+    (row,) = here.rows(here.entry("a.png", image_bytes(40, 40, file_format="PNG")))
     assert row.status == Status.FAILED and row.image_uri is None
     assert row.detail.startswith("the result could not be written: ")
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (2, 3)])
-def test_the_smallest_pictures_are_magnified_if_asked_for(world, height, width):
+def test_the_smallest_images_are_upscaled_if_asked_for(world, height, width):
     here = world(min_side=1)
-    data = picture_bytes(height, width, file_format="PNG")
+    data = image_bytes(height, width, file_format="PNG")
     (row,) = here.rows(here.entry("a.png", data))
     assert (row.status, row.height, row.width) == (Status.UPSCALED, 2 * height, 2 * width)
     assert row.self_gain_db is None and row.roundtrip_psnr_db is None

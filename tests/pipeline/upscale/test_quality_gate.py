@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model.imaging import resampling
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.metrics import quality
 from model.metrics.quality import Measures
 from model.scenes.drawing import draw_scene
@@ -97,18 +97,18 @@ RUINS = {redder: "colour", noisy: None, black_tile: None, moved: None, swapped: 
 
 
 @pytest.fixture(scope="module")
-def made(magnifier):
+def made(upscaler):
     """A drawn product, its result, and what the self PSNR needs."""
     hr = draw_scene(2_000_004, 440, 440)
     source = resampling.to_uint8(resampling.shrink(hr, 2))
-    self_test = quality.self_test(Picture(source), 2)
-    return source, magnifier.magnify_rgb(source), self_test, magnifier.magnify_rgb(self_test.lr)
+    self_test = quality.self_test(RasterImage(source), 2)
+    return source, upscaler.upscale_rgb(source), self_test, upscaler.upscale_rgb(self_test.lr)
 
 
 def judge(made, sr):
     source, _, self_test, self_sr = made
     measures = quality.measure(
-        Picture(source), Picture(sr), scale=2, self_test=self_test, self_sr=self_sr
+        RasterImage(source), RasterImage(sr), scale=2, self_test=self_test, self_sr=self_sr
     )
     return failed_rule(measures, GateLimits())
 
@@ -126,21 +126,21 @@ def test_a_ruined_result_does_not(made, ruin):
 
 def test_bicubic_itself_passes(made):
     """What is published in place of a doubted result is never doubted for its looks."""
-    bicubic = quality_gate.bicubic_picture(Picture(made[0]), 2)
+    bicubic = quality_gate.bicubic_image(RasterImage(made[0]), 2)
     doubt = judge(made, bicubic.rgb)
     assert doubt is None, doubt
 
 
 @pytest.mark.parametrize("kind", ["rgb", "grey", "alpha", "opaque alpha"])
-def test_bicubic_keeps_the_kind_of_picture(kind):
+def test_bicubic_keeps_the_kind_of_image(kind):
     rgb = draw_scene(3, 30, 44)
     if kind == "grey":
         rgb = np.repeat(rgb[..., :1], 3, axis=-1)
     alpha = np.full((30, 44), 255, np.uint8) if "alpha" in kind else None
     if kind == "alpha":
         alpha[:, :20] = 0
-    source = Picture(rgb, alpha, is_grey=kind == "grey", icc_profile=b"profile")
-    result = quality_gate.bicubic_picture(source, 2)
+    source = RasterImage(rgb, alpha, is_grey=kind == "grey", icc_profile=b"profile")
+    result = quality_gate.bicubic_image(source, 2)
     assert result.rgb.shape == (60, 88, 3) and result.icc_profile == b"profile"
     assert result.is_grey == source.is_grey
     assert (result.alpha is None) == (alpha is None)

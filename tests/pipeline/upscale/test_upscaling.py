@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.imaging.decode import decode
-from model.imaging.image import Picture
+from model.imaging.image import RasterImage
 from model.inference import backends
 from model.network import presets
 from model.scenes.drawing import draw_scene
@@ -18,7 +18,7 @@ from pipeline import graph
 from pipeline.records import RunError, Status
 from pipeline.upscale import quality_gate, upscaling
 from pipeline.upscale.upscaling import Maker, MakerProcesses, choose_precision, choose_workers
-from tests.pipeline.conftest import make_settings, picture_bytes
+from tests.pipeline.conftest import image_bytes, make_settings
 
 TIMES = ("inference_ms", "measure_ms", "encode_ms")
 
@@ -29,14 +29,14 @@ def processes():
     return MakerProcesses(saved, make_settings(), 2)
 
 
-def decoded(**picture):
-    return decode(picture_bytes(60, 80, **picture), max_pixels=10**6)
+def decoded(**image):
+    return decode(image_bytes(60, 80, **image), max_pixels=10**6)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-def test_other_processes_make_the_same_bits(processes, magnifier, mode):
+def test_other_processes_make_the_same_bits(processes, upscaler, mode):
     header, source = decoded(mode=mode, file_format="PNG")
-    here = Maker(magnifier, make_settings()).make(source, header, keep_result=True)
+    here = Maker(upscaler, make_settings()).make(source, header, keep_result=True)
     there = processes.make(source, header, keep_result=True)
     assert there.encoded == here.encoded
     np.testing.assert_array_equal(there.result.rgb, here.result.rgb)
@@ -65,11 +65,11 @@ import os, signal, sys
 from model import presets
 from model.imaging.decode import decode
 from pipeline.upscale.upscaling import MakerProcesses
-from tests.pipeline.conftest import make_settings, picture_bytes
+from tests.pipeline.conftest import make_settings, image_bytes
 
 if __name__ == "__main__":
     processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 1)
-    header, source = decode(picture_bytes(60, 80), max_pixels=10**6)
+    header, source = decode(image_bytes(60, 80), max_pixels=10**6)
     processes.make(source, header, keep_result=False)
     print(*processes._pool._processes, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -127,25 +127,25 @@ def test_the_precision_is_the_machines_own_only_where_the_run_is():
 
 def test_the_network_computes_as_the_run_says(monkeypatch):
     told = []
-    monkeypatch.setattr(upscaling, "Magnifier", lambda rdn, **options: told.append(options))
-    monkeypatch.setattr(upscaling, "Maker", lambda magnifier, settings: None)
+    monkeypatch.setattr(upscaling, "Upscaler", lambda rdn, **options: told.append(options))
+    monkeypatch.setattr(upscaling, "Maker", lambda upscaler, settings: None)
     saved = presets.resolve(presets.DEFAULT)
     for precision in (None, "bfloat16"):
         upscaling.load(saved, make_settings(precision=precision))
     assert [one["computes_in"] for one in told] == ["float32", "bfloat16"]
 
 
-def test_with_a_gpu_pictures_do_not_wait_for_each_other():
-    """Two pictures meet within the device: with turns, the first would wait for ever."""
+def test_with_a_gpu_images_do_not_wait_for_each_other():
+    """Two images meet within the device: with turns, the first would wait for ever."""
     meeting = threading.Barrier(2, timeout=60)
 
     class Gpu:
         scale = 2
         takes_turns = False
 
-        def magnify_picture(self, picture, *, jpeg_quality):
+        def upscale_image(self, image, *, jpeg_quality):
             meeting.wait()
-            return quality_gate.bicubic_picture(picture, 2)
+            return quality_gate.bicubic_image(image, 2)
 
     maker = Maker(Gpu(), make_settings(self_psnr="off"))
     header, source = decoded(file_format="PNG")
@@ -154,16 +154,16 @@ def test_with_a_gpu_pictures_do_not_wait_for_each_other():
         assert all(one.result().columns["width"] == 2 * source.width for one in made)
 
 
-def test_a_picture_made_in_another_precision_is_no_other_content():
+def test_a_image_made_in_another_precision_is_no_other_content():
     low, high = make_settings(precision="bfloat16"), make_settings(precision="float32")
     assert low.fingerprint == high.fingerprint
 
 
 @pytest.mark.parametrize("self_psnr", ["window", "full", "off"])
-def test_the_self_psnr_is_measured_as_asked(magnifier, self_psnr):
-    source = Picture(draw_scene(5, 200, 240))
+def test_the_self_psnr_is_measured_as_asked(upscaler, self_psnr):
+    source = RasterImage(draw_scene(5, 200, 240))
     header, _ = decoded(file_format="PNG")
-    maker = Maker(magnifier, make_settings(self_psnr=self_psnr))
+    maker = Maker(upscaler, make_settings(self_psnr=self_psnr))
     columns = maker.make(source, header, keep_result=False).columns
     assert (columns["self_psnr_db"] is None) == (self_psnr == "off")
 
@@ -173,5 +173,5 @@ def test_blank_background_is_skipped_unless_asked(local_files):
     for blank in ("skip", "magnify"):
         settings = make_settings(blank=blank, model=saved.name, model_sha256=saved.sha256)
         maker = graph.load_maker(local_files, settings)
-        assert maker._magnifier._skips_blank == (blank == "skip")
+        assert maker._upscaler._skips_blank == (blank == "skip")
     assert make_settings(blank="skip").fingerprint != make_settings(blank="magnify").fingerprint
