@@ -3,7 +3,7 @@
     python -m benchmarks.million [--uris 1000000] [--new 100] [--json FILE]
 
 A server of this program's own speaks as much of S3's protocol as the job needs and invents its
-listing: no real one holds a million objects in little memory. The earlier run is invented too,
+listing: no real one holds a million objects in little memory. The previous run is invented too,
 with the job's own writer: half of its images were upscaled, half were too large. `--new`
 images are drawn and unknown to it.
 """
@@ -138,7 +138,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def earlier_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
-    """What an earlier run would know of the images that are not new."""
+    """What a previous run would know of the images that are not new."""
     image: dict[str, bytes | str] = {"bytes": b"\xff" * 100, "path": "image.jpg"}
     for number in range(catalog.known):
         uri = f"s3://{_BUCKET}/{catalog.key(number)}"

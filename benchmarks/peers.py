@@ -25,7 +25,7 @@ from PIL import Image
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from model.data.hr_sources import find_images, read_rgb
 from model.imaging import resampling
-from model.inference.backends import Network, TileBatches
+from model.inference.backends import Network, TileBatchBackend
 from model.inference.upscaler import DEFAULT_MAX_CALL_PX, Upscaler
 from model.network import loading, presets
 from model.network.rdn import RDN, with_quality_plane
@@ -66,10 +66,10 @@ def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
 
     in_float32, in_bfloat16, in_tiles = (
-        Upscaler(rdn, computes_in=precision, skip_blank=False)
+        Upscaler(rdn, compute_dtype=precision, skip_background=False)
         for precision in ("float32", "bfloat16", "float32")
     )
-    in_tiles._engine = TileBatches(Network(rdn, "float32"), max_call_px=DEFAULT_MAX_CALL_PX)
+    in_tiles._backend = TileBatchBackend(Network(rdn, "float32"), max_call_px=DEFAULT_MAX_CALL_PX)
     return {
         "Pillow bicubic": bicubic,
         _OURS: in_float32.upscale_rgb,

@@ -60,10 +60,10 @@ def time_plain_loop(rdn: RDN, paths: list[Path], folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def matrix_peak_gflops(computes_in: str = "float32") -> float:
+def matrix_peak_gflops(compute_dtype: str = "float32") -> float:
     """The fastest of some multiplications of large matrices, 10^9 operations a second."""
     side = 2048
-    matrix = tf.cast(tf.random.normal([side, side]), computes_in)
+    matrix = tf.cast(tf.random.normal([side, side]), compute_dtype)
     seconds = []
     for _ in range(8):
         started = time.perf_counter()
@@ -118,18 +118,18 @@ def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
 def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: list[str]) -> dict:
     """Runs all sides `rounds` times in turn; returns medians in images a second, and ratios."""
     rdn = loading.load_by_name(model)
-    computes_in = next(
+    compute_dtype = next(
         (after for option, after in itertools.pairwise(options) if option == "--precision"),
-        backends.fastest_precision(),
+        backends.fastest_dtype(),
     )
-    upscaler = Upscaler(rdn, computes_in=computes_in, skip_blank=False)
+    upscaler = Upscaler(rdn, compute_dtype=compute_dtype, skip_background=False)
     images = [read_rgb(path) for path in paths]
     upscaler.upscale_rgb(images[0])  # tracing is no part of the network's speed
     if "--workers" not in options:  # as many processes start for a single image, too
         chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
         options = [*options, "--workers", str(chosen)]
     startup_s = min(time_pipeline(paths[:1], 1, model, options) for _ in range(2))
-    peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", computes_in)}
+    peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", compute_dtype)}
     network_s, loop_s, pipeline_s = [], [], []
     for number in range(1, rounds + 1):
         network_s.append(time_network(upscaler, images))
@@ -151,7 +151,7 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
         "model": model,
         "rounds": rounds,
         "repeat": repeat,
-        "precision": computes_in,
+        "precision": compute_dtype,
         "matrix_peak_gflops": peaks_gflops,
         "network_gflops": network_gflop(rdn, images) / statistics.median(network_s),
         "network_images_per_s": len(paths) / statistics.median(network_s),

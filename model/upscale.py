@@ -156,11 +156,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--self_ensemble",
         action="store_true",
-        help="mean of 8 turned and mirrored versions: a little better, 8 times slower",
+        help="mean of 8 flipped and rotated versions: a little better, 8 times slower",
     )
     parser.add_argument(
         "--precision",
-        choices=("auto", *backends.PRECISIONS),
+        choices=("auto", *backends.COMPUTE_DTYPES),
         default="auto",
         help="in which the network computes; results differ by one grey level at most",
     )
@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         chosen = arguments.precision
         upscaler = Upscaler(
             loading.load_by_name(arguments.model),
-            computes_in=backends.fastest_precision() if chosen == "auto" else chosen,
+            compute_dtype=backends.fastest_dtype() if chosen == "auto" else chosen,
             self_ensemble=arguments.self_ensemble,
         )
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.imaging.encode import IMAGE_FORMATS
-from model.inference.backends import PRECISIONS
+from model.inference.backends import COMPUTE_DTYPES
 from model.network import presets
 from pipeline.catalog import manifest
 from pipeline.records import Reason
@@ -54,7 +54,7 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
         if reason not in list(Reason) and not reason.startswith("gate:"):
             parser.error(f"--retry {reason}: no such reason; they are {', '.join(Reason)}")
     if retry and ours.previous == NONE:
-        parser.error("--retry replays an earlier run: it cannot go with --previous none")
+        parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)
@@ -106,7 +106,7 @@ def _parser(now: datetime.datetime) -> _Parser:
     add(
         "--previous",
         default=NEWEST,
-        help="id of the run in which finished work is looked up; none does all again "
+        help="id of the run in which reusable results are looked up; none does all again "
         "(default: the newest finished run under --output)",
     )
     add(
@@ -129,7 +129,7 @@ def _parser(now: datetime.datetime) -> _Parser:
     )
     add(
         "--precision",
-        choices=("auto", *PRECISIONS),
+        choices=("auto", *COMPUTE_DTYPES),
         default="auto",
         help="in which the network computes; results differ by one grey level at most",
     )

@@ -25,8 +25,8 @@ from pipeline.output.schema import TIMED_STAGES, Row
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import (
     CatalogEntry,
-    Earlier,
     Job,
+    PreviousResult,
     RunError,
     Shard,
     Status,
@@ -78,7 +78,7 @@ def join_run(settings: Settings) -> Storage:
 class ReadCatalog(beam.PTransform):
     """Every mention of an image, as `CatalogEntry`s.
 
-    Among them is one at position `reuse.KEPT` for each row that an earlier try of this run has
+    Among them is one at position `reuse.KEPT` for each row that an earlier attempt of this run has
     finished.
     """
 
@@ -102,7 +102,7 @@ class ReadCatalog(beam.PTransform):
 
 
 def read_place(kind_and_place: tuple[str, str], settings: Settings) -> Iterator[CatalogEntry]:
-    """Entries of the catalog, of an earlier run's rows to replay, or of rows that are kept."""
+    """Entries of the catalog, of a previous run's rows to replay, or of rows that are kept."""
     kind, place = kind_and_place
     files = join_run(settings)
     if kind == "kept":
@@ -188,7 +188,7 @@ class _IdentifyDoFn(beam.DoFn):
 
 
 class JoinPrevious(beam.PTransform):
-    """Joins, by content key, URIs of equal content and the finished work of an earlier run.
+    """Joins, by content key, URIs of equal content and the reusable results of a previous run.
 
     The last shuffle: small records only. What follows runs fused, from the URI to the file.
     """
@@ -203,7 +203,7 @@ class JoinPrevious(beam.PTransform):
         earlier = (
             pcoll.pipeline
             | "PreviousParts" >> beam.Create(list(settings.previous_parts))
-            | "ReadPrevious" >> beam.FlatMap(read_earlier, settings)
+            | "ReadPrevious" >> beam.FlatMap(read_previous_results, settings)
             | "KeyEarlier" >> beam.WithKeys(lambda earlier: earlier.content_key)
         )
         entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, settings.fingerprint)
@@ -214,15 +214,15 @@ class JoinPrevious(beam.PTransform):
         )
 
 
-def read_earlier(part: str, settings: Settings) -> Iterator[Earlier]:
-    """See `reuse.read_earlier`."""
-    return reuse.read_earlier(part, join_run(settings), settings)
+def read_previous_results(part: str, settings: Settings) -> Iterator[PreviousResult]:
+    """See `reuse.read_previous_results`."""
+    return reuse.read_previous_results(part, join_run(settings), settings)
 
 
 def make_jobs(
     key_and_group: tuple[str, dict[str, Iterable[Any]]], settings: Settings
 ) -> Iterator[Job]:
-    """The entries of one content key, those apart that an earlier run's work serves.
+    """The entries of one content key, those apart that a previous run's work serves.
 
     An earlier row serves an entry that is compared with the same reference.
     """
@@ -234,7 +234,7 @@ def make_jobs(
     usable = {
         earlier.reference_etag: earlier
         for earlier in group["earlier"]
-        if reuse.carry_over(earlier, settings) is not None
+        if reuse.reuse_result(earlier, settings) is not None
     }
     to_do = []
     for entry in ordered:

@@ -66,7 +66,7 @@ def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> in
         if settings.dry_run:
             return _estimate(settings, beam_arguments)
         _log.info(
-            "started: %s to %s, model %s, finished work of %s",
+            "started: %s to %s, model %s, reusable results of %s",
             settings.input,
             settings.output,
             settings.model,
@@ -108,7 +108,7 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
 
     Returns:
         The settings with the model's digest, the number of processes, the precision, and the
-        earlier run in which finished work is found.
+        previous run in which reusable results are found.
 
     Raises:
         RunError: if the input is missing or empty, the output cannot be written, the model is

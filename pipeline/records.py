@@ -98,15 +98,15 @@ def content_key(entry: CatalogEntry, fingerprint: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
-class Earlier(NamedTuple):
-    """What an earlier run's row says of a content, for the rows of this one. Crosses a shuffle.
+class PreviousResult(NamedTuple):
+    """What a previous run's row says of a content, for the rows of this one. Crosses a shuffle.
 
     Attributes:
         content_key: see `Job`; equal keys, equal results.
         reference_etag: of the reference that it was compared with.
         status, reason: of the earlier row.
         source_height, source_width: as displayed; None if they were never found.
-        columns: values of `previous.CARRIED`, in that order.
+        columns: values of `previous.REUSED_COLUMNS`, in that order.
     """
 
     content_key: str
@@ -125,12 +125,12 @@ class Job(NamedTuple):
         content_key: identity of the content together with model and settings; None for an entry
             that was rejected before its content was identified.
         entries: at least one, by position.
-        earlier: the finished work of an earlier run that serves them; None if there is work.
+        earlier: the result of a previous run that serves them; None if there is work.
     """
 
     content_key: str | None
     entries: tuple[CatalogEntry, ...]
-    earlier: Earlier | None = None
+    earlier: PreviousResult | None = None
 
 
 class Totals(NamedTuple):

@@ -26,9 +26,9 @@ class Settings:
         output: folder or prefix without the final `/`, absolute.
         started_at: when the run began, UTC.
         model_sha256: of the saved model; empty until the run has read it.
-        previous_run: the run in which finished work is looked up, once that is decided.
+        previous_run: the run in which reusable results are looked up, once that is decided.
         previous_parts: its Parquet files.
-        kept: shards that an earlier try of this run has finished.
+        kept: shards that an earlier attempt of this run has finished.
         workers: processes that upscale; None until the run has chosen.
         precision: in which the network computes; None until the run has chosen.
     """

@@ -296,7 +296,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
     parser.add_argument(
         "--precision",
-        choices=backends.PRECISIONS,
+        choices=backends.COMPUTE_DTYPES,
         default="float32",
         help="in which the networks compute, as the job's --precision",
     )
@@ -305,7 +305,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const="both",
         choices=("both", "ours"),
-        help="mean of 8 turned and mirrored versions (RDN+): of both networks, or of ours only",
+        help="mean of 8 flipped and rotated versions (RDN+): of both networks, or of ours only",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings, mean, all figures")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="one line an image")
@@ -366,7 +366,9 @@ def _load(arguments: argparse.Namespace) -> dict[str, _Network]:
     for key, name in ((OURS, arguments.model), (AGAINST, arguments.against)):
         if name is not None:
             rdn = loading.load_by_name(name)
-            upscaler = Upscaler(rdn, computes_in=arguments.precision, self_ensemble=ensembles[key])
+            upscaler = Upscaler(
+                rdn, compute_dtype=arguments.precision, self_ensemble=ensembles[key]
+            )
             title = f"{name} (mean of 8)" if ensembles[key] else name
             networks[key] = _Network(title, rdn.count_params(), upscaler)
     scales = {key: network.upscaler.scale for key, network in networks.items()}

@@ -16,7 +16,7 @@ import tensorflow as tf
 from model.inference import tiling
 from model.network.rdn import RDN, precision
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 # What the CPU must have for bfloat16 to be faster, as Linux names it: measured on AVX-512 BF16.
 _BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -28,15 +28,15 @@ _MAX_TILE_PX = 512
 _log = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
+class ExecutionBackend(Protocol):
     """Runs a network on images of one size. The results do not depend on other calls.
 
     Attributes:
-        takes_turns: whether one image should be finished before the next is begun: more at a
+        one_at_a_time: whether one image should be finished before the next is begun: more at a
             time would only wait for each other.
     """
 
-    takes_turns: bool
+    one_at_a_time: bool
 
     def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
         """Upscales uint8 [N, H, W, 3], qualities [N], to uint8 [N, H * scale, W * scale, 3].
@@ -54,14 +54,14 @@ class Network:
 
     Args:
         rdn: the network.
-        computes_in: one of `PRECISIONS`; what carries grey levels is float32 in all of them.
+        compute_dtype: one of `COMPUTE_DTYPES`; what carries grey levels is float32 in all of them.
     """
 
-    def __init__(self, rdn: RDN, computes_in: str) -> None:
+    def __init__(self, rdn: RDN, compute_dtype: str) -> None:
         self.scale = rdn.scale
         self.halo_px = rdn.halo_px
-        if computes_in != "float32":
-            with precision(f"mixed_{computes_in}"):
+        if compute_dtype != "float32":
+            with precision(f"mixed_{compute_dtype}"):
                 lower = RDN.from_config(rdn.get_config())
             lower.set_weights(rdn.get_weights())
             rdn = lower
@@ -78,11 +78,11 @@ class Network:
         )
 
 
-# Of all networks of the process: see `WholeImages`.
+# Of all networks of the process: see `WholeImageBackend`.
 _ONE_CALL_AT_A_TIME = threading.Lock()
 
 
-class WholeImages:
+class WholeImageBackend:
     """For a CPU: each image as it is, one call at a time.
 
     Calls must take turns: TensorFlow's oneDNN convolutions, run by several threads at once on
@@ -91,18 +91,18 @@ class WholeImages:
     its pixels cost.
     """
 
-    takes_turns = True
+    one_at_a_time = True
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """See `Engine`."""
+        """See `ExecutionBackend`."""
         with _ONE_CALL_AT_A_TIME:
             return _run(self._network.rounded, lr, jpeg_quality)
 
     def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """See `Engine`."""
+        """See `ExecutionBackend`."""
         with _ONE_CALL_AT_A_TIME:
             return _run(self._network.levels, lr, jpeg_quality)
 
@@ -129,7 +129,7 @@ class _Tile:
         return self.result
 
 
-class TileBatches:
+class TileBatchBackend:
     """For a GPU: tiles of few shapes, of all threads' images that wait, several in a call.
 
     A GPU looks for its fastest convolution anew for each shape, and small images leave it idle.
@@ -137,14 +137,14 @@ class TileBatches:
     borders and the results equal those of whole images. Calls hold 1, 2, 4, ... tiles.
 
     Untested on a GPU: none was at hand. The tests run it on a CPU, where it gives the same
-    images as `WholeImages`.
+    images as `WholeImageBackend`.
 
     Args:
         network: see `Network`.
         max_call_px: most LR pixels of a call, but for a single tile.
     """
 
-    takes_turns = False
+    one_at_a_time = False
 
     def __init__(self, network: Network, *, max_call_px: int) -> None:
         self._network = network
@@ -157,11 +157,11 @@ class TileBatches:
         )
 
     def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """See `Engine`."""
+        """See `ExecutionBackend`."""
         return self._upscale("rounded", lr, jpeg_quality)
 
     def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """See `Engine`."""
+        """See `ExecutionBackend`."""
         return self._upscale("levels", lr, jpeg_quality)
 
     def _upscale(self, kind: str, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
@@ -214,22 +214,22 @@ class TileBatches:
             tile.result = result
 
 
-def choose_engine(rdn: RDN, *, computes_in: str, max_call_px: int) -> Engine:
+def choose_backend(rdn: RDN, *, compute_dtype: str, max_call_px: int) -> ExecutionBackend:
     """The engine for the device of this machine.
 
     Args:
         rdn: the network.
-        computes_in: one of `PRECISIONS`.
+        compute_dtype: one of `COMPUTE_DTYPES`.
         max_call_px: most LR pixels of a call.
     """
-    network = Network(rdn, computes_in)
+    network = Network(rdn, compute_dtype)
     if tf.config.list_physical_devices("GPU"):
-        return TileBatches(network, max_call_px=max_call_px)
-    return WholeImages(network)
+        return TileBatchBackend(network, max_call_px=max_call_px)
+    return WholeImageBackend(network)
 
 
-def fastest_precision() -> str:
-    """The precision that is fastest on this machine, one of `PRECISIONS`.
+def fastest_dtype() -> str:
+    """The precision that is fastest on this machine, one of `COMPUTE_DTYPES`.
 
     On a CPU with AVX-512 BF16, bfloat16 takes half the time of float32 (`docs/speed.md`); on one
     without, more. Of GPUs, by their capability: bfloat16 from 8.0 on, float16 from 7.0 on.

@@ -11,8 +11,8 @@ from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference import background, tiling
-from model.inference.backends import choose_engine
-from model.network.flips import VERSIONS, turned, undone
+from model.inference.backends import choose_backend
+from model.network.flips import DIHEDRAL_TRANSFORMS, turned, undone
 from model.network.rdn import RDN
 
 # 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
@@ -31,14 +31,14 @@ class Upscaler:
 
     Args:
         rdn: the network.
-        computes_in: one of `engine.PRECISIONS`. In bfloat16 results differ from those in float32
-            by one grey level at most, in one value of 60, and a CPU that has it takes half the
-            time; see `engine.fastest_precision`.
+        compute_dtype: one of `backends.COMPUTE_DTYPES`. In bfloat16 results differ from those in
+            float32 by one grey level at most, in one value of 60, and a CPU that has it takes half
+            the time; see `backends.fastest_dtype`.
         max_call_px: most LR pixels of one call; larger images go in tiles.
-        skip_blank: leave exactly white background out: it stays as it is. See
+        skip_background: leave exactly white background out: it stays as it is. See
             `model.inference.background`. A
             network that does not keep white white is shown everything all the same.
-        self_ensemble: upscale each image in its eight turned and mirrored versions and take
+        self_ensemble: upscale each image in its eight flipped and rotated versions and take
             the mean, which papers write as "RDN+": a little better for eight times the time, in
             the same memory. A turned image then gives exactly the turned result.
 
@@ -52,22 +52,22 @@ class Upscaler:
         self,
         rdn: RDN,
         *,
-        computes_in: str = "float32",
+        compute_dtype: str = "float32",
         max_call_px: int = DEFAULT_MAX_CALL_PX,
-        skip_blank: bool = True,
+        skip_background: bool = True,
         self_ensemble: bool = False,
     ) -> None:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
         self._halo_px = rdn.halo_px
         self._max_call_px = max_call_px
-        self._engine = choose_engine(rdn, computes_in=computes_in, max_call_px=max_call_px)
-        self._skips_blank = skip_blank and self._keeps_white()
+        self._backend = choose_backend(rdn, compute_dtype=compute_dtype, max_call_px=max_call_px)
+        self._skips_background = skip_background and self._keeps_white()
 
     @property
-    def takes_turns(self) -> bool:
-        """See `Engine`."""
-        return self._engine.takes_turns
+    def one_at_a_time(self) -> bool:
+        """See `ExecutionBackend`."""
+        return self._backend.one_at_a_time
 
     def upscale_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
         """Upscales one 8-bit RGB image.
@@ -84,7 +84,7 @@ class Upscaler:
             OutOfMemoryError: if the device cannot hold even a small tile.
         """
         upscale = functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality)
-        layout = background.find_layout(lr) if self._skips_blank else None
+        layout = background.find_layout(lr) if self._skips_background else None
         if layout is None:
             return self._in_tiles(lr, upscale)
         sr = np.empty((lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3), np.uint8)
@@ -160,9 +160,9 @@ class Upscaler:
         lr = np.full((96, 96, 3), 255, np.uint8)
         lr[36:60, 40:56] = (200, 60, 20)
         for jpeg_quality in (30, 75, 100):
-            self._skips_blank = False
+            self._skips_background = False
             whole = self.upscale_rgb(lr, jpeg_quality=jpeg_quality)
-            self._skips_blank = True
+            self._skips_background = True
             skipped = self.upscale_rgb(lr, jpeg_quality=jpeg_quality)
             if np.abs(np.subtract(whole, skipped, dtype=np.int16)).max() > 1:
                 _log.info("the network changes white: blank background is not skipped")
@@ -174,7 +174,7 @@ class Upscaler:
         qualities = np.array([jpeg_quality])
         if self.self_ensemble:
             return resampling.to_uint8(self._network(lr[None], qualities)[0])
-        return self._engine.rounded(lr[None], qualities)[0]
+        return self._backend.rounded(lr[None], qualities)[0]
 
     def _rgba_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
         """uint8 [h, w, 4] to [h * scale, w * scale, 4]: colours beside their clean alpha."""
@@ -189,12 +189,12 @@ class Upscaler:
         With self-ensemble one version after the other, so that memory does not grow.
         """
         if not self.self_ensemble:
-            return self._engine.levels(lr, jpeg_quality)
+            return self._backend.levels(lr, jpeg_quality)
         n, height, width, _ = lr.shape
         # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
         # the image changes, does not matter.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
-        for turns, mirrored in VERSIONS:
-            levels = self._engine.levels(turned(lr, turns, mirrored), jpeg_quality)
+        for turns, mirrored in DIHEDRAL_TRANSFORMS:
+            levels = self._backend.levels(turned(lr, turns, mirrored), jpeg_quality)
             total += undone(levels, turns, mirrored)
-        return (total / len(VERSIONS)).astype(np.float32)
+        return (total / len(DIHEDRAL_TRANSFORMS)).astype(np.float32)

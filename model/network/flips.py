@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 # Quarter turns, and whether mirrored: all that map a square grid onto itself.
-VERSIONS = tuple(itertools.product(range(4), (False, True)))
+DIHEDRAL_TRANSFORMS = tuple(itertools.product(range(4), (False, True)))
 
 
 def turned(images: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:

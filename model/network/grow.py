@@ -23,7 +23,7 @@ def grow(small: RDN, large: RDN, *, copies: int = 1) -> None:
     What is new starts without influence on what was there: new maps keep their random weights
     on the way in and zeros on the way out, new convolutions and blocks are fused with zeros.
 
-    With several copies the large network starts as a self-ensemble: turned and mirrored versions
+    With several copies the large network starts as a self-ensemble: flipped and rotated versions
     of the small one side by side in its maps, each blind to the others' maps, and their mean as
     the result. A turned network is the same network with turned kernels. Training then lets each
     copy see the others. Papers call the mean of all eight "RDN+"; here its gain costs no calls.
@@ -42,7 +42,7 @@ def grow(small: RDN, large: RDN, *, copies: int = 1) -> None:
         Chen et al., "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016: the same
         idea; new maps here begin with zeros on the way out instead of copies. Timofte et al.,
         "Seven ways to improve example-based single image super resolution", CVPR 2016
-        (the mean over turned versions).
+        (the mean over flipped and rotated versions).
     """
     if not 1 <= copies <= len(_COPIES):
         raise ValueError(f"a network starts as 1..{len(_COPIES)} copies. Received: {copies}")

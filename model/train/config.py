@@ -11,7 +11,7 @@ from model.data.patches import FEEDINGS
 
 LOSSES = {"l1": "mean_absolute_error", "mse": "mean_squared_error"}
 SCHEDULES = ("cosine", "halving")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+COMPUTE_DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def _option(default: Any, meaning: str) -> Any:
@@ -79,7 +79,7 @@ class TrainConfig:
         0.999, "of the weights' moving average, which is validated and shipped; 0: none"
     )
     precision: str = _option(
-        "float32", f"{', '.join(PRECISIONS)}; on a GPU a mixed one, before Ampere float16"
+        "float32", f"{', '.join(COMPUTE_DTYPES)}; on a GPU a mixed one, before Ampere float16"
     )
     seed: int = _option(1, "of the weights and of every batch")
 
@@ -99,7 +99,7 @@ class TrainConfig:
             ("feeding", FEEDINGS),
             ("loss", tuple(LOSSES)),
             ("schedule", SCHEDULES),
-            ("precision", PRECISIONS),
+            ("precision", COMPUTE_DTYPES),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(

@@ -145,7 +145,7 @@ class _LocalShard:
 def publish(
     files: Storage, shards: Iterable[Shard], rows_folder: str, *, part_bytes: int = _SHARD_BYTES
 ) -> list[str]:
-    """Makes the run's parts of its staged shards, and removes files of an earlier try.
+    """Makes the run's parts of its staged shards, and removes files of an earlier attempt.
 
     Large shards become parts as they are, small ones are joined. A part's name is the digest of
     its shards' names, so that the function can be repeated after a crash: it finds the parts that

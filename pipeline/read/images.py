@@ -1,4 +1,4 @@
-"""Gets images out of a run, wherever they lie: in its rows, in an earlier run's, in files.
+"""Gets images out of a run, wherever they lie: in its rows, in a previous run's, in files.
 
     python -m pipeline.read upscaled/ images/
     python -m pipeline.read s3://shop/upscaled images/ --run_id night7 --uri s3://shop/a.jpg

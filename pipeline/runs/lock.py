@@ -16,7 +16,7 @@ from pipeline.records import Reason, RunError
 from pipeline.storage.base import Storage, StorageError
 
 _BEAT_S = 20.0
-# A holder that gave no sign of life for so long is taken for dead.
+# A holder that gave no heartbeat for so long is taken for dead.
 DEAD_AFTER_S = 120.0
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Holder:
         token: of one holding, random.
         host, boot, pid_space, pid, started: identify its process where /proc is there to tell;
             `boot`, `pid_space` and `started` are empty elsewhere.
-        beat_at: its last sign of life, ISO 8601, UTC.
+        beat_at: its last heartbeat, ISO 8601, UTC.
     """
 
     token: str
@@ -52,7 +52,7 @@ class Holder:
         return self.silent_s(now) > DEAD_AFTER_S
 
     def silent_s(self, now: datetime.datetime) -> float:
-        """Seconds since its last sign of life."""
+        """Seconds since its last heartbeat."""
         return (now - datetime.datetime.fromisoformat(self.beat_at)).total_seconds()
 
 
@@ -124,7 +124,7 @@ class RunLock:
         if not holder.is_dead(now):
             raise RunError(
                 f"run {self._run_id} is already going on: process {holder.pid} on {holder.host}, "
-                f"last sign of life {holder.silent_s(now):.0f} s ago; wait for it, or take "
+                f"last heartbeat {holder.silent_s(now):.0f} s ago; wait for it, or take "
                 f"another --run_id. If it is dead, start again {DEAD_AFTER_S:.0f} s after that"
             )
         _log.warning("taking over run %s from a dead process on %s", self._run_id, holder.host)

@@ -50,7 +50,7 @@ def claim(files: Storage, settings: Settings) -> None:
 
 
 def recover(files: Storage, settings: Settings) -> tuple[Shard, ...]:
-    """Finds what an earlier try of this run has finished, and removes its leftovers.
+    """Finds what an earlier attempt of this run has finished, and removes its leftovers.
 
     Complete shards are kept, unless their rows are in another one too. Parts that were published
     just before the run was killed go back among the shards, so that a run without _SUCCESS has no

@@ -1,6 +1,6 @@
-"""What earlier runs have finished: found by content key, carried over into this run's rows.
+"""What previous runs have finished: found by content key, reused into this run's rows.
 
-Each run's rows are a complete snapshot of the catalog. An image that an earlier run made is not
+Each run's rows are a complete snapshot of the catalog. An image that a previous run made is not
 made again; its row points to where it lies.
 """
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.catalog import manifest
 from pipeline.catalog.size_filter import reject_size
 from pipeline.output import schema
-from pipeline.records import CatalogEntry, Earlier, Reason, RunError, Status
+from pipeline.records import CatalogEntry, PreviousResult, Reason, RunError, Status
 from pipeline.settings import NEWEST, NONE, Settings
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
@@ -25,12 +25,12 @@ from pipeline.storage.routing import list_if_any
 ROW_MARK = "#row="
 
 # What this run finds itself, or what took time in the earlier one and none now.
-_NOT_CARRIED = {
+_NOT_REUSED = {
     *("uri", "product_id", "status", "reason", "content_key", "source_etag", "source_bytes"),
     *("reference_uri", "reference_etag", "image"),
     *schema.TIMED_STAGES,
 }
-CARRIED = tuple(name for name in schema.SCHEMA.names if name not in _NOT_CARRIED)
+REUSED_COLUMNS = tuple(name for name in schema.SCHEMA.names if name not in _NOT_REUSED)
 _JOINED = ("content_key", "reference_etag", "status", "reason")
 
 _MADE = {Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED}
@@ -40,7 +40,7 @@ _LASTING = {Reason.ANIMATED, Reason.UNREADABLE, Reason.UNSUPPORTED_FORMAT}
 
 
 def find_run(files: Storage, settings: Settings) -> str | None:
-    """Decides in which earlier run finished work is looked up.
+    """Decides in which previous run reusable results are looked up.
 
     Args:
         files: where the runs lie.
@@ -95,29 +95,31 @@ def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str
     return max(others)[1] if others else None
 
 
-def read_earlier(part: str, files: Storage, settings: Settings) -> Iterator[Earlier]:
-    """Yields what the rows of an earlier run know of contents, without their images.
+def read_previous_results(
+    part: str, files: Storage, settings: Settings
+) -> Iterator[PreviousResult]:
+    """Yields what the rows of a previous run know of contents, without their images.
 
     Args:
         part: URI of one of its Parquet files.
         files: where it lies.
         settings: of this run.
     """
-    columns = list(dict.fromkeys((*_JOINED, *CARRIED, "image_uri", "image_bytes")))
-    first, image_uri = 0, CARRIED.index("image_uri")
+    columns = list(dict.fromkeys((*_JOINED, *REUSED_COLUMNS, "image_uri", "image_bytes")))
+    first, image_uri = 0, REUSED_COLUMNS.index("image_uri")
     exists = functools.cache(lambda folder: set(list_if_any(files, folder)))
     with open_ranged(files, part) as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=2000, columns=columns):
             for number, row in enumerate(batch.to_pylist(), start=first):
                 if row["content_key"] is None:
                     continue
-                values = [row[name] for name in CARRIED]
+                values = [row[name] for name in REUSED_COLUMNS]
                 if row["image_bytes"] is not None and row["image_uri"] is None:
                     values[image_uri] = f"{part}{ROW_MARK}{number}"
                 holder, mark, _ = (values[image_uri] or "").rpartition(ROW_MARK)
                 if mark and holder not in exists(holder.rpartition("/")[0]):
                     continue  # its file was deleted: it is made again
-                yield Earlier(
+                yield PreviousResult(
                     row["content_key"],
                     row["reference_etag"],
                     row["status"],
@@ -129,7 +131,9 @@ def read_earlier(part: str, files: Storage, settings: Settings) -> Iterator[Earl
             first += batch.num_rows
 
 
-def carry_over(earlier: Earlier, settings: Settings) -> tuple[Status, str, dict[str, Any]] | None:
+def reuse_result(
+    earlier: PreviousResult, settings: Settings
+) -> tuple[Status, str, dict[str, Any]] | None:
     """Decides whether an earlier row serves this run.
 
     Args:
@@ -141,11 +145,11 @@ def carry_over(earlier: Earlier, settings: Settings) -> tuple[Status, str, dict[
     """
     if earlier.reason in settings.retry:
         return None
-    columns = dict(zip(CARRIED, earlier.columns, strict=True))
+    columns = dict(zip(REUSED_COLUMNS, earlier.columns, strict=True))
     if earlier.source_height is not None and earlier.source_width is not None:
         rejection = reject_size(earlier.source_height, earlier.source_width, settings.limits)
         if rejection is not None:
-            found = {name: columns[name] for name in CARRIED if name.startswith("source_")}
+            found = {name: columns[name] for name in REUSED_COLUMNS if name.startswith("source_")}
             reason, detail = rejection
             when = {"detail": detail, "processed_at": columns["processed_at"]}
             return reason.status, str(reason), found | when
@@ -161,7 +165,7 @@ def carry_over(earlier: Earlier, settings: Settings) -> tuple[Status, str, dict[
 
 
 def read_kept(part: str, files: Storage) -> Iterator[CatalogEntry]:
-    """Yields an entry for each row that an earlier try of this very run has finished."""
+    """Yields an entry for each row that an earlier attempt of this very run has finished."""
     with open_ranged(files, part) as file:
         for batch in pq.ParquetFile(file).iter_batches(columns=["uri"]):
             for uri in batch["uri"].to_pylist():
@@ -173,10 +177,10 @@ KEPT = -1
 
 
 def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[CatalogEntry]:
-    """Yields the catalog of an earlier run from its rows, for `--retry`.
+    """Yields the catalog of a previous run from its rows, for `--retry`.
 
     What shall be replayed is identified afresh; all else keeps its identity and is found again
-    among the finished work, without a request.
+    among the reusable results, without a request.
 
     Args:
         part: URI of one of its Parquet files.

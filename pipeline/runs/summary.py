@@ -48,7 +48,8 @@ def finish_run(
     Args:
         files: where the run writes.
         settings: of the run.
-        shards: all that were staged by bundles that succeeded, and those kept of an earlier try.
+        shards: all that were staged by bundles that succeeded, and those kept of an earlier
+            attempt.
         totals: of the catalog.
 
     Returns:

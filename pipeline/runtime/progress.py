@@ -29,7 +29,7 @@ class Progress:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets an earlier run of the same process."""
+        """Forgets a previous run of the same process."""
         with self._lock:
             self.uris_found = self.uris_done = self.uris_failed = 0
 

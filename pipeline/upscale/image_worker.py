@@ -18,7 +18,7 @@ from model.inference.upscaler import OutOfMemoryError
 from model.metrics import quality
 from pipeline.catalog.size_filter import reject_size
 from pipeline.output.schema import Row
-from pipeline.records import CatalogEntry, Earlier, Job, Reason, RunError, content_key
+from pipeline.records import CatalogEntry, Job, PreviousResult, Reason, RunError, content_key
 from pipeline.runs import reuse
 from pipeline.settings import Settings
 from pipeline.storage import locations
@@ -90,7 +90,7 @@ class ImageWorker:
         """Probes, asks the size gate, fetches the rest and decodes.
 
         Of several URIs with the same content the first that can be read serves all; one that
-        cannot gets its own row. What an earlier run has finished passes straight to its row.
+        cannot gets its own row. What a previous run has finished passes straight to its row.
         """
         return self._decode_unless_large(self.probe(job))
 
@@ -98,7 +98,7 @@ class ImageWorker:
         """Asks the size gate with the file's first bytes; `Work.file` is open if all is well."""
         work = Work(job.content_key, job.entries)
         if job.earlier is not None:
-            return self._carry_over(work, job.earlier)
+            return self._reuse(work, job.earlier)
         return self._find_readable(work)
 
     def _find_readable(self, work: Work) -> Work:
@@ -166,9 +166,9 @@ class ImageWorker:
         key = content_key(now, self._settings.fingerprint)
         return Work(key, (now,), was_rewritten=True)
 
-    def _carry_over(self, work: Work, earlier: Earlier) -> Work:
-        """Every entry gets the row of the finished work."""
-        carried = reuse.carry_over(earlier, self._settings)
+    def _reuse(self, work: Work, earlier: PreviousResult) -> Work:
+        """Every entry gets the row of the reusable results."""
+        carried = reuse.reuse_result(earlier, self._settings)
         assert carried is not None  # as whoever made the job has found
         status, reason, columns = carried
         columns |= {"status": status, "reason": reason}

@@ -38,7 +38,7 @@ class GateLimits:
     min_self_gain_db: float = -2.0
 
 
-class Doubt(NamedTuple):
+class Rejection(NamedTuple):
     """Why a result is not published: the rule's name, for scripts, and one line for people."""
 
     rule: str
@@ -54,18 +54,22 @@ class _Check(NamedTuple):
     lowest: float | None = None
     highest: float | None = None
 
-    def doubt(self) -> Doubt | None:
+    def doubt(self) -> Rejection | None:
         """What to tell if the value lies outside; a nan lies outside."""
         if self.value is None:
             return None
         if self.lowest is not None and not self.value >= self.lowest:
-            return Doubt(self.rule, f"{self.what} is {self.value:.3g}, below {self.lowest:.3g}")
+            return Rejection(
+                self.rule, f"{self.what} is {self.value:.3g}, below {self.lowest:.3g}"
+            )
         if self.highest is not None and not self.value <= self.highest:
-            return Doubt(self.rule, f"{self.what} is {self.value:.3g}, above {self.highest:.3g}")
+            return Rejection(
+                self.rule, f"{self.what} is {self.value:.3g}, above {self.highest:.3g}"
+            )
         return None
 
 
-def failed_rule(measures: Measures, limits: GateLimits) -> Doubt | None:
+def failed_rule(measures: Measures, limits: GateLimits) -> Rejection | None:
     """Tells why a result is not published.
 
     Args:

@@ -90,9 +90,9 @@ class Maker:
         self.scale = upscaler.scale
         self._upscaler = upscaler
         self._settings = settings
-        self._slots = threading.BoundedSemaphore(_IN_WORK if upscaler.takes_turns else _ON_GPU)
+        self._slots = threading.BoundedSemaphore(_IN_WORK if upscaler.one_at_a_time else _ON_GPU)
         # Not between two images' calls: each is finished soon.
-        self._turn = threading.Lock() if upscaler.takes_turns else contextlib.nullcontext()
+        self._turn = threading.Lock() if upscaler.one_at_a_time else contextlib.nullcontext()
 
     def make(self, source: RasterImage, header: Header, *, keep_result: bool) -> Made:
         """See `MakesImages`."""
@@ -190,14 +190,14 @@ def load(saved: SavedModel, settings: Settings) -> Maker:
     """Makes a `Maker` from a saved network."""
     upscaler = Upscaler(
         loading.load(saved),
-        computes_in=settings.precision or "float32",
-        skip_blank=settings.blank == "skip",
+        compute_dtype=settings.precision or "float32",
+        skip_background=settings.blank == "skip",
     )
     return Maker(upscaler, settings)
 
 
 def choose_precision(wanted: str | None, *, is_local: bool) -> str:
-    """In what the network computes; one of `backends.PRECISIONS`.
+    """In what the network computes; one of `backends.COMPUTE_DTYPES`.
 
     Args:
         wanted: by the user; None chooses.
@@ -209,7 +209,7 @@ def choose_precision(wanted: str | None, *, is_local: bool) -> str:
     """
     if wanted is not None:
         return wanted
-    return backends.fastest_precision() if is_local else "float32"
+    return backends.fastest_dtype() if is_local else "float32"
 
 
 def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:

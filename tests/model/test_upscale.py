@@ -63,8 +63,8 @@ def test_upscale_writes_what_the_network_makes(tmp_path, shipped, precision):
     Image.fromarray(rgb).save(tmp_path / "a.png")
     places = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert upscale.main([*places, "--precision", precision]) == 0
-    computes_in = backends.fastest_precision() if precision == "auto" else precision
-    expected = Upscaler(shipped, computes_in=computes_in).upscale_rgb(rgb)
+    compute_dtype = backends.fastest_dtype() if precision == "auto" else precision
+    expected = Upscaler(shipped, compute_dtype=compute_dtype).upscale_rgb(rgb)
     with Image.open(tmp_path / "b.png") as result:
         np.testing.assert_array_equal(np.asarray(result), expected)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from model.data import degradation
 from model.imaging import resampling
 from model.inference import backends
-from model.inference.backends import Network, TileBatches, WholeImages
+from model.inference.backends import Network, TileBatchBackend, WholeImageBackend
 from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.network import loading
@@ -30,7 +30,7 @@ def network(product):
 
 @pytest.fixture(scope="module")
 def lower(product):
-    return WholeImages(Network(product, "bfloat16"))
+    return WholeImageBackend(Network(product, "bfloat16"))
 
 
 class Watched:
@@ -60,14 +60,14 @@ def image(height, width, seed=1):
 def test_tiles_of_few_shapes_give_the_whole_image(network, size):
     lr = np.stack([image(*size, seed=1), image(*size, seed=2)])
     qualities = np.array([60, 100])
-    whole, tiled = WholeImages(network), TileBatches(network, max_call_px=100_000)
+    whole, tiled = WholeImageBackend(network), TileBatchBackend(network, max_call_px=100_000)
     np.testing.assert_array_equal(tiled.rounded(lr, qualities), whole.rounded(lr, qualities))
     np.testing.assert_array_equal(tiled.levels(lr, qualities), whole.levels(lr, qualities))
 
 
 def test_images_of_many_sizes_share_few_shapes(network):
     watched = Watched(network)
-    tiled = TileBatches(watched, max_call_px=100_000)
+    tiled = TileBatchBackend(watched, max_call_px=100_000)
     for width in range(200, 320, 7):
         tiled.rounded(image(64, width)[None], np.array([100]))
     assert len({shape[1:] for shape in watched.calls}) < 6
@@ -75,7 +75,7 @@ def test_images_of_many_sizes_share_few_shapes(network):
 
 def test_images_of_several_threads_go_through_one_call(network):
     watched = Watched(network)
-    tiled = TileBatches(watched, max_call_px=100_000)
+    tiled = TileBatchBackend(watched, max_call_px=100_000)
     images = [image(80, 90, seed) for seed in range(9)]
     qualities = [100, 40, 70, 100, 30, 90, 100, 55, 80]
     watched.hold.clear()
@@ -89,13 +89,13 @@ def test_images_of_several_threads_go_through_one_call(network):
         watched.hold.set()
         results = [one.result()[0] for one in made]
     assert watched.calls == [(1, 80, 90), (8, 80, 90)]
-    whole = WholeImages(network)
+    whole = WholeImageBackend(network)
     for one, quality, result in zip(images, qualities, results, strict=True):
         np.testing.assert_array_equal(result, whole.rounded(one[None], np.array([quality]))[0])
 
 
 def test_threads_may_share_tiles_of_many_shapes(network):
-    tiled, whole = TileBatches(network, max_call_px=60_000), WholeImages(network)
+    tiled, whole = TileBatchBackend(network, max_call_px=60_000), WholeImageBackend(network)
     images = [image(40 + 17 * i, 130 - 9 * i, seed=i)[None] for i in range(10)]
     told = np.array([75])
     with concurrent.futures.ThreadPoolExecutor(6) as threads:
@@ -107,17 +107,17 @@ def test_threads_may_share_tiles_of_many_shapes(network):
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(network):
     watched = Watched(network, max_px=2 * 64 * 64)
-    tiled = TileBatches(watched, max_call_px=1 << 20)
+    tiled = TileBatchBackend(watched, max_call_px=1 << 20)
     lr = np.stack([image(64, 64, seed) for seed in range(7)])
     told = np.full(7, 100)
     result = tiled.rounded(lr, told)
-    np.testing.assert_array_equal(result, WholeImages(network).rounded(lr, told))
+    np.testing.assert_array_equal(result, WholeImageBackend(network).rounded(lr, told))
     assert [shape[0] for shape in watched.calls] == [4, 2, 2, 2, 1]
 
 
 def test_a_tile_that_does_not_fit_is_its_images_error_alone(network):
     watched = Watched(network, max_px=70 * 70)
-    tiled = TileBatches(watched, max_call_px=1 << 20)
+    tiled = TileBatchBackend(watched, max_call_px=1 << 20)
     with pytest.raises(tf.errors.ResourceExhaustedError):
         tiled.rounded(image(80, 80)[None], np.array([100]))
     assert tiled.rounded(image(60, 60)[None], np.array([100])).shape == (1, 120, 120, 3)
@@ -125,7 +125,7 @@ def test_a_tile_that_does_not_fit_is_its_images_error_alone(network):
 
 def test_the_upscaler_makes_smaller_tiles_where_a_gpu_has_no_room(network, product):
     upscaler, expected = Upscaler(product), Upscaler(product)
-    upscaler._engine = TileBatches(Watched(network, max_px=130 * 130), max_call_px=1 << 20)
+    upscaler._backend = TileBatchBackend(Watched(network, max_px=130 * 130), max_call_px=1 << 20)
     lr = image(200, 260)
     np.testing.assert_array_equal(upscaler.upscale_rgb(lr), expected.upscale_rgb(lr))
 
@@ -137,7 +137,7 @@ def test_bfloat16_gives_the_same_image_within_one_level(network, lower, seed):
     for quality in (100, 50):
         lr = clean if quality == 100 else degradation.compress_jpeg(clean, quality)
         told = np.array([quality])
-        exact = WholeImages(network).rounded(lr[None], told)[0]
+        exact = WholeImageBackend(network).rounded(lr[None], told)[0]
         result = lower.rounded(lr[None], told)[0]
         difference = np.abs(np.subtract(exact, result, dtype=np.int16))
         assert difference.max() <= 1
@@ -147,8 +147,8 @@ def test_bfloat16_gives_the_same_image_within_one_level(network, lower, seed):
 
 
 def test_tiles_are_invisible_in_bfloat16_too(product):
-    whole = Upscaler(product, computes_in="bfloat16")
-    tiled = Upscaler(product, computes_in="bfloat16", max_call_px=70 * 70)
+    whole = Upscaler(product, compute_dtype="bfloat16")
+    tiled = Upscaler(product, compute_dtype="bfloat16", max_call_px=70 * 70)
     lr = np.random.default_rng(1).integers(0, 256, (150, 130, 3), dtype=np.uint8)
     np.testing.assert_array_equal(tiled.upscale_rgb(lr), whole.upscale_rgb(lr))
 
@@ -174,14 +174,14 @@ def test_the_processor_decides(monkeypatch, tmp_path, flags, expected):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
     monkeypatch.setattr(backends, "_CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    assert backends.fastest_precision() == expected
+    assert backends.fastest_dtype() == expected
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert backends.fastest_precision() == "float32"
+    assert backends.fastest_dtype() == "float32"
 
 
 def test_without_a_description_of_the_processor_float32(monkeypatch, tmp_path):
     monkeypatch.setattr(backends, "_CPU_INFO", tmp_path / "none")
-    assert backends.fastest_precision() == "float32"
+    assert backends.fastest_dtype() == "float32"
 
 
 @dataclasses.dataclass
@@ -204,6 +204,6 @@ def test_a_gpu_decides_by_its_capability_and_gets_tiles(
     monkeypatch, product, capability, expected
 ):
     FakeGpus(capability).put_into(monkeypatch)
-    assert backends.fastest_precision() == expected
-    chosen = backends.choose_engine(product, computes_in=expected, max_call_px=1000)
-    assert isinstance(chosen, TileBatches) and not chosen.takes_turns
+    assert backends.fastest_dtype() == expected
+    chosen = backends.choose_backend(product, compute_dtype=expected, max_call_px=1000)
+    assert isinstance(chosen, TileBatchBackend) and not chosen.one_at_a_time

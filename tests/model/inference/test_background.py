@@ -94,7 +94,7 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
 def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_quality):
     rdn = loading.load_by_name(name)
     skipping, dense = (
-        Upscaler(rdn, computes_in=precision, skip_blank=skips) for skips in (True, False)
+        Upscaler(rdn, compute_dtype=precision, skip_background=skips) for skips in (True, False)
     )
     skipped = 0
     for seed in range(4000, 4004 if name == "rdn-medium" else 4012):  # nine times the work
@@ -122,6 +122,6 @@ def test_a_network_that_changes_white_sees_everything():
     untrained = RDN(num_blocks=1, convs_per_block=1, growth_rate=4, features=4, scale=2)
     untrained.build((None, None, None, 3))
     lr = on_white(120, 120, (50, 50, 20, 20))
-    skipping, dense = Upscaler(untrained), Upscaler(untrained, skip_blank=False)
+    skipping, dense = Upscaler(untrained), Upscaler(untrained, skip_background=False)
     assert background.find_layout(lr) is not None
     np.testing.assert_array_equal(skipping.upscale_rgb(lr), dense.upscale_rgb(lr))

@@ -27,20 +27,20 @@ def disc(height=48, width=48, radius=15):
 class SmallDevice:
     """An engine that runs out of memory above a number of pixels."""
 
-    takes_turns = True
+    one_at_a_time = True
 
     def __init__(self, engine, max_px):
-        self._engine = engine
+        self._backend = engine
         self._max_px = max_px
         self.calls = []
 
     def rounded(self, lr, jpeg_quality):
         self._take(lr)
-        return self._engine.rounded(lr, jpeg_quality)
+        return self._backend.rounded(lr, jpeg_quality)
 
     def levels(self, lr, jpeg_quality):
         self._take(lr)
-        return self._engine.levels(lr, jpeg_quality)
+        return self._backend.levels(lr, jpeg_quality)
 
     def _take(self, lr):
         pixels = lr.shape[0] * lr.shape[1] * lr.shape[2]
@@ -53,15 +53,15 @@ def test_out_of_memory_halves_the_tile_and_goes_on(shipped):
     whole = Upscaler(shipped)
     small = Upscaler(shipped)
     lr = random_rgb(200, 180)
-    small._engine = SmallDevice(small._engine, max_px=12_000)
+    small._backend = SmallDevice(small._backend, max_px=12_000)
     np.testing.assert_array_equal(small.upscale_rgb(lr), whole.upscale_rgb(lr))
-    assert small._engine.calls[0] == 200 * 180
-    assert len(small._engine.calls) > 4
+    assert small._backend.calls[0] == 200 * 180
+    assert len(small._backend.calls) > 4
 
 
 def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
     upscaler = Upscaler(shipped)
-    upscaler._engine = SmallDevice(upscaler._engine, max_px=10)
+    upscaler._backend = SmallDevice(upscaler._backend, max_px=10)
     with pytest.raises(OutOfMemoryError):
         upscaler.upscale_rgb(random_rgb(200, 180))
 
@@ -69,17 +69,17 @@ def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
 def test_out_of_memory_on_a_transparent_image(shipped):
     whole, small = Upscaler(shipped), Upscaler(shipped)
     image = RasterImage(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
-    small._engine = SmallDevice(small._engine, max_px=15_000)  # colours and alpha are two images
+    small._backend = SmallDevice(small._backend, max_px=15_000)  # colours and alpha are two images
     result, expected = small.upscale_image(image), whole.upscale_image(image)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)
-    assert len(small._engine.calls) > 1
+    assert len(small._backend.calls) > 1
 
 
 @pytest.mark.parametrize(("size", "named"), [((30, 40), 1200), ((200, 180), 4500)])
 def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
     upscaler = Upscaler(shipped)
-    upscaler._engine = SmallDevice(upscaler._engine, max_px=10)
+    upscaler._backend = SmallDevice(upscaler._backend, max_px=10)
     with pytest.raises(OutOfMemoryError, match=f" {named} pixels"):
         upscaler.upscale_rgb(random_rgb(*size))
 
@@ -87,12 +87,12 @@ def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
 def test_a_memory_fault_does_not_last(shipped):
     """The limit found for one image belongs to that call: the next one starts whole again."""
     upscaler = Upscaler(shipped)
-    run = upscaler._engine
-    upscaler._engine = SmallDevice(run, max_px=12_000)
+    run = upscaler._backend
+    upscaler._backend = SmallDevice(run, max_px=12_000)
     upscaler.upscale_rgb(random_rgb(150, 100))
-    upscaler._engine = SmallDevice(run, max_px=10**6)
+    upscaler._backend = SmallDevice(run, max_px=10**6)
     upscaler.upscale_rgb(random_rgb(150, 100))
-    assert upscaler._engine.calls == [150 * 100]
+    assert upscaler._backend.calls == [150 * 100]
 
 
 def test_threads_may_share_one(upscaler):
@@ -276,9 +276,9 @@ def test_self_ensemble_in_tiles_and_with_transparency(shipped, ensemble):
 
 def test_self_ensemble_needs_no_more_memory(shipped):
     small = Upscaler(shipped, self_ensemble=True)
-    small._engine = SmallDevice(small._engine, max_px=30 * 40)
+    small._backend = SmallDevice(small._backend, max_px=30 * 40)
     small.upscale_rgb(random_rgb(30, 40))
-    assert small._engine.calls == [30 * 40] * 8
+    assert small._backend.calls == [30 * 40] * 8
 
 
 def test_what_lies_hidden_changes_nothing(upscaler):

@@ -53,7 +53,7 @@ def test_a_sample_is_everything_until_it_is_full_and_then_fair():
 
 @pytest.fixture
 def parts(tmp_path):
-    """40 rows in two files: made, fallbacks, carried over, skipped and failed."""
+    """40 rows in two files: made, fallbacks, reused, skipped and failed."""
     rows = []
     for i in range(20):
         at = NOW + datetime.timedelta(seconds=i)

@@ -218,7 +218,7 @@ def test_large_images_wait_for_the_device_undecoded(world, monkeypatch):
 def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
     class NoMemory:
         scale = 2
-        takes_turns = True
+        one_at_a_time = True
 
         def upscale_image(self, image, *, jpeg_quality):
             raise OutOfMemoryError("no memory for 4096 pixels")
@@ -232,7 +232,7 @@ def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
 class Tinting:
     """A network that went wrong: all it makes is a little redder."""
 
-    takes_turns = True
+    one_at_a_time = True
 
     def __init__(self, upscaler):
         self._upscaler = upscaler

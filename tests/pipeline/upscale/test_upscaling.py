@@ -120,7 +120,7 @@ def test_when_one_process_is_enough(monkeypatch):
 
 
 def test_the_precision_is_the_machines_own_only_where_the_run_is():
-    assert choose_precision(None, is_local=True) == backends.fastest_precision()
+    assert choose_precision(None, is_local=True) == backends.fastest_dtype()
     assert choose_precision(None, is_local=False) == "float32"
     assert choose_precision("float16", is_local=False) == "float16"
 
@@ -132,7 +132,7 @@ def test_the_network_computes_as_the_run_says(monkeypatch):
     saved = presets.resolve(presets.DEFAULT)
     for precision in (None, "bfloat16"):
         upscaling.load(saved, make_settings(precision=precision))
-    assert [one["computes_in"] for one in told] == ["float32", "bfloat16"]
+    assert [one["compute_dtype"] for one in told] == ["float32", "bfloat16"]
 
 
 def test_with_a_gpu_images_do_not_wait_for_each_other():
@@ -141,7 +141,7 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
 
     class Gpu:
         scale = 2
-        takes_turns = False
+        one_at_a_time = False
 
         def upscale_image(self, image, *, jpeg_quality):
             meeting.wait()
@@ -173,5 +173,5 @@ def test_blank_background_is_skipped_unless_asked(local_files):
     for blank in ("skip", "magnify"):
         settings = make_settings(blank=blank, model=saved.name, model_sha256=saved.sha256)
         maker = graph.load_maker(local_files, settings)
-        assert maker._upscaler._skips_blank == (blank == "skip")
+        assert maker._upscaler._skips_background == (blank == "skip")
     assert make_settings(blank="skip").fingerprint != make_settings(blank="magnify").fingerprint
