@@ -8,10 +8,8 @@ import sys
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from model.imaging.encode import IMAGE_FORMATS
-from model.inference.backends import COMPUTE_DTYPES
+from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
 from pipeline.catalog import manifest
 from pipeline.records import Reason
@@ -172,6 +170,11 @@ def _workers(text: str) -> int | None:
 
 def _check_beam_options(parser: _Parser, rest: list[str]) -> None:
     """Refuses what Beam would ignore silently: a misspelt option is not an option."""
+    if not rest:
+        return
+    # Beam takes seconds to import; most command lines have no option of its own.
+    from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415
+
     beam = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in sorted(PipelineOptions.__subclasses__(), key=lambda one: one.__name__):
         with_arguments = getattr(options, "_add_argparse_args", None)

@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         grpc.RpcError: if the runner does not answer.
     """
     arguments = _parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported with the job
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.environ.update(worker_environment(arguments.id, _provision_info(arguments), arguments))
     sdk_worker_main.main([])
