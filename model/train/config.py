@@ -54,10 +54,8 @@ class TrainConfig:
     growth_rate: int = _option(32, "G, maps that a convolution adds")
     features: int = _option(32, "G0, maps between the blocks")
     initial_weights: str = _option(
-        "", "a shipped name or a .keras file to start from; a smaller network is grown"
-    )
-    initial_copies: int = _option(
-        1, "turned copies of the initial network side by side, see grow; G, G0 so many times wider"
+        "",
+        "a shipped name or a .keras file to start from; a smaller one is grown, see model.network.grow",
     )
     steps: int = _option(7000, "optimizer steps in all")
     batch_size: int = _option(16, "patches of a step")

@@ -195,7 +195,7 @@ def new_network(config: TrainConfig) -> RDN:
         knows_quality=bool(config.knows_quality),
     )
     if config.initial_weights:
-        grow(loading.load_by_name(config.initial_weights), rdn, copies=config.initial_copies)
+        grow(loading.load_by_name(config.initial_weights), rdn)
     optimizer = keras.optimizers.Adam(
         learning_rate(config),
         global_clipnorm=config.clip_norm or None,
