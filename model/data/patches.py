@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model import files
 from model.data.hr_sources import HrArray, HrImage, large_enough, note_too_small
 from model.data.recipes import Degradation
 from model.metrics import full_reference
@@ -251,8 +252,7 @@ def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
     """Patches side by side, with their margins, in a file that is mapped into memory."""
     side, stride = cutter.region_px, cutter.lr_patch_px * cutter.scale
     if not path.exists():
-        partial = path.with_name(f"partial-{path.name}")
-        with partial.open("wb") as file:
+        with files.appearing(path) as partial, partial.open("wb") as file:
             for image in group.images:
                 hr = image.read()
                 if min(hr.shape[:2]) < side:
@@ -260,7 +260,6 @@ def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
                 for top in range(0, hr.shape[0] - side + 1, stride):
                     for left in range(0, hr.shape[1] - side + 1, stride):
                         file.write(hr[top : top + side, left : left + side].tobytes())
-        partial.replace(path)
     if not path.stat().st_size:
         return []
     mapped = np.memmap(path, np.uint8, mode="r").reshape(-1, side, side, 3)

@@ -55,7 +55,7 @@ class TrainConfig:
     features: int = _option(32, "G0, maps between the blocks")
     initial_weights: str = _option(
         "",
-        "a shipped name or a .keras file to start from; a smaller one is grown, see model.network.grow",
+        "a shipped name or a .keras file to start from; a smaller one is grown, see grow",
     )
     steps: int = _option(7000, "optimizer steps in all")
     batch_size: int = _option(16, "patches of a step")

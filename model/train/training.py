@@ -29,6 +29,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from model import files
 from model.data import hr_sources
 from model.data.hr_sources import HrFile, HrImage, HrScene, Pair
 from model.data.patches import Cutter, Feed, Group, prepare
@@ -447,9 +448,8 @@ def _save(rdn: RDN, path: Path, *, weights: list[np.ndarray] | None = None) -> N
     """Saves a network so that the file is either the old or the new one, never half."""
     if weights is not None:
         rdn.set_weights(weights)
-    partial = path.with_name(f"partial-{path.name}")
-    rdn.save(partial)
-    partial.replace(path)
+    with files.appearing(path, keep_suffix=True) as partial:
+        rdn.save(partial)
 
 
 @contextlib.contextmanager
