@@ -27,12 +27,13 @@ def main(argv: list[str]) -> int:
     """
     from pipeline import cli  # noqa: PLC0415 - after `run_command` has prepared numpy
 
-    settings, beam_arguments = cli.parse(argv, datetime.datetime.now(datetime.UTC))
+    started_at = datetime.datetime.now(datetime.UTC)
+    settings, beam_arguments = cli.parse(argv, started_at)
     logs.name_run(settings.run_id)
     import_tensorflow()
     from pipeline import job  # noqa: PLC0415 - imports Beam
 
-    return job.run_parsed(settings, beam_arguments)
+    return job.run_parsed(settings, beam_arguments, started_at)
 
 
 if __name__ == "__main__":

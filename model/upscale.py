@@ -21,7 +21,8 @@ from model.data.hr_sources import find_images
 from model.evaluate import sheets
 from model.imaging import resampling
 from model.imaging.decode import ImageError, assumed_quality, decode
-from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
+from model.imaging.encode import encode
+from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS
 from model.imaging.image import RasterImage
 from model.inference import backends
 from model.inference.dtypes import COMPUTE_DTYPES

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from model.startup import import_tensorflow
 from pipeline import cli
 from pipeline.runtime import startup
+from pipeline.settings import RunPlan
 
 if TYPE_CHECKING:
     from apache_beam.portability.api.beam_runner_api_pb2 import Pipeline
@@ -26,7 +27,9 @@ def job_proto(argv: list[str]) -> "Pipeline":
     Raises:
         SystemExit: with status 2 for a wrong command line.
     """
-    settings, beam_arguments = cli.parse(argv, datetime.datetime.now(datetime.UTC))
+    now = datetime.datetime.now(datetime.UTC)
+    settings, beam_arguments = cli.parse(argv, now)
+    plan = RunPlan(settings, now, model_sha256="", workers=1, compute_dtype="float32")
     import_tensorflow()
     import apache_beam as beam  # noqa: PLC0415 - after the command line is parsed
     from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415
@@ -35,7 +38,7 @@ def job_proto(argv: list[str]) -> "Pipeline":
     from pipeline import graph  # noqa: PLC0415
 
     job = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(beam_arguments))
-    graph.build(job, settings)
+    graph.build(job, plan)
     return job.to_runner_api()
 
 

@@ -53,7 +53,8 @@ class Network:
 
     Args:
         rdn: the network.
-        compute_dtype: one of `dtypes.COMPUTE_DTYPES`.
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`; what carries grey levels is float32 in all
+            of them.
     """
 
     def __init__(self, rdn: RDN, compute_dtype: str) -> None:

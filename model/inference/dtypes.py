@@ -1,4 +1,3 @@
-"""Compute dtypes that networks run in. Imports nothing, so that a command line can list them."""
+"""Names of the dtypes that a network may compute in; imports nothing."""
 
-# What carries grey levels is float32 in all of them.
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")

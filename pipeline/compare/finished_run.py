@@ -1,6 +1,5 @@
 """Finds and reads the two finished runs of a comparison."""
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from pipeline.records import RunError
 from pipeline.report import aggregate
 from pipeline.report.aggregate import LocatedRow
 from pipeline.runs import reuse
-from pipeline.storage import locations
+from pipeline.runs.layout import Layout
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import list_if_any
 
@@ -39,8 +38,7 @@ class FinishedRun:
 
     def parts(self, files: Storage) -> list[str]:
         """Lists the URIs of its Parquet files."""
-        folder = locations.join(self.output, f"rows/run_id={self.run_id}")
-        return list_if_any(files, folder)
+        return list_if_any(files, Layout(self.output, self.run_id).rows)
 
 
 def find_run(files: Storage, folder: str) -> FinishedRun:
@@ -53,13 +51,14 @@ def find_run(files: Storage, folder: str) -> FinishedRun:
     Raises:
         RunError: if there is none.
     """
-    match = re.fullmatch(r"(.+)/runs/([^/]+)/?", folder)
-    if match is None:
-        raise RunError(f"{folder} is not the folder of a run: give OUT/runs/<run_id>")
-    summary = reuse.read_summary(files, folder.rstrip("/"))
+    try:
+        layout = Layout.of_folder(folder)
+    except ValueError as error:
+        raise RunError(f"{folder} is not the folder of a run: give OUT/runs/<run_id>") from error
+    summary = reuse.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run in {folder}")
-    return FinishedRun(match[1], match[2], summary)
+    return FinishedRun(layout.output, layout.run_id, summary)
 
 
 def read_rows(files: Storage, run: FinishedRun) -> pa.Table:

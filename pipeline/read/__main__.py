@@ -16,8 +16,8 @@ from pipeline import text
 from pipeline.read import images
 from pipeline.records import RunError
 from pipeline.runs import reuse
+from pipeline.runs.layout import Layout
 from pipeline.runtime import startup
-from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
 
@@ -78,7 +78,7 @@ def _find_run(files: Storage, output: str, run_id: str | None) -> str:
         if newest is None:
             raise RunError(f"there is no finished run under {output}")
         return newest
-    if reuse.read_summary(files, locations.join(output, f"runs/{run_id}")) is None:
+    if reuse.read_summary(files, Layout(output, run_id)) is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
     return run_id
 
