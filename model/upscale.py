@@ -21,9 +21,11 @@ from model.data.hr_sources import find_images
 from model.evaluate import sheets
 from model.imaging import resampling
 from model.imaging.decode import ImageError, assumed_quality, decode
-from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
+from model.imaging.encode import encode
+from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS
 from model.imaging.image import RasterImage
 from model.inference import backends
+from model.inference.dtypes import COMPUTE_DTYPES
 from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference, quality
 from model.metrics.quality import Measures
@@ -160,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--precision",
-        choices=("auto", *backends.COMPUTE_DTYPES),
+        choices=("auto", *COMPUTE_DTYPES),
         default="auto",
         help="in which the network computes; results differ by one grey level at most",
     )

@@ -1,14 +1,13 @@
 """The README's tables name what the code has, no more and no less."""
 
-import datetime
 import re
 from pathlib import Path
 
 from model.metrics import quality
 from model.network import presets
-from pipeline import cli
 from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
+from pipeline.settings import OPTIONS
 from pipeline.upscale import quality_gate
 
 ROOT = Path(__file__).parents[1]
@@ -24,9 +23,22 @@ def first_cells(header):
 
 
 def test_every_option_is_described():
-    parser = cli._parser(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
-    known = [name for name in parser._option_string_actions if name not in ("-h", "--help")]
-    assert sorted(first_cells("| option | default |")) == sorted(known)
+    assert sorted(first_cells("| option | default |")) == sorted(f"--{name}" for name in OPTIONS)
+
+
+def test_the_defaults_are_the_declared_ones():
+    table = README.split("| option | default |", 1)[1].split("\n\n", 1)[0]
+    told = dict(re.findall(r"^\| `--(\w+)` \| (.*?) ?\|", table, re.MULTILINE))
+    assert {name: default.strip("`") for name, default in told.items()} == {
+        name: "required" if option.is_required else option.default_name
+        for name, option in OPTIONS.items()
+    }
+
+
+def test_every_choice_is_described():
+    for option in OPTIONS.values():
+        row = re.search(rf"^\| `--{option.name}` .*$", README, re.MULTILINE)[0]
+        assert all(f"`{choice}`" in row for choice in option.choices), option.name
 
 
 def test_every_column_is_described():

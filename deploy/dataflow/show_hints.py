@@ -19,6 +19,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import cli, graph
+from pipeline.settings import RunPlan
 
 _ACCELERATOR = "beam:resources:accelerator:v1"
 
@@ -29,9 +30,11 @@ def job_proto(argv: list[str]) -> beam_runner_api_pb2.Pipeline:
     Raises:
         SystemExit: with status 2 for a wrong command line.
     """
-    settings, beam_arguments = cli.parse(argv, datetime.datetime.now(datetime.UTC))
+    now = datetime.datetime.now(datetime.UTC)
+    settings, beam_arguments = cli.parse(argv, now)
+    plan = RunPlan(settings, now, model_sha256="", workers=1, compute_dtype="float32")
     job = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(beam_arguments))
-    graph.build(job, settings)
+    graph.build(job, plan)
     return job.to_runner_api()
 
 

@@ -31,7 +31,7 @@ class Upscaler:
 
     Args:
         rdn: the network.
-        compute_dtype: one of `backends.COMPUTE_DTYPES`. In bfloat16 results differ from those in
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`. In bfloat16 results differ from those in
             float32 by one grey level at most, in one value of 60, and a CPU that has it takes half
             the time; see `backends.fastest_dtype`.
         max_call_px: most LR pixels of one call; larger images go in tiles.

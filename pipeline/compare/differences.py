@@ -31,7 +31,7 @@ from pipeline.report import aggregate, html
 from pipeline.report.aggregate import FoundRow
 from pipeline.report.examples import MAX_PIXELS, Exhibitor
 from pipeline.runs import reuse
-from pipeline.storage import locations
+from pipeline.runs.layout import Layout
 from pipeline.storage.base import Storage, StorageConfig, StorageError
 from pipeline.storage.routing import list_if_any, open_storage
 
@@ -138,8 +138,7 @@ class RunPlace:
 
     def parts(self, files: Storage) -> list[str]:
         """Its Parquet files."""
-        folder = locations.join(self.output, f"rows/run_id={self.run_id}")
-        return list_if_any(files, folder)
+        return list_if_any(files, Layout(self.output, self.run_id).rows)
 
 
 def find(files: Storage, run: str) -> RunPlace:
@@ -148,13 +147,14 @@ def find(files: Storage, run: str) -> RunPlace:
     Raises:
         RunError: if there is none.
     """
-    match = re.fullmatch(r"(.+)/runs/([^/]+)/?", run)
-    if match is None:
-        raise RunError(f"{run} is not the folder of a run: give OUT/runs/<run_id>")
-    summary = reuse.read_summary(files, run.rstrip("/"))
+    try:
+        layout = Layout.of_folder(run)
+    except ValueError as error:
+        raise RunError(f"{run} is not the folder of a run: give OUT/runs/<run_id>") from error
+    summary = reuse.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run in {run}")
-    return RunPlace(match[1], match[2], summary)
+    return RunPlace(layout.output, layout.run_id, summary)
 
 
 def read_rows(files: Storage, run: RunPlace) -> pa.Table:

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline.records import Reason, RunError
 from pipeline.runs import reuse
+from pipeline.runs.layout import Layout
 from pipeline.runs.reuse import ROW_MARK
-from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageConfig, StorageError
 from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any, open_storage
@@ -87,7 +87,7 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[tuple[str,
         run_id: of a finished run.
     """
     columns = ["uri", "content_key", "image_format", "image_uri"]
-    for part in list_if_any(files, locations.join(output, f"rows/run_id={run_id}")):
+    for part in list_if_any(files, Layout(output, run_id).rows):
         with open_ranged(files, part) as file:
             table = pq.ParquetFile(file).read(columns=columns)
         for number, row in enumerate(table.to_pylist()):

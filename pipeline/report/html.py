@@ -25,8 +25,8 @@ from pipeline.report import charts
 from pipeline.report.aggregate import Survey
 from pipeline.report.examples import MAX_BYTES, MAX_PIXELS, Exhibitor
 from pipeline.runs import reuse
-from pipeline.settings import Settings
-from pipeline.storage import locations
+from pipeline.runs.layout import Layout
+from pipeline.settings import replay_arguments
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import list_if_any
 
@@ -65,13 +65,12 @@ def write_report(files: Storage, output: str, run_id: str) -> str:
         RunError: if the run is not finished.
         StorageError: if its rows cannot be read, or the page not be written.
     """
-    folder = locations.join(output, f"runs/{run_id}")
-    summary = reuse.read_summary(files, folder)
+    layout = Layout(output, run_id)
+    summary = reuse.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
-    uri = locations.join(folder, "report.html")
-    files.write(uri, make_page(files, output, summary).encode())
-    return uri
+    files.write(layout.report, make_page(files, output, summary).encode())
+    return layout.report
 
 
 def make_page(
@@ -88,16 +87,14 @@ def make_page(
     made = sum(summary["by_status"].get(status, 0) for status in surveys.MADE)
     found = surveys.survey(
         files,
-        list_if_any(files, locations.join(output, f"rows/run_id={summary['run_id']}")),
+        list_if_any(files, Layout(output, summary["run_id"]).rows),
         statuses=surveys.MADE if made else (Status.UNCHANGED,),
         window=(_timestamp(summary["started_at"]), _timestamp(summary["finished_at"])),
         seed=summary["run_id"],
     )
     before = None
     if summary.get("previous_run"):
-        before = reuse.read_summary(
-            files, locations.join(output, f"runs/{summary['previous_run']}")
-        )
+        before = reuse.read_summary(files, Layout(output, summary["previous_run"]))
     place = manifest.Place(summary["input"], summary["settings"].get("allow_schemes", ()))
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
         exhibitor = Exhibitor(
@@ -222,15 +219,7 @@ def replay_command(summary: Mapping[str, Any], *reasons: str) -> str:
     arguments = ["--input", summary["input"], "--output", summary["output"]]
     arguments += ["--previous", summary["run_id"], "--retry", ",".join(reasons)]
     given = {"model": summary["model"]["name"]} | dict(summary["settings"])
-    defaults = {name: one.default for name, one in Settings.__dataclass_fields__.items()}
-    for name in (
-        *("model", "min_side", "max_side", "max_pixels", "images", "image_format", "animated"),
-        *("max_failure_rate", "s3_endpoint_url", "allow_schemes"),
-    ):
-        value = given.get(name, defaults[name])
-        value = ",".join(value) if isinstance(value, list) else value
-        if value not in (defaults[name], "", None):
-            arguments += [f"--{name}", str(value)]
+    arguments += replay_arguments(given)
     return shlex.join(["python", "run_pipeline.py", *arguments])
 
 

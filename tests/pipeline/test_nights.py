@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline import job
 from pipeline.read import images
 from pipeline.runs import reuse
+from pipeline.runs.layout import Layout
 from pipeline.storage import locations
 from pipeline.storage.base import StorageConfig
 from pipeline.storage.routing import open_storage
@@ -50,7 +51,7 @@ class Nights:
 
     def summary(self, run_id):
         files = open_storage(StorageConfig())
-        return reuse.read_summary(files, f"{self.output}/runs/{run_id}")
+        return reuse.read_summary(files, Layout(str(self.output), run_id))
 
 
 def statuses(rows):
