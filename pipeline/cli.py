@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.imaging.encode import IMAGE_FORMATS
-from model.inference.backends import COMPUTE_DTYPES
+from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
 from pipeline.catalog import manifest
 from pipeline.records import Reason

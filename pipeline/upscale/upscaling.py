@@ -197,7 +197,7 @@ def load(saved: SavedModel, settings: Settings) -> Maker:
 
 
 def choose_precision(wanted: str | None, *, is_local: bool) -> str:
-    """In what the network computes; one of `backends.COMPUTE_DTYPES`.
+    """In what the network computes; one of `dtypes.COMPUTE_DTYPES`.
 
     Args:
         wanted: by the user; None chooses.
