@@ -37,7 +37,7 @@ from model.data.hr_sources import Pair, find_images, make_pairs, read_rgb
 from model.evaluate import scoring
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
 from model.evaluate.sheets import Gallery
-from model.inference import dtypes
+from model.inference.dtypes import COMPUTE_DTYPES
 from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.network import loading, presets
 
@@ -299,7 +299,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
     parser.add_argument(
         "--precision",
-        choices=dtypes.COMPUTE_DTYPES,
+        choices=COMPUTE_DTYPES,
         default="float32",
         help="in which the networks compute, as the job's --precision",
     )
