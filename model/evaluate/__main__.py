@@ -12,9 +12,10 @@ and, if wanted, a second network:
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
                     and an object is near; `-` for an image without such a place.
+PSNR-C              on BT.601 chroma, Cb and Cr together; `inf` for a grey image.
 
 The mean is over images, the same ones for every method: an image on which any method is exact
-(infinite PSNR) is left out of the mean PSNR, one without flat background out of the mean noise.
+(infinite PSNR) is left out of that mean PSNR, one without flat background out of the mean noise.
 JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a missing noise.
 """
 
