@@ -9,6 +9,7 @@ import sys
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from model.version import add_version
 from pipeline.catalog import manifest
 from pipeline.records import Reason
 from pipeline.settings import NONE, OPTIONS, Option, Settings
@@ -66,6 +67,7 @@ def _parser(now: datetime.datetime) -> _Parser:
     )
     for option in OPTIONS.values():
         _add(parser, option)
+    add_version(parser)
     parser.set_defaults(run_id=now.strftime("%Y%m%dT%H%M%SZ"))
     return parser
 
