@@ -9,7 +9,6 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
@@ -25,7 +24,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline import cli
 from pipeline.catalog import manifest
-from pipeline.graph import build, read_model
+from pipeline.graph import build
 from pipeline.output import shard_writer
 from pipeline.records import RunError, Status
 from pipeline.report import html
@@ -37,6 +36,7 @@ from pipeline.runtime import progress
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import StorageError
 from pipeline.storage.routing import list_if_any, open_storage
+from pipeline.upscale.saved_model import read_model
 from pipeline.upscale.upscaling import WORTH_PROCESSES, choose_precision, choose_workers
 
 DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
@@ -44,12 +44,11 @@ DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
 _log = logging.getLogger(__name__)
 
 
-def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> int:
-    """Runs the nightly job.
+def run(argv: list[str]) -> int:
+    """Parses a command line and runs the nightly job.
 
     Args:
         argv: the command line without the program's name.
-        on_start: is told the run's id before anything is logged.
 
     Returns:
         The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
@@ -60,8 +59,22 @@ def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> in
     """
     started_at = datetime.datetime.now(datetime.UTC)
     settings, beam_arguments = cli.parse(argv, started_at)
-    if on_start is not None:
-        on_start(settings.run_id)
+    return run_parsed(settings, beam_arguments, started_at)
+
+
+def run_parsed(
+    settings: Settings, beam_arguments: list[str], started_at: datetime.datetime
+) -> int:
+    """Runs the nightly job.
+
+    Args:
+        settings: of the run, as parsed.
+        beam_arguments: options for Beam, as parsed.
+        started_at: UTC.
+
+    Returns:
+        The exit status: see `run`.
+    """
     try:
         plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)
         if settings.dry_run:
