@@ -11,7 +11,7 @@ and, if wanted, a second network:
 
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
-                    and an object is near; `-` for an image without such a place.
+                    and an object is near; `-` for an image without such a block.
 PSNR-C              on BT.601 chroma, Cb and Cr together; `inf` for a grey image.
 
 The mean is over images, the same ones for every method: an image on which any method is exact
