@@ -29,14 +29,14 @@ from pipeline.graph import build, read_model
 from pipeline.output import shard_writer
 from pipeline.records import RunError, Status
 from pipeline.report import html
-from pipeline.runs import estimation, resume, reuse
+from pipeline.runs import estimation, finished, reader, resume, reuse
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import StorageError
-from pipeline.storage.routing import list_if_any, open_storage
+from pipeline.storage.routing import open_storage
 from pipeline.upscale.upscaling import WORTH_PROCESSES, choose_precision, choose_workers
 
 DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
@@ -134,7 +134,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     run_id = reuse.find_run(files, settings)
     if run_id is None:
         return plan
-    parts = list_if_any(files, Layout(settings.output, run_id).rows)
+    parts = reader.parts_of(files, Layout(settings.output, run_id))
     return dataclasses.replace(plan, previous_run=run_id, previous_parts=tuple(parts))
 
 
@@ -142,11 +142,11 @@ def _run_locked(plan: RunPlan, beam_arguments: list[str]) -> dict[str, Any] | No
     """Runs what is left of a run while no other process can; returns its summary."""
     files, layout = open_storage(plan.settings.storage), Layout.of(plan.settings)
     with RunLock(files, layout.lock, layout.run_id):
-        finished = reuse.read_summary(files, layout)
-        if finished is not None:
+        summary = finished.read_summary(files, layout)
+        if summary is not None:
             shard_writer.clear(files, layout.staging)  # of a run killed right after _SUCCESS
             print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
-            return finished
+            return summary
         kept = resume.recover(files, layout)
         return _run_beam(dataclasses.replace(plan, kept=kept), beam_arguments)
 

@@ -30,7 +30,7 @@ from pipeline.records import RunError, Status
 from pipeline.report import aggregate, html
 from pipeline.report.aggregate import FoundRow
 from pipeline.report.examples import MAX_PIXELS, Exhibitor
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.storage.base import Storage, StorageConfig, StorageError
 from pipeline.storage.routing import list_if_any, open_storage
@@ -151,7 +151,7 @@ def find(files: Storage, run: str) -> RunPlace:
         layout = Layout.of_folder(run)
     except ValueError as error:
         raise RunError(f"{run} is not the folder of a run: give OUT/runs/<run_id>") from error
-    summary = reuse.read_summary(files, layout)
+    summary = finished.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run in {run}")
     return RunPlace(layout.output, layout.run_id, summary)

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.records import Reason, RunError
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runs.layout import Layout
-from pipeline.runs.reuse import ROW_MARK
+from pipeline.runs.reader import ROW_MARK
 from pipeline.storage.base import Storage, StorageConfig, StorageError
 from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any, open_storage
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     files = open_storage(StorageConfig(options.s3_endpoint_url))
     try:
-        run_id = options.run_id or reuse.newest_finished(files, options.output)
+        run_id = options.run_id or finished.newest_finished(files, options.output)
         if run_id is None:
             raise RunError(f"there is no finished run under {options.output}")
         wanted = set(options.uri)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.output import schema
 from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import Status
-from pipeline.runs.reuse import ROW_MARK
+from pipeline.runs.reader import ROW_MARK
 from pipeline.storage.base import Storage
 from pipeline.storage.ranged import open_ranged
 

@@ -20,7 +20,7 @@ from pipeline.catalog import manifest
 from pipeline.read.images import ImageReader
 from pipeline.records import Reason, RunError
 from pipeline.report.aggregate import FoundRow
-from pipeline.runs import reuse
+from pipeline.runs import reader
 from pipeline.storage.base import Storage, StorageError
 
 # Larger images are cut to their middle: what a page shows must stay comparable pixel by pixel.
@@ -237,7 +237,7 @@ class Exhibitor:
 
 def _lie_of(row: FoundRow) -> tuple[str, int]:
     """Where an image lies: images of one row group are read one after the other."""
-    part, _, number = (row.place or "").rpartition(reuse.ROW_MARK)
+    part, _, number = (row.place or "").rpartition(reader.ROW_MARK)
     return part, int(number) if part else 0
 
 

@@ -24,7 +24,7 @@ from pipeline.report import aggregate as surveys
 from pipeline.report import charts
 from pipeline.report.aggregate import Survey
 from pipeline.report.examples import MAX_BYTES, MAX_PIXELS, Exhibitor
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.settings import replay_arguments
 from pipeline.storage.base import Storage
@@ -66,7 +66,7 @@ def write_report(files: Storage, output: str, run_id: str) -> str:
         StorageError: if its rows cannot be read, or the page not be written.
     """
     layout = Layout(output, run_id)
-    summary = reuse.read_summary(files, layout)
+    summary = finished.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
     files.write(layout.report, make_page(files, output, summary).encode())
@@ -94,7 +94,7 @@ def make_page(
     )
     before = None
     if summary.get("previous_run"):
-        before = reuse.read_summary(files, Layout(output, summary["previous_run"]))
+        before = finished.read_summary(files, Layout(output, summary["previous_run"]))
     place = manifest.Place(summary["input"], summary["settings"].get("allow_schemes", ()))
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
         exhibitor = Exhibitor(

@@ -3,17 +3,19 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Iterator
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.records import RunError, Shard
+from pipeline.records import CatalogEntry, RunError, Shard
+from pipeline.runs import reader
 from pipeline.runs.layout import Layout
+from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import OPTIONS, RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any
+
+# The position of an entry whose row is finished already: before all that a catalog holds.
+KEPT = -1
 
 _log = logging.getLogger(__name__)
 
@@ -96,11 +98,17 @@ def _disjoint(files: Storage, uris: list[str]) -> tuple[Shard, ...]:
 
 
 def _uris_of(files: Storage, uri: str) -> set[str]:
-    """The URIs in a shard; empty for what is no complete shard."""
+    """The URIs in a shard; empty for anything that is no complete shard."""
     if not uri.endswith(".parquet"):
         return set()
     try:
-        with open_ranged(files, uri) as file:
-            return set(pq.ParquetFile(file).read(columns=["uri"])["uri"].to_pylist())
-    except (pa.ArrowInvalid, pa.ArrowException, OSError):
+        return set(reader.read_columns(files, [uri], ["uri"])["uri"].to_pylist())
+    except UnreadableRowsError:
         return set()
+
+
+def read_kept(part: str, files: Storage) -> Iterator[CatalogEntry]:
+    """Yields an entry at position `KEPT` for each row of a kept shard."""
+    for *_, batch in reader.read_batches(files, [part], ["uri"]):
+        for uri in batch["uri"].to_pylist():
+            yield CatalogEntry(uri, "", KEPT)

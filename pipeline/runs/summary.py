@@ -15,17 +15,17 @@ import numpy as np
 import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import tensorflow
 from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
 from pipeline.output import shard_writer
 from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import RunError, Shard, Status, Totals
+from pipeline.runs import reader
 from pipeline.runs.layout import Layout
+from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
-from pipeline.storage.ranged import open_ranged
 
 _PSNR_COLUMNS = (
     "roundtrip_psnr_db",
@@ -61,7 +61,11 @@ def finish_run(
     """
     layout = Layout.of(plan.settings)
     parts = shard_writer.publish(files, shards, layout.rows)
-    table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES])
+    table = reader.read_columns(
+        files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES]
+    )
+    if not table.num_rows:
+        raise RunError("the run wrote no rows at all: is the catalog empty?")
     distinct = pc.count_distinct(table["uri"]).as_py()
     if not table.num_rows == distinct == totals.rows:
         raise RunError(
@@ -131,30 +135,14 @@ def _count_disappeared(
     files: Storage, previous_parts: Iterable[str], uris: pa.ChunkedArray
 ) -> int:
     """Counts URIs of the previous run that are not in this one."""
-    if not previous_parts:
-        return 0
-    before = read_columns(files, previous_parts, ["uri"])["uri"]
-    return len(before) - pc.sum(pc.is_in(before, value_set=uris)).as_py()
-
-
-def read_columns(files: Storage, parts: Iterable[str], columns: list[str]) -> pa.Table:
-    """Reads small columns of Parquet files, without their images, by ranged requests.
-
-    Args:
-        files: where the files lie.
-        parts: their URIs; may be empty.
-        columns: names of `rows.SCHEMA`.
-
-    Returns:
-        One table over all files.
-    """
-    tables = []
-    for part in parts:
-        with open_ranged(files, part) as file:
-            tables.append(pq.ParquetFile(file).read(columns=columns))
-    if not tables:
-        raise RunError("the run made no rows at all: is the catalog empty?")
-    return pa.concat_tables(tables)
+    gone = 0
+    for part in previous_parts:
+        try:
+            before = reader.read_columns(files, [part], ["uri"])["uri"]
+        except UnreadableRowsError:
+            continue  # the run has said so when it looked for results
+        gone += len(before) - (pc.sum(pc.is_in(before, value_set=uris)).as_py() or 0)
+    return gone
 
 
 def summarise(

@@ -7,7 +7,7 @@ import pytest
 from pipeline.output.schema import Row
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import Reason, RunError, Status, Totals
-from pipeline.runs import summary
+from pipeline.runs import reader, summary
 from pipeline.runs.layout import Layout
 from tests.pipeline.conftest import make_plan
 from tests.pipeline.output.test_schema_and_shards import NOW, make_row
@@ -102,6 +102,6 @@ def test_reading_columns_does_not_fetch_the_images(bucket, s3_files):
             return data
 
     counting = Counting()
-    table = summary.read_columns(counting, [shard.uri], ["uri", "status"])
+    table = reader.read_columns(counting, [shard.uri], ["uri", "status"])
     assert table.num_rows == 20
     assert counting.read_bytes < 400_000
