@@ -116,8 +116,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         RunError: if the input is missing or empty, the output cannot be written, the model is
             unknown, or the id belongs to a run with other settings.
     """
-    # Few attempts: a wrong endpoint shall be told at once.
-    files = open_storage(dataclasses.replace(settings.storage, attempts=2))
+    files = open_storage(settings.storage.at_start())
     catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
     uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
     if not uris:

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from model.files import RangedFile
 from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job
 from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.locations import scheme_of
-from pipeline.storage.ranged import RangedFile
 from pipeline.upscale.image_worker import ImageWorker
 
 TO_UPSCALE = "to_upscale"

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+from model.files import RangedFile
 from model.imaging.decode import Header, ImageError
 from model.imaging.encode import Encoded
 from model.imaging.formats import EXTENSIONS
@@ -25,7 +26,7 @@ from pipeline.runs.layout import Layout
 from pipeline.settings import RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.ranged import RangedFile
+from pipeline.storage.ranged import open_object
 from pipeline.upscale.upscaling import Made, MakesImages
 
 # Larger images are not decoded ahead but one at a time: memory then depends on the look-ahead
@@ -187,7 +188,7 @@ class ImageWorker:
         if entry.size_bytes > self._settings.max_bytes:
             detail = f"{entry.size_bytes} bytes, more than {self._settings.max_bytes}"
             return self._finish_all(work, Reason.TOO_MANY_BYTES, detail)
-        file = RangedFile(self._files, entry.location, entry.size_bytes, entry.etag)
+        file = open_object(self._files, entry.location, entry.size_bytes, entry.etag)
         header = self._read_header(file)
         columns = {
             "fetch_ms": _ms_since(started),
