@@ -38,11 +38,11 @@ from pipeline.runs.layout import Layout
 from pipeline.runs.summary import finish_run
 from pipeline.runtime import logs, progress
 from pipeline.settings import RunPlan, Settings
-from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.routing import open_storage
 from pipeline.upscale import upscaling
 from pipeline.upscale.image_worker import ImageWorker
+from pipeline.upscale.saved_model import read_model
 from pipeline.upscale.upscaling import MakerProcesses, MakesImages
 
 # Entries that are identified at a time: what a listing's pages are worth depends on them. 40 MB.
@@ -416,26 +416,6 @@ def load_maker(files: Storage, plan: RunPlan) -> MakesImages:
         return upscaling.load(saved, plan)
     except presets.ModelError as error:
         raise RunError(str(error)) from error
-
-
-def read_model(files: Storage, name: str) -> presets.SavedModel:
-    """Reads a shipped model by name, another one from a path or S3 URI.
-
-    Raises:
-        RunError: if there is none.
-    """
-    try:
-        if name in presets.PRESETS:
-            return presets.resolve(name)
-        if locations.scheme_of(name) not in ("s3", "file", ""):
-            raise RunError(f"--model {name}: use a shipped name, a path or an s3:// URI")
-        return presets.from_bytes(name, files.read(name))
-    except presets.ModelError as error:
-        raise RunError(f"--model: {error}") from error
-    except StorageError as error:
-        raise RunError(
-            f"--model {name}: {error.detail}; shipped models: {', '.join(presets.PRESETS)}"
-        ) from error
 
 
 class _WriteRowsDoFn(beam.DoFn):

@@ -25,9 +25,6 @@ ROW_MARK = "#row="
 class UnreadableRowsError(RunError):
     """A Parquet file of rows is missing, truncated, empty, or holds something else."""
 
-    def __init__(self, part: str, detail: str) -> None:
-        super().__init__(f"cannot read the rows in {part}: {detail}")
-
 
 def image_pointer(part: str, number: int) -> str:
     """Names the image in a row, as `image_uri` does: `<Parquet file>#row=<number>`.
@@ -123,7 +120,7 @@ def read_row_group(
             if start <= number < stop:
                 return start, table.read_row_group(group, columns=list(columns))
             start = stop
-    raise UnreadableRowsError(part, f"it has no row {number}")
+    raise _unreadable(part, f"it has no row {number}")
 
 
 @contextlib.contextmanager
@@ -134,14 +131,14 @@ def _open(files: Storage, part: str) -> Iterator[pq.ParquetFile]:
             table = pq.ParquetFile(file)
             missing = {"uri", "status"} - set(table.schema_arrow.names)
             if missing:
-                raise UnreadableRowsError(part, f"it has no column {min(missing)}")
+                raise _unreadable(part, f"it has no column {min(missing)}")
             yield table
     except StorageError as error:
         if error.reason in (Reason.NOT_FOUND, Reason.CHANGED):
-            raise UnreadableRowsError(part, error.detail) from error
+            raise _unreadable(part, error.detail) from error
         raise RunError(f"cannot read the rows in {part}: {error.detail}") from error
     except (pa.ArrowException, OSError) as error:
-        raise UnreadableRowsError(part, str(error).partition("\n")[0]) from error
+        raise _unreadable(part, str(error).partition("\n")[0]) from error
 
 
 def _completed(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
@@ -156,3 +153,7 @@ def _completed(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
         else:
             arrays.append(batch[name].cast(wanted))
     return pa.RecordBatch.from_arrays(arrays, names=columns)
+
+
+def _unreadable(part: str, detail: str) -> UnreadableRowsError:
+    return UnreadableRowsError(f"cannot read the rows in {part}: {detail}")

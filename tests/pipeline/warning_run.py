@@ -7,7 +7,7 @@ import logging
 import sys
 import warnings
 
-import pipeline.runtime.startup  # noqa: F401 - first, as in run_pipeline.py
+from tests.pipeline import started  # noqa: F401 - first, as in run_pipeline.py
 
 # isort: split
 import apache_beam as beam
