@@ -393,8 +393,7 @@ def test_evaluate_gives_each_image_to_the_gallery_once(upscaler):
 @pytest.mark.parametrize("model", presets.PRESETS)
 def test_the_shipped_weights_reach_their_recorded_figures(model, name, tmp_path):
     out = tmp_path / "scores.json"
-    precision = "bfloat16" if model == "rdn-medium" else "float32"  # nine times the work
-    options = ("--model", model, "--precision", precision, "--json", out)
+    options = ("--model", model, "--json", out)
     assert run("--pairs", BENCHMARKS / name, *options) == 0
     mean = strict_json(out)["mean"]
     preset = presets.PRESETS[model]
