@@ -36,7 +36,7 @@ def crops(name: str, upscaler: Upscaler) -> tuple[np.ndarray, np.ndarray]:
         upscaler: the network.
 
     Returns:
-        The square by bicubic and by the network, zoomed; both uint8 [280, 280, 3], less at an edge.
+        The zoomed square by bicubic and by the network, uint8 [280, 280, 3] or less at an edge.
     """
     path, _, corner = name.partition(":")
     header, image = decode(Path(path).read_bytes(), max_pixels=_MAX_PIXELS)
