@@ -22,7 +22,7 @@ import json
 import math
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,34 +31,19 @@ import numpy as np
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from model.data.hr_sources import HrImage, list_images
 from model.data.recipes import RECIPES, Recipe
+from model.evaluate import scoring
+from model.evaluate.scoring import BICUBIC, LANCZOS, Figures, Score
 from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.inference.upscaler import Upscaler
-from model.metrics import full_reference, quality
+from model.metrics import quality
 from model.network import loading, presets
 from pipeline.upscale import quality_gate
 
-BICUBIC, LANCZOS = "bicubic", "lanczos"
 _AFTER_GATE = " gated"
 # PSNR-Y below bicubic's by more than this counts as worse, dB.
 _WORSE_DB = 0.3
 _COLUMN = 13
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One method on one image, or the mean over images.
-
-    Attributes:
-        psnr_y_db, psnr_c_db: at most `quality.MAX_PSNR_DB`.
-        ssim_y: -1..1.
-        background_noise: grey levels; nan without a flat background.
-    """
-
-    psnr_y_db: float
-    psnr_c_db: float
-    ssim_y: float
-    background_noise: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +53,7 @@ class Row:
     Attributes:
         recipe: a key of `RECIPES`.
         method: `bicubic`, `lanczos`, a network's name, or `<name> gated`.
-        mean: of the figures; the noise over the images that have one.
+        mean: of the figures, each over the images where it is finite for all methods.
         gain_db: mean PSNR-Y over bicubic's.
         worse_share: 0..1 of the images.
         rejected_share: 0..1 of the images that the gate replaces; 0 for other methods.
@@ -90,16 +75,6 @@ class Result:
 
     rgb: np.ndarray
     is_rejected: bool = False
-
-
-def figures(hr: np.ndarray, result: np.ndarray, border: int) -> Figures:
-    """Measures a result, uint8 [H, W, 3], against HR."""
-    return Figures(
-        min(quality.MAX_PSNR_DB, full_reference.psnr_y(hr, result, border=border)),
-        min(quality.MAX_PSNR_DB, full_reference.psnr_c(hr, result, border=border)),
-        full_reference.ssim_y(hr, result, border=border),
-        full_reference.background_noise(hr, result, border=border),
-    )
 
 
 def results(
@@ -157,53 +132,39 @@ def measure(
         ValueError: if there is no image, or one is too small to measure.
     """
     scale = next(iter(networks.values())).scale
-    found: dict[tuple[str, str], list[tuple[Figures, bool]]] = {}
+    scores: dict[str, list[Score]] = {name: [] for name in recipes}
+    rejected: dict[str, list[set[str]]] = {name: [] for name in recipes}
     for image in images:
         hr = resampling.crop_to_multiple(image.read(), scale)
         for name, recipe in recipes.items():
             generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
             lr = recipe.make_lr(hr, scale, generator)
-            for method, result in results(lr, networks, quality_of(recipe, lr), scale).items():
-                one = figures(hr, result.rgb, scale), result.is_rejected
-                found.setdefault((name, method), []).append(one)
-    if not found:
+            made = results(lr, networks, quality_of(recipe, lr), scale)
+            of_methods = {m: scoring.measure(hr, one.rgb, scale) for m, one in made.items()}
+            scores[name].append(Score(image.name, of_methods))
+            rejected[name].append({m for m, one in made.items() if one.is_rejected})
+    if not any(scores.values()):
         raise ValueError("there is no HR image to measure")
-    return [
-        _row(recipe, method, of_method, found[recipe, BICUBIC])
-        for (recipe, method), of_method in found.items()
-    ]
+    return [row for name in recipes for row in _rows(name, scores[name], rejected[name])]
 
 
-def _row(
-    recipe: str,
-    method: str,
-    found: Sequence[tuple[Figures, bool]],
-    bicubic: Sequence[tuple[Figures, bool]],
-) -> Row:
-    """Means and shares over images."""
-    gains = [
-        one.psnr_y_db - other.psnr_y_db
-        for (one, _), (other, _) in zip(found, bicubic, strict=True)
-    ]
-    mean = {
-        field.name: _mean([getattr(one, field.name) for one, _ in found])
-        for field in dataclasses.fields(Figures)
-    }
-    return Row(
-        recipe,
-        method,
-        Figures(**mean),
-        gain_db=_mean(gains),
-        worse_share=_mean([float(gain < -_WORSE_DB) for gain in gains]),
-        rejected_share=_mean([float(is_rejected) for _, is_rejected in found]),
-        images=len(found),
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Over those that are not nan; nan without any."""
-    defined = [value for value in values if not math.isnan(value)]
-    return math.fsum(defined) / len(defined) if defined else math.nan
+def _rows(recipe: str, scores: Sequence[Score], rejected: Sequence[set[str]]) -> Iterator[Row]:
+    """Means and shares over images, method by method."""
+    mean = scoring.mean(scores)
+    for method, figures in mean.figures.items():
+        worse = [
+            one.figures[method].psnr_y_db < one.figures[BICUBIC].psnr_y_db - _WORSE_DB
+            for one in scores
+        ]
+        yield Row(
+            recipe,
+            method,
+            figures,
+            gain_db=figures.psnr_y_db - mean.figures[BICUBIC].psnr_y_db,
+            worse_share=sum(worse) / len(scores),
+            rejected_share=sum(method in one for one in rejected) / len(scores),
+            images=len(scores),
+        )
 
 
 def table(rows: Sequence[Row]) -> str:

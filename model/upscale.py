@@ -21,29 +21,22 @@ from model.data.hr_sources import find_images
 from model.evaluate import sheets
 from model.imaging import resampling
 from model.imaging.decode import ImageError, assumed_quality, decode
-from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
-from model.imaging.image import RasterImage
+from model.imaging.encode import encode
+from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS
 from model.inference import backends
+from model.inference.dtypes import COMPUTE_DTYPES
+from model.inference.measured import UpscaledImage, upscale_with_self_test
 from model.inference.upscaler import OutOfMemoryError, Upscaler
-from model.metrics import full_reference, quality
+from model.metrics import full_reference
 from model.metrics.quality import Measures
 from model.network import loading, presets
 
 _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Upscaled:
-    """An image, what was made of it, and how good that is."""
-
-    source: RasterImage
-    result: RasterImage
-    measures: Measures
-
-
 def upscale_file(
     source: Path, target: Path, upscaler: Upscaler, *, image_format: str, max_pixels: int
-) -> Upscaled:
+) -> UpscaledImage:
     """Upscales and measures one image file.
 
     Args:
@@ -61,14 +54,9 @@ def upscale_file(
         OSError: if a file cannot be read or written.
     """
     header, image = decode(source.read_bytes(), max_pixels=max_pixels)
-    result = upscaler.upscale_image(image, jpeg_quality=assumed_quality(header))
-    target.write_bytes(encode(result, image_format, lossless=True).data)
-    self_test = quality.self_test(image, upscaler.scale)
-    self_sr = None if self_test is None else upscaler.upscale_rgb(self_test.lr)
-    measures = quality.measure(
-        image, result, scale=upscaler.scale, self_test=self_test, self_sr=self_sr
-    )
-    return Upscaled(image, result, measures)
+    upscaled = upscale_with_self_test(upscaler, image, jpeg_quality=assumed_quality(header))
+    target.write_bytes(encode(upscaled.result, image_format, lossless=True).data)
+    return upscaled
 
 
 def describe(measures: Measures) -> str:
@@ -78,7 +66,7 @@ def describe(measures: Measures) -> str:
     return ", ".join(told) or "too small to measure"
 
 
-def comparison_sheet(upscaled: Upscaled, name: str) -> np.ndarray:
+def comparison_sheet(upscaled: UpscaledImage, name: str) -> np.ndarray:
     """Bicubic, ours, and where ours is wrong.
 
     Args:
@@ -90,7 +78,7 @@ def comparison_sheet(upscaled: Upscaled, name: str) -> np.ndarray:
         is from it in grey levels of luma.
     """
     source, result = upscaled.source.over_white(), upscaled.result.over_white()
-    scale = result.shape[0] // source.shape[0]
+    scale = upscaled.scale
     bicubic = resampling.to_uint8(resampling.bicubic(source, *result.shape[:2]))
     error = np.abs(
         full_reference.luma(resampling.shrink(result, scale)) - full_reference.luma(source)
@@ -160,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--precision",
-        choices=("auto", *backends.COMPUTE_DTYPES),
+        choices=("auto", *COMPUTE_DTYPES),
         default="auto",
         help="in which the network computes; results differ by one grey level at most",
     )
@@ -194,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
                 max_pixels=arguments.max_pixels,
             )
             print(f"{source} -> {target} ({made.result.height} x {made.result.width})")
-            print(f"  {describe(made.measures)}")
+            print(f"  {describe(made.measure())}")
             if arguments.compare:
                 sheet = comparison_path(target)
                 Image.fromarray(comparison_sheet(made, source.name)).save(sheet)

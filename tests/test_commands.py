@@ -26,7 +26,7 @@ from model.imaging import resampling
 from model.network import presets
 from pipeline import cli, job
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
-from pipeline.storage.s3 import _s3_client
+from pipeline.storage.s3_client import forget_connections
 from tests.documents import DOCUMENTS, ROOT, text_of
 from tests.pipeline.browser import find_chromium
 from tests.pipeline.conftest import image_bytes
@@ -318,11 +318,11 @@ def this_process(tmp_path, monkeypatch, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     for name in ("MAKEFLAGS", "MAKEOVERRIDES", "VENV"):  # of a `make test` that runs this
         monkeypatch.delenv(name, raising=False)
-    _s3_client.cache_clear()
+    forget_connections()
     ours, registered = logging.getLogger("pipeline"), dict(keras.saving.get_custom_objects())
     handlers, level = ours.handlers[:], ours.level
     yield
-    _s3_client.cache_clear()
+    forget_connections()
     ours.handlers[:] = handlers
     ours.setLevel(level)
     logging.disable(logging.NOTSET)

@@ -1,10 +1,7 @@
 """The documents name what the code has, no more and no less, and their links lead somewhere."""
 
 import ast
-import contextlib
 import dataclasses
-import datetime
-import io
 import json
 import re
 from fnmatch import fnmatch
@@ -13,14 +10,14 @@ import pytest
 
 from model.metrics.quality import Measures
 from model.network import presets
-from pipeline import cli, job
+from pipeline import job
 from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
+from pipeline.settings import OPTIONS
 from pipeline.upscale.quality_gate import GateLimits, failed_rule
 from tests.documents import CHANGELOG, DOCUMENTS, ROOT, names_in, table, text_of
 from tests.pipeline.conftest import image_bytes
 
-NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 REFERENCE, MEASURES, NETWORK = "docs/reference.md", "docs/measures.md", "docs/network.md"
 GATE = "gate:<rule>"
 
@@ -32,32 +29,37 @@ def first_names(document, header):
 # Tables of the reference.
 
 
-@pytest.fixture(scope="module")
-def help_text():
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), pytest.raises(SystemExit):
-        cli.parse(["--help"], NOW)
-    return said.getvalue()
+def test_every_option_is_described():
+    described = first_names(REFERENCE, "| option | default |")
+    assert described == [f"--{name}" for name in OPTIONS]
 
 
-def test_every_option_is_described(help_text):
-    known = re.findall(r"(?m)^  (--\w+)", help_text)
-    assert first_names(REFERENCE, "| option | default |") == known
+@pytest.mark.parametrize("document", [REFERENCE, "README.md"])
+def test_the_defaults_are_the_declared_ones(document):
+    for option, default, *_ in table(document, "| option | default |"):
+        declared = OPTIONS[names_in(option)[0].removeprefix("--")]
+        expected = "required" if declared.is_required else declared.default_name
+        assert default.strip("`") == expected, option
 
 
-def test_the_defaults_are_the_options_defaults():
-    settings, _ = cli.parse(["--input", "m.csv", "--output", "out"], NOW)
-    defaults = dataclasses.asdict(settings)
-    for document in (REFERENCE, "README.md"):
-        for option, default, *_ in table(document, "| option | default |"):
-            name = names_in(option)[0].removeprefix("--")
-            if name in ("input", "output", "run_id"):
-                continue
-            value = defaults[name]
-            chosen_at_the_start = "`auto`" if name in ("workers", "precision") else ""
-            nothing = "AWS" if name == "s3_endpoint_url" else chosen_at_the_start
-            expected = nothing if value in (None, (), False) else str(value)
-            assert default.strip("`") == expected.strip("`"), (document, name)
+def test_every_choice_is_described():
+    for option, _, meaning in table(REFERENCE, "| option | default |"):
+        choices = OPTIONS[names_in(option)[0].removeprefix("--")].choices
+        assert option.startswith("`") and all(f"`{choice}`" in meaning for choice in choices)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_meant"),
+    [
+        ("These options change the result", lambda option: option.in_content_key),
+        ("A continued run must have the same", lambda option: option.resume_must_match),
+        ("The report's replay command repeats", lambda option: option.is_replayed),
+    ],
+)
+def test_the_roles_of_the_options_are_described(sentence, is_meant):
+    _, _, rest = text_of(REFERENCE).partition(sentence)
+    described = re.findall(r"`--(\w+)`", rest.split("\n\n")[0].split(". ")[0])
+    assert described == [option.name for option in OPTIONS.values() if is_meant(option)]
 
 
 def test_every_exit_status_is_described():

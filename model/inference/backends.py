@@ -16,7 +16,6 @@ import tensorflow as tf
 from model.inference import tiling
 from model.network.rdn import RDN, precision
 
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 # What the CPU must have for bfloat16 to be faster, as Linux names it: measured on AVX-512 BF16.
 _BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -54,7 +53,8 @@ class Network:
 
     Args:
         rdn: the network.
-        compute_dtype: one of `COMPUTE_DTYPES`; what carries grey levels is float32 in all of them.
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`; what carries grey levels is float32 in all
+            of them.
     """
 
     def __init__(self, rdn: RDN, compute_dtype: str) -> None:
@@ -219,7 +219,7 @@ def choose_backend(rdn: RDN, *, compute_dtype: str, max_call_px: int) -> Executi
 
     Args:
         rdn: the network.
-        compute_dtype: one of `COMPUTE_DTYPES`.
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`.
         max_call_px: most LR pixels of a call.
     """
     network = Network(rdn, compute_dtype)
@@ -229,7 +229,7 @@ def choose_backend(rdn: RDN, *, compute_dtype: str, max_call_px: int) -> Executi
 
 
 def fastest_dtype() -> str:
-    """The precision that is fastest on this machine, one of `COMPUTE_DTYPES`.
+    """The precision that is fastest on this machine, one of `dtypes.COMPUTE_DTYPES`.
 
     On a CPU with AVX-512 BF16, bfloat16 takes half the time of float32 (`docs/speed.md`); on one
     without, more. Of GPUs, by their capability: bfloat16 from 8.0 on, float16 from 7.0 on.

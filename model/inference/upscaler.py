@@ -12,7 +12,7 @@ from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference import background, tiling
 from model.inference.backends import choose_backend
-from model.network.flips import DIHEDRAL_TRANSFORMS, turned, undone
+from model.network import dihedral
 from model.network.rdn import RDN
 
 # 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
@@ -31,7 +31,7 @@ class Upscaler:
 
     Args:
         rdn: the network.
-        compute_dtype: one of `backends.COMPUTE_DTYPES`. In bfloat16 results differ from those in
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`. In bfloat16 results differ from those in
             float32 by one grey level at most, in one value of 60, and a CPU that has it takes half
             the time; see `backends.fastest_dtype`.
         max_call_px: most LR pixels of one call; larger images go in tiles.
@@ -194,7 +194,7 @@ class Upscaler:
         # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
         # the image changes, does not matter.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
-        for turns, mirrored in DIHEDRAL_TRANSFORMS:
-            levels = self._backend.levels(turned(lr, turns, mirrored), jpeg_quality)
-            total += undone(levels, turns, mirrored)
-        return (total / len(DIHEDRAL_TRANSFORMS)).astype(np.float32)
+        for turns, mirrored in dihedral.DIHEDRAL_TRANSFORMS:
+            levels = self._backend.levels(dihedral.transform(lr, turns, mirrored), jpeg_quality)
+            total += dihedral.invert(levels, turns, mirrored)
+        return (total / len(dihedral.DIHEDRAL_TRANSFORMS)).astype(np.float32)

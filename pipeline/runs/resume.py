@@ -3,36 +3,32 @@
 import dataclasses
 import json
 import logging
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.records import RunError, Shard
-from pipeline.runs import reuse
-from pipeline.settings import Settings
+from pipeline.runs.layout import Layout
+from pipeline.settings import OPTIONS, RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any
 
-# Settings with which a run must go on as it began: all that decide a row.
-_DECIDING = (
-    *("input", "min_side", "max_side", "max_pixels", "model", "model_sha256", "images"),
-    *("image_format", "animated", "previous", "retry", "allow_schemes", "blank", "self_psnr"),
-)
-
 _log = logging.getLogger(__name__)
 
 
-def claim(files: Storage, settings: Settings) -> None:
+def claim(files: Storage, plan: RunPlan) -> None:
     """Writes the run's settings, or checks that a run with this id began with the same.
 
     Raises:
         RunError: if it began with others, or the output cannot be written.
     """
-    uri = locations.join(settings.run_folder, "run.json")
-    ours = dataclasses.asdict(settings) | {"started_at": settings.started_at.isoformat()}
+    settings, uri = plan.settings, Layout.of(plan.settings).started
+    ours = dataclasses.asdict(settings) | {
+        "model_sha256": plan.model_sha256,
+        "started_at": plan.started_at.isoformat(),
+    }
     text = json.dumps(ours, indent=2) + "\n"
     try:
         if files.create(uri, text.encode()):
@@ -41,7 +37,8 @@ def claim(files: Storage, settings: Settings) -> None:
     except StorageError as error:
         raise RunError(f"--output {settings.output} cannot be written: {error.detail}") from error
     plain = json.loads(text)
-    for name in _DECIDING:
+    must_match = [option.name for option in OPTIONS.values() if option.resume_must_match]
+    for name in (*must_match, "model_sha256"):
         if theirs.get(name) != plain[name]:
             raise RunError(
                 f"run {settings.run_id} began with --{name} {theirs.get(name)}, now it is "
@@ -49,7 +46,7 @@ def claim(files: Storage, settings: Settings) -> None:
             )
 
 
-def recover(files: Storage, settings: Settings) -> tuple[Shard, ...]:
+def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
     """Finds what an earlier attempt of this run has finished, and removes its leftovers.
 
     Complete shards are kept, unless their rows are in another one too. Parts that were published
@@ -58,7 +55,7 @@ def recover(files: Storage, settings: Settings) -> tuple[Shard, ...]:
 
     Args:
         files: where the run writes.
-        settings: of the run, which holds its lock.
+        layout: of the run, whose lock this process holds.
 
     Returns:
         The shards to publish with those that this try will make.
@@ -67,16 +64,16 @@ def recover(files: Storage, settings: Settings) -> tuple[Shard, ...]:
         RunError: if they cannot be read.
     """
     try:
-        for uri in list_if_any(files, settings.rows_folder):
+        for uri in list_if_any(files, layout.rows):
             name = uri.rpartition("/")[2]
             if name.endswith(".parquet"):
-                files.move(uri, locations.join(settings.staging_folder, name))
-        shards = _disjoint(files, list_if_any(files, settings.staging_folder))
+                files.move(uri, locations.join(layout.staging, name))
+        shards = _disjoint(files, list_if_any(files, layout.staging))
     except StorageError as error:
-        raise RunError(f"cannot go on with run {settings.run_id}: {error.detail}") from error
+        raise RunError(f"cannot go on with run {layout.run_id}: {error.detail}") from error
     if shards:
         rows = sum(shard.rows for shard in shards)
-        _log.warning("run %s goes on: %d rows are finished already", settings.run_id, rows)
+        _log.warning("run %s goes on: %d rows are finished already", layout.run_id, rows)
     return shards
 
 
@@ -107,8 +104,3 @@ def _uris_of(files: Storage, uri: str) -> set[str]:
             return set(pq.ParquetFile(file).read(columns=["uri"])["uri"].to_pylist())
     except (pa.ArrowInvalid, pa.ArrowException, OSError):
         return set()
-
-
-def finished_summary(files: Storage, settings: Settings) -> dict[str, Any] | None:
-    """The summary of this run, if it is finished already."""
-    return reuse.read_summary(files, settings.run_folder)

@@ -15,6 +15,7 @@ from pipeline.catalog import manifest
 from pipeline.catalog.size_filter import reject_size
 from pipeline.output import schema
 from pipeline.records import CatalogEntry, PreviousResult, Reason, RunError, Status
+from pipeline.runs.layout import Layout
 from pipeline.settings import NEWEST, NONE, Settings
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
@@ -59,19 +60,19 @@ def find_run(files: Storage, settings: Settings) -> str | None:
             raise RunError(f"--retry: there is no finished run under {settings.output}")
     elif settings.previous != NONE:
         found = settings.previous
-        if read_summary(files, settings.folder_of_run(found)) is None:
+        if read_summary(files, Layout(settings.output, found)) is None:
             raise RunError(f"--previous {found}: no such finished run under {settings.output}")
     return found
 
 
-def read_summary(files: Storage, run_folder: str) -> dict[str, Any] | None:
+def read_summary(files: Storage, layout: Layout) -> dict[str, Any] | None:
     """Reads the summary of a finished run; None if it is not finished, or there is none."""
     try:
-        files.read(locations.join(run_folder, "_SUCCESS"))
-        return json.loads(files.read(locations.join(run_folder, "summary.json")))
+        files.read(layout.success)
+        return json.loads(files.read(layout.summary))
     except StorageError as error:
         if error.reason != Reason.NOT_FOUND:
-            raise RunError(f"cannot read the run {run_folder}: {error.detail}") from error
+            raise RunError(f"cannot read the run {layout.folder}: {error.detail}") from error
         return None
 
 
@@ -95,15 +96,12 @@ def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str
     return max(others)[1] if others else None
 
 
-def read_previous_results(
-    part: str, files: Storage, settings: Settings
-) -> Iterator[PreviousResult]:
+def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]:
     """Yields what the rows of a previous run know of contents, without their images.
 
     Args:
         part: URI of one of its Parquet files.
         files: where it lies.
-        settings: of this run.
     """
     columns = list(dict.fromkeys((*_JOINED, *REUSED_COLUMNS, "image_uri", "image_bytes")))
     first, image_uri = 0, REUSED_COLUMNS.index("image_uri")

@@ -22,8 +22,8 @@ from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from pipeline.output import shard_writer
 from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import RunError, Shard, Status, Totals
-from pipeline.settings import Settings
-from pipeline.storage import locations
+from pipeline.runs.layout import Layout
+from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.ranged import open_ranged
 
@@ -41,13 +41,13 @@ _PACKAGES = (apache_beam, boto3, keras, np, PIL, pa, tensorflow)
 
 
 def finish_run(
-    files: Storage, settings: Settings, shards: list[Shard], totals: Totals
+    files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals
 ) -> dict[str, Any]:
     """Publishes the shards, checks them against the catalog and writes summary and _SUCCESS.
 
     Args:
         files: where the run writes.
-        settings: of the run.
+        plan: of the run.
         shards: all that were staged by bundles that succeeded, and those kept of an earlier
             attempt.
         totals: of the catalog.
@@ -59,31 +59,32 @@ def finish_run(
         RunError: if the published rows are not exactly one for each distinct URI; _SUCCESS is
             then missing.
     """
-    parts = shard_writer.publish(files, shards, settings.rows_folder)
+    layout = Layout.of(plan.settings)
+    parts = shard_writer.publish(files, shards, layout.rows)
     table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES])
     distinct = pc.count_distinct(table["uri"]).as_py()
     if not table.num_rows == distinct == totals.rows:
         raise RunError(
             f"the rows do not add up: {totals.rows} distinct URIs, {table.num_rows} rows for "
-            f"{distinct} URIs under {settings.rows_folder}; run again with "
-            f"--run_id {settings.run_id}"
+            f"{distinct} URIs under {layout.rows}; run again with "
+            f"--run_id {layout.run_id}"
         )
     summary = summarise(
         table,
-        settings,
+        plan,
         totals,
-        disappeared=_count_disappeared(files, settings, table["uri"]),
+        disappeared=_count_disappeared(files, plan.previous_parts, table["uri"]),
         now=datetime.datetime.now(datetime.UTC),
     )
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write(locations.join(settings.run_folder, "summary.json"), text.encode())
-    files.write(locations.join(settings.run_folder, "_SUCCESS"), b"")
-    shard_writer.clear(files, settings.staging_folder)
+    files.write(layout.summary, text.encode())
+    files.write(layout.success, b"")
+    shard_writer.clear(files, layout.staging)
     return summary
 
 
 def add_metrics(
-    files: Storage, settings: Settings, summary: dict[str, Any], results: MetricResults
+    files: Storage, layout: Layout, summary: dict[str, Any], results: MetricResults
 ) -> dict[str, Any]:
     """Writes the summary again, with what the runner counted.
 
@@ -92,7 +93,7 @@ def add_metrics(
 
     Args:
         files: where the run writes.
-        settings: of the run.
+        layout: of the run.
         summary: the content of summary.json.
         results: of the pipeline that has ended.
 
@@ -102,7 +103,7 @@ def add_metrics(
     """
     summary = summary | {"beam_metrics": plain_metrics(results)}
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write(locations.join(settings.run_folder, "summary.json"), text.encode())
+    files.write(layout.summary, text.encode())
     return summary
 
 
@@ -126,11 +127,13 @@ def plain_metrics(results: MetricResults) -> dict[str, Any]:
     return {"counters": counters, "distributions": distributions}
 
 
-def _count_disappeared(files: Storage, settings: Settings, uris: pa.ChunkedArray) -> int:
-    """How many URIs of the previous run are not in this one."""
-    if not settings.previous_parts:
+def _count_disappeared(
+    files: Storage, previous_parts: Iterable[str], uris: pa.ChunkedArray
+) -> int:
+    """Counts URIs of the previous run that are not in this one."""
+    if not previous_parts:
         return 0
-    before = read_columns(files, settings.previous_parts, ["uri"])["uri"]
+    before = read_columns(files, previous_parts, ["uri"])["uri"]
     return len(before) - pc.sum(pc.is_in(before, value_set=uris)).as_py()
 
 
@@ -156,7 +159,7 @@ def read_columns(files: Storage, parts: Iterable[str], columns: list[str]) -> pa
 
 def summarise(
     table: pa.Table,
-    settings: Settings,
+    plan: RunPlan,
     totals: Totals,
     *,
     disappeared: int,
@@ -166,7 +169,7 @@ def summarise(
 
     Args:
         table: the columns of the rows that `finish_run` reads.
-        settings: of the run.
+        plan: of the run.
         totals: of the catalog.
         disappeared: URIs of the previous run that the catalog does not have any more.
         now: the run's end.
@@ -176,19 +179,20 @@ def summarise(
     """
     by_status = collections.Counter(table["status"].to_pylist())
     by_reason = collections.Counter(table["reason"].drop_null().to_pylist())
-    wall_s = max((now - settings.started_at).total_seconds(), 1e-3)
+    wall_s = max((now - plan.started_at).total_seconds(), 1e-3)
     made = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
+    settings = plan.settings
     return {
         "run_id": settings.run_id,
         "input": settings.input,
         "output": settings.output,
-        "started_at": settings.started_at.isoformat(),
+        "started_at": plan.started_at.isoformat(),
         "finished_at": now.isoformat(),
         "wall_seconds": round(wall_s, 3),
         "uris": table.num_rows,
         "rows": table.num_rows,
         "repeats": totals.mentions - totals.named,
-        "previous_run": settings.previous_run,
+        "previous_run": plan.previous_run,
         "disappeared": disappeared,
         "by_status": {status.value: by_status[status] for status in Status},
         "by_reason": dict(sorted(by_reason.items())),
@@ -199,8 +203,9 @@ def summarise(
             for name in (*_PSNR_COLUMNS, *TIMED_STAGES)
             if (values := _percentiles(table[name])) is not None
         },
-        "model": {"name": settings.model, "sha256": settings.model_sha256},
+        "model": {"name": settings.model, "sha256": plan.model_sha256},
         "settings": _plain_settings(settings),
+        "resolved": {"workers": plan.workers, "compute_dtype": plan.compute_dtype},
         "versions": {"python": platform.python_version()}
         | {package.__name__: package.__version__ for package in _PACKAGES},
     }
@@ -216,8 +221,7 @@ def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
 
 
 def _plain_settings(settings: Settings) -> dict[str, Any]:
-    """All settings that are not said elsewhere in the summary."""
-    said = {"input", "output", "run_id", "started_at", "model", "model_sha256"}
-    said |= {"previous_run", "previous_parts", "kept"}
-    plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
-    return {key: value for key, value in plain.items() if key not in said}
+    """All settings that do not stand elsewhere in the summary, ready for JSON."""
+    elsewhere = {"input", "output", "run_id", "model"}
+    plain = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return {key: value for key, value in plain.items() if key not in elsewhere}
