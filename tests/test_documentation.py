@@ -45,7 +45,7 @@ def test_the_defaults_are_the_declared_ones(document):
 def test_every_choice_is_described():
     for option, _, meaning in table(REFERENCE, "| option | default |"):
         choices = OPTIONS[names_in(option)[0].removeprefix("--")].choices
-        assert option.startswith("`") and all(f"`{choice}`" in meaning for choice in choices)
+        assert [choice for choice in choices if f"`{choice}`" not in meaning] == [], option
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_every_choice_is_described():
     ],
 )
 def test_the_roles_of_the_options_are_described(sentence, is_meant):
-    _, _, rest = text_of(REFERENCE).partition(sentence)
-    described = re.findall(r"`--(\w+)`", rest.split("\n\n")[0].split(". ")[0])
+    _, _, rest = text_of(REFERENCE).partition(f"- {sentence}")
+    described = re.findall(r"`--(\w+)`", re.split(r"\n- |\n\n", rest)[0])
     assert described == [option.name for option in OPTIONS.values() if is_meant(option)]
 
 
