@@ -15,7 +15,7 @@ worse               share of the images whose PSNR-Y is more than 0.3 dB below b
 right quality       share of the images whose true JPEG quality the network is conditioned on,
                     within 1.
 
-That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if that is
+That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if it is
 lower; with `truth` the lowest that the image went through.
 """
 
