@@ -2,12 +2,14 @@
 
     python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE] [--csv FILE]
     python -m model.evaluate --pairs Set5 --self_ensemble ours --against rdn-small
+    python -m model.evaluate --hr images --recipe sharpened80 --limit 12
     python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
         --sheet sheet.png --patches patches.png --heat_map errors.png
 
 Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` LR is made
-from each image by anti-aliased bicubic, and compressed if asked for. Beside bicubic, Lanczos
-and, if wanted, a second network:
+from each image by anti-aliased bicubic, and compressed if asked for, or by a recipe of
+`model.data.recipes`, on whose lowest JPEG quality networks are conditioned. Beside bicubic,
+Lanczos and, if wanted, a second network:
 
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
@@ -34,6 +36,7 @@ from PIL import Image
 
 from model.data import degradation
 from model.data.hr_sources import Pair, find_images, make_pairs, read_rgb
+from model.data.recipes import RECIPES
 from model.evaluate import scoring
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
 from model.evaluate.sheets import Gallery
@@ -293,6 +296,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="1..100",
         help="compress LR with this quality; 100, the default: not at all",
     )
+    parser.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        help="make LR of --hr by this; default: bicubic, then --jpeg_quality",
+    )
     parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N images")
     network = "a shipped name or a .keras file"
     parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
@@ -330,6 +338,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.pairs and arguments.shrink_first > 1:
         parser.error("--shrink_first goes with --hr, not with --pairs")
+    if arguments.recipe and (arguments.pairs or arguments.jpeg_quality < 100):
+        parser.error("--recipe goes with --hr, and without --jpeg_quality")
     if arguments.image and not arguments.heat_map:
         parser.error("--image goes with --heat_map")
     return arguments
@@ -388,7 +398,12 @@ def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
     found = (
         read_pairs(arguments.pairs)
         if arguments.pairs
-        else make_pairs(arguments.hr, scale=scale, shrink_first=arguments.shrink_first)
+        else make_pairs(
+            arguments.hr,
+            scale=scale,
+            shrink_first=arguments.shrink_first,
+            recipe=RECIPES[arguments.recipe] if arguments.recipe else None,
+        )
     )
     pairs = list(compressed(itertools.islice(found, arguments.limit), arguments.jpeg_quality))
     names = [pair.name for pair in pairs]
@@ -398,6 +413,13 @@ def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
         )
     return pairs
+
+
+def _quality(arguments: argparse.Namespace) -> int:
+    """The JPEG quality on which networks are conditioned."""
+    if arguments.recipe:
+        return RECIPES[arguments.recipe].lowest_quality
+    return arguments.jpeg_quality
 
 
 def _run(arguments: argparse.Namespace) -> str:
@@ -416,7 +438,7 @@ def _run(arguments: argparse.Namespace) -> str:
         pairs,
         ours,
         against.upscaler if against else None,
-        jpeg_quality=arguments.jpeg_quality,
+        jpeg_quality=_quality(arguments),
         gallery=gallery,
     )
     _write(arguments, scores, gallery, ours.scale)
@@ -440,7 +462,8 @@ def _write(
             "precision": arguments.precision,
             "images_from": str(arguments.pairs or arguments.hr),
             "shrink_first": arguments.shrink_first,
-            "jpeg_quality": arguments.jpeg_quality,
+            "recipe": arguments.recipe,
+            "jpeg_quality": _quality(arguments),
             "scale": scale,
         }
         arguments.json.write_text(as_json(scores, settings), encoding="utf-8")
