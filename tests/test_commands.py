@@ -127,6 +127,7 @@ FOLDERS = {
 }
 PAIRS = ("Set5", "DIR")
 SIDE_PX = 140
+IMAGES_TO_TRAIN_ON = 4  # training holds out a quarter
 SIDE_TO_SHRINK_PX = 250  # large enough for a patch of the training after it was shrunk by 2
 
 
@@ -214,17 +215,17 @@ class Reader:
     def __init__(self, folder, endpoint, commands):
         self.folder, text = folder, "\n".join(commands)
         _link_checkout(folder)
-        images = _images(SIDE_PX)
+        images = _images(SIDE_PX, IMAGES_TO_TRAIN_ON)
         for name in FOLDERS:
             _write(folder / name, images)
-        _write(folder / "product", _images(SIDE_TO_SHRINK_PX))
+        _write(folder / "product", _images(SIDE_TO_SHRINK_PX, IMAGES_TO_TRAIN_ON))
         for name in PAIRS:
             _write(folder / name, _pair(images["0.jpg"]))
         _write(folder, {"photo.jpg": images["0.jpg"]})
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
-        self.shop = Shop(endpoint, images) if "s3://" in text or "…" in text else None
+        self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if "s3://" in text or "…" in text else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
         if "--retry" in text or "pipeline.read" in text:
             earlier.append(("s3://shop/upscaled", "earlier"))
@@ -285,8 +286,8 @@ def _link_checkout(folder):
     (folder / ".venv/.ready").touch()
 
 
-def _images(side):
-    return {f"{i}.jpg": image_bytes(side, side, seed=i) for i in range(3)}
+def _images(side, count):
+    return {f"{i}.jpg": image_bytes(side, side, seed=i) for i in range(count)}
 
 
 def _write(folder, files):
