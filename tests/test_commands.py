@@ -42,6 +42,7 @@ PROGRAMS = {
 FILLED_IN = {
     "--input …": "--input s3://shop/images/",
     "--output …": "--output s3://shop/upscaled",
+    "HR_FOLDER [--shrink_first 2] [--json FILE]": "images",
     "measures_sheet FILE": "measures_sheet sheet.png",
     "--drawn_scenes 900 --drawn_share": "--drawn_scenes 4 --drawn_share",
 }
@@ -86,7 +87,6 @@ RUNS = {
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
     r"model.upscale ": Run("", "photo_x2.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
-    r"model.train .*--growth_rate 96 ": Run(BRIEFLY, TRAINED),
     r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
     r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
@@ -94,6 +94,7 @@ RUNS = {
     r"benchmarks.before_after ": Run("", "before-after.jpg"),
     r"benchmarks.measures_sheet ": Run("", "sheet.png"),
     r"benchmarks.gate ": bench("", "values wrapped around"),
+    r"benchmarks.degradations ": bench("--recipes jpeg75 --limit 1 --model rdn-small", "PSNR-Y"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(
         "--images 1 --rounds 1 --repeat 1", "times the plain loop"
