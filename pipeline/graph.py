@@ -33,7 +33,7 @@ from pipeline.records import (
     Totals,
     content_key,
 )
-from pipeline.runs import estimation, reuse
+from pipeline.runs import estimation, replay, resume, reuse
 from pipeline.runs.layout import Layout
 from pipeline.runs.summary import finish_run
 from pipeline.runtime import logs, progress
@@ -79,8 +79,8 @@ def join_run(settings: Settings) -> Storage:
 class ReadCatalog(beam.PTransform):
     """Every mention of an image, as `CatalogEntry`s.
 
-    Among them is one at position `reuse.KEPT` for each row that an earlier attempt of this run has
-    finished.
+    An entry at position `resume.KEPT` stands for each row that an earlier attempt of this run
+    has finished.
     """
 
     def __init__(self, plan: RunPlan) -> None:
@@ -107,9 +107,9 @@ def read_place(kind_and_place: tuple[str, str], settings: Settings) -> Iterator[
     kind, place = kind_and_place
     files = join_run(settings)
     if kind == "kept":
-        return reuse.read_kept(place, files)
+        return resume.read_kept(place, files)
     if kind == "replay":
-        return reuse.read_replay(place, files, settings)
+        return replay.read_replay(place, files, settings)
     return manifest.read_catalog(files, place, settings.allow_schemes)
 
 
@@ -128,14 +128,14 @@ class OnePerUri(beam.PTransform):
 def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[CatalogEntry]:
     """The mention that comes first in the catalog; none if the URI's row is finished already."""
     entry = min(group[1], key=lambda entry: entry.position)
-    if entry.position != reuse.KEPT:
+    if entry.position != resume.KEPT:
         progress.HERE.found()
         yield entry
 
 
 def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
     """What one URI adds to the totals."""
-    mentions = sum(entry.position != reuse.KEPT for entry in group[1])
+    mentions = sum(entry.position != resume.KEPT for entry in group[1])
     return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
 
 

@@ -9,6 +9,7 @@ import logging
 import re
 import shlex
 import sys
+import traceback
 from typing import Any
 
 import apache_beam as beam
@@ -28,31 +29,43 @@ from pipeline.graph import build
 from pipeline.output import shard_writer
 from pipeline.records import RunError, Status
 from pipeline.report import html
-from pipeline.runs import estimation, resume, reuse
+from pipeline.runs import estimation, finished, reader, resume, reuse
+from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress
+from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
-from pipeline.storage.base import StorageError
-from pipeline.storage.routing import list_if_any, open_storage
+from pipeline.storage.routing import open_storage
 from pipeline.upscale.saved_model import read_model
 from pipeline.upscale.upscaling import WORTH_PROCESSES, choose_precision, choose_workers
 
-DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
+DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
 
 _log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True)
+class Submitted:
+    """The runner has the job and works on it without this process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The run has ended, with `_SUCCESS`; `summary` is the content of summary.json."""
+
+    summary: dict[str, Any]
+
+
 def run(argv: list[str]) -> int:
-    """Parses a command line and runs the nightly job.
+    """Runs the nightly job from a command line.
 
     Args:
         argv: the command line without the program's name.
 
     Returns:
-        The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
-        allowed. Errors are one line on standard error.
+        See `run_parsed`.
 
     Raises:
         SystemExit: with status 2 for a wrong command line.
@@ -65,40 +78,42 @@ def run(argv: list[str]) -> int:
 def run_parsed(
     settings: Settings, beam_arguments: list[str], started_at: datetime.datetime
 ) -> int:
-    """Runs the nightly job.
+    """Runs the nightly job; ends the whole process on Ctrl-C or SIGTERM.
 
     Args:
-        settings: of the run, as parsed.
-        beam_arguments: options for Beam, as parsed.
+        settings: see `cli.parse`.
+        beam_arguments: options for Beam.
         started_at: UTC.
 
     Returns:
-        The exit status: see `run`.
+        The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
+        allowed. Errors are one line on standard error.
     """
-    try:
-        plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)
-        if settings.dry_run:
-            return _estimate(plan, beam_arguments)
-        _log.info(
-            "started: %s to %s, model %s, reusable results of %s",
-            settings.input,
-            settings.output,
-            settings.model,
-            f"run {plan.previous_run}" if plan.previous_run else "no run",
-        )
-        summary = _run_locked(plan, beam_arguments)
-    except RunError as error:
-        print(f"run_pipeline.py: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print(
-            f"run_pipeline.py: interrupted; --run_id {settings.run_id} goes on with it",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
-    if summary is None:
-        print(f"started; results will be under {settings.output}")
-        return DONE
+    ending = Ending(settings.run_id)
+    with ending.on_signals():
+        try:
+            plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)
+            if settings.dry_run:
+                return _estimate(plan, beam_arguments, ending)
+            _log.info(
+                "started: %s to %s, model %s, reusable results of %s",
+                settings.input,
+                settings.output,
+                settings.model,
+                f"run {plan.previous_run}" if plan.previous_run else "no run",
+            )
+            outcome = _run_locked(plan, beam_arguments, ending)
+        except RunError as error:
+            print(f"run_pipeline.py: {error}", file=sys.stderr)
+            return FAILED
+        if isinstance(outcome, Submitted):
+            print(f"started; results will be under {settings.output}")
+            return DONE
+        return _conclude(outcome.summary, settings)
+
+
+def _conclude(summary: dict[str, Any], settings: Settings) -> int:
+    """Prints a finished run's outcome and writes its report; returns the exit status."""
     _log.info("done: %s", json.dumps(summary["by_status"] | summary["by_reason"]))
     print(describe(summary, settings))
     if settings.report == "yes":
@@ -123,11 +138,10 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
 
     Returns:
         The model's digest, the number of processes, the compute dtype, and the previous run whose
-        results are reused. Unless it is a dry run, the run's folder holds its settings then.
+        results are reused.
 
     Raises:
-        RunError: if the input is missing or empty, the output cannot be written, the model is
-            unknown, or the id belongs to a run with other settings.
+        RunError: if the input is missing or empty, or the model is unknown.
     """
     files = open_storage(settings.storage.at_start())
     catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
@@ -141,32 +155,34 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
         compute_dtype=choose_precision(settings.precision, is_local=is_local),
     )
-    if not settings.dry_run:
-        resume.claim(files, plan)
     run_id = reuse.find_run(files, settings)
     if run_id is None:
         return plan
-    parts = list_if_any(files, Layout(settings.output, run_id).rows)
+    parts = reader.parts_of(files, Layout(settings.output, run_id))
     return dataclasses.replace(plan, previous_run=run_id, previous_parts=tuple(parts))
 
 
-def _run_locked(plan: RunPlan, beam_arguments: list[str]) -> dict[str, Any] | None:
-    """Runs what is left of a run while no other process can; returns its summary."""
+def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Submitted | Finished:
+    """Does the work that a run still needs, while no other process works on it."""
     files, layout = open_storage(plan.settings.storage), Layout.of(plan.settings)
-    with RunLock(files, layout.lock, layout.run_id):
-        finished = reuse.read_summary(files, layout)
-        if finished is not None:
-            shard_writer.clear(files, layout.staging)  # of a run killed right after _SUCCESS
-            print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
-            return finished
-        kept = resume.recover(files, layout)
-        return _run_beam(dataclasses.replace(plan, kept=kept), beam_arguments)
+    summary = resume.finished_summary(files, plan)
+    if summary is None:
+        with RunLock(files, layout, on_lost=ending.lost) as lock:
+            ending.before(lock.release)
+            summary = resume.finished_summary(files, plan)  # meanwhile, by another process
+            if summary is None:
+                kept = resume.begin(files, plan)
+                plan = dataclasses.replace(plan, kept=kept, lock_token=lock.token)
+                return _run_beam(plan, beam_arguments, ending, lock)
+    shard_writer.clear(files, layout.staging)  # of a run killed right after _SUCCESS
+    print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
+    return Finished(summary)
 
 
-def _estimate(plan: RunPlan, beam_arguments: list[str]) -> int:
-    """A dry run; returns the exit status."""
+def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
+    """Does a dry run; returns the exit status."""
     layout = Layout.of(plan.settings)
-    if _execute(plan, beam_arguments) is None:
+    if _execute(plan, beam_arguments, ending) is None:
         print(f"started; the estimate will be {layout.estimate}")
         return DONE
     estimate = json.loads(open_storage(plan.settings.storage).read(layout.estimate))
@@ -174,20 +190,22 @@ def _estimate(plan: RunPlan, beam_arguments: list[str]) -> int:
     return DONE
 
 
-def _run_beam(plan: RunPlan, beam_arguments: list[str]) -> dict[str, Any] | None:
-    """Runs the pipeline; returns the summary, or None if the runner does not wait for the end."""
-    result = _execute(plan, beam_arguments)
+def _run_beam(
+    plan: RunPlan, beam_arguments: list[str], ending: Ending, lock: RunLock
+) -> Submitted | Finished:
+    """Runs the pipeline; the lock stays with a job that goes on without this process."""
+    result = _execute(plan, beam_arguments, ending)
     if result is None:
-        return None
+        lock.leave()
+        return Submitted()
     files, layout = open_storage(plan.settings.storage), Layout.of(plan.settings)
-    try:
-        text = files.read(layout.summary)
-    except StorageError:
-        return None
-    return add_metrics(files, layout, json.loads(text), result.metrics())
+    summary = finished.read_summary(files, layout)
+    if summary is None:
+        raise RunError(f"the pipeline ended, but {layout.success} is not there")
+    return Finished(add_metrics(files, layout, summary, plain_metrics(result.metrics())))
 
 
-def _execute(plan: RunPlan, beam_arguments: list[str]) -> PipelineResult | None:
+def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> PipelineResult | None:
     """Lets Beam work; returns its result, or None if the runner does not wait for the end."""
     beam_options = PipelineOptions(beam_arguments)
     runner = _runner(beam_arguments) or _local_runner(beam_options)
@@ -200,18 +218,16 @@ def _execute(plan: RunPlan, beam_arguments: list[str]) -> PipelineResult | None:
             result = pipeline.run()
             if beam_options.view_as(StandardOptions).no_wait_until_finish:
                 return None
+            if not is_here:
+                ending.before(result.cancel)
             state = result.wait_until_finish()
     except Exception as error:
         # Beam adds the step to the text, and wraps what some workers raise in RuntimeErrors of
         # its own, with the traceback as text.
-        told = re.findall(r"(?m)^pipeline\.records\.RunError: (.*)$", str(error))
-        if isinstance(error, RunError):
-            told = [str(error)]
-        if str(error).startswith("KeyboardInterrupt"):
-            raise KeyboardInterrupt from error
-        if not told:
+        found = RunError.find_in("".join(traceback.format_exception(error)))
+        if found is None:
             raise
-        raise RunError(re.sub(r" \[while running .*", "", told[-1])) from error
+        raise found from error
     if state not in (None, "DONE"):
         raise RunError(f"the pipeline ended as {state}; see the runner's log")
     return result

@@ -307,6 +307,7 @@ class RunPlan:
         previous_run: id of the run whose results are reused; None without one.
         previous_parts: URIs of its Parquet files.
         kept: shards that an earlier attempt of this run has finished.
+        lock_token: of the lock that the run holds; empty for a dry run, which holds none.
 
     Example:
         >>> now = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
@@ -324,6 +325,7 @@ class RunPlan:
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
     kept: tuple[Shard, ...] = ()
+    lock_token: str = ""
 
     @property
     def fingerprint(self) -> str:

@@ -12,8 +12,9 @@ from pipeline.compare.differences import COLUMNS
 from pipeline.records import RunError
 from pipeline.report import aggregate
 from pipeline.report.aggregate import LocatedRow
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runs.layout import Layout
+from pipeline.runs.reader import read_batches
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import list_if_any
 
@@ -55,7 +56,7 @@ def find_run(files: Storage, folder: str) -> FinishedRun:
         layout = Layout.of_folder(folder)
     except ValueError as error:
         raise RunError(f"{folder} is not the folder of a run: give OUT/runs/<run_id>") from error
-    summary = reuse.read_summary(files, layout)
+    summary = finished.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run in {folder}")
     return FinishedRun(layout.output, layout.run_id, summary)
@@ -68,7 +69,7 @@ def read_rows(files: Storage, run: FinishedRun) -> pa.Table:
         RunError: if the run has no rows.
         StorageError: if they cannot be read.
     """
-    batches = [batch for *_, batch in aggregate.read_batches(files, run.parts(files), COLUMNS)]
+    batches = [batch for *_, batch in read_batches(files, run.parts(files), COLUMNS)]
     if not batches:
         raise RunError(f"the run {run.run_id} under {run.output} has no rows")
     return pa.Table.from_batches(batches)
@@ -84,7 +85,7 @@ def read_located_rows(
     """
     found = {}
     wanted = pa.array(list(uris), pa.string())
-    batches = aggregate.read_batches(files, run.parts(files), aggregate.COLUMNS)
+    batches = read_batches(files, run.parts(files), aggregate.COLUMNS)
     for part, first, batch in batches:
         is_wanted = pc.is_in(batch["uri"], value_set=wanted).to_numpy(zero_copy_only=False)
         for index in np.flatnonzero(is_wanted):

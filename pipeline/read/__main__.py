@@ -15,7 +15,7 @@ from model.version import add_version
 from pipeline import text
 from pipeline.read import images
 from pipeline.records import RunError
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.runtime import startup
 from pipeline.storage.base import Storage, StorageConfig, StorageError
@@ -74,11 +74,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _find_run(files: Storage, output: str, run_id: str | None) -> str:
     """The id of the run to export; raises `RunError` if it is not finished."""
     if run_id is None:
-        newest = reuse.newest_finished(files, output)
+        newest = finished.newest_finished(files, output)
         if newest is None:
             raise RunError(f"there is no finished run under {output}")
         return newest
-    if reuse.read_summary(files, Layout(output, run_id)) is None:
+    if finished.read_summary(files, Layout(output, run_id)) is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
     return run_id
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.records import Reason
 from pipeline.runs.layout import Layout
-from pipeline.runs.reuse import ROW_MARK
+from pipeline.runs.reader import ROW_MARK
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any

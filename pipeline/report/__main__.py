@@ -12,7 +12,7 @@ import sys
 from model.version import add_version
 from pipeline.records import RunError
 from pipeline.report.html import write_report
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runtime import startup
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     options = _parse(argv)
     try:
         files = open_storage(StorageConfig(options.s3_endpoint_url))
-        run_id = options.run_id or reuse.newest_finished(files, options.output)
+        run_id = options.run_id or finished.newest_finished(files, options.output)
         if run_id is None:
             raise RunError(f"there is no finished run under {options.output}")
         print(write_report(files, options.output, run_id))

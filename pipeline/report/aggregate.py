@@ -8,21 +8,19 @@ import collections
 import heapq
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.output import schema
 from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import Status
-from pipeline.runs.reuse import ROW_MARK
+from pipeline.runs.reader import ROW_MARK, read_batches
 from pipeline.storage.base import Storage
-from pipeline.storage.ranged import open_ranged
 
 COLUMNS = tuple(name for name in schema.SCHEMA.names if name != "image")
 MEASURES = (
@@ -181,43 +179,6 @@ class RunAggregate:
     worst: SmallestKeyRows = field(default_factory=_section)
     fallbacks: SmallestKeyRows = field(default_factory=_section)
     random: SmallestKeyRows = field(default_factory=_section)
-
-
-def read_batches(
-    files: Storage, parts: Iterable[str], columns: Iterable[str]
-) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """Reads Parquet files batch by batch, by ranged requests.
-
-    Args:
-        files: storage of the files.
-        parts: their URIs.
-        columns: names of columns of `schema.SCHEMA`; null where an older file lacks one.
-
-    Yields:
-        (part, number of the batch's first row, batch).
-
-    Raises:
-        StorageError: if a file cannot be read.
-    """
-    wanted = list(columns)
-    for part in parts:
-        first = 0
-        with open_ranged(files, part) as file:
-            table = pq.ParquetFile(file)
-            present = [name for name in wanted if name in table.schema_arrow.names]
-            for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=present):
-                yield part, first, _completed(batch, wanted)
-                first += batch.num_rows
-
-
-def _completed(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
-    arrays = [
-        batch[name]
-        if name in batch.schema.names
-        else pa.nulls(batch.num_rows, schema.SCHEMA.field(name).type)
-        for name in columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=columns)
 
 
 def aggregate(

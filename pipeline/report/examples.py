@@ -19,7 +19,7 @@ from pipeline.catalog import manifest
 from pipeline.read.images import ImageReader
 from pipeline.records import Reason, RunError
 from pipeline.report.aggregate import LocatedRow
-from pipeline.runs import reuse
+from pipeline.runs import reader
 from pipeline.storage.base import Storage, StorageError
 
 # All images of a report together, before base64 adds a third.
@@ -273,7 +273,7 @@ def _show_no_rejected() -> UpscalesRejected:
 
 def _position(row: LocatedRow) -> tuple[str, int]:
     """File and row number of an image: images of one row group are read one after the other."""
-    part, _, number = (row.image_uri or "").rpartition(reuse.ROW_MARK)
+    part, _, number = (row.image_uri or "").rpartition(reader.ROW_MARK)
     return part, int(number) if part else 0
 
 

@@ -25,7 +25,7 @@ from pipeline.report.examples import (
     ExampleReader,
     UpscalesRejected,
 )
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.settings import replay_arguments
 from pipeline.storage.base import Storage
@@ -50,7 +50,7 @@ def write_report(files: Storage, output: str, run_id: str) -> str:
         StorageError: if its rows cannot be read or the report cannot be written.
     """
     layout = Layout(output, run_id)
-    summary = reuse.read_summary(files, layout)
+    summary = finished.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
     files.write(layout.report, make_report(files, output, summary).encode())
@@ -81,7 +81,7 @@ def make_report(
     )
     previous = None
     if summary.get("previous_run"):
-        previous = reuse.read_summary(files, Layout(output, summary["previous_run"]))
+        previous = finished.read_summary(files, Layout(output, summary["previous_run"]))
     return render(
         "report.html.j2",
         summary=summary,

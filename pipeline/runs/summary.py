@@ -3,29 +3,25 @@
 import collections
 import dataclasses
 import datetime
+import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Iterable
 from typing import Any
 
-import apache_beam
-import boto3
-import keras
 import numpy as np
-import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import tensorflow
-from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
 from pipeline.output import shard_writer
 from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import RunError, Shard, Status, Totals
+from pipeline.runs import lock, reader
 from pipeline.runs.layout import Layout
+from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import RunPlan, Settings
-from pipeline.storage.base import Storage
-from pipeline.storage.ranged import open_ranged
+from pipeline.storage.base import Storage, StorageError
 
 _PSNR_COLUMNS = (
     "roundtrip_psnr_db",
@@ -35,9 +31,19 @@ _PSNR_COLUMNS = (
     "reference_psnr_db",
     "reference_bicubic_psnr_db",
 )
-METRIC_NAMESPACES = ("rows", "reasons", "stages")
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
-_PACKAGES = (apache_beam, boto3, keras, np, PIL, pa, tensorflow)
+# Names in the summary, and of the distributions where they differ.
+_PACKAGES = {
+    "apache_beam": "apache-beam",
+    "boto3": "boto3",
+    "keras": "keras",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "pyarrow": "pyarrow",
+    "tensorflow": "tensorflow",
+}
+
+_log = logging.getLogger(__name__)
 
 
 def finish_run(
@@ -56,12 +62,17 @@ def finish_run(
         The content of summary.json.
 
     Raises:
-        RunError: if the published rows are not exactly one for each distinct URI; _SUCCESS is
-            then missing.
+        RunError: if the published rows are not exactly one for each distinct URI, or another
+            process has taken the run over; _SUCCESS is then missing.
     """
     layout = Layout.of(plan.settings)
+    _check_lock(files, layout, plan)
     parts = shard_writer.publish(files, shards, layout.rows)
-    table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES])
+    table = reader.read_columns(
+        files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES]
+    )
+    if not table.num_rows:
+        raise RunError("the run wrote no rows at all: is the catalog empty?")
     distinct = pc.count_distinct(table["uri"]).as_py()
     if not table.num_rows == distinct == totals.rows:
         raise RunError(
@@ -76,17 +87,29 @@ def finish_run(
         disappeared=_count_disappeared(files, plan.previous_parts, table["uri"]),
         now=datetime.datetime.now(datetime.UTC),
     )
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write(layout.summary, text.encode())
+    _write(files, layout, summary)
+    _check_lock(files, layout, plan)
     files.write(layout.success, b"")
+    try:
+        _check_lock(files, layout, plan)
+    except RunError:
+        files.delete(layout.success)  # another process has begun to change the rows
+        raise
     shard_writer.clear(files, layout.staging)
+    lock.remove(files, layout, plan.lock_token)
     return summary
 
 
+def _check_lock(files: Storage, layout: Layout, plan: RunPlan) -> None:
+    """Raises RunError if the run has a lock and lost it."""
+    if plan.lock_token:
+        lock.check(files, layout, plan.lock_token)
+
+
 def add_metrics(
-    files: Storage, layout: Layout, summary: dict[str, Any], results: MetricResults
+    files: Storage, layout: Layout, summary: dict[str, Any], metrics: dict[str, Any]
 ) -> dict[str, Any]:
-    """Writes the summary again, with what the runner counted.
+    """Writes the summary again, with the runner's metrics.
 
     The rows are the truth; Beam's metrics are what a runner's own monitoring shows too. A bundle
     that ran twice may be counted twice in them.
@@ -95,66 +118,37 @@ def add_metrics(
         files: where the run writes.
         layout: of the run.
         summary: the content of summary.json.
-        results: of the pipeline that has ended.
+        metrics: counters by namespace and name; distributions with count, sum, min, max and mean,
+            in the unit that the name ends in.
 
     Returns:
-        The summary with `beam_metrics`: counters by namespace and name; distributions with count,
-        sum, min, max and mean, in the unit that the name ends in.
+        The summary with `beam_metrics`.
     """
-    summary = summary | {"beam_metrics": plain_metrics(results)}
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write(layout.summary, text.encode())
+    summary = summary | {"beam_metrics": metrics}
+    try:
+        _write(files, layout, summary)
+    except StorageError as error:
+        _log.warning("%s stays without beam_metrics: %s", layout.summary, error.detail)
     return summary
 
 
-def plain_metrics(results: MetricResults) -> dict[str, Any]:
-    """The job's counters and distributions, over all steps, ready for JSON."""
-    counters: dict[str, dict[str, int]] = {}
-    distributions: dict[str, dict[str, dict[str, float]]] = {}
-    found = results.query(MetricsFilter().with_namespaces(METRIC_NAMESPACES))
-    for metric in sorted(found["counters"], key=lambda one: str(one.key)):
-        names = counters.setdefault(metric.key.metric.namespace, {})
-        names[metric.key.metric.name] = names.get(metric.key.metric.name, 0) + metric.result
-    for metric in sorted(found["distributions"], key=lambda one: str(one.key)):
-        value = metric.result
-        distributions.setdefault(metric.key.metric.namespace, {})[metric.key.metric.name] = {
-            "count": value.count,
-            "sum": value.sum,
-            "min": value.min,
-            "max": value.max,
-            "mean": round(value.mean, 3),
-        }
-    return {"counters": counters, "distributions": distributions}
+def _write(files: Storage, layout: Layout, summary: dict[str, Any]) -> None:
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.write(layout.summary, text.encode())
 
 
 def _count_disappeared(
     files: Storage, previous_parts: Iterable[str], uris: pa.ChunkedArray
 ) -> int:
     """Counts URIs of the previous run that are not in this one."""
-    if not previous_parts:
-        return 0
-    before = read_columns(files, previous_parts, ["uri"])["uri"]
-    return len(before) - pc.sum(pc.is_in(before, value_set=uris)).as_py()
-
-
-def read_columns(files: Storage, parts: Iterable[str], columns: list[str]) -> pa.Table:
-    """Reads small columns of Parquet files, without their images, by ranged requests.
-
-    Args:
-        files: where the files lie.
-        parts: their URIs; may be empty.
-        columns: names of `rows.SCHEMA`.
-
-    Returns:
-        One table over all files.
-    """
-    tables = []
-    for part in parts:
-        with open_ranged(files, part) as file:
-            tables.append(pq.ParquetFile(file).read(columns=columns))
-    if not tables:
-        raise RunError("the run made no rows at all: is the catalog empty?")
-    return pa.concat_tables(tables)
+    gone = 0
+    for part in previous_parts:
+        try:
+            before = reader.read_columns(files, [part], ["uri"])["uri"]
+        except UnreadableRowsError:
+            continue  # the run has said so when it looked for results
+        gone += len(before) - (pc.sum(pc.is_in(before, value_set=uris)).as_py() or 0)
+    return gone
 
 
 def summarise(
@@ -207,7 +201,7 @@ def summarise(
         "settings": _plain_settings(settings),
         "resolved": {"workers": plan.workers, "compute_dtype": plan.compute_dtype},
         "versions": {"python": platform.python_version()}
-        | {package.__name__: package.__version__ for package in _PACKAGES},
+        | {name: importlib.metadata.version(package) for name, package in _PACKAGES.items()},
     }
 
 

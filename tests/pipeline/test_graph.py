@@ -7,7 +7,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from pipeline import graph
 from pipeline.graph import add_totals, count_group, first_mention, make_jobs
 from pipeline.records import CatalogEntry, Job, Reason, RunError, Totals, content_key
-from pipeline.runs import reuse
+from pipeline.runs import resume
 from tests.pipeline.conftest import make_plan, make_settings
 
 
@@ -27,7 +27,7 @@ def test_one_per_uri_keeps_the_first_mention():
 
 
 def test_a_uri_whose_row_is_kept_is_counted_but_not_done_again():
-    kept = CatalogEntry("s3://b/x", "", reuse.KEPT)
+    kept = CatalogEntry("s3://b/x", "", resume.KEPT)
     mention = CatalogEntry("s3://b/x", "s3://b/x", 4)
     assert list(first_mention(("s3://b/x", [mention, kept]))) == []
     counts = [

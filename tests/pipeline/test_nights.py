@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline import job
 from pipeline.read import __main__ as read
 from pipeline.read.images import ImageReader
-from pipeline.runs import reuse
+from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.storage import locations
 from pipeline.storage.base import StorageConfig
@@ -52,7 +52,7 @@ class Nights:
 
     def summary(self, run_id):
         files = open_storage(StorageConfig())
-        return reuse.read_summary(files, Layout(str(self.output), run_id))
+        return finished.read_summary(files, Layout(str(self.output), run_id))
 
 
 def statuses(rows):

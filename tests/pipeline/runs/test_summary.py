@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import re
@@ -7,8 +8,10 @@ import pytest
 from pipeline.output.schema import Row
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import Reason, RunError, Status, Totals
-from pipeline.runs import summary
+from pipeline.runs import finished, reader, summary
 from pipeline.runs.layout import Layout
+from pipeline.runs.lock import Holder
+from pipeline.storage.base import StorageError
 from tests.pipeline.conftest import make_plan
 from tests.pipeline.output.test_schema_and_shards import NOW, make_row
 
@@ -102,6 +105,62 @@ def test_reading_columns_does_not_fetch_the_images(bucket, s3_files):
             return data
 
     counting = Counting()
-    table = summary.read_columns(counting, [shard.uri], ["uri", "status"])
+    table = reader.read_columns(counting, [shard.uri], ["uri", "status"])
     assert table.num_rows == 20
     assert counting.read_bytes < 400_000
+
+
+def test_who_lost_the_run_publishes_nothing(run):
+    """Another process took the run over while this one was stopped."""
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("theirs").to_bytes())
+    shards = [stage(make_row("s3://b/1"))]
+    with pytest.raises(RunError, match="another process took over run"):
+        summary.finish_run(files, plan, shards, Totals(1, 1, 1))
+    assert reader.parts_of(files, layout) == []
+    assert files.read(layout.lock)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "_SUCCESS"])
+def test_who_loses_the_run_while_it_finishes_leaves_no_success(run, name):
+    """At the last moment: before or after _SUCCESS is written."""
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+
+    class TakenOver:
+        def __getattr__(self, attribute):
+            return getattr(files, attribute)
+
+        def write(self, uri, data):
+            files.write(uri, data)
+            if uri.endswith(name):
+                files.write(layout.lock, Holder.here("theirs").to_bytes())
+
+    shards = [stage(make_row("s3://b/1"))]
+    with pytest.raises(RunError, match="another process took over run"):
+        summary.finish_run(TakenOver(), plan, shards, Totals(1, 1, 1))
+    assert not finished.is_finished(files, layout)
+
+
+def test_a_finished_run_has_no_lock(run):
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+    summary.finish_run(files, plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    names = {item.uri.rpartition("/")[2] for item in files.list(f"{layout.folder}/")}
+    assert names == {"_SUCCESS", "summary.json"}
+
+
+def test_metrics_that_cannot_be_written_do_not_fail_a_finished_run(caplog):
+    class Full:
+        def write(self, uri, data):
+            raise StorageError(Reason.STORAGE_ERROR, "no space left")
+
+    layout = Layout("/nowhere", "night1")
+    assert summary.add_metrics(Full(), layout, {"uris": 1}, {"counters": {}})["uris"] == 1
+    assert "no space left" in caplog.text
