@@ -25,8 +25,8 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline import cli
 from pipeline.catalog import manifest
-from pipeline.graph import build, read_model
-from pipeline.output import shard_writer
+from pipeline.graph import build
+from pipeline.output import publishing
 from pipeline.records import RunError, Status
 from pipeline.report import html
 from pipeline.runs import estimation, resume, reuse
@@ -37,7 +37,8 @@ from pipeline.settings import Settings
 from pipeline.storage import locations
 from pipeline.storage.base import StorageError
 from pipeline.storage.routing import list_if_any, open_storage
-from pipeline.upscale.upscaling import WORTH_PROCESSES, choose_precision, choose_workers
+from pipeline.upscale.machine import WORTH_PROCESSES, choose_dtype, choose_workers
+from pipeline.upscale.saved_model import read_model
 
 DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
 
@@ -124,7 +125,7 @@ def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
         settings,
         model_sha256=read_model(files, settings.model).sha256,
         workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
-        precision=choose_precision(settings.precision, is_local=is_local),
+        precision=choose_dtype(settings.precision, is_local=is_local),
     )
     if not settings.dry_run:
         resume.claim(files, settings)
@@ -141,7 +142,7 @@ def _run_locked(settings: Settings, beam_arguments: list[str]) -> dict[str, Any]
     with RunLock(files, locations.join(settings.run_folder, "lock.json"), settings.run_id):
         finished = resume.finished_summary(files, settings)
         if finished is not None:
-            shard_writer.clear(
+            publishing.clear(
                 files, settings.staging_folder
             )  # of a run killed right after _SUCCESS
             print(f"run {settings.run_id} is finished already; another --run_id starts a new one")

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output.schema import Row, to_batch
+from pipeline.output.schema import to_batch
 from pipeline.records import Status
-from tests.pipeline.conftest import image_bytes
-from tests.pipeline.output.test_schema_and_shards import NOW
+from tests.pipeline.conftest import image_bytes, make_row
 from tests.test_commands import DOCUMENTS
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +36,8 @@ def output(tmp_path_factory):
     """Two runs of one image that was made and one that failed."""
     folder = tmp_path_factory.mktemp("reading") / "demo-output"
     png = image_bytes(30, 40, file_format="PNG")
-    made = Row("s3://b/1", Status.UPSCALED, NOW, image={"bytes": png, "path": "1.png"})
-    failed = Row("s3://b/2", Status.FAILED, NOW, reason="not_found")
+    made = make_row("s3://b/1", Status.UPSCALED, image={"bytes": png, "path": "1.png"})
+    failed = make_row("s3://b/2", Status.FAILED, reason="not_found")
     for run in ("n1", "n2"):
         partition = folder / f"rows/run_id={run}"
         partition.mkdir(parents=True)

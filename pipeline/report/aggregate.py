@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.output import schema
-from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import Status
+from pipeline.row import TIMED_STAGES
 from pipeline.runs.reuse import ROW_MARK
 from pipeline.storage.base import Storage
 from pipeline.storage.ranged import open_ranged

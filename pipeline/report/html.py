@@ -18,7 +18,6 @@ from model.imaging.sandbox import DecoderPool
 from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 from pipeline.catalog import manifest
-from pipeline.graph import read_model
 from pipeline.records import Reason, RunError, Status
 from pipeline.report import aggregate as surveys
 from pipeline.report import charts
@@ -29,6 +28,7 @@ from pipeline.settings import Settings
 from pipeline.storage import locations
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import list_if_any
+from pipeline.upscale.saved_model import read_model
 
 # A share of doubted results, and a fall of the median gain, that somebody should look at.
 _MANY_FALLBACKS = 0.02

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import tensorflow
 from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
-from pipeline.output import shard_writer
-from pipeline.output.schema import TIMED_STAGES
+from pipeline.output import publishing
 from pipeline.records import RunError, Shard, Status, Totals
+from pipeline.row import TIMED_STAGES
 from pipeline.settings import Settings
 from pipeline.storage import locations
 from pipeline.storage.base import Storage
@@ -59,7 +59,7 @@ def finish_run(
         RunError: if the published rows are not exactly one for each distinct URI; _SUCCESS is
             then missing.
     """
-    parts = shard_writer.publish(files, shards, settings.rows_folder)
+    parts = publishing.publish(files, shards, settings.rows_folder)
     table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES])
     distinct = pc.count_distinct(table["uri"]).as_py()
     if not table.num_rows == distinct == totals.rows:
@@ -78,7 +78,7 @@ def finish_run(
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     files.write(locations.join(settings.run_folder, "summary.json"), text.encode())
     files.write(locations.join(settings.run_folder, "_SUCCESS"), b"")
-    shard_writer.clear(files, settings.staging_folder)
+    publishing.clear(files, settings.staging_folder)
     return summary
 
 

@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
+from pipeline.records import Status
+from pipeline.row import Row
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
 
+NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
 CATALOG = Path(__file__).parents[3] / "shared/data/catalog"
 
 
@@ -100,3 +103,10 @@ def make_settings(**changes: Any) -> Settings:
         "model_sha256": "0" * 64,
     }
     return Settings(**(defaults | changes))
+
+
+def make_row(uri: str, status: Status = Status.UPSCALED, at: Any = NOW, **columns: Any) -> Row:
+    """A row with these values by column; an image by its bytes alone."""
+    if isinstance(columns.get("image"), bytes):
+        columns["image"] = {"bytes": columns["image"], "path": "a.png"}
+    return Row.from_columns({"uri": uri, "status": status, "processed_at": at, **columns})

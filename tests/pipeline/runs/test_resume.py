@@ -3,12 +3,11 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import shard_writer
+from pipeline.output import publishing
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import RunError
 from pipeline.runs import resume
-from tests.pipeline.conftest import make_settings
-from tests.pipeline.output.test_schema_and_shards import make_row
+from tests.pipeline.conftest import make_row, make_settings
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -77,9 +76,9 @@ def test_published_parts_without_success_are_taken_back(run, is_staging_cleared)
     """The run was killed between the publishing of its rows and _SUCCESS."""
     files, settings = run
     shards = [stage(files, settings, "a", "b"), stage(files, settings, "c")]
-    shard_writer.publish(files, shards, settings.rows_folder)
+    publishing.publish(files, shards, settings.rows_folder)
     if is_staging_cleared:
-        shard_writer.clear(files, settings.staging_folder)
+        publishing.clear(files, settings.staging_folder)
     kept = resume.recover(files, settings)
     assert listed(files, settings.rows_folder) == []
     assert sorted(name for shard in uris(files, kept) for name in shard) == ["a", "b", "c"]
