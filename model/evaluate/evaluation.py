@@ -12,9 +12,10 @@ and, if wanted, a second network:
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
                     and an object is near; `-` for an image without such a place.
+PSNR-C              on BT.601 chroma, Cb and Cr together; `inf` for a grey image.
 
 The mean is over images, the same ones for every method: an image on which any method is exact
-(infinite PSNR) is left out of the mean PSNR, one without flat background out of the mean noise.
+(infinite PSNR) is left out of that mean PSNR, one without flat background out of the mean noise.
 JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a missing noise.
 """
 
@@ -176,6 +177,7 @@ def table(scores: list[Score]) -> str:
         ("PSNR-Y, dB", [*methods, *(title for title, _ in gains)]),
         ("SSIM-Y", methods),
         ("background noise", methods),
+        ("PSNR-C, dB", methods),
     ]
     name_width = max(len(one.name) for one in [*scores, mean])
     lines = [
@@ -191,6 +193,7 @@ def table(scores: list[Score]) -> str:
             + [_cell(one.gain_db(over), "+.2f") for _, over in gains],
             [_cell(each.ssim_y, ".4f") for each in figures],
             [_cell(each.background_noise, ".2f") for each in figures],
+            [_cell(each.psnr_c_db, ".2f") for each in figures],
         ]
         lines.append(
             f"{one.name:{name_width}}"

@@ -275,5 +275,5 @@ def _levels(rdn: RDN, lr: tf.Tensor, jpeg_quality: tf.Tensor) -> tf.Tensor:
 
 
 def _to_uint8(levels: tf.Tensor) -> tf.Tensor:
-    """Clips to 0..255 and rounds half to even, as `degrade.to_uint8`."""
+    """Clips to 0..255 and rounds half to even, as `resampling.to_uint8`."""
     return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)

@@ -206,8 +206,8 @@ class BicubicPhases(layers.Layer):
     """Bicubic enlargement before its pixel shuffle: [N, H, W, K] to [N, H, W, scale**2 * K].
 
     Taps outside the image are left out and the rest renormalised, as Pillow does, so that
-    `PixelShuffle` of the result equals `degrade.bicubic` up to float rounding. Written as sums of
-    shifted images: a 5x5 convolution of so few planes is computed by other kernels for other
+    `PixelShuffle` of the result equals `resampling.bicubic` up to float rounding. Written as sums
+    of shifted images: a 5x5 convolution of so few planes is computed by other kernels for other
     sizes, and their last bits differ, which a tile's seam would show.
     """
 
