@@ -20,9 +20,10 @@ from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import CatalogEntry, Job, Shard, Status
 from pipeline.row import TIMED_STAGES, Row
 from pipeline.runs import estimation
+from pipeline.runs.layout import Layout
 from pipeline.runtime import logs, progress
 from pipeline.runtime.look_ahead import LookAhead
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage
 from pipeline.upscale.image_worker import ImageWorker
@@ -42,13 +43,13 @@ def join_run(settings: Settings) -> Storage:
 class LookUpDoFn(beam.DoFn):
     """Collects many entries, so that folders which hold many of them are listed instead."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
 
     def setup(self) -> None:
         """Beam: once a process."""
-        self._files = join_run(self._settings)
-        self._threads = concurrent.futures.ThreadPoolExecutor(2 * self._settings.look_ahead)
+        self._files = join_run(self._plan.settings)
+        self._threads = concurrent.futures.ThreadPoolExecutor(2 * self._plan.settings.look_ahead)
 
     def start_bundle(self) -> None:
         """Beam: before the first element of a bundle."""
@@ -79,21 +80,22 @@ class LookUpDoFn(beam.DoFn):
 class UpscaleDoFn(beam.DoFn):
     """Takes each job's image from its URI to its rows; rows pass."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
         self._shared_decoders = Shared()
         self._shared_upscaler = Shared()
 
     def setup(self) -> None:
         """Beam: once a process."""
-        settings, files = self._settings, join_run(self._settings)
+        plan, files = self._plan, join_run(self._plan.settings)
         # One set of decoders, and one network, for all threads of a process.
-        decoders = self._shared_decoders.acquire(lambda: _open_decoders(settings))
-        upscaler = self._shared_upscaler.acquire(lambda: open_upscaler(files, settings))
-        worker = ImageWorker(files, decoders, upscaler, settings)
+        decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
+        upscaler = self._shared_upscaler.acquire(lambda: open_upscaler(files, plan))
+        images_folder = Layout.of(plan.settings).images
+        worker = ImageWorker(files, decoders, upscaler, plan, images_folder=images_folder)
         # As many images are fetched ahead as wait for the network, beside those within it.
-        threads = settings.look_ahead + (settings.workers or 1)
-        self._ahead = LookAhead(worker.process, items=settings.look_ahead, threads=threads)
+        threads = plan.settings.look_ahead + plan.workers
+        self._ahead = LookAhead(worker.process, items=plan.settings.look_ahead, threads=threads)
 
     def start_bundle(self) -> None:
         """Beam: before the first element of a bundle."""
@@ -136,13 +138,13 @@ def _counted(row: Row) -> Row:
 class WriteRowsDoFn(beam.DoFn):
     """Writes rows to staged shards; only small records leave it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
 
     def setup(self) -> None:
         """Beam: once a process."""
-        files = join_run(self._settings)
-        self._writer = ShardWriter(files, self._settings.staging_folder)
+        files = join_run(self._plan.settings)
+        self._writer = ShardWriter(files, Layout.of(self._plan.settings).staging)
 
     def start_bundle(self) -> None:
         """Beam: before the first element of a bundle."""
@@ -168,19 +170,19 @@ class WriteRowsDoFn(beam.DoFn):
 class ProbeDoFn(beam.DoFn):
     """Reads each job's header: what would become of it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
         self._shared_decoders = Shared()
 
     def setup(self) -> None:
         """Beam: once a process."""
-        settings, files = self._settings, join_run(self._settings)
-        decoders = self._shared_decoders.acquire(lambda: _open_decoders(settings))
-        reader = SourceReader(files, decoders, settings)
+        plan, files = self._plan, join_run(self._plan.settings)
+        decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
+        reader = SourceReader(files, decoders, plan)
         self._ahead: LookAhead[Job, estimation.Probed] = LookAhead(
             lambda job: estimation.probe(reader, job),
-            items=settings.look_ahead,
-            threads=settings.look_ahead,
+            items=plan.settings.look_ahead,
+            threads=plan.settings.look_ahead,
         )
 
     def start_bundle(self) -> None:

@@ -25,10 +25,10 @@ from pipeline.records import (
     content_key,
 )
 from pipeline.row import Row
-from pipeline.runs import estimation, reuse
+from pipeline.runs import estimation, replay, resume, reuse
 from pipeline.runs.summary import finish_run
 from pipeline.runtime import progress
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import StorageError
 from pipeline.upscale.job_rows import rejected_row
 from pipeline.upscale.processes import open_upscaler
@@ -36,52 +36,52 @@ from pipeline.upscale.source import SourceReader
 from pipeline.upscale.steps import Rejected
 
 
-def build(pipeline: beam.Pipeline, settings: Settings) -> None:
+def build(pipeline: beam.Pipeline, plan: RunPlan) -> None:
     """Puts the whole run on a pipeline.
 
     Args:
         pipeline: of any runner.
-        settings: checked, with the model's digest filled in.
+        plan: of the run.
     """
-    by_uri = pipeline | "ReadCatalog" >> ReadCatalog(settings) | "OnePerUri" >> OnePerUri()
+    by_uri = pipeline | "ReadCatalog" >> ReadCatalog(plan) | "OnePerUri" >> OnePerUri()
     work = (
         by_uri
         | "FirstMention" >> beam.FlatMap(first_mention)
-        | "LookUpETags" >> LookUpETags(settings)
-        | "JoinPrevious" >> JoinPrevious(settings)
+        | "LookUpETags" >> LookUpETags(plan)
+        | "JoinPrevious" >> JoinPrevious(plan)
     )
-    if settings.dry_run:
-        _ = work | "Estimate" >> Estimate(settings)
+    if plan.settings.dry_run:
+        _ = work | "Estimate" >> Estimate(plan)
         return
-    shards = work | "UpscaleAndWrite" >> UpscaleAndWrite(settings).with_hint()
-    _ = shards | "Summarise" >> Summarise(settings, by_uri)
+    shards = work | "UpscaleAndWrite" >> UpscaleAndWrite(plan).with_hint()
+    _ = shards | "Summarise" >> Summarise(plan, by_uri)
 
 
 @dataclasses.dataclass(eq=False)
 class ReadCatalog(beam.PTransform):
     """Reads every mention of an image as a `CatalogEntry`.
 
-    Each row that an earlier attempt of this run has finished is an entry at `reuse.KEPT`.
+    Each row that an earlier attempt of this run has finished is an entry at `resume.KEPT`.
     """
 
-    settings: Settings
+    plan: RunPlan
 
     def expand(self, pcoll: beam.pvalue.PBegin) -> beam.PCollection[CatalogEntry]:
         """Beam: from the pipeline's begin."""
         return (
             pcoll
-            | "Sources" >> beam.Create(_catalog_sources(self.settings))
+            | "Sources" >> beam.Create(_catalog_sources(self.plan))
             | "Alone" >> beam.Reshuffle()
-            | "Read" >> beam.FlatMap(read_source, self.settings)
+            | "Read" >> beam.FlatMap(read_source, self.plan.settings)
         )
 
 
-def _catalog_sources(settings: Settings) -> list[tuple[str, str]]:
+def _catalog_sources(plan: RunPlan) -> list[tuple[str, str]]:
     """(kind, URI) of each file or prefix to read."""
-    sources = [("catalog", settings.input)]
-    if settings.retry:
-        sources = [("replay", part) for part in settings.previous_parts]
-    return sources + [("kept", shard.uri) for shard in settings.kept]
+    sources = [("catalog", plan.settings.input)]
+    if plan.settings.retry:
+        sources = [("replay", part) for part in plan.previous_parts]
+    return sources + [("kept", shard.uri) for shard in plan.kept]
 
 
 def read_source(kind_and_uri: tuple[str, str], settings: Settings) -> Iterator[CatalogEntry]:
@@ -89,9 +89,9 @@ def read_source(kind_and_uri: tuple[str, str], settings: Settings) -> Iterator[C
     kind, uri = kind_and_uri
     files = join_run(settings)
     if kind == "kept":
-        return reuse.read_kept(uri, files)
+        return resume.read_kept(uri, files)
     if kind == "replay":
-        return reuse.read_replay(uri, files, settings)
+        return replay.read_replay(uri, files, settings)
     return manifest.read_catalog(files, uri, settings.allow_schemes)
 
 
@@ -112,14 +112,14 @@ class OnePerUri(beam.PTransform):
 def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[CatalogEntry]:
     """Yields the first mention in the catalog; nothing if the URI's row is finished already."""
     entry = min(group[1], key=lambda entry: entry.position)
-    if entry.position != reuse.KEPT:
+    if entry.position != resume.KEPT:
         progress.HERE.found()
         yield entry
 
 
 def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
     """Counts the mentions of one URI."""
-    mentions = sum(entry.position != reuse.KEPT for entry in group[1])
+    mentions = sum(entry.position != resume.KEPT for entry in group[1])
     return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
 
 
@@ -132,11 +132,11 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
 class LookUpETags(beam.PTransform):
     """Adds ETag and size where the catalog did not give them; see `etags.identify_all`."""
 
-    settings: Settings
+    plan: RunPlan
 
     def expand(self, pcoll: beam.PCollection[CatalogEntry]) -> beam.PCollection[CatalogEntry]:
         """Beam: entries to entries."""
-        return pcoll | "LookUp" >> beam.ParDo(LookUpDoFn(self.settings))
+        return pcoll | "LookUp" >> beam.ParDo(LookUpDoFn(self.plan))
 
 
 @dataclasses.dataclass(eq=False)
@@ -147,28 +147,28 @@ class JoinPrevious(beam.PTransform):
     records only: all that follows runs fused, from the URI to the file.
     """
 
-    settings: Settings
+    plan: RunPlan
 
     def expand(self, pcoll: beam.PCollection[CatalogEntry]) -> beam.PCollection[Job | Row]:
         """Beam: entries to jobs and rows."""
-        settings = self.settings
+        plan = self.plan
         previous = (
             pcoll.pipeline
-            | "PreviousParts" >> beam.Create(list(settings.previous_parts))
-            | "ReadPrevious" >> beam.FlatMap(read_previous_results, settings)
+            | "PreviousParts" >> beam.Create(list(plan.previous_parts))
+            | "ReadPrevious" >> beam.FlatMap(read_previous_results, plan.settings)
             | "KeyPrevious" >> beam.WithKeys(lambda previous: previous.content_key)
         )
-        entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, settings.fingerprint)
+        entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, plan.fingerprint)
         return (
             {"entries": entries, "previous": previous}
             | "SameContent" >> beam.CoGroupByKey()
-            | "Work" >> beam.FlatMap(divide_work, settings)
+            | "Work" >> beam.FlatMap(divide_work, plan.settings)
         )
 
 
 def read_previous_results(part: str, settings: Settings) -> Iterator[PreviousResult]:
     """See `reuse.read_previous_results`."""
-    return reuse.read_previous_results(part, join_run(settings), settings)
+    return reuse.read_previous_results(part, join_run(settings))
 
 
 def divide_work(
@@ -204,20 +204,20 @@ class UpscaleAndWrite(beam.PTransform):
     the runner cut the stage, and the images cross the cut.
     """
 
-    settings: Settings
+    plan: RunPlan
 
     def expand(self, pcoll: beam.PCollection[Job | Row]) -> beam.PCollection[Shard]:
         """Beam: jobs and rows to shards."""
         return (
             pcoll
-            | "Upscale" >> beam.ParDo(UpscaleDoFn(self.settings))
-            | "WriteRows" >> beam.ParDo(WriteRowsDoFn(self.settings))
+            | "Upscale" >> beam.ParDo(UpscaleDoFn(self.plan))
+            | "WriteRows" >> beam.ParDo(WriteRowsDoFn(self.plan))
         )
 
     def with_hint(self) -> "UpscaleAndWrite":
         """Returns this transform with the run's accelerator hint, if it has one."""
-        if self.settings.accelerator:
-            return self.with_resource_hints(accelerator=self.settings.accelerator)
+        if self.plan.settings.accelerator:
+            return self.with_resource_hints(accelerator=self.plan.settings.accelerator)
         return self
 
 
@@ -225,7 +225,7 @@ class UpscaleAndWrite(beam.PTransform):
 class Summarise(beam.PTransform):
     """Publishes the shards, reconciles rows with URIs, writes the summary."""
 
-    settings: Settings
+    plan: RunPlan
     by_uri: beam.PCollection
 
     def expand(self, pcoll: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
@@ -238,44 +238,45 @@ class Summarise(beam.PTransform):
         return (
             pcoll
             | "AllShards" >> beam.combiners.ToList()
-            | "Finish"
-            >> beam.Map(summarise_shards, self.settings, beam.pvalue.AsSingleton(totals))
+            | "Finish" >> beam.Map(summarise_shards, self.plan, beam.pvalue.AsSingleton(totals))
         )
 
 
-def summarise_shards(shards: list[Shard], settings: Settings, totals: Totals) -> dict[str, Any]:
+def summarise_shards(shards: list[Shard], plan: RunPlan, totals: Totals) -> dict[str, Any]:
     """See `summary.finish_run`; a storage that fails here stops the run."""
-    files = join_run(settings)
+    files = join_run(plan.settings)
     try:
-        return finish_run(files, settings, [*settings.kept, *shards], totals)
+        return finish_run(files, plan, [*plan.kept, *shards], totals)
     except StorageError as error:
-        raise RunError(f"cannot finish the run in {settings.output}: {error.detail}") from error
+        raise RunError(
+            f"cannot finish the run in {plan.settings.output}: {error.detail}"
+        ) from error
 
 
 @dataclasses.dataclass(eq=False)
 class Estimate(beam.PTransform):
     """Estimates what the run would cost, instead of the run; see `pipeline.runs.estimation`."""
 
-    settings: Settings
+    plan: RunPlan
 
     def expand(self, pcoll: beam.PCollection[Job | Row]) -> beam.PCollection[dict[str, Any]]:
         """Beam: jobs and rows to the estimate."""
         return (
             pcoll
-            | "Probe" >> beam.ParDo(ProbeDoFn(self.settings))
+            | "Probe" >> beam.ParDo(ProbeDoFn(self.plan))
             | "Add" >> beam.CombineGlobally(estimation.add_up)
-            | "Calibrate" >> beam.Map(write_estimate, self.settings)
+            | "Calibrate" >> beam.Map(write_estimate, self.plan)
         )
 
 
-def write_estimate(counted: estimation.Counted, settings: Settings) -> dict[str, Any]:
+def write_estimate(counted: estimation.Counted, plan: RunPlan) -> dict[str, Any]:
     """Upscales a few images where this runs, for the rate; writes and returns the estimate."""
-    files = join_run(settings)
+    files = join_run(plan.settings)
     rate = None
     if counted.sample:
-        one_process = dataclasses.replace(settings, workers=1)
+        one_process = dataclasses.replace(plan, workers=1)
         upscaler = open_upscaler(files, one_process)
-        decoders = DecoderPool(1, max_pixels=settings.max_pixels)
-        reader = SourceReader(files, decoders, settings)
+        decoders = DecoderPool(1, max_pixels=plan.settings.max_pixels)
+        reader = SourceReader(files, decoders, plan)
         rate = estimation.calibrate(reader, upscaler, counted.sample)
-    return estimation.write(files, settings, counted, rate)
+    return estimation.write(files, plan.settings, counted, rate)

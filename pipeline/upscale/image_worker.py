@@ -9,7 +9,7 @@ from model.imaging.sandbox import DecoderPool
 from model.inference.upscaler import OutOfMemoryError
 from pipeline.records import CatalogEntry, Job, Reason
 from pipeline.row import Row
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage, StorageError
 from pipeline.upscale.job_rows import JobRows, upscaled_row
 from pipeline.upscale.publish import Comparison, compare_with_reference, publish
@@ -30,21 +30,29 @@ class ImageWorker:
         files: where images are read and written.
         decoders: processes that open files nobody has vetted.
         upscaler: has the network.
-        settings: of the run.
+        plan: of the run.
+        images_folder: for images in files of their own.
 
     Example:
-        worker = ImageWorker(files, decoders, upscaler, settings)
+        worker = ImageWorker(files, decoders, upscaler, plan, images_folder="s3://shop/images")
         rows = worker.process(Job(content_key, entries))  # a row for each entry
     """
 
     def __init__(
-        self, files: Storage, decoders: DecoderPool, upscaler: ImageUpscaler, settings: Settings
+        self,
+        files: Storage,
+        decoders: DecoderPool,
+        upscaler: ImageUpscaler,
+        plan: RunPlan,
+        *,
+        images_folder: str,
     ) -> None:
         self._files = files
         self._decoders = decoders
         self._upscaler = upscaler
-        self._settings = settings
-        self._reader = SourceReader(files, decoders, settings)
+        self._settings = plan.settings
+        self._images_folder = images_folder
+        self._reader = SourceReader(files, decoders, plan)
         self._one_large = threading.Lock()
 
     def process(self, job: Job) -> list[Row]:
@@ -72,7 +80,13 @@ class ImageWorker:
         try:
             upscaled = self._upscaler.upscale(decoded, keep_result=rows.has_reference)
             started = time.perf_counter()
-            encoded = publish(upscaled, rows.content_key, self._files, self._settings)
+            encoded = publish(
+                upscaled,
+                rows.content_key,
+                self._files,
+                images=self._settings.images,
+                folder=self._images_folder,
+            )
         except OutOfMemoryError as error:
             reason, detail = Reason.OUT_OF_MEMORY, str(error)
             rows.reject_all(Rejected(reason, detail, decoded.header, decoded.timings))

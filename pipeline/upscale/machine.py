@@ -6,6 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.inference import backends
+from pipeline.settings import AUTO
 
 # A process with TensorFlow and an image in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30
@@ -14,18 +15,18 @@ CONTROL_GROUP = Path("/sys/fs/cgroup")
 WORTH_PROCESSES = 200
 
 
-def choose_dtype(wanted: str | None, *, is_local: bool) -> str:
-    """Chooses the network's compute dtype, one of `backends.COMPUTE_DTYPES`.
+def choose_dtype(wanted: str, *, is_local: bool) -> str:
+    """Chooses the network's compute dtype, one of `dtypes.COMPUTE_DTYPES`.
 
     Args:
-        wanted: by the user; None chooses.
+        wanted: by the user; `auto` chooses.
         is_local: whether the runner has no workers of its own.
 
     Returns:
         By default what is fastest on this machine; float32 where workers of another machine
         upscale: a bundle that runs twice must give the same image.
     """
-    if wanted is not None:
+    if wanted != AUTO:
         return wanted
     return backends.fastest_dtype() if is_local else "float32"
 

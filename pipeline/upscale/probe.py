@@ -8,7 +8,7 @@ from pipeline.catalog.size_filter import SizeLimits, reject_size
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.row import Timings
 from pipeline.storage.base import Storage
-from pipeline.storage.ranged import RangedFile
+from pipeline.storage.ranged import open_object
 from pipeline.upscale.steps import Probed, Rejected, ms_since
 
 
@@ -41,7 +41,7 @@ def probe(
         return Rejected(Reason.UNREADABLE, "the file is empty")
     if entry.size_bytes > max_bytes:
         return Rejected(Reason.TOO_MANY_BYTES, f"{entry.size_bytes} bytes, more than {max_bytes}")
-    file = RangedFile(files, entry.location, entry.size_bytes, entry.etag)
+    file = open_object(files, entry.location, entry.size_bytes, entry.etag)
     try:
         header = decoders.read_header(file)
     except ImageError as error:

@@ -16,7 +16,7 @@ from model.network import loading, presets
 from model.network.presets import SavedModel
 from pipeline.records import RunError
 from pipeline.runtime import logs
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage
 from pipeline.upscale import upscaling
 from pipeline.upscale.machine import count_cores
@@ -25,23 +25,23 @@ from pipeline.upscale.steps import Decoded, Upscaled
 from pipeline.upscale.upscaling import ImageUpscaler, LocalUpscaler
 
 
-def open_upscaler(files: Storage, settings: Settings) -> ImageUpscaler:
+def open_upscaler(files: Storage, plan: RunPlan) -> ImageUpscaler:
     """Loads the run's network into this process, or into processes of their own.
 
     Args:
         files: where the network lies.
-        settings: of the run.
+        plan: of the run.
 
     Raises:
         RunError: if it cannot be read, or is not the one with which the run began.
     """
-    saved = read_model(files, settings.model)
-    if saved.sha256 != settings.model_sha256:
-        raise RunError(f"the model {settings.model} changed since the run began")
+    saved = read_model(files, plan.settings.model)
+    if saved.sha256 != plan.model_sha256:
+        raise RunError(f"the model {plan.settings.model} changed since the run began")
     try:
-        if settings.workers is not None and settings.workers > 1:
-            return UpscalerProcesses(saved, settings, settings.workers)
-        return upscaling.load(saved, settings)
+        if plan.workers > 1:
+            return UpscalerProcesses(saved, plan, plan.workers)
+        return upscaling.load(saved, plan)
     except presets.ModelError as error:
         raise RunError(str(error)) from error
 
@@ -51,15 +51,15 @@ class UpscalerProcesses:
 
     Args:
         saved: the network.
-        settings: of the run.
+        plan: of the run.
         count: most processes; they start when they are needed.
 
     Example:
-        upscaler = UpscalerProcesses(presets.resolve("rdn-small"), settings, 2)
+        upscaler = UpscalerProcesses(presets.resolve("rdn-small"), plan, 2)
         image_file = upscaler.upscale(decoded, keep_result=False).encoded.data
     """
 
-    def __init__(self, saved: SavedModel, settings: Settings, count: int) -> None:
+    def __init__(self, saved: SavedModel, plan: RunPlan, count: int) -> None:
         self.scale = loading.load(saved).scale
         threads = max(1, count_cores() // count)
         self._pool = concurrent.futures.ProcessPoolExecutor(
@@ -67,7 +67,7 @@ class UpscalerProcesses:
             # A fork would inherit the locks of TensorFlow's and Beam's threads.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start,
-            initargs=(saved, settings, threads),
+            initargs=(saved, plan, threads),
         )
         # An executor left to the interpreter's end complains that its modules are gone.
         atexit.register(self._pool.shutdown)
@@ -87,15 +87,15 @@ class UpscalerProcesses:
 _upscaler: LocalUpscaler | None = None
 
 
-def _start(saved: SavedModel, settings: Settings, threads: int) -> None:
+def _start(saved: SavedModel, plan: RunPlan, threads: int) -> None:
     """Prepares a process."""
     global _upscaler  # noqa: PLW0603 - the only way from here to the calls
-    logs.join_run(settings.run_id)
+    logs.join_run(plan.settings.run_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    _upscaler = upscaling.load(saved, settings)
+    _upscaler = upscaling.load(saved, plan)
 
 
 def _end_with_parent() -> None:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from model.imaging.encode import EXTENSIONS
+from model.imaging.formats import EXTENSIONS
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.metrics import quality
 from model.metrics.quality import ReferenceMeasures
@@ -22,7 +22,7 @@ class Comparison(NamedTuple):
 
 
 def publish(
-    upscaled: Upscaled, content_key: str, files: Storage, settings: Settings
+    upscaled: Upscaled, content_key: str, files: Storage, *, images: str, folder: str
 ) -> EncodedImage:
     """Writes an image to its own file, or puts it into the row, as the run asks for.
 
@@ -30,7 +30,8 @@ def publish(
         upscaled: the image.
         content_key: of its source; names the file.
         files: where to write.
-        settings: of the run.
+        images: `parquet` for the row, `files` for its own file, or `both`.
+        folder: of the files.
 
     Returns:
         The columns of the image.
@@ -41,12 +42,12 @@ def publish(
     encoded = upscaled.encoded
     name = f"{content_key}.{EXTENSIONS[encoded.image_format]}"
     uri = None
-    if settings.images in ("files", "both"):
+    if images in ("files", "both"):
         # Folders of at most 1/256 of the images each. The name comes from the content key
         # alone: a URI's text can name nothing outside, and a retry writes the same file.
-        uri = locations.join(settings.images_folder, f"{name[:2]}/{name}")
+        uri = locations.join(folder, f"{name[:2]}/{name}")
         files.write(uri, encoded.data)
-    is_in_row = settings.images in ("parquet", "both")
+    is_in_row = images in ("parquet", "both")
     return EncodedImage(
         width=upscaled.width,
         height=upscaled.height,

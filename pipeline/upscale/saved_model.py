@@ -1,4 +1,4 @@
-"""Reads a saved network by name, path or URI. Imports no TensorFlow."""
+"""Reads the saved model that a run names, without building the network."""
 
 from model.network import presets
 from pipeline.records import RunError
@@ -7,11 +7,7 @@ from pipeline.storage.base import Storage, StorageError
 
 
 def read_model(files: Storage, name: str) -> presets.SavedModel:
-    """Reads a saved network.
-
-    Args:
-        files: where one lies that is not shipped.
-        name: of a shipped network, or a path or S3 URI.
+    """Reads a shipped model by name, another one from a path or S3 URI.
 
     Raises:
         RunError: if there is none.

@@ -4,7 +4,7 @@ import dataclasses
 
 from model.imaging.sandbox import DecoderPool
 from pipeline.records import Reason, content_key
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage, StorageError
 from pipeline.upscale.decode import decode
 from pipeline.upscale.job_rows import JobRows
@@ -18,17 +18,18 @@ class SourceReader:
     Args:
         files: where the sources lie.
         decoders: processes that open files nobody has vetted.
-        settings: of the run.
+        plan: of the run.
 
     Example:
         rows = JobRows(job)
         decoded = reader.read(rows)  # None: all URIs of the job have got their rows
     """
 
-    def __init__(self, files: Storage, decoders: DecoderPool, settings: Settings) -> None:
+    def __init__(self, files: Storage, decoders: DecoderPool, plan: RunPlan) -> None:
         self._files = files
         self._decoders = decoders
-        self._settings = settings
+        self._settings = plan.settings
+        self._fingerprint = plan.fingerprint
 
     def probe(self, rows: JobRows) -> Probed | None:
         """Probes the first URI that can be read.
@@ -107,7 +108,7 @@ class SourceReader:
                 error = gone
             else:
                 now = entry._replace(etag=found.etag, size_bytes=found.size_bytes)
-                rows.rewrite(now, content_key(now, self._settings.fingerprint))
+                rows.rewrite(now, content_key(now, self._fingerprint))
                 return
         rejected = Rejected(error.reason, error.detail)
         if probed is not None:

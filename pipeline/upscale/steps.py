@@ -3,13 +3,13 @@
 import time
 from dataclasses import dataclass
 
+from model.files import RangedFile
 from model.imaging.decode import Header
 from model.imaging.encode import Encoded
 from model.imaging.image import RasterImage
 from model.metrics.quality import Measures
 from pipeline.records import Reason, Status
 from pipeline.row import NOT_TIMED, Timings
-from pipeline.storage.ranged import RangedFile
 
 
 @dataclass(frozen=True)

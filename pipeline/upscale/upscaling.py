@@ -15,7 +15,7 @@ from model.metrics.quality import Measures
 from model.network import loading
 from model.network.presets import SavedModel
 from pipeline.records import Status
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan
 from pipeline.upscale import quality_gate
 from pipeline.upscale.steps import Decoded, Upscaled, ms_since
 
@@ -53,17 +53,18 @@ class LocalUpscaler:
 
     Args:
         network: ready to upscale.
-        settings: of the run.
+        plan: of the run.
 
     Example:
-        upscaler = LocalUpscaler(Upscaler(rdn), settings)
+        upscaler = LocalUpscaler(Upscaler(rdn), plan)
         image_file = upscaler.upscale(decoded, keep_result=False).encoded.data
     """
 
-    def __init__(self, network: Upscaler, settings: Settings) -> None:
+    def __init__(self, network: Upscaler, plan: RunPlan) -> None:
         self.scale = network.scale
         self._network = network
-        self._settings = settings
+        self._plan = plan
+        self._settings = plan.settings
         self._slots = threading.BoundedSemaphore(_IN_WORK if network.one_at_a_time else _ON_GPU)
         # Not between two images' calls: each is finished soon.
         self._turn = threading.Lock() if network.one_at_a_time else contextlib.nullcontext()
@@ -104,26 +105,26 @@ class LocalUpscaler:
             width=result.width,
             scale=self.scale,
             model="bicubic" if is_fallback else self._settings.model,
-            model_sha256=None if is_fallback else self._settings.model_sha256,
+            model_sha256=None if is_fallback else self._plan.model_sha256,
             measures=measures,
             timings=timings,
             result=result if keep_result else None,
         )
 
 
-def load(saved: SavedModel, settings: Settings) -> LocalUpscaler:
+def load(saved: SavedModel, plan: RunPlan) -> LocalUpscaler:
     """Loads a saved network for the images of a run.
 
     Args:
         saved: the network.
-        settings: of the run.
+        plan: of the run.
     """
     network = Upscaler(
         loading.load(saved),
-        compute_dtype=settings.precision or "float32",
-        skip_background=settings.blank == "skip",
+        compute_dtype=plan.compute_dtype,
+        skip_background=plan.settings.blank == "skip",
     )
-    return LocalUpscaler(network, settings)
+    return LocalUpscaler(network, plan)
 
 
 def _fall_back(rejected: UpscaledImage, measures: Measures) -> tuple[RasterImage, Measures]:

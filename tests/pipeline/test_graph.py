@@ -8,8 +8,8 @@ from pipeline import dofns, graph
 from pipeline.graph import add_totals, count_group, divide_work, first_mention
 from pipeline.records import CatalogEntry, Job, PreviousResult, Reason, Status, Totals, content_key
 from pipeline.row import NOT_TIMED
-from pipeline.runs import reuse
-from tests.pipeline.conftest import NOW, make_settings
+from pipeline.runs import resume, reuse
+from tests.pipeline.conftest import NOW, make_plan, make_settings
 
 
 def check_output(values, transform, expected):
@@ -28,7 +28,7 @@ def test_one_per_uri_keeps_the_first_mention():
 
 
 def test_a_uri_whose_row_is_kept_is_counted_but_not_done_again():
-    kept = CatalogEntry("s3://b/x", "", reuse.KEPT)
+    kept = CatalogEntry("s3://b/x", "", resume.KEPT)
     mention = CatalogEntry("s3://b/x", "s3://b/x", 4)
     assert list(first_mention(("s3://b/x", [mention, kept]))) == []
     counts = [
@@ -48,7 +48,7 @@ def test_etags_are_looked_up_asks_only_where_it_must(bucket):
     etag = bucket.client.head_object(Bucket=bucket.name, Key="a.jpg")["ETag"].strip('"')
     check_output(
         [known, rejected, missing, there],
-        graph.LookUpETags(make_settings(s3_endpoint_url=bucket.endpoint)),
+        graph.LookUpETags(make_plan(s3_endpoint_url=bucket.endpoint)),
         [
             known,
             rejected,
@@ -61,23 +61,23 @@ def test_etags_are_looked_up_asks_only_where_it_must(bucket):
 def test_etags_are_looked_up_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
     monkeypatch.setattr(dofns, "ENTRIES_TOGETHER", 7)
     entries = [CatalogEntry(bucket.uri(f"{i}"), bucket.uri(f"{i}"), i) for i in range(50)]
-    settings = make_settings(s3_endpoint_url=bucket.endpoint, look_ahead=2)
+    plan = make_plan(s3_endpoint_url=bucket.endpoint, look_ahead=2)
     detail = "S3 answered 404 to HeadObject"
     expected = [entry.rejected(Reason.NOT_FOUND, detail) for entry in entries]
-    check_output(entries, graph.LookUpETags(settings), expected)
+    check_output(entries, graph.LookUpETags(plan), expected)
 
 
 def test_join_previous_joins_equal_content_only():
     a = CatalogEntry("a", "a", 0, etag="1", size_bytes=5)
     twin = CatalogEntry("b", "b", 1, etag="1", size_bytes=5)
     other_size = CatalogEntry("c", "c", 2, etag="1", size_bytes=6)
-    settings = make_settings()
-    key = content_key(a, settings.fingerprint)
+    plan = make_plan()
+    key = content_key(a, plan.fingerprint)
     assert len(key) == 32
     check_output(
         [other_size, twin, a],
-        graph.JoinPrevious(settings),
-        [Job(key, (a, twin)), Job(content_key(other_size, settings.fingerprint), (other_size,))],
+        graph.JoinPrevious(plan),
+        [Job(key, (a, twin)), Job(content_key(other_size, plan.fingerprint), (other_size,))],
     )
 
 
@@ -149,9 +149,9 @@ def test_the_content_key_depends_on_content_and_settings_not_on_names():
     assert list(divide_work((key, group), make_settings())) == [Job(key, (entry,))]
 
 
-def stages(settings):
+def stages(plan):
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    graph.build(pipeline, settings)
+    graph.build(pipeline, plan)
     _, found = FnApiRunner().create_stages(pipeline.to_runner_api())
     return pipeline, [{transform.unique_name for transform in stage.transforms} for stage in found]
 
@@ -159,7 +159,7 @@ def stages(settings):
 @pytest.mark.parametrize("accelerator", [None, "type:nvidia-tesla-t4;count:1"])
 def test_from_job_to_file_is_one_stage(accelerator):
     """Otherwise images cross the runner's memory: 8 GB instead of 140 MB for 2,000 of 1 MB."""
-    _, found = stages(make_settings(accelerator=accelerator))
+    _, found = stages(make_plan(accelerator=accelerator))
     names = ["JoinPrevious/Work", "UpscaleAndWrite/Upscale", "UpscaleAndWrite/WriteRows"]
     (stage,) = [
         stage for stage in found if any("UpscaleAndWrite/Upscale" in name for name in stage)
@@ -169,7 +169,7 @@ def test_from_job_to_file_is_one_stage(accelerator):
 
 
 def test_the_accelerator_hint_is_on_the_upscaling_step_alone():
-    pipeline, _ = stages(make_settings(accelerator="type:nvidia-tesla-t4;count:1"))
+    pipeline, _ = stages(make_plan(accelerator="type:nvidia-tesla-t4;count:1"))
     proto = pipeline.to_runner_api()
     environments = proto.components.environments
     hinted = {
@@ -185,5 +185,5 @@ def test_the_accelerator_hint_is_on_the_upscaling_step_alone():
 def test_no_secret_of_the_environment_is_in_the_pipeline(monkeypatch):
     secret = "planted-secret-7Hq"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-    pipeline, _ = stages(make_settings())
+    pipeline, _ = stages(make_plan())
     assert secret.encode() not in pipeline.to_runner_api().SerializeToString()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from model.data.hr_sources import Pair
+from model.evaluate import __main__ as command
 from model.evaluate import evaluation, scoring
 from model.evaluate.scoring import Figures, Score
 from model.imaging import resampling
@@ -55,7 +56,7 @@ def untrained(tmp_path):
 
 
 def run(*options):
-    return evaluation.main([str(option) for option in options])
+    return command.main([str(option) for option in options])
 
 
 def strict_json(path):

@@ -40,7 +40,7 @@ def test_a_result_of_bicubic_can_be_measured_alike():
     rgb = draw_scene(1, 60, 60)
     bicubic = resampling.to_uint8(resampling.bicubic(rgb, 120, 120))
     measures = UpscaledImage(RasterImage(rgb), RasterImage(bicubic), scale=2).measure()
-    assert measures.sharpness_ratio == pytest.approx(1, abs=0.02)
+    assert measures.sharpness_ratio == pytest.approx(1, abs=0.05)
     assert measures.self_psnr_db is None
 
 

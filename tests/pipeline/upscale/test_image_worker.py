@@ -16,7 +16,7 @@ from pipeline.storage.base import StorageError
 from pipeline.upscale import image_worker
 from pipeline.upscale.image_worker import ImageWorker
 from pipeline.upscale.upscaling import LocalUpscaler
-from tests.pipeline.conftest import image_bytes, make_settings
+from tests.pipeline.conftest import image_bytes, make_plan
 from tests.pipeline.output.test_schema import by_column
 
 
@@ -28,9 +28,8 @@ class World:
         self.folder = folder
         self.decoders = decoders
         settings = {"output": str(folder / "out"), "min_side": 16, **settings}
-        settings = make_settings(**settings)
-        local = LocalUpscaler(upscaler, settings)
-        self.worker = ImageWorker(files, decoders, local, settings)
+        plan = make_plan(**settings)
+        self.worker = worker(files, decoders, LocalUpscaler(upscaler, plan), plan)
 
     def entry(self, name, data=None, position=0, **fields):
         """An identified entry; without data its file does not exist."""
@@ -54,8 +53,14 @@ def world(local_files, tmp_path, decoders, upscaler):
     return make
 
 
+def worker(files, decoders, upscaler, plan=None):
+    plan = plan or make_plan()
+    folder = f"{plan.settings.output}/images"
+    return ImageWorker(files, decoders, upscaler, plan, images_folder=folder)
+
+
 def local(upscaler):
-    return LocalUpscaler(upscaler, make_settings())
+    return LocalUpscaler(upscaler, make_plan())
 
 
 def opened(row):
@@ -154,7 +159,7 @@ def test_a_filtered_image_is_not_downloaded_whole(
     assert len(data) > 300_000
     here = world()
     ranges = Ranges(local_files)
-    here.worker = ImageWorker(ranges, decoders, local(upscaler), make_settings())
+    here.worker = worker(ranges, decoders, local(upscaler))
     (row,) = here.rows(here.entry("big", data))
     assert (row.reason, row.source_width, row.source_height) == ("large_enough", 1400, 600)
     assert ranges.read_bytes <= 2 * 65536
@@ -204,9 +209,7 @@ def test_an_image_that_vanishes_after_its_probe(
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     here = world()
-    here.worker = ImageWorker(
-        VanishesAfterProbe(local_files, "a.png"), decoders, local(upscaler), make_settings()
-    )
+    here.worker = worker(VanishesAfterProbe(local_files, "a.png"), decoders, local(upscaler))
     a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
     assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
         ("uri/a.png", "changed"),
@@ -265,7 +268,7 @@ def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
             raise OutOfMemoryError("no memory for 4096 pixels")
 
     here = world()
-    here.worker = ImageWorker(here.files, decoders, local(NoMemory()), make_settings())
+    here.worker = worker(here.files, decoders, local(NoMemory()))
     (row,) = here.rows(here.entry("a.jpg", image_bytes(40, 40)))
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
 
@@ -291,7 +294,7 @@ def test_a_rejected_result_is_replaced_by_bicubic_and_the_row_says_so(
     world, decoders, upscaler, mode
 ):
     here = world()
-    here.worker = ImageWorker(here.files, decoders, local(Tinting(upscaler)), make_settings())
+    here.worker = worker(here.files, decoders, local(Tinting(upscaler)))
     data = image_bytes(40, 50, mode=mode, file_format="PNG")
     (row,) = here.rows(here.entry("a.png", data))
     assert (row.status, row.reason) == (Status.FALLBACK, "gate:colour")

@@ -33,6 +33,6 @@ def test_when_one_process_is_enough(monkeypatch):
 
 
 def test_the_dtype_is_the_machine_s_own_only_where_the_run_is():
-    assert choose_dtype(None, is_local=True) == backends.fastest_dtype()
-    assert choose_dtype(None, is_local=False) == "float32"
+    assert choose_dtype("auto", is_local=True) == backends.fastest_dtype()
+    assert choose_dtype("auto", is_local=False) == "float32"
     assert choose_dtype("float16", is_local=False) == "float16"

@@ -17,12 +17,12 @@ from pipeline.upscale import processes
 from pipeline.upscale.processes import UpscalerProcesses, open_upscaler
 from pipeline.upscale.steps import Decoded
 from pipeline.upscale.upscaling import LocalUpscaler
-from tests.pipeline.conftest import image_bytes, make_settings
+from tests.pipeline.conftest import image_bytes, make_plan
 
 
 @pytest.fixture(scope="module")
 def in_processes():
-    return UpscalerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 2)
+    return UpscalerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 2)
 
 
 def decoded(**image):
@@ -33,7 +33,7 @@ def decoded(**image):
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 def test_other_processes_give_the_same_bits(in_processes, upscaler, mode):
     source = decoded(mode=mode, file_format="PNG")
-    here = LocalUpscaler(upscaler, make_settings()).upscale(source, keep_result=True)
+    here = LocalUpscaler(upscaler, make_plan()).upscale(source, keep_result=True)
     there = in_processes.upscale(source, keep_result=True)
     np.testing.assert_array_equal(there.result.rgb, here.result.rgb)
     here, there = (
@@ -57,7 +57,7 @@ def child_of(process):
 
 def test_a_process_that_dies_stops_the_run_with_advice():
     others = set(psutil.Process().children())
-    upscaler = UpscalerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 1)
+    upscaler = UpscalerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 1)
     upscaler.upscale(decoded(), keep_result=False)
     (child,) = [
         one
@@ -76,11 +76,11 @@ import psutil
 
 from model.network import presets
 from pipeline.upscale.processes import UpscalerProcesses
-from tests.pipeline.conftest import make_settings
+from tests.pipeline.conftest import make_plan
 from tests.pipeline.upscale.test_processes import decoded
 
 if __name__ == "__main__":
-    upscaler = UpscalerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 1)
+    upscaler = UpscalerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 1)
     upscaler.upscale(decoded(), keep_result=False)
     children = psutil.Process().children()
     print(*(one.pid for one in children if "spawn_main" in str(one.cmdline())), flush=True)
@@ -106,13 +106,13 @@ def test_no_process_outlives_a_killed_parent(tmp_path, request):
 
 def test_a_model_that_changed_since_the_start_stops_the_run(local_files):
     with pytest.raises(RunError, match="changed since the run began"):
-        open_upscaler(local_files, make_settings(model_sha256="f" * 64))
+        open_upscaler(local_files, make_plan(model_sha256="f" * 64))
 
 
 def test_the_run_chooses_between_this_process_and_others(local_files, monkeypatch):
-    monkeypatch.setattr(processes, "UpscalerProcesses", lambda saved, settings, count: count)
+    monkeypatch.setattr(processes, "UpscalerProcesses", lambda saved, plan, count: count)
     sha256 = presets.resolve(presets.DEFAULT).sha256
-    settings = make_settings(model_sha256=sha256)
+    settings = make_plan(model_sha256=sha256)
     local = open_upscaler(local_files, dataclasses.replace(settings, workers=1))
     assert isinstance(local, LocalUpscaler)
     assert open_upscaler(local_files, dataclasses.replace(settings, workers=3)) == 3

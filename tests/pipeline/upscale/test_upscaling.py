@@ -12,7 +12,7 @@ from pipeline.row import NOT_TIMED
 from pipeline.upscale import quality_gate, upscaling
 from pipeline.upscale.steps import Decoded
 from pipeline.upscale.upscaling import LocalUpscaler
-from tests.pipeline.conftest import image_bytes, make_settings
+from tests.pipeline.conftest import image_bytes, make_plan
 
 
 def decoded(image=None, **file):
@@ -23,10 +23,10 @@ def decoded(image=None, **file):
 def test_the_network_computes_as_the_run_says(monkeypatch):
     told = []
     monkeypatch.setattr(upscaling, "Upscaler", lambda rdn, **options: told.append(options))
-    monkeypatch.setattr(upscaling, "LocalUpscaler", lambda network, settings: None)
+    monkeypatch.setattr(upscaling, "LocalUpscaler", lambda network, plan: None)
     saved = presets.resolve(presets.DEFAULT)
-    for precision in (None, "bfloat16"):
-        upscaling.load(saved, make_settings(precision=precision))
+    for dtype in ("float32", "bfloat16"):
+        upscaling.load(saved, make_plan(compute_dtype=dtype))
     assert [one["compute_dtype"] for one in told] == ["float32", "bfloat16"]
 
 
@@ -42,7 +42,7 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
             meeting.wait()
             return quality_gate.bicubic_image(image, 2)
 
-    upscaler = LocalUpscaler(Gpu(), make_settings(self_psnr="off"))
+    upscaler = LocalUpscaler(Gpu(), make_plan(self_psnr="off"))
     source = decoded(file_format="PNG")
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
         both = [threads.submit(upscaler.upscale, source, keep_result=False) for _ in range(2)]
@@ -50,14 +50,14 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
 
 
 def test_an_image_upscaled_in_another_precision_is_no_other_content():
-    low, high = make_settings(precision="bfloat16"), make_settings(precision="float32")
+    low, high = make_plan(compute_dtype="bfloat16"), make_plan(compute_dtype="float32")
     assert low.fingerprint == high.fingerprint
 
 
 @pytest.mark.parametrize("self_psnr", ["window", "full", "off"])
 def test_the_self_psnr_is_measured_as_asked(upscaler, self_psnr):
     source = decoded(RasterImage(draw_scene(5, 200, 240)), file_format="PNG")
-    local = LocalUpscaler(upscaler, make_settings(self_psnr=self_psnr))
+    local = LocalUpscaler(upscaler, make_plan(self_psnr=self_psnr))
     measures = local.upscale(source, keep_result=False).measures
     assert (measures.self_psnr_db is None) == (self_psnr == "off")
 
@@ -66,15 +66,15 @@ def test_exactly_white_background_is_skipped_unless_the_user_asks(monkeypatch):
     """Skipped, it stays white to the last level; a network may change it a little."""
     told = []
     monkeypatch.setattr(upscaling, "Upscaler", lambda rdn, **options: told.append(options))
-    monkeypatch.setattr(upscaling, "LocalUpscaler", lambda network, settings: None)
+    monkeypatch.setattr(upscaling, "LocalUpscaler", lambda network, plan: None)
     for blank in ("skip", "magnify"):
-        upscaling.load(presets.resolve(presets.DEFAULT), make_settings(blank=blank))
+        upscaling.load(presets.resolve(presets.DEFAULT), make_plan(blank=blank))
     assert [one["skip_background"] for one in told] == [True, False]
-    assert make_settings(blank="skip").fingerprint != make_settings(blank="magnify").fingerprint
+    assert make_plan(blank="skip").fingerprint != make_plan(blank="magnify").fingerprint
 
 
 def test_a_result_is_kept_where_it_is_asked_for(upscaler):
-    local = LocalUpscaler(upscaler, make_settings())
+    local = LocalUpscaler(upscaler, make_plan())
     source = decoded(file_format="PNG")
     upscaled = local.upscale(source, keep_result=True)
     _, read_back = decode(upscaled.encoded.data, max_pixels=10**6)
