@@ -116,7 +116,7 @@ def test_a_file_that_is_no_complete_file_of_rows_is_named(place, how):
 
 def test_a_missing_file_is_named(place):
     files, layout = place
-    with pytest.raises(UnreadableRowsError, match="part-9.parquet"):
+    with pytest.raises(UnreadableRowsError, match=r"part-9\.parquet"):
         reader.count_rows(files, f"{layout.rows}/part-9.parquet")
 
 
