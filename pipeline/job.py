@@ -161,6 +161,8 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         return plan
     _warn_of_idle_retry(files, settings, Layout(settings.output, run_id))
     parts = reader.parts_of(files, Layout(settings.output, run_id))
+    if not parts:
+        _log.warning("run %s has no rows any more: nothing is reused", run_id)
     return dataclasses.replace(plan, previous_run=run_id, previous_parts=tuple(parts))
 
 

@@ -1,5 +1,6 @@
 """The job's outcome and the errors that cross Beam."""
 
+import functools
 import traceback
 
 import apache_beam as beam
@@ -9,6 +10,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from pipeline import job
 from pipeline.records import Reason, RunError
 from pipeline.runs.layout import Layout
+from pipeline.runs.lock import Holder, RunLock, Timing
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import StorageError
 from pipeline.storage.local import LocalStorage
@@ -58,6 +60,51 @@ def test_a_summary_that_cannot_be_read_is_no_success(
     monkeypatch.undo()
     assert job.run(arguments) == job.TOO_MANY_FAILURES  # the outcome, once it can be read
     assert "finished already" in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_took_over_publishes_nothing(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    """This process was silent, on a machine whose clock goes wrong, say, and another began."""
+    layout, files = Layout(str(tmp_path / "out"), "night1"), LocalStorage()
+    theirs = Holder.here("theirs").to_bytes()
+    upload = LocalStorage.write_file
+
+    def taken_over(self, uri, path):
+        files.write(layout.lock, theirs)
+        upload(self, uri, path)
+
+    silent = functools.partial(RunLock, timing=Timing(beat_s=3600))
+    monkeypatch.setattr(job, "RunLock", silent)
+    monkeypatch.setattr(LocalStorage, "write_file", taken_over)
+    assert job.run(arguments) == job.FAILED
+    assert "another process took over run night1" in capsys.readouterr().err
+    assert not (tmp_path / "out/rows").exists()
+    assert not (tmp_path / "out/runs/night1/_SUCCESS").exists()
+    assert files.read(layout.lock) == theirs
+
+
+def test_a_finished_run_whose_rows_are_gone_is_no_success(arguments, tmp_path, capsys):
+    arguments = [*arguments, "--max_failure_rate", "1"]
+    assert job.run(arguments) == 0
+    (part,) = (tmp_path / "out/rows/run_id=night1").iterdir()
+    part.unlink()
+    assert job.run(arguments) == job.FAILED
+    assert "has _SUCCESS, but 0 of its 1 rows are under" in capsys.readouterr().err
+    assert (tmp_path / "out/runs/night1/_SUCCESS").exists()
+
+
+def test_a_previous_run_without_rows_is_told(arguments, tmp_path, caplog):
+    arguments = [*arguments, "--max_failure_rate", "1"]
+    assert job.run(arguments) == 0
+    (part,) = (tmp_path / "out/rows/run_id=night1").iterdir()
+    part.write_bytes(part.read_bytes()[:-7])
+    assert job.run([*arguments, "--run_id", "night2"]) == 0
+    assert f"cannot read the rows in {part.as_uri()}" in caplog.text
+    part.unlink()
+    (tmp_path / "out/runs/night2/_SUCCESS").unlink()
+    assert job.run([*arguments, "--run_id", "night3"]) == 0
+    assert "run night1 has no rows any more" in caplog.text
 
 
 def test_a_retry_that_matches_nothing_is_told(arguments, caplog):
