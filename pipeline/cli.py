@@ -40,8 +40,8 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     """
     parser = _parser(now)
     ours, rest = parser.parse_known_args(argv)
+    _check_required(parser, ours, rest)
     _check_beam_options(parser, rest)
-    _check_required(parser, ours)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", ours.run_id):
         parser.error(f"--run_id takes letters, digits, '.', '_' and '-': {ours.run_id!r}")
     if ours.max_side < ours.min_side:
@@ -98,10 +98,13 @@ def _add(parser: _Parser, option: Option) -> None:
     )
 
 
-def _check_required(parser: _Parser, given: argparse.Namespace) -> None:
-    """Refuses a command line without a required option: after misspelt ones have been named."""
+def _check_required(parser: _Parser, given: argparse.Namespace, rest: list[str]) -> None:
+    """Refuses a command line without a required option; one that looks like it is named."""
     for option in OPTIONS.values():
         if option.is_required and not getattr(given, option.name):
+            near = difflib.get_close_matches(f"--{option.name}", map(_name_of, rest), n=1)
+            if near:
+                parser.error(f"unknown option {near[0]}; did you mean --{option.name}?")
             parser.error(f"--{option.name} is required: {option.help}")
 
 
@@ -119,10 +122,15 @@ def _check_beam_options(parser: _Parser, rest: list[str]) -> None:
             with_arguments(beam)
     _, unknown = beam.parse_known_args(rest)
     if unknown:
-        known = [name for one in (parser, beam) for name in one._option_string_actions]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        known = [f"--{name}" for name in OPTIONS] + re.findall(r"--\w+", beam.format_help())
+        near = difflib.get_close_matches(_name_of(unknown[0]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         parser.error(f"unknown option {unknown[0]}{hint}")
+
+
+def _name_of(argument: str) -> str:
+    """The option in `--option=value`."""
+    return argument.partition("=")[0]
 
 
 def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
