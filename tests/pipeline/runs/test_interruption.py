@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 # What a run does: the main thread is inside a call that does not return, threads wait for a
 # storage that does not answer, and a cleanup writes a file.
 PROGRAM = """
-import sys, threading, time
+import subprocess, sys, threading, time
 from pathlib import Path
 from pipeline.runs.interruption import Ending
 from pipeline.runtime import logs
@@ -27,6 +27,13 @@ if cleanup == "fails":
     ending.before(lambda: [][0])
 threading.Thread(target=time.sleep, args=(3600,)).start()  # which Python waits for at its end
 with ending.on_signals():
+    if cleanup == "starts processes":
+        # One that waits for its first orders: Python's own would complain of a parent that is gone.
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+        pool = ProcessPoolExecutor(2, get_context("spawn"))
+        futures = [pool.submit(time.sleep, 3600), pool.submit(time.sleep, 3600)]
+        children = [subprocess.Popen([sys.executable, "-c", "print(input())"], stdin=subprocess.PIPE)]
     (folder / "ready").touch()
     if cleanup == "lost":
         ending.lost()
@@ -49,7 +56,7 @@ def start(tmp_path, cleanup):
     return process
 
 
-@pytest.mark.parametrize("cleanup", ["works", "fails"])
+@pytest.mark.parametrize("cleanup", ["works", "fails", "starts processes"])
 def test_ctrl_c_ends_in_one_line(tmp_path, cleanup):
     process = start(tmp_path, cleanup)
     process.send_signal(signal.SIGINT)
