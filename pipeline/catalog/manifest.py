@@ -18,7 +18,8 @@ from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_file
 
 FORMATS = ("csv", "jsonl", "parquet", "txt")
-_KNOWN_SCHEMES = {"s3", "file", ""}
+# Of URIs that can be read.
+SCHEMES = ("s3", "file")
 _FIELDS = ("uri", "product_id", "reference_uri")
 # Parameters of presigned URIs: AWS (version 4 and 2), Google Cloud, Azure.
 _SIGNED = re.compile(r"(?i)\b(X-(Amz|Goog)-\w+|Signature|AWSAccessKeyId|sig|token)=")
@@ -98,7 +99,7 @@ class Place:
             BadUri: if the URI is malformed or its scheme is not allowed here.
         """
         scheme = locations.scheme_of(uri)
-        if scheme not in _KNOWN_SCHEMES:
+        if scheme and scheme not in SCHEMES:
             raise BadUri(
                 Reason.SCHEME_NOT_ALLOWED, f"{scheme}:// is not supported: use s3:// or file://"
             )
