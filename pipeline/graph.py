@@ -134,7 +134,7 @@ def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[Catalog
 
 def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
     """What one URI adds to the totals."""
-    mentions = sum(entry.position != reuse.KEPT for entry in group[1])
+    mentions = sum(entry.mentions for entry in group[1] if entry.position != reuse.KEPT)
     return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
 
 

@@ -63,6 +63,7 @@ class CatalogEntry(NamedTuple):
         reference_etag: identity of the reference's content; None if there is none to be had.
         reason: a `Reason` once the entry can become nothing but a row.
         detail: one line for people about `reason`.
+        mentions: how many lines of the catalog the entry stands for.
     """
 
     uri: str
@@ -76,6 +77,7 @@ class CatalogEntry(NamedTuple):
     reference_etag: str | None = None
     reason: str | None = None
     detail: str | None = None
+    mentions: int = 1
 
     def rejected(self, reason: Reason, detail: str) -> "CatalogEntry":
         """This entry, on its way straight to its row."""
