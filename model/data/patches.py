@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from model import files
-from model.data.degradation import Degradation
 from model.data.hr_sources import HrArray, HrImage, large_enough, note_too_small
+from model.data.recipes import Degradation
 from model.metrics import full_reference
+from model.network import dihedral
 
-# LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 2 pixels more are
-# what shrinking reaches.
-MARGIN_PX = 10
+# LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 8 pixels more are
+# what the kernels, sharpening and an enlargement reach.
+MARGIN_PX = 16
 _BLOCK_PX = 8
 # How often a patch that is too flat, or an image that is too small, is drawn again.
 _TRIES = 8
@@ -50,7 +51,8 @@ class Batch:
     Attributes:
         lr: float32 [N, P, P, 3], 0..1.
         hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
-        quality: int [N], JPEG quality of the LR patches, 100 for those that stayed clean.
+        quality: int [N], JPEG quality that the network is told of each LR patch, 100 for those
+            that stayed clean.
     """
 
     lr: np.ndarray
@@ -103,17 +105,17 @@ class Cutter:
     def pair(
         self, region: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Turns and mirrors a region in one of 8 ways, and makes its LR patch.
+        """Transforms a region by one of the 8 dihedral transforms, and makes its LR patch.
 
         Args:
             region: uint8 [region_px, region_px, 3].
             generator: the only source of randomness.
 
         Returns:
-            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and LR's JPEG quality.
+            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and the JPEG quality to tell.
         """
-        turned = np.rot90(region, int(generator.integers(4)))
-        hr = turned[:, ::-1] if generator.integers(2) else turned
+        quarter_turns, is_flipped = int(generator.integers(4)), bool(generator.integers(2))
+        (hr,) = dihedral.transform(region[None], quarter_turns, is_flipped)
         # The image that is degraded begins somewhere in the margin, and so do JPEG's blocks.
         top, left = (int(at) for at in generator.integers(0, _BLOCK_PX, 2))
         lr, quality = self.degradation.make_lr(

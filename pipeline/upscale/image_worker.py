@@ -12,7 +12,8 @@ from typing import Any
 
 from model.files import RangedFile
 from model.imaging.decode import Header, ImageError
-from model.imaging.encode import EXTENSIONS, Encoded
+from model.imaging.encode import Encoded
+from model.imaging.formats import EXTENSIONS
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.inference.upscaler import OutOfMemoryError
@@ -21,7 +22,8 @@ from pipeline.catalog.size_filter import reject_size
 from pipeline.output.schema import Row
 from pipeline.records import CatalogEntry, Job, PreviousResult, Reason, RunError, content_key
 from pipeline.runs import reuse
-from pipeline.settings import Settings
+from pipeline.runs.layout import Layout
+from pipeline.settings import RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_object
@@ -65,16 +67,17 @@ class ImageWorker:
         files: where images are read and written.
         decoders: processes that open files nobody has vetted.
         maker: has the network.
-        settings: of the run.
+        plan: of the run.
     """
 
     def __init__(
-        self, files: Storage, decoders: DecoderPool, maker: MakesImages, settings: Settings
+        self, files: Storage, decoders: DecoderPool, maker: MakesImages, plan: RunPlan
     ) -> None:
         self._files = files
         self._decoders = decoders
         self._maker = maker
-        self._settings = settings
+        self._plan = plan
+        self._settings = plan.settings
         self._one_large = threading.Lock()
 
     def process(self, job: Job) -> list[Row]:
@@ -164,7 +167,7 @@ class ImageWorker:
         except StorageError as gone:
             return self._finish_first(work, gone.reason, gone.detail)
         now = entry._replace(etag=found.etag, size_bytes=found.size_bytes)
-        key = content_key(now, self._settings.fingerprint)
+        key = content_key(now, self._plan.fingerprint)
         return Work(key, (now,), was_rewritten=True)
 
     def _reuse(self, work: Work, earlier: PreviousResult) -> Work:
@@ -273,7 +276,7 @@ class ImageWorker:
         if self._settings.images in ("files", "both"):
             # Folders of at most 1/256 of the images each. The name comes from the content key
             # alone: a URI's text can name nothing outside, and a retry writes the same file.
-            uri = locations.join(self._settings.images_folder, f"{name[:2]}/{name}")
+            uri = locations.join(Layout.of(self._settings).images, f"{name[:2]}/{name}")
             self._files.write(uri, encoded.data)
             columns["image_uri"] = uri
         if self._settings.images in ("parquet", "both"):
