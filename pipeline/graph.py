@@ -110,7 +110,9 @@ def read_place(kind_and_place: tuple[str, str], settings: Settings) -> Iterator[
         return resume.read_kept(place, files)
     if kind == "replay":
         return replay.read_replay(place, files, settings)
-    return manifest.read_catalog(files, place, settings.allow_schemes)
+    return manifest.read_catalog(
+        files, place, settings.allow_schemes, may_leave=settings.links_may_leave
+    )
 
 
 class OnePerUri(beam.PTransform):

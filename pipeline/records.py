@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from pipeline.storage.redaction import redact
+
 
 class Status(enum.StrEnum):
     """What became of a URI. Each URI of the catalog ends in exactly one row with one of these."""
@@ -182,6 +184,7 @@ class RunError(Exception):
     _MARK = "stops the run: "
 
     def __init__(self, text: str) -> None:
+        text = redact(text)
         super().__init__(text)
         self.add_note(self._MARK + json.dumps(text))
 
