@@ -13,6 +13,7 @@ from model.network import presets
 from pipeline import job
 from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
+from pipeline.runs import interruption
 from pipeline.settings import OPTIONS
 from pipeline.upscale.quality_gate import GateLimits, failed_rule
 from tests.documents import CHANGELOG, DOCUMENTS, ROOT, names_in, table, text_of
@@ -63,7 +64,7 @@ def test_the_roles_of_the_options_are_described(sentence, is_meant):
 
 
 def test_every_exit_status_is_described():
-    statuses = [job.DONE, job.FAILED, 2, job.TOO_MANY_FAILURES, job.INTERRUPTED]
+    statuses = [job.DONE, job.FAILED, 2, job.TOO_MANY_FAILURES, *interruption.STATUS.values()]
     for document in (REFERENCE, "README.md"):
         assert [int(row[0]) for row in table(document, "| exit status |")] == statuses
 

@@ -2,12 +2,14 @@
 
     python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE] [--csv FILE]
     python -m model.evaluate --pairs Set5 --self_ensemble ours --against rdn-small
+    python -m model.evaluate --hr images --recipe sharpened80 --limit 12
     python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
         --sheet sheet.png --patches patches.png --heat_map errors.png
 
 Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` LR is made
-from each image by anti-aliased bicubic, and compressed if asked for. Beside bicubic, Lanczos
-and, if wanted, a second network:
+from each image by anti-aliased bicubic, and compressed if asked for, or by a recipe of
+`model.data.recipes`, on whose lowest JPEG quality networks are conditioned. Beside bicubic,
+Lanczos and, if wanted, a second network:
 
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
@@ -25,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model import startup
+from model.data.recipes import RECIPES
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
 from model.version import add_version
@@ -79,6 +82,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="1..100",
         help="compress LR with this quality; 100, the default: not at all",
     )
+    parser.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        help="make LR of --hr by this; default: bicubic, then --jpeg_quality",
+    )
     parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N images")
     network = "a shipped name or a .keras file"
     parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
@@ -117,6 +125,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.pairs and arguments.shrink_first > 1:
         parser.error("--shrink_first goes with --hr, not with --pairs")
+    if arguments.recipe and (arguments.pairs or arguments.jpeg_quality < 100):
+        parser.error("--recipe goes with --hr, and without --jpeg_quality")
     if arguments.image and not arguments.heat_map:
         parser.error("--image goes with --heat_map")
     return arguments

@@ -14,6 +14,7 @@ from PIL import Image
 
 from model.data import degradation
 from model.data.hr_sources import Pair, find_images, make_pairs, read_rgb
+from model.data.recipes import RECIPES
 from model.evaluate import scoring
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
 from model.evaluate.sheets import Gallery
@@ -285,7 +286,12 @@ def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
     found = (
         read_pairs(arguments.pairs)
         if arguments.pairs
-        else make_pairs(arguments.hr, scale=scale, shrink_first=arguments.shrink_first)
+        else make_pairs(
+            arguments.hr,
+            scale=scale,
+            shrink_first=arguments.shrink_first,
+            recipe=RECIPES[arguments.recipe] if arguments.recipe else None,
+        )
     )
     pairs = list(compressed(itertools.islice(found, arguments.limit), arguments.jpeg_quality))
     names = [pair.name for pair in pairs]
@@ -295,6 +301,13 @@ def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
         )
     return pairs
+
+
+def _quality(arguments: argparse.Namespace) -> int:
+    """The JPEG quality on which networks are conditioned."""
+    if arguments.recipe:
+        return RECIPES[arguments.recipe].lowest_quality
+    return arguments.jpeg_quality
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -325,7 +338,7 @@ def run(arguments: argparse.Namespace) -> str:
         pairs,
         ours,
         against.upscaler if against else None,
-        jpeg_quality=arguments.jpeg_quality,
+        jpeg_quality=_quality(arguments),
         gallery=gallery,
     )
     _write(arguments, scores, gallery, ours.scale)
@@ -349,7 +362,8 @@ def _write(
             "precision": arguments.precision,
             "images_from": str(arguments.pairs or arguments.hr),
             "shrink_first": arguments.shrink_first,
-            "jpeg_quality": arguments.jpeg_quality,
+            "recipe": arguments.recipe,
+            "jpeg_quality": _quality(arguments),
             "scale": scale,
         }
         arguments.json.write_text(as_json(scores, settings), encoding="utf-8")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from model.data.hr_sources import Pair
+from model.data.recipes import RECIPES
 from model.evaluate import __main__ as command
 from model.evaluate import evaluation, scoring
 from model.evaluate.scoring import Figures, Score
@@ -231,6 +232,25 @@ def test_evaluate_makes_lr_from_hr_images(images, tmp_path):
     assert scores[100]["psnr_y_db"] > scores[30]["psnr_y_db"] + 3
     assert scores[100]["bicubic_psnr_y_db"] > scores[30]["bicubic_psnr_y_db"] + 1
     assert scores[100]["background_noise"] < scores[30]["background_noise"]
+
+
+def test_evaluate_makes_lr_by_a_recipe(images, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    content = {}
+    for name in ("sharpened80", "jpeg50-jpeg95"):
+        assert run("--hr", images, "--limit", 2, "--json", out, "--recipe", name) == 0
+        content[name] = strict_json(out)
+    assert (content["sharpened80"]["recipe"], content["sharpened80"]["jpeg_quality"]) == (
+        *("sharpened80", 100),
+    )
+    assert content["jpeg50-jpeg95"]["jpeg_quality"] == 50
+    (pair, *_) = evaluation.make_pairs(str(images), scale=2, recipe=RECIPES["sharpened80"])
+    lr = RECIPES["sharpened80"].make_lr(pair.hr, 2, np.random.default_rng(0))
+    np.testing.assert_array_equal(pair.lr, lr)
+    for options in (("--hr", images, "--jpeg_quality", 75), ("--pairs", images)):
+        with pytest.raises(SystemExit):
+            run(*options, "--recipe", "nearest")
+        assert "--recipe goes with --hr" in capsys.readouterr().err
 
 
 def test_shrink_first_shrinks_the_truth(images):
