@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -210,9 +210,19 @@ class S3Storage:
                         number = len(parts) + 1
                         done = self._ask("upload_part", PartNumber=number, Body=data, **place)
                         parts.append({"PartNumber": number, "ETag": done["ETag"]})
-                self._ask("complete_multipart_upload", MultipartUpload={"Parts": parts}, **place)
+                self._complete(uri, path.stat().st_size, place, parts)
             except BaseException:
                 self._abort(place)
+                raise
+
+    def _complete(
+        self, uri: str, size_bytes: int, place: dict[str, Any], parts: Sequence[dict[str, Any]]
+    ) -> None:
+        """Joins the parts; an attempt whose answer got lost has ended the upload."""
+        try:
+            self._ask("complete_multipart_upload", MultipartUpload={"Parts": parts}, **place)
+        except StorageError as error:
+            if error.code != "NoSuchUpload" or self.identify(uri).size_bytes != size_bytes:
                 raise
 
     def _abort(self, place: dict[str, Any]) -> None:

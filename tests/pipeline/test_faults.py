@@ -10,6 +10,8 @@ from PIL import Image
 
 from pipeline import job
 from pipeline.records import Reason, RunError
+from pipeline.runs.layout import Layout
+from pipeline.runs.lock import RunLock
 from pipeline.storage import base, retries
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
@@ -83,19 +85,18 @@ def test_what_will_not_get_better_is_asked_once(bucket, proxy):
 
 def test_a_lock_whose_answer_got_lost_is_ours(bucket, proxy):
     """The object was created, the answer was not heard, and the retry finds it there."""
-    from pipeline.runs.lock import RunLock  # noqa: PLC0415
-
-    seen = []
+    lost = []
 
     def lose_first_answer(method, path):
-        if method == "PUT" and not seen:
-            seen.append(path)
-            return "short_body"
+        if method == "PUT" and "lock" in path and not lost:
+            lost.append(path)
+            return "lost_answer"
         return None
 
     proxy.fault = lose_first_answer
-    with RunLock(proxied_storage(proxy), bucket.uri("lock.json"), "r"):
-        pass
+    files, layout = proxied_storage(proxy), Layout(bucket.uri("out"), "night1")
+    with RunLock(files, layout, on_lost=lambda: None):
+        assert lost and files.read(layout.lock)
 
 
 @pytest.mark.timeout(900)
