@@ -20,8 +20,9 @@ from PIL import Image
 from model.data.hr_sources import find_images
 from model.evaluate import sheets
 from model.imaging import resampling
-from model.imaging.decode import ImageError, assumed_quality, decode
+from model.imaging.decode import assumed_quality, decode
 from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
+from model.imaging.errors import ImageError
 from model.inference import backends
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.inference.measured import UpscaledImage, upscale_with_self_test

@@ -1,1 +1,4 @@
-"""Files to pixels and back: formats, alpha, resampling, sandboxed decoders. No TensorFlow."""
+"""Images between files and arrays: header, decode, encode, alpha, resampling, sandboxed decoders.
+
+Imports numpy and Pillow, and nothing else of the project.
+"""

@@ -23,7 +23,8 @@ from typing import IO, Any
 from PIL import features
 
 from model.imaging.decode import decode
-from model.imaging.header import ImageError, read_header
+from model.imaging.errors import ImageError
+from model.imaging.header import read_header
 
 try:
     import resource

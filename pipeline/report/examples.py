@@ -11,7 +11,8 @@ from PIL import Image
 
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality
-from model.imaging.header import Header, ImageError
+from model.imaging.errors import ImageError
+from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool
 from model.inference.upscaler import OutOfMemoryError, Upscaler

@@ -10,8 +10,9 @@ import threading
 import time
 from typing import Any
 
-from model.imaging.decode import Header, ImageError
 from model.imaging.encode import EXTENSIONS, Encoded
+from model.imaging.errors import ImageError
+from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.inference.upscaler import OutOfMemoryError

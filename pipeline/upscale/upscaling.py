@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from model.imaging.decode import Header, assumed_quality
+from model.imaging.decode import assumed_quality
 from model.imaging.encode import Encoded, choose_format, encode
+from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.inference import backends
 from model.inference.upscaler import Upscaler

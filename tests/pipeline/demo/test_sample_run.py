@@ -6,7 +6,8 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
-from model.imaging.decode import ImageError, decode
+from model.imaging.decode import decode
+from model.imaging.errors import ImageError
 from pipeline.demo import sample_run
 from pipeline.demo.sample_catalog import manifest_csv, sample_catalog
 
