@@ -1,12 +1,12 @@
-"""Upscales an image, or all images of a folder.
+"""Upscales an image, or all images of a folder: the command, and the Python API.
 
     python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
     python -m model.upscale images/ upscaled/ [--format jpeg] [--self_ensemble]
     python -m model.upscale photo.jpg photo_x2.png --compare
 
-Prints the measures of what it made, as the columns of the nightly job are named; `--compare` also
+Prints the measures of each result, named as the columns of the pipeline's rows; `--compare` also
 writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey and
-colour profile are kept as in the nightly pipeline.
+colour profile are kept as in the pipeline.
 """
 
 import argparse
@@ -37,7 +37,7 @@ _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "w
 def upscale_file(
     source: Path, target: Path, upscaler: Upscaler, *, image_format: str, max_pixels: int
 ) -> UpscaledImage:
-    """Upscales and measures one image file.
+    """Upscales one image file.
 
     Args:
         source: an image in any format that `model.imaging.decode` allows.
@@ -47,35 +47,47 @@ def upscale_file(
         max_pixels: refuse a source with more.
 
     Returns:
-        What was written, before it was encoded.
+        The image, its result before encoding, and what its measures need.
 
     Raises:
-        ImageError: if the source cannot be decoded.
+        ImageError: if the source cannot be decoded, or its result is too long for the format.
+        OutOfMemoryError: if the device cannot hold even a small tile.
         OSError: if a file cannot be read or written.
+
+    Example:
+        upscaler = Upscaler(loading.load_by_name("rdn-product"))
+        options = {"image_format": "png", "max_pixels": 40_000_000}
+        upscale_file(Path("a.jpg"), Path("a_x2.png"), upscaler, **options).measure()
     """
     header, image = decode(source.read_bytes(), max_pixels=max_pixels)
     upscaled = upscale_with_self_test(upscaler, image, jpeg_quality=assumed_quality(header))
-    target.write_bytes(encode(upscaled.result, image_format, lossless=True).data)
+    encoded = encode(upscaled.result, image_format, lossless=True)
+    if encoded.image_format != image_format:
+        raise ImageError(
+            f"the result, {upscaled.result.height} x {upscaled.result.width}, is too long for "
+            f"{image_format}: name a .{encoded.image_format} file as OUT"
+        )
+    target.write_bytes(encoded.data)
     return upscaled
 
 
 def describe(measures: Measures) -> str:
-    """The measures that there are, on one line; units are in their names."""
+    """Formats the defined measures on one line; units are in their names."""
     found = dataclasses.asdict(measures).items()
-    told = [f"{name} {value:.3g}" for name, value in found if value is not None]
-    return ", ".join(told) or "too small to measure"
+    texts = [f"{name} {value:.3g}" for name, value in found if value is not None]
+    return ", ".join(texts) or "too small to measure"
 
 
 def comparison_sheet(upscaled: UpscaledImage, name: str) -> np.ndarray:
-    """Bicubic, ours, and where ours is wrong.
+    """Draws bicubic, our result and its error map side by side.
 
     Args:
         upscaled: of `upscale_file`.
         name: for the heading.
 
     Returns:
-        uint8 [h, w, 3]. The map shows, for each source pixel, how far the result, shrunk again,
-        is from it in grey levels of luma.
+        uint8 [h, w, 3]. The map shows the difference of the result, shrunk again, from each
+        source pixel, in grey levels of luma.
     """
     source, result = upscaled.source.over_white(), upscaled.result.over_white()
     scale = upscaled.scale
@@ -87,18 +99,18 @@ def comparison_sheet(upscaled: UpscaledImage, name: str) -> np.ndarray:
 
 
 def comparison_path(target: Path) -> Path:
-    """Where the sheet beside a result goes."""
+    """Returns the path of the comparison sheet of a result."""
     return target.with_name(f"{target.stem}_compare.png")
 
 
 def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
-    """(source, target, format) of each image to make; no source is written over."""
+    """Lists (source, target, format) of each image; refuses to overwrite sources."""
     if source.is_dir():
         plan = _plan_folder(source, target, wanted or "png")
     else:
         if target.is_dir():
             target = target / f"{source.stem}.{EXTENSIONS[wanted or 'png']}"
-        plan = [(source, target, wanted or _FORMAT_OF_SUFFIX.get(target.suffix.lower(), "png"))]
+        plan = [(source, target, _format_of(target, wanted))]
     sources = {path.resolve() for path, _, _ in plan}
     for _, path, _ in plan:
         if path.resolve() in sources:
@@ -106,25 +118,39 @@ def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Pa
     return plan
 
 
+def _format_of(target: Path, wanted: str | None) -> str:
+    """The format of a result: the wanted one or, without, that of its name; both must agree."""
+    suffix = target.suffix.lower()
+    if not suffix:
+        return wanted or "png"
+    named = _FORMAT_OF_SUFFIX.get(suffix)
+    if named is None or wanted not in (None, named):
+        raise ValueError(
+            f"{target} would hold {'another format than' if named else 'no'} {suffix}: "
+            f"name OUT .{EXTENSIONS[wanted] if wanted else ', .'.join(EXTENSIONS.values())}"
+        )
+    return named
+
+
 def _plan_folder(source: Path, target: Path, image_format: str) -> list[tuple[Path, Path, str]]:
-    """The same for the images of a folder; makes the target folder."""
+    """Lists the same for the images of a folder; creates the target folder."""
     target.mkdir(parents=True, exist_ok=True)
     plan = [
         (path, target / f"{path.stem}.{EXTENSIONS[image_format]}", image_format)
         for path in find_images(source)
     ]
     stems = [path.stem for path, _, _ in plan]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
+    repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if repeated:
         raise ValueError(
-            f"{source} holds several images named {', '.join(twice[:3])}: their results would "
+            f"{source} holds several images named {', '.join(repeated[:3])}: their results would "
             "overwrite each other"
         )
     return plan
 
 
 def _check_sheets(plan: list[tuple[Path, Path, str]]) -> None:
-    """No sheet may take the place of a source or of a result."""
+    """Refuses sheets that would overwrite a source or a result."""
     taken = {path.resolve() for source, target, _ in plan for path in (source, target)}
     for _, target, _ in plan:
         if comparison_path(target).resolve() in taken:
@@ -132,7 +158,7 @@ def _check_sheets(plan: list[tuple[Path, Path, str]]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 done, 1 an image failed or nothing to do."""
+    """Runs the command; returns the exit status: 0 done, 1 if an image failed."""
     parser = argparse.ArgumentParser(
         prog="python -m model.upscale", description=(__doc__ or "").partition("\n")[0]
     )
@@ -150,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
         "--precision",
         choices=("auto", *COMPUTE_DTYPES),
         default="auto",
-        help="in which the network computes; results differ by one grey level at most",
+        help="compute dtype of the network; results differ by one grey level at most",
     )
     parser.add_argument(
         "--compare",

@@ -42,6 +42,28 @@ def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):
     assert "several images named same" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("x.gif", [], "would hold no .gif: name OUT .png, .jpg, .webp"),
+        ("x.tiff", ["--format", "png"], "would hold no .tiff: name OUT .png"),
+        ("x.jpg", ["--format", "png"], "would hold another format than .jpg: name OUT .png"),
+    ],
+)
+def test_no_format_is_written_under_another_s_name(tmp_path, capsys, name, options, says):
+    Image.fromarray(draw_scene(1, 40, 51)).save(tmp_path / "a.jpg")
+    assert upscale.main([str(tmp_path / "a.jpg"), str(tmp_path / name), *options]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
+
+
+def test_a_result_too_long_for_its_format_is_not_written(tmp_path, capsys):
+    Image.new("RGB", (8200, 4)).save(tmp_path / "a.png")
+    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.webp")]) == 1
+    assert "too long for webp: name a .png file" in capsys.readouterr().err
+    assert not (tmp_path / "b.webp").exists()
+
+
 def test_upscale_never_writes_over_a_source(tmp_path, capsys):
     image = tmp_path / "one.png"
     Image.fromarray(draw_scene(1, 40, 40)).save(image)

@@ -103,7 +103,7 @@ def prepare(image: Image.Image) -> None:
     if is_planar and is_raw and len(bits) > 1 and max(bits) == 16:
         if image.mode not in ("RGB", "RGBA"):
             raise UnsupportedFormatError(f"separate planes of 16-bit {image.mode} pixels")
-        order = "B" if tags.prefix == b"MM" else "L"
+        order = "B" if getattr(tags, "prefix", b"") == b"MM" else "L"
         image.tile = [_of_16_bits(tile, order) for tile in tiles]  # type: ignore[attr-defined]
 
 
