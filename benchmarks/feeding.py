@@ -58,7 +58,7 @@ def measure(
     config: TrainConfig, seconds: float, probe_steps: int, pairs: list[Pair], folder: Path
 ) -> Result:
     """Measures the way of feeding that the configuration names."""
-    groups, _ = training.load_groups(config, folder)
+    groups, _ = training.load_groups(config)
     cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
     started = time.monotonic()
     prepared = prepare(groups, config.feeding, cutter, folder)

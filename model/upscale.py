@@ -1,53 +1,57 @@
-"""Upscales an image, or all images of a folder: the command, and the Python API.
+"""Upscales an image, or all images of a folder.
 
     python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
     python -m model.upscale images/ upscaled/ [--format jpeg] [--self_ensemble]
     python -m model.upscale photo.jpg photo_x2.png --compare
 
-Prints the measures of each result, named as the columns of the pipeline's rows; `--compare` also
-writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey and
-colour profile are kept as in the pipeline.
+Prints the measures of each result under the names of the nightly job's columns; `--compare` also
+writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey mode and
+colour profile are kept as in the nightly pipeline.
 """
 
 import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from model import startup
 from model.data.hr_sources import find_images
-from model.evaluate import sheets
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
-from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
+from model.imaging.encode import encode
 from model.imaging.errors import ImageError
-from model.inference import backends
+from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS
 from model.inference.dtypes import COMPUTE_DTYPES
-from model.inference.measured import UpscaledImage, upscale_with_self_test
-from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference
 from model.metrics.quality import Measures
-from model.network import loading, presets
+from model.network import presets
+from model.version import add_version
+
+if TYPE_CHECKING:  # they import TensorFlow, which a command line with a typo need not wait for
+    from model.inference.measured import UpscaledImage
+    from model.inference.upscaler import Upscaler
 
 _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
 def upscale_file(
-    source: Path, target: Path, upscaler: Upscaler, *, image_format: str, max_pixels: int
-) -> UpscaledImage:
-    """Upscales one image file.
+    source: Path, target: Path, upscaler: "Upscaler", *, image_format: str, max_pixels: int
+) -> "UpscaledImage":
+    """Upscales and measures one image file.
 
     Args:
         source: an image in any format that `model.imaging.decode` allows.
-        target: where to write; its folder must exist.
+        target: file to write; its folder must exist.
         upscaler: the network.
         image_format: `png`, `jpeg` or `webp`.
         max_pixels: refuse a source with more.
 
     Returns:
-        The image, its result before encoding, and what its measures need.
+        The image before encoding, and what its measures need.
 
     Raises:
         ImageError: if the source cannot be decoded, or its result is too long for the format.
@@ -59,6 +63,8 @@ def upscale_file(
         options = {"image_format": "png", "max_pixels": 40_000_000}
         upscale_file(Path("a.jpg"), Path("a_x2.png"), upscaler, **options).measure()
     """
+    from model.inference.measured import upscale_with_self_test  # noqa: PLC0415
+
     header, image = decode(source.read_bytes(), max_pixels=max_pixels)
     upscaled = upscale_with_self_test(upscaler, image, jpeg_quality=assumed_quality(header))
     encoded = encode(upscaled.result, image_format, lossless=True)
@@ -72,23 +78,25 @@ def upscale_file(
 
 
 def describe(measures: Measures) -> str:
-    """Formats the defined measures on one line; units are in their names."""
+    """Formats the measures that are known as one line; units are in their names."""
     found = dataclasses.asdict(measures).items()
-    texts = [f"{name} {value:.3g}" for name, value in found if value is not None]
-    return ", ".join(texts) or "too small to measure"
+    known = [f"{name} {value:.3g}" for name, value in found if value is not None]
+    return ", ".join(known) or "too small to measure"
 
 
-def comparison_sheet(upscaled: UpscaledImage, name: str) -> np.ndarray:
-    """Draws bicubic, our result and its error map side by side.
+def comparison_sheet(upscaled: "UpscaledImage", name: str) -> np.ndarray:
+    """Draws bicubic, the network's result, and a map of its error side by side.
 
     Args:
         upscaled: of `upscale_file`.
         name: for the heading.
 
     Returns:
-        uint8 [h, w, 3]. The map shows the difference of the result, shrunk again, from each
-        source pixel, in grey levels of luma.
+        uint8 [h, w, 3]. The map shows, for each source pixel, the difference in grey levels of
+        luma from the result shrunk again.
     """
+    from model.evaluate import sheets  # noqa: PLC0415 - imports TensorFlow
+
     source, result = upscaled.source.over_white(), upscaled.result.over_white()
     scale = upscaled.scale
     bicubic = resampling.to_uint8(resampling.bicubic(source, *result.shape[:2]))
@@ -99,18 +107,18 @@ def comparison_sheet(upscaled: UpscaledImage, name: str) -> np.ndarray:
 
 
 def comparison_path(target: Path) -> Path:
-    """Returns the path of the comparison sheet of a result."""
+    """Returns the path of the sheet beside a result."""
     return target.with_name(f"{target.stem}_compare.png")
 
 
 def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
-    """Lists (source, target, format) of each image; refuses to overwrite sources."""
+    """(source, target, format) of each image; raises ValueError before a source is overwritten."""
     if source.is_dir():
         plan = _plan_folder(source, target, wanted or "png")
     else:
         if target.is_dir():
             target = target / f"{source.stem}.{EXTENSIONS[wanted or 'png']}"
-        plan = [(source, target, _format_of(target, wanted))]
+        plan = [(source, target, wanted or _format_of(target))]
     sources = {path.resolve() for path, _, _ in plan}
     for _, path, _ in plan:
         if path.resolve() in sources:
@@ -118,54 +126,75 @@ def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Pa
     return plan
 
 
-def _format_of(target: Path, wanted: str | None) -> str:
-    """The format of a result: the wanted one or, without, that of its name; both must agree."""
-    suffix = target.suffix.lower()
-    if not suffix:
-        return wanted or "png"
-    named = _FORMAT_OF_SUFFIX.get(suffix)
-    if named is None or wanted not in (None, named):
-        raise ValueError(
-            f"{target} would hold {'another format than' if named else 'no'} {suffix}: "
-            f"name OUT .{EXTENSIONS[wanted] if wanted else ', .'.join(EXTENSIONS.values())}"
-        )
-    return named
+def _format_of(target: Path) -> str:
+    """The format that a file's suffix names."""
+    image_format = _FORMAT_OF_SUFFIX.get(target.suffix.lower())
+    if image_format is None:
+        suffixes = ", ".join(_FORMAT_OF_SUFFIX)
+        raise ValueError(f"cannot write {target}: name a file with {suffixes}, or give --format")
+    return image_format
 
 
 def _plan_folder(source: Path, target: Path, image_format: str) -> list[tuple[Path, Path, str]]:
-    """Lists the same for the images of a folder; creates the target folder."""
+    """Plans the images of a folder and creates the target folder."""
     target.mkdir(parents=True, exist_ok=True)
     plan = [
         (path, target / f"{path.stem}.{EXTENSIONS[image_format]}", image_format)
         for path in find_images(source)
     ]
     stems = [path.stem for path, _, _ in plan]
-    repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if repeated:
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
         raise ValueError(
-            f"{source} holds several images named {', '.join(repeated[:3])}: their results would "
+            f"{source} holds several images named {', '.join(twice[:3])}: their results would "
             "overwrite each other"
         )
     return plan
 
 
 def _check_sheets(plan: list[tuple[Path, Path, str]]) -> None:
-    """Refuses sheets that would overwrite a source or a result."""
+    """Raises ValueError if a sheet would overwrite a source or a result."""
     taken = {path.resolve() for source, target, _ in plan for path in (source, target)}
     for _, target, _ in plan:
         if comparison_path(target).resolve() in taken:
             raise ValueError(f"{comparison_path(target)} would be written over an image")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0 done, 1 if an image failed."""
+def main(argv: list[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: the arguments without the program's name.
+
+    Returns:
+        The exit status: 0; 1 if an image failed or there is nothing to do.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
+    """
+    arguments = _parse(argv)
+    try:
+        plan = _plan(arguments.source, arguments.target, arguments.format)
+        if arguments.compare:
+            _check_sheets(plan)
+        upscaler = _load(arguments)
+    except (OSError, ValueError) as error:
+        print(f"model.upscale: {error}", file=sys.stderr)
+        return 1
+    failures = sum(not _upscale(upscaler, arguments, *each) for each in plan)
+    return 1 if failures else 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m model.upscale", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("source", type=Path, metavar="IN", help="an image or a folder")
     parser.add_argument("target", type=Path, metavar="OUT", help="a file or a folder")
     parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
-    parser.add_argument("--format", choices=IMAGE_FORMATS, help="default: OUT's suffix, else png")
+    parser.add_argument(
+        "--format", choices=IMAGE_FORMATS, help="default: OUT's suffix; png for a folder"
+    )
     parser.add_argument("--max_pixels", type=int, default=40_000_000)
     parser.add_argument(
         "--self_ensemble",
@@ -183,41 +212,55 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="write a sheet beside each result: bicubic | ours | error map",
     )
-    arguments = parser.parse_args(argv)
+    add_version(parser)
+    return parser.parse_args(argv)
+
+
+def _load(arguments: argparse.Namespace) -> "Upscaler":
+    """Loads the network; raises OSError or ValueError if it cannot."""
+    startup.import_tensorflow()
+    from model.inference import backends  # noqa: PLC0415
+    from model.inference.upscaler import Upscaler  # noqa: PLC0415
+    from model.network import loading  # noqa: PLC0415
+
+    wanted = arguments.precision
+    return Upscaler(
+        loading.load_by_name(arguments.model),
+        compute_dtype=backends.fastest_dtype() if wanted == "auto" else wanted,
+        self_ensemble=arguments.self_ensemble,
+    )
+
+
+def _upscale(
+    upscaler: "Upscaler",
+    arguments: argparse.Namespace,
+    source: Path,
+    target: Path,
+    image_format: str,
+) -> bool:
+    """Upscales one image and describes it; returns False, after a message, if it fails."""
+    from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415
+
     try:
-        plan = _plan(arguments.source, arguments.target, arguments.format)
-        if arguments.compare:
-            _check_sheets(plan)
-        chosen = arguments.precision
-        upscaler = Upscaler(
-            loading.load_by_name(arguments.model),
-            compute_dtype=backends.fastest_dtype() if chosen == "auto" else chosen,
-            self_ensemble=arguments.self_ensemble,
+        upscaled = upscale_file(
+            source,
+            target,
+            upscaler,
+            image_format=image_format,
+            max_pixels=arguments.max_pixels,
         )
-    except (OSError, ValueError) as error:
-        print(f"model.upscale: {error}", file=sys.stderr)
-        return 1
-    failures = 0
-    for source, target, image_format in plan:
-        try:
-            made = upscale_file(
-                source,
-                target,
-                upscaler,
-                image_format=image_format,
-                max_pixels=arguments.max_pixels,
-            )
-            print(f"{source} -> {target} ({made.result.height} x {made.result.width})")
-            print(f"  {describe(made.measure())}")
-            if arguments.compare:
-                sheet = comparison_path(target)
-                Image.fromarray(comparison_sheet(made, source.name)).save(sheet)
-                print(f"  bicubic | ours | error map: {sheet}")
-        except (ImageError, OutOfMemoryError, OSError) as error:
-            failures += 1
-            print(f"model.upscale: {source}: {error}", file=sys.stderr)
-    return 1 if failures else 0
+        result = upscaled.result
+        print(f"{source} -> {target} ({result.height} x {result.width})")
+        print(f"  {describe(upscaled.measure())}")
+        if arguments.compare:
+            sheet = comparison_path(target)
+            Image.fromarray(comparison_sheet(upscaled, source.name)).save(sheet)
+            print(f"  bicubic | ours | error map: {sheet}")
+    except (ImageError, OutOfMemoryError, OSError) as error:
+        print(f"model.upscale: {source}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.run_command("model.upscale", main))

@@ -1,9 +1,9 @@
 """HR images for training and evaluation: folders, S3 prefixes, lists, and drawn scenes."""
 
 import contextlib
-import functools
 import io
 import logging
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from model.data.object_store import ObjectStore, open_s3
+from model.data.recipes import Recipe
 from model.imaging import resampling
 from model.scenes import drawing
-from pipeline.records import RunError
-from pipeline.storage.base import Storage, StorageConfig, StorageError
-from pipeline.storage.routing import open_storage
 
 IMAGE_SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif"),
@@ -44,10 +43,12 @@ class HrFile:
         uri: a path or `s3://bucket/key`.
         shrink_first: shrinks the image by this before it serves as HR, so that the JPEG
             compression of a photograph does not become the network's target.
+        store: where `s3://` URIs are read; None is S3 as the AWS configuration names it.
     """
 
     uri: str
     shrink_first: int = 1
+    store: ObjectStore | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +61,7 @@ class HrFile:
         Raises:
             OSError: if it cannot be read or is no image; the message names it.
         """
-        hr = read_rgb(self.uri)
+        hr = read_rgb(self.uri, store=self.store)
         if self.shrink_first == 1:
             return hr
         hr = resampling.crop_to_multiple(hr, self.shrink_first)
@@ -135,13 +136,15 @@ def find_images(folder: Path) -> list[Path]:
     return images
 
 
-def list_images(place: str, *, shrink_first: int = 1) -> list[HrFile]:
+def list_images(
+    place: str, *, shrink_first: int = 1, store: ObjectStore | None = None
+) -> list[HrFile]:
     """Lists the HR images of a place; reads none of them.
 
     Args:
-        place: a folder, an S3 prefix `s3://bucket/prefix/`, or a text file `*.txt` that names a
-            image a line: a path, relative to the list's folder, or an `s3://` URI.
-        shrink_first: see `HrFile`.
+        place: a folder, an S3 prefix `s3://bucket/prefix/`, or a text file `*.txt` that names
+            an image a line: a path, relative to the list's folder, or an `s3://` URI.
+        shrink_first, store: see `HrFile`.
 
     Returns:
         The images in order of their names, those of a list in its order.
@@ -150,26 +153,31 @@ def list_images(place: str, *, shrink_first: int = 1) -> list[HrFile]:
         FileNotFoundError: if there is no such place, or no image in it.
     """
     if place.startswith("s3://"):
-        uris = [uri for uri in _list_s3(place) if _is_image(uri)]
+        with _storage_errors(place):
+            uris = [uri for uri in (store or open_s3()).list_uris(place) if _is_image(uri)]
     elif place.endswith(".txt"):
         uris = _read_list(Path(place))
     else:
         uris = [str(path) for path in find_images(Path(place))]
     if not uris:
         raise FileNotFoundError(f"no images in {place}")
-    return [HrFile(uri, shrink_first) for uri in uris]
+    return [HrFile(uri, shrink_first, store) for uri in uris]
 
 
-def read_rgb(place: str | Path) -> np.ndarray:
+def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarray:
     """Reads a training or benchmark image as uint8 [H, W, 3] RGB.
 
     Args:
         place: a path or an `s3://` URI.
+        store: see `HrFile`.
 
     Raises:
         OSError: if it cannot be read or is no whole image; the message names it.
     """
-    source = io.BytesIO(_read_s3(place)) if str(place).startswith("s3://") else place
+    source: io.BytesIO | str | Path = place
+    if str(place).startswith("s3://"):
+        with _storage_errors(str(place)):
+            source = io.BytesIO((store or open_s3()).read(str(place)))
     try:
         with Image.open(source) as image:
             return np.asarray(image.convert("RGB"))
@@ -177,14 +185,21 @@ def read_rgb(place: str | Path) -> np.ndarray:
         raise OSError(f"cannot read the image {place}: {error}") from error
 
 
-def make_pair(image: HrImage, scale: int) -> Pair:
-    """Makes LR from HR by anti-aliased bicubic, rounded to uint8; HR is cut to a multiple."""
+def make_pair(image: HrImage, scale: int, recipe: Recipe | None = None) -> Pair:
+    """Makes LR from HR by a recipe, without one by bicubic; HR is cut to a multiple."""
     hr = resampling.crop_to_multiple(image.read(), scale)
-    return Pair(image.name, resampling.to_uint8(resampling.shrink(hr, scale)), hr)
+    generator = np.random.default_rng(zlib.crc32(image.name.encode()))
+    return Pair(image.name, (recipe or Recipe()).make_lr(hr, scale, generator), hr)
 
 
 def make_pairs(
-    place: str | Path, *, scale: int, shrink_first: int = 1, min_lr_side: int = 16
+    place: str | Path,
+    *,
+    scale: int,
+    shrink_first: int = 1,
+    min_lr_side: int = 16,
+    recipe: Recipe | None = None,
+    store: ObjectStore | None = None,
 ) -> Iterator[Pair]:
     """Makes a pair of every HR image of a place, one at a time.
 
@@ -192,7 +207,9 @@ def make_pairs(
         place: see `list_images`.
         scale: of the network.
         shrink_first: see `HrFile`.
+        recipe: see `make_pair`.
         min_lr_side: an image whose LR has a shorter side, pixels, is left out with a note.
+        store: see `HrFile`.
 
     Raises:
         OSError: if there is no image, none that is large enough, or one that cannot be read;
@@ -200,13 +217,13 @@ def make_pairs(
     """
     least = min_lr_side * scale
     found = False
-    for image in list_images(str(place), shrink_first=shrink_first):
+    for image in list_images(str(place), shrink_first=shrink_first, store=store):
         hr = image.read()
         if min(hr.shape[:2]) < least:
             note_too_small(image.name, hr, least)
             continue
         found = True
-        yield make_pair(HrArray(image.name, hr), scale)
+        yield make_pair(HrArray(image.name, hr), scale, recipe)
     if not found:
         raise FileNotFoundError(f"no image in {place} has at least {least} x {least} pixels")
 
@@ -242,28 +259,10 @@ def _read_list(path: Path) -> list[str]:
     return [line if line.startswith("s3://") else str(path.parent / line) for line in named]
 
 
-def _list_s3(prefix: str) -> list[str]:
-    """The objects below a prefix."""
-    with _s3_errors(prefix):
-        return [item.uri for item in _storage().list(prefix)]
-
-
-def _read_s3(uri: str | Path) -> bytes:
-    """An object's content."""
-    with _s3_errors(str(uri)):
-        return _storage().read(str(uri))
-
-
 @contextlib.contextmanager
-def _s3_errors(uri: str) -> Iterator[None]:
-    """Turns the storage's errors into OSError, as reading a file raises it."""
+def _storage_errors(uri: str) -> Iterator[None]:
+    """Turns what a storage raises into OSError, as reading a file does."""
     try:
         yield
-    except (StorageError, RunError) as error:
+    except Exception as error:  # of boto3, or of whoever handed the storage in
         raise OSError(f"{uri}: {error}") from error
-
-
-@functools.cache
-def _storage() -> Storage:
-    """The job's own storage; boto3 takes credentials and AWS_ENDPOINT_URL from the environment."""
-    return open_storage(StorageConfig())

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.degradation import Degradation
+from model import files
 from model.data.hr_sources import HrArray, HrImage, large_enough, note_too_small
+from model.data.recipes import Degradation
 from model.metrics import full_reference
 from model.network import dihedral
 
-# LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 2 pixels more are
-# what shrinking reaches.
-MARGIN_PX = 10
+# LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 8 pixels more are
+# what the kernels, sharpening and an enlargement reach.
+MARGIN_PX = 16
 _BLOCK_PX = 8
 # How often a patch that is too flat, or an image that is too small, is drawn again.
 _TRIES = 8
@@ -50,7 +51,8 @@ class Batch:
     Attributes:
         lr: float32 [N, P, P, 3], 0..1.
         hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
-        quality: int [N], JPEG quality of the LR patches, 100 for those that stayed clean.
+        quality: int [N], JPEG quality that the network is told of each LR patch, 100 for those
+            that stayed clean.
     """
 
     lr: np.ndarray
@@ -110,7 +112,7 @@ class Cutter:
             generator: the only source of randomness.
 
         Returns:
-            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and LR's JPEG quality.
+            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and the JPEG quality to tell.
         """
         quarter_turns, is_flipped = int(generator.integers(4)), bool(generator.integers(2))
         (hr,) = dihedral.transform(region[None], quarter_turns, is_flipped)
@@ -251,8 +253,7 @@ def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
     """Patches side by side, with their margins, in a file that is mapped into memory."""
     side, stride = cutter.region_px, cutter.lr_patch_px * cutter.scale
     if not path.exists():
-        partial = path.with_name(f"partial-{path.name}")
-        with partial.open("wb") as file:
+        with files.appearing(path) as partial, partial.open("wb") as file:
             for image in group.images:
                 hr = image.read()
                 if min(hr.shape[:2]) < side:
@@ -260,7 +261,6 @@ def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
                 for top in range(0, hr.shape[0] - side + 1, stride):
                     for left in range(0, hr.shape[1] - side + 1, stride):
                         file.write(hr[top : top + side, left : left + side].tobytes())
-        partial.replace(path)
     if not path.stat().st_size:
         return []
     mapped = np.memmap(path, np.uint8, mode="r").reshape(-1, side, side, 3)

@@ -1,22 +1,4 @@
-"""Measures a network on pairs of LR and HR images by the standard protocol.
-
-    python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE] [--csv FILE]
-    python -m model.evaluate --pairs Set5 --self_ensemble ours --against rdn-small
-    python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
-        --sheet sheet.png --patches patches.png --heat_map errors.png
-
-Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` LR is made
-from each image by anti-aliased bicubic, and compressed if asked for. Beside bicubic, Lanczos
-and, if wanted, a second network:
-
-PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
-background noise    standard deviation of luma from its true level, grey levels, where HR is flat
-                    and an object is near; `-` for an image without such a place.
-
-The mean is over images, the same ones for every method: an image on which any method is exact
-(infinite PSNR) is left out of the mean PSNR, one without flat background out of the mean noise.
-JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a missing noise.
-"""
+"""Evaluates networks on pairs of LR and HR images; writes tables, JSON, CSV and images."""
 
 import argparse
 import csv
@@ -24,8 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +14,12 @@ from PIL import Image
 
 from model.data import degradation
 from model.data.hr_sources import Pair, find_images, make_pairs, read_rgb
+from model.data.recipes import RECIPES
 from model.evaluate import scoring
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
 from model.evaluate.sheets import Gallery
-from model.inference.dtypes import COMPUTE_DTYPES
-from model.inference.upscaler import OutOfMemoryError, Upscaler
-from model.network import loading, presets
+from model.inference.upscaler import Upscaler
+from model.network import loading
 
 
 def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -176,6 +157,7 @@ def table(scores: list[Score]) -> str:
         ("PSNR-Y, dB", [*methods, *(title for title, _ in gains)]),
         ("SSIM-Y", methods),
         ("background noise", methods),
+        ("PSNR-C, dB", methods),
     ]
     name_width = max(len(one.name) for one in [*scores, mean])
     lines = [
@@ -191,6 +173,7 @@ def table(scores: list[Score]) -> str:
             + [_cell(one.gain_db(over), "+.2f") for _, over in gains],
             [_cell(each.ssim_y, ".4f") for each in figures],
             [_cell(each.background_noise, ".2f") for each in figures],
+            [_cell(each.psnr_c_db, ".2f") for each in figures],
         ]
         lines.append(
             f"{one.name:{name_width}}"
@@ -250,88 +233,6 @@ def _cell(value: float, spec: str) -> str:
     return "-" if math.isnan(value) else format(value, spec)
 
 
-def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers within a range, for argparse."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if value < lowest or (highest is not None and value > highest):
-            wanted = f"{lowest} or more" if highest is None else f"{lowest}..{highest}"
-            raise argparse.ArgumentTypeError(f"needs a whole number, {wanted}. Received: {text}")
-        return value
-
-    return parse
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line's options; exits with status 2 if they make no sense."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.evaluate", description=(__doc__ or "").partition("\n")[0]
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--pairs", type=Path, metavar="DIR", help="files *LR.png and *HR.png")
-    source.add_argument(
-        "--hr", metavar="PLACE", help="HR images, of which LR is made: folder, s3:// or list.txt"
-    )
-    parser.add_argument(
-        "--shrink_first",
-        type=_whole_number(1),
-        default=1,
-        metavar="N",
-        help="shrink the images of --hr by this before their use",
-    )
-    parser.add_argument(
-        "--jpeg_quality",
-        type=_whole_number(1, 100),
-        default=100,
-        metavar="1..100",
-        help="compress LR with this quality; 100, the default: not at all",
-    )
-    parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N images")
-    network = "a shipped name or a .keras file"
-    parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
-    parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
-    parser.add_argument(
-        "--precision",
-        choices=COMPUTE_DTYPES,
-        default="float32",
-        help="in which the networks compute, as the job's --precision",
-    )
-    parser.add_argument(
-        "--self_ensemble",
-        nargs="?",
-        const="both",
-        choices=("both", "ours"),
-        help="mean of 8 flipped and rotated versions (RDN+): of both networks, or of ours only",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="settings, mean, all figures")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line an image")
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE", help="LR | bicubic | [against] | ours | HR"
-    )
-    parser.add_argument(
-        "--patches",
-        type=Path,
-        metavar="FILE",
-        help="the best and the worst patches by their gain over --against, else over bicubic",
-    )
-    parser.add_argument(
-        "--heat_map", type=Path, metavar="FILE", help="each pixel's error in colours"
-    )
-    parser.add_argument(
-        "--image", metavar="NAME", help="of the heat map; default: the one with the least gain"
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.pairs and arguments.shrink_first > 1:
-        parser.error("--shrink_first goes with --hr, not with --pairs")
-    if arguments.image and not arguments.heat_map:
-        parser.error("--image goes with --heat_map")
-    return arguments
-
-
 def _outputs(arguments: argparse.Namespace, *names: str) -> dict[str, Path]:
     """The files to write, by their option."""
     named = {f"--{name}": getattr(arguments, name) for name in names}
@@ -385,7 +286,12 @@ def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
     found = (
         read_pairs(arguments.pairs)
         if arguments.pairs
-        else make_pairs(arguments.hr, scale=scale, shrink_first=arguments.shrink_first)
+        else make_pairs(
+            arguments.hr,
+            scale=scale,
+            shrink_first=arguments.shrink_first,
+            recipe=RECIPES[arguments.recipe] if arguments.recipe else None,
+        )
     )
     pairs = list(compressed(itertools.islice(found, arguments.limit), arguments.jpeg_quality))
     names = [pair.name for pair in pairs]
@@ -397,8 +303,27 @@ def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
     return pairs
 
 
-def _run(arguments: argparse.Namespace) -> str:
-    """Evaluates and writes the files; returns what to print."""
+def _quality(arguments: argparse.Namespace) -> int:
+    """The JPEG quality on which networks are conditioned."""
+    if arguments.recipe:
+        return RECIPES[arguments.recipe].lowest_quality
+    return arguments.jpeg_quality
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Evaluates and writes the files that the options name.
+
+    Args:
+        arguments: options of `python -m model.evaluate`.
+
+    Returns:
+        The table and its heading.
+
+    Raises:
+        OSError: if a file cannot be read or written.
+        ValueError: if options, images or networks do not fit.
+        OutOfMemoryError: if the device cannot hold even a small tile.
+    """
     _check(arguments)
     networks = _load(arguments)
     ours, against = networks[OURS].upscaler, networks.get(AGAINST)
@@ -413,7 +338,7 @@ def _run(arguments: argparse.Namespace) -> str:
         pairs,
         ours,
         against.upscaler if against else None,
-        jpeg_quality=arguments.jpeg_quality,
+        jpeg_quality=_quality(arguments),
         gallery=gallery,
     )
     _write(arguments, scores, gallery, ours.scale)
@@ -437,7 +362,8 @@ def _write(
             "precision": arguments.precision,
             "images_from": str(arguments.pairs or arguments.hr),
             "shrink_first": arguments.shrink_first,
-            "jpeg_quality": arguments.jpeg_quality,
+            "recipe": arguments.recipe,
+            "jpeg_quality": _quality(arguments),
             "scale": scale,
         }
         arguments.json.write_text(as_json(scores, settings), encoding="utf-8")
@@ -450,18 +376,3 @@ def _write(
     ):
         if path:
             Image.fromarray(draw()).save(path, quality=95)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 done, 1 cannot evaluate; exits with 2 for usage."""
-    arguments = _parse(argv)
-    try:
-        print(_run(arguments))
-    except (OSError, ValueError, OutOfMemoryError) as error:
-        print(f"model.evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

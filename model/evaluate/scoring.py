@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,11 +62,14 @@ class Figures:
         ssim_y: see `full_reference.ssim_y`.
         background_noise: see `full_reference.background_noise`, grey levels; nan where there is no
             flat background.
+        psnr_c_db: see `full_reference.psnr_c`; infinite where the chroma is exact, as of grey
+            images.
     """
 
     psnr_y_db: float
     ssim_y: float
     background_noise: float
+    psnr_c_db: float
 
 
 @dataclass(frozen=True)
@@ -146,22 +149,31 @@ def score(comparison: Comparison) -> Score:
             f"Received: {hr.shape[0]} x {hr.shape[1]}"
         )
     figures = {
-        method: Figures(
-            full_reference.psnr_y(hr, result, border=border),
-            full_reference.ssim_y(hr, result, border=border),
-            full_reference.background_noise(hr, result, border=border),
-        )
-        for method, result in comparison.enlarged.items()
+        method: measure(hr, result, border) for method, result in comparison.enlarged.items()
     }
     return Score(comparison.name, figures)
+
+
+def measure(hr: np.ndarray, result: np.ndarray, border: int) -> Figures:
+    """Measures one result, uint8 [H, W, 3], inside a border.
+
+    Raises:
+        ValueError: if shapes differ, or less than 11 x 11 pixels are left inside the border.
+    """
+    return Figures(
+        psnr_y_db=full_reference.psnr_y(hr, result, border=border),
+        ssim_y=full_reference.ssim_y(hr, result, border=border),
+        background_noise=full_reference.background_noise(hr, result, border=border),
+        psnr_c_db=full_reference.psnr_c(hr, result, border=border),
+    )
 
 
 def mean(scores: Sequence[Score]) -> Score:
     """The mean over images, as papers report it, over the same images for each method.
 
-    An image on which any method is exact has no part in the mean PSNR of any (one infinity, or
-    a method judged on other images than its neighbour, would make it worthless), and one
-    without a flat background none in the mean background noise.
+    An image on which a figure of any method is not finite (an exact one's PSNR, the noise of one
+    without a flat background) has no part in that figure's mean of any method: one infinity, or
+    a method judged on other images than its neighbour, would make it worthless.
 
     Args:
         scores: of the images, at least one, all of the same methods.
@@ -169,20 +181,12 @@ def mean(scores: Sequence[Score]) -> Score:
     Returns:
         The score named `mean`; a figure is nan where no image has it.
     """
-    finite = [one for one in scores if one.is_finite]
-    flat = [one for one in scores if one.has_background]
-    figures = {
-        method: Figures(
-            _mean(one.figures[method].psnr_y_db for one in finite),
-            _mean(one.figures[method].ssim_y for one in scores),
-            _mean(one.figures[method].background_noise for one in flat),
-        )
-        for method in scores[0].figures
-    }
-    return Score("mean", figures)
-
-
-def _mean(values: Iterable[float]) -> float:
-    """The arithmetic mean; nan of nothing."""
-    numbers = list(values)
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan
+    methods = list(scores[0].figures)
+    means: dict[str, dict[str, float]] = {method: {} for method in methods}
+    for field in (field.name for field in dataclasses.fields(Figures)):
+        values = [[getattr(one.figures[method], field) for method in methods] for one in scores]
+        finite = [row for row in values if all(map(math.isfinite, row))]
+        for i, method in enumerate(methods):
+            total = math.fsum(row[i] for row in finite)
+            means[method][field] = total / len(finite) if finite else math.nan
+    return Score("mean", {method: Figures(**fields) for method, fields in means.items()})

@@ -1,4 +1,4 @@
 """Images between files and arrays: header, decode, encode, alpha, resampling, sandboxed decoders.
 
-Imports numpy and Pillow, and nothing else of the project.
+Imports numpy, Pillow and `model.files`.
 """

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from model.imaging import profiles
+from model.imaging.containers import tiff
+from model.imaging.containers.repair import repair
 from model.imaging.errors import (
     AnimatedImageError,
     ImageError,
@@ -14,8 +16,6 @@ from model.imaging.errors import (
     UnreadableImageError,
     UnsupportedFormatError,
 )
-from model.imaging.formats import tiff
-from model.imaging.formats.repair import repair
 from model.imaging.header import (
     BROKEN_FILE,
     Header,

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from PIL import features
 
+from model.files import RangedFile
 from model.imaging.decode import decode
 from model.imaging.errors import ImageError
 from model.imaging.header import read_header
@@ -91,40 +92,6 @@ def _read(stream: IO[bytes], size: int) -> bytes:
     return data
 
 
-class _ParentsFile(io.RawIOBase):
-    """A file that the parent holds; ranges beyond its first bytes are asked for."""
-
-    def __init__(self, child: "_Child", size_bytes: int, head: bytes) -> None:
-        super().__init__()
-        self._child = child
-        self._size = size_bytes
-        self._head = head
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        stop = min(self._at + len(buffer), self._size)
-        data = self._head[self._at : stop]
-        if not data and self._at < stop:
-            data = self._child.fetch(self._at, stop)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
 class _Child:
     """This process, seen from its own end of the pipes."""
 
@@ -157,8 +124,8 @@ class _Child:
         """A header, with an image's parts if it was asked for; or one of the known errors."""
         try:
             if "size_bytes" in request:
-                file = _ParentsFile(self, request["size_bytes"], data)
-                header = read_header(io.BufferedReader(file, 64 << 10))
+                file = RangedFile(self.fetch, request["size_bytes"], head=data)
+                header = read_header(io.BufferedReader(file, RangedFile.BLOCK_BYTES))
                 return {"header": asdict(header)}, []
             header, image = decode(
                 data, max_pixels=request["max_pixels"], first_frame=request["first_frame"]

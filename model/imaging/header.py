@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, features
 
+from model.imaging.containers import avif, png, tiff
 from model.imaging.errors import ImageError, UnreadableImageError, UnsupportedFormatError
-from model.imaging.formats import avif, png, tiff
 
 # Pillow's other decoders are never started.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (

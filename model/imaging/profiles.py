@@ -6,7 +6,7 @@ import io
 from PIL import Image, ImageCms
 
 from model.imaging import colour
-from model.imaging.formats import avif, png
+from model.imaging.containers import avif, png
 
 # Larger profiles would be copied into each result; the largest of presses have 3 MB.
 MAX_PROFILE_BYTES = 4 << 20

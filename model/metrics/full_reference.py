@@ -48,6 +48,27 @@ def luma(rgb: np.ndarray, *, dtype: type[np.floating] = np.float64) -> np.ndarra
     return plane
 
 
+def chroma(rgb: np.ndarray) -> np.ndarray:
+    """BT.601 chroma in video range.
+
+    Args:
+        rgb: [..., 3], uint8 or float, 0..255.
+
+    Returns:
+        float64 [..., 2], Cb and Cr, 16..240, grey at 128, not rounded.
+
+    Raises:
+        ValueError: if the last axis does not hold three planes.
+
+    Source:
+        ITU-R BT.601-7, section 2.5; MATLAB `rgb2ycbcr`.
+    """
+    if rgb.shape[-1] != 3:
+        raise ValueError(f"chroma needs RGB in the last axis. Received: shape {rgb.shape}")
+    weights = np.array([[-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
+    return rgb.astype(np.float64) @ weights.T + 128
+
+
 def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:
     """Cuts an array's first axis into bands of about 100,000 values, at least one row each.
 
@@ -144,6 +165,26 @@ def psnr_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
     _check_pair("psnr_y", reference, result)
     return psnr(
         luma(crop_border(reference, border)), luma(crop_border(result, border)), data_range=255
+    )
+
+
+def psnr_c(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
+    """PSNR on the chroma, both planes together.
+
+    Args:
+        reference: [H, W, 3], uint8 or float, 0..255.
+        result: the same shape and range.
+        border: pixels cut from each side, by convention the scale.
+
+    Returns:
+        dB, with a data range of 255 as `psnr_y`.
+
+    Raises:
+        ValueError: if shapes differ or nothing is left inside the border.
+    """
+    _check_pair("psnr_c", reference, result)
+    return psnr(
+        chroma(crop_border(reference, border)), chroma(crop_border(result, border)), data_range=255
     )
 
 

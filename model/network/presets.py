@@ -66,15 +66,6 @@ PRESETS = {
             set5_psnr_y_db=37.25,
             set14_psnr_y_db=33.03,
         ),
-        Preset(
-            name="rdn-medium",
-            description="RDN C3 D5 G96 G0 96, x2, clean photographs; for GPUs, trained on CPU",
-            sha256="06d9a7a73a48bd44ce2255f30c643d97b7ba38243fbc6cc22f89df351e7a0e10",
-            parameters=2982924,
-            scale=2,
-            set5_psnr_y_db=37.71,
-            set14_psnr_y_db=33.27,
-        ),
     )
 }
 

@@ -3,16 +3,11 @@
 Our own material: drawn by these functions with free fonts, larger than asked for and shrunk, so
 that edges and textures are clean. The same seed and size give the same pixels with the same
 versions of Pillow, NumPy and matplotlib; without matplotlib, all print is in one font.
-
-    python -m model.scenes OUT --count 12 --side 440
 """
 
-import argparse
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -304,28 +299,3 @@ def _level(generator: np.random.Generator, bounds: tuple[int, int]) -> Color:
     level = int(generator.integers(*bounds))
     red, green, blue = (int(level + at) for at in generator.integers(-4, 4, 3))
     return min(red, 255), min(green, 255), min(blue, 255)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line: writes scenes as `scene-<seed>.png`; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.scenes", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("out", type=Path, metavar="OUT", help="a folder")
-    parser.add_argument("--count", type=int, default=12, help="how many")
-    parser.add_argument("--side", type=int, default=440, help="height and width, pixels")
-    parser.add_argument("--first", type=int, default=0, help="the first scene's seed")
-    arguments = parser.parse_args(argv)
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        for seed in range(arguments.first, arguments.first + arguments.count):
-            scene = draw_scene(seed, arguments.side, arguments.side)
-            Image.fromarray(scene).save(arguments.out / f"scene-{seed}.png")
-    except (OSError, ValueError) as error:
-        print(f"model.scenes: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

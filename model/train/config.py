@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.data.degradation import Degradation
 from model.data.patches import FEEDINGS
+from model.data.recipes import Degradation
 
 LOSSES = {"l1": "mean_absolute_error", "mse": "mean_squared_error"}
-SCHEDULES = ("cosine", "halving")
+SCHEDULES = ("cosine", "halving", "stable")
 COMPUTE_DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -38,7 +38,7 @@ class TrainConfig:
     drawn_scenes: int = _option(0, "how many product scenes to draw, see model.scenes")
     drawn_share: float = _option(0.25, "share of the patches from drawn scenes")
     held_out: int = _option(
-        4, "images of each of the three kinds to keep for validation; OUT lists them"
+        4, "images of each place, a quarter at most, to keep for validation; OUT lists them"
     )
     feeding: str = _option("memory", f"{', '.join(FEEDINGS)}; see model.data.patches.prepare")
     min_variation: tuple[float, float] = _option(
@@ -46,14 +46,7 @@ class TrainConfig:
         "standard deviation of a patch's luma, grey levels, below which it is drawn again: at "
         "the start and at the end of training, linear in between",
     )
-    degraded_share: float = _option(0.0, "share of the LR patches that is degraded; HR never is")
-    blur_px: tuple[float, float] = _option(
-        (0.0, 0.0), "sigma of the blur before shrinking, HR pixels"
-    )
-    noise_levels: tuple[float, float] = _option(
-        (0.0, 0.0), "sigma of the noise after shrinking, grey levels"
-    )
-    jpeg_quality: tuple[int, int] = _option((30, 95), "quality of the JPEG compression, last")
+    degradation: Degradation = dataclasses.field(default_factory=Degradation)
     knows_quality: int = _option(0, "1: the network is told each patch's JPEG quality, see RDN")
     scale: int = _option(2, "enlargement")
     convs_per_block: int = _option(3, "C, convolutions per residual dense block")
@@ -61,10 +54,8 @@ class TrainConfig:
     growth_rate: int = _option(32, "G, maps that a convolution adds")
     features: int = _option(32, "G0, maps between the blocks")
     initial_weights: str = _option(
-        "", "a shipped name or a .keras file to start from; a smaller network is grown"
-    )
-    initial_copies: int = _option(
-        1, "turned copies of the initial network side by side, see grow; G, G0 so many times wider"
+        "",
+        "a shipped name or a .keras file to start from; a smaller one is grown, see grow",
     )
     steps: int = _option(7000, "optimizer steps in all")
     batch_size: int = _option(16, "patches of a step")
@@ -72,8 +63,13 @@ class TrainConfig:
     loss: str = _option("l1", f"{' or '.join(LOSSES)}, on RGB in 0..1")
     learning_rate: float = _option(1e-3, "Adam's, at its highest")
     warmup_steps: int = _option(500, "steps in which the learning rate rises from 0")
-    schedule: str = _option("cosine", "then it falls: cosine to 0, or halving")
+    schedule: str = _option(
+        "cosine",
+        "then it falls: cosine to 0; halving; or stable: it stays until the last --decay_steps, "
+        "and the run may be continued with other --steps",
+    )
     halve_every: int = _option(10_000, "steps, with halving")
+    decay_steps: int = _option(2000, "last steps, in which a stable rate falls to 0")
     clip_norm: float = _option(0.0, "longest gradient, all weights together; 0: any")
     ema_momentum: float = _option(
         0.999, "of the weights' moving average, which is validated and shipped; 0: none"
@@ -84,8 +80,11 @@ class TrainConfig:
     seed: int = _option(1, "of the weights and of every batch")
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "batch_size": 1, "lr_patch_px": 8, "held_out": 0, "halve_every": 1}
-        for name, minimum in least.items():
+        minima = {
+            **{"steps": 1, "batch_size": 1, "lr_patch_px": 8, "held_out": 0},
+            **{"halve_every": 1, "decay_steps": 1},
+        }
+        for name, minimum in minima.items():
             if getattr(self, name) < minimum:
                 raise ValueError(
                     f"training needs {name} >= {minimum}. Received: {getattr(self, name)}"
@@ -105,12 +104,17 @@ class TrainConfig:
                 raise ValueError(
                     f"{name} is one of {', '.join(choices)}. Received: {getattr(self, name)!r}"
                 )
-        _ = self.degradation  # its ranges are checked there
+        start, end = self.min_variation
+        if self.schedule == "stable" and start != end:
+            raise ValueError(
+                "the schedule stable leaves the end open, so that min_variation must be the "
+                f"same at both ends. Received: {start} {end}"
+            )
 
     @property
-    def degradation(self) -> Degradation:
-        """What happens to LR patches."""
-        return Degradation(self.degraded_share, self.blur_px, self.noise_levels, self.jpeg_quality)
+    def stable_steps(self) -> int:
+        """Steps before the rate of the schedule `stable` falls."""
+        return max(0, self.steps - self.decay_steps)
 
     def min_variation_at(self, step: int) -> float:
         """The least variation of a patch at a step, grey levels."""
@@ -118,36 +122,47 @@ class TrainConfig:
         return start + (end - start) * step / self.steps
 
 
-def claim_folder(config: TrainConfig, run_dir: Path) -> None:
-    """Writes the run's `config.json`, or compares with the one that is there.
+def check_folder(config: TrainConfig, run_dir: Path) -> None:
+    """Compares the configuration with the run's `config.json`, if there is one.
+
+    With the schedule `stable`, `steps` and `decay_steps` may differ.
 
     Raises:
         ValueError: if the folder belongs to a run with another configuration.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "config.json"
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
     if not path.exists():
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
         return
-    found = json.loads(path.read_text())
-    different = sorted(
-        key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
-    )
+    wanted, found = _as_json(config), json.loads(path.read_text())
+    different = {key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)}
+    if config.schedule == "stable":
+        different -= {"steps", "decay_steps"}
     if different:
         raise ValueError(
-            f"{run_dir} holds a run with another configuration ({', '.join(different)} differ): "
-            "choose another --out, or repeat its options to continue it"
+            f"{run_dir} holds a run with another configuration ({', '.join(sorted(different))} "
+            "differ): choose another --out, or repeat its options to continue it"
         )
 
 
+def write_config(config: TrainConfig, run_dir: Path) -> None:
+    """Writes the run's `config.json`."""
+    (run_dir / "config.json").write_text(json.dumps(_as_json(config), indent=2) + "\n")
+
+
+def _as_json(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON gives it back."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds an option for each field of `TrainConfig`, with its default and meaning."""
-    for field in dataclasses.fields(TrainConfig):
+    """Adds an option for each field of `TrainConfig` and `Degradation`."""
+    for field in _option_fields():
         default: Any = field.default
         kind: dict[str, Any] = {"type": type(default), "metavar": type(default).__name__.upper()}
         if field.name in ("data", "compressed_data"):
             kind = {"nargs": "+", "metavar": "PLACE"}
+        elif field.name == "kernels":
+            kind = {"nargs": "+", "type": _weighted_name, "metavar": "NAME=WEIGHT"}
         elif isinstance(default, tuple):
             kind = {"nargs": 2, "type": type(default[0]), "metavar": ("FROM", "TO")}
         parser.add_argument(
@@ -156,7 +171,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def from_options(options: dict[str, Any]) -> TrainConfig:
-    """Makes the record from parsed options; see `add_options`.
+    """Makes the record from parsed options, or some of them; see `add_options`.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -164,4 +179,21 @@ def from_options(options: dict[str, Any]) -> TrainConfig:
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
     }
-    return TrainConfig(**values)
+    names = {field.name for field in dataclasses.fields(Degradation)}
+    degradation = {name: values.pop(name) for name in names & values.keys()}
+    return TrainConfig(**values, degradation=Degradation(**degradation))
+
+
+def _option_fields() -> list[dataclasses.Field]:
+    """The fields that are options, those of the degradation in its place."""
+    fields: list[dataclasses.Field] = []
+    for field in dataclasses.fields(TrainConfig):
+        is_nested = field.name == "degradation"
+        fields += dataclasses.fields(Degradation) if is_nested else (field,)
+    return fields
+
+
+def _weighted_name(text: str) -> tuple[str, float]:
+    """`bicubic=0.4` to ("bicubic", 0.4)."""
+    name, _, weight = text.partition("=")
+    return name, float(weight)

@@ -14,6 +14,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"{error}: pip install -r requirements-train.txt") from error
 
+from model import files
+
 _log = logging.getLogger("model.train")
 
 
@@ -100,10 +102,8 @@ def _keep_until(path: Path, first: int) -> float:
         reader = csv.DictReader(file)
         kept = [line for line in reader if int(line["step"]) <= first]
         fields = reader.fieldnames or []
-    partial = path.with_name(f"partial-{path.name}")
-    with partial.open("w", newline="") as file:
+    with files.appearing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=fields)
         writer.writeheader()
         writer.writerows(kept)
-    partial.replace(path)
     return max((float(line["mean_psnr_y_db"]) for line in kept), default=float("-inf"))

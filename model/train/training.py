@@ -1,24 +1,11 @@
-r"""Trains an RDN on HR images; LR is made on the fly.
+"""Trains an RDN on HR images; LR is made on the fly."""
 
-    python -m model.train --data bsd400 yang91 --compressed_data product --out runs/rdn-small
-    python -m model.train --compressed_data product --drawn_scenes 600 --degraded_share 0.75 \
-        --knows_quality 1 --out runs/rdn-product
-    KERAS_BACKEND=jax python -m model.train --data s3://bucket/photographs/ --out runs/mine
-
-A run's folder holds `config.json`; `checkpoint.keras`, the last state with its optimizer;
-`best.keras` and `model.keras`, the best and the last network to evaluate and ship;
-`held_out_*.txt`, the images not trained on; `log.csv` and `tensorboard/`. The same command
-again, after Ctrl-C or a crash, continues from the checkpoint and, on one machine, ends in the same
-weights as a run that was never interrupted.
-"""
-
-import argparse
 import contextlib
 import logging
 import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +13,22 @@ import keras
 import numpy as np
 from keras import ops
 
-from model.data import degradation, hr_sources
+from model import files
+from model.data import hr_sources
 from model.data.hr_sources import HrFile, HrImage, HrScene, Pair
 from model.data.patches import Cutter, Feed, Group, prepare
+from model.data.recipes import RECIPES
 from model.imaging import resampling
 from model.metrics import full_reference
 from model.network import loading
 from model.network.grow import grow
 from model.network.rdn import RDN, precision, with_quality_plane
-from model.train.config import LOSSES, TrainConfig, add_options, claim_folder, from_options
+from model.train.config import (
+    LOSSES,
+    TrainConfig,
+    check_folder,
+    write_config,
+)
 from model.train.logbook import Logbook
 
 _log = logging.getLogger("model.train")
@@ -42,7 +36,8 @@ _log = logging.getLogger("model.train")
 # Of each group, so many images are measured, at the centre, on so large a side of LR.
 _MEASURED_IMAGES = 4
 _MEASURED_LR_PX = 96
-_MEASURED_JPEG_QUALITY = 75
+# Of a run that degrades, held-out images are measured by these recipes, too.
+_MEASURED_RECIPES = ("jpeg75", "sharpened80-jpeg80", "lanczos", "nearest", "jpeg75-png")
 # Side of drawn HR images: the product fills them, so that patches seldom are empty.
 _DRAWN_PX = 220
 
@@ -59,12 +54,21 @@ class WarmUpThenFall(keras.optimizers.schedules.LearningRateSchedule):
         peak: the highest rate.
         warmup_steps: in which it rises from 0.
         steps: in all.
-        schedule: `cosine` falls to 0 at the end; `halving` halves every `halve_every` steps.
+        schedule: `cosine` falls to 0 at the end; `halving` halves every `halve_every` steps;
+            `stable` falls linearly to 0 in the last `decay_steps`.
         halve_every: steps.
+        decay_steps: steps.
     """
 
     def __init__(
-        self, *, peak: float, warmup_steps: int, steps: int, schedule: str, halve_every: int
+        self,
+        *,
+        peak: float,
+        warmup_steps: int,
+        steps: int,
+        schedule: str,
+        halve_every: int,
+        decay_steps: int,
     ) -> None:
         self._config = {
             "peak": peak,
@@ -72,9 +76,10 @@ class WarmUpThenFall(keras.optimizers.schedules.LearningRateSchedule):
             "steps": steps,
             "schedule": schedule,
             "halve_every": halve_every,
+            "decay_steps": decay_steps,
         }
         self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
-        self.schedule, self.halve_every = schedule, halve_every
+        self.schedule, self.halve_every, self.decay_steps = schedule, halve_every, decay_steps
 
     def __call__(self, step: Any) -> Any:
         """The rate of a step, which counts from 0."""
@@ -82,6 +87,8 @@ class WarmUpThenFall(keras.optimizers.schedules.LearningRateSchedule):
         warm = ops.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
         if self.schedule == "halving":
             return self.peak * warm * 0.5 ** ops.floor(step / self.halve_every)
+        if self.schedule == "stable":
+            return self.peak * ops.minimum(warm, (self.steps - step) / self.decay_steps)
         fallen = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         return self.peak * warm * 0.5 * (1 + ops.cos(np.pi * ops.clip(fallen, 0.0, 1.0)))
 
@@ -107,9 +114,10 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         OSError: if a place does not exist or an image cannot be read; the message names it.
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
-    claim_folder(config, run_dir)
-    groups, measured = load_groups(config, run_dir)
+    check_folder(config, run_dir)
+    groups, held_out = load_groups(config)
     cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    run_dir.mkdir(parents=True, exist_ok=True)
     feed = Feed(
         groups=prepare(groups, config.feeding, cutter, run_dir),
         cutter=cutter,
@@ -118,9 +126,14 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         min_variation=config.min_variation_at,
         seed=config.seed,
     )
-    checkpoint = run_dir / "checkpoint.keras"
+    measured = measured_sets(config, groups, held_out)
+    checkpoint, stable = run_dir / "checkpoint.keras", run_dir / "stable.keras"
     with precision(config.precision), _stop_signals() as stopped:
-        rdn = keras.saving.load_model(checkpoint) if checkpoint.exists() else new_network(config)
+        rdn = continued(config, checkpoint, stable) or new_network(config)
+        # Only now: a mistake in the options must not bar the corrected command.
+        write_config(config, run_dir)
+        for name, images in held_out.items():
+            _list_files(images, run_dir / f"held_out_{name}.txt")
         first = int(rdn.optimizer.iterations)
         _log.info(
             "steps %d to %d of %s: %d parameters, %d images, %s",
@@ -140,6 +153,8 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
                     _record(logbook, rdn, measured, run_dir, step, float(np.mean(losses)), rate)
                     _save(rdn, checkpoint)
                     losses, since = [], time.monotonic()
+                if config.schedule == "stable" and step == config.stable_steps:
+                    _save(rdn, stable)
                 if stopped and step < config.steps:
                     raise Interrupted(f"stopped after step {step} of {config.steps}")
     finished = run_dir / "model.keras"
@@ -163,16 +178,9 @@ def new_network(config: TrainConfig) -> RDN:
         knows_quality=bool(config.knows_quality),
     )
     if config.initial_weights:
-        grow(loading.load_by_name(config.initial_weights), rdn, copies=config.initial_copies)
-    schedule = WarmUpThenFall(
-        peak=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        steps=config.steps,
-        schedule=config.schedule,
-        halve_every=config.halve_every,
-    )
+        grow(loading.load_by_name(config.initial_weights), rdn)
     optimizer = keras.optimizers.Adam(
-        schedule,
+        learning_rate(config),
         global_clipnorm=config.clip_norm or None,
         use_ema=config.ema_momentum > 0,
         ema_momentum=config.ema_momentum,
@@ -181,6 +189,57 @@ def new_network(config: TrainConfig) -> RDN:
     compiled = "auto" if keras.backend.backend() != "tensorflow" else False
     rdn.compile(optimizer=optimizer, loss=LOSSES[config.loss], jit_compile=compiled)
     return rdn
+
+
+def continued(config: TrainConfig, checkpoint: Path, stable: Path) -> RDN | None:
+    """The compiled network of a run that has begun.
+
+    Args:
+        config: of the run; with the schedule `stable` its `steps` may be new.
+        checkpoint: the last state.
+        stable: the state before the rate fell.
+
+    Returns:
+        The network at the last state that lies on the way to `config.steps`; None if the run has
+        not begun.
+
+    Raises:
+        ValueError: if `steps` have changed and both states lie beyond the stable part of one of
+            the two ways.
+    """
+    wanted = learning_rate(config)
+    states = []
+    for path in (checkpoint, stable):
+        if not path.exists():
+            continue
+        rdn = keras.saving.load_model(path)
+        step = int(rdn.optimizer.iterations)
+        optimizer = getattr(rdn.optimizer, "inner_optimizer", rdn.optimizer)  # float16 wraps it
+        # Keras offers the schedule by this attribute only; the public one is its current value.
+        before = optimizer._learning_rate
+        common = min(before.steps - before.decay_steps, config.stable_steps)
+        if before.get_config() == wanted.get_config() or step <= common:
+            optimizer.learning_rate = wanted
+            return rdn
+        states.append(f"{path.name} at step {step}")
+    if states:
+        raise ValueError(
+            f"the rate would fall from step {config.stable_steps} on, but {', '.join(states)} "
+            "came later or fell already: give more --steps, or fewer --decay_steps"
+        )
+    return None
+
+
+def learning_rate(config: TrainConfig) -> WarmUpThenFall:
+    """The rate of each step."""
+    return WarmUpThenFall(
+        peak=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        steps=config.steps,
+        schedule=config.schedule,
+        halve_every=config.halve_every,
+        decay_steps=config.decay_steps,
+    )
 
 
 def averaged(rdn: RDN) -> list[np.ndarray]:
@@ -192,17 +251,27 @@ def averaged(rdn: RDN) -> list[np.ndarray]:
     return average
 
 
-def load_groups(config: TrainConfig, run_dir: Path) -> tuple[list[Group], dict[str, list[Pair]]]:
-    """Lists the images to train on, and reads those that are measured.
+@dataclass(frozen=True)
+class MeasuredSet:
+    """Images on which a run is measured.
+
+    Attributes:
+        pairs: of LR and HR.
+        jpeg_quality: what the network is told of them, 1..100.
+    """
+
+    pairs: list[Pair]
+    jpeg_quality: int = 100
+
+
+def load_groups(config: TrainConfig) -> tuple[list[Group], dict[str, list[HrImage]]]:
+    """Lists the images to train on, and those that are held out.
 
     Args:
         config: names the places.
-        run_dir: `held_out_<group>.txt` goes there, as `model.evaluate --hr` takes it.
 
     Returns:
-        The groups with shares that sum to 1; and centres of some images by set: `<group>` held
-        out, `<group>_jpeg75` the same with compressed LR if the run degrades, and
-        `train_<group>` of those that are trained on.
+        The groups with shares that sum to 1; and what is held out of each.
 
     Raises:
         ValueError: if there is nothing to train on.
@@ -210,49 +279,72 @@ def load_groups(config: TrainConfig, run_dir: Path) -> tuple[list[Group], dict[s
     """
     clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
     drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
-    sources: list[tuple[str, float, Sequence[HrImage]]] = [
+    sources: list[tuple[str, float, list[Sequence[HrImage]]]] = [
         ("clean", max(0.0, clean_share), _files(config.data, 1)),
         ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
-        ("drawn", config.drawn_share, hr_sources.large_enough(drawn, 1)),
+        ("drawn", config.drawn_share, [hr_sources.large_enough(drawn, 1)]),
     ]
-    groups, measured = [], {}
-    for name, share, images in sources:
-        if not images or not share:
+    groups, held_out = [], {}
+    for name, share, places in sources:
+        if not any(places) or not share:
             continue
-        held_out, trained = _hold_out(images, config.held_out)
-        groups.append(Group(name, share, trained))
-        files = [image.uri for image in held_out if isinstance(image, HrFile)]
-        if files:
-            absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in files]
-            (run_dir / f"held_out_{name}.txt").write_text("\n".join(absolute) + "\n")
-        measured[f"train_{name}"] = _centres(trained, config.scale)
-        if held_out:
-            measured[name] = _centres(held_out, config.scale)
-        if held_out and config.degraded_share:
-            measured[f"{name}_jpeg{_MEASURED_JPEG_QUALITY}"] = [
-                Pair(p.name, degradation.compress_jpeg(p.lr, _MEASURED_JPEG_QUALITY), p.hr)
-                for p in measured[name]
-            ]
+        parts = [_hold_out(images, config.held_out) for images in places]
+        groups.append(Group(name, share, [image for _, trained in parts for image in trained]))
+        held_out[name] = [image for held, _ in parts for image in held]
     total = sum(group.share for group in groups)
     if not total:
         raise ValueError(
             "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
         )
-    return [Group(g.name, g.share / total, g.images) for g in groups], measured
+    return [Group(g.name, g.share / total, g.images) for g in groups], held_out
 
 
-def _files(places: Sequence[str], shrink_first: int) -> list[HrFile]:
-    """The images of several places."""
-    return [
-        image
-        for place in places
-        for image in hr_sources.list_images(place, shrink_first=shrink_first)
-    ]
+def measured_sets(
+    config: TrainConfig, groups: Sequence[Group], held_out: Mapping[str, Sequence[HrImage]]
+) -> dict[str, MeasuredSet]:
+    """Centres of some images by set.
+
+    Args:
+        config: of the run.
+        groups, held_out: see `load_groups`.
+
+    Returns:
+        `train_<group>` of those that are trained on, `<group>` held out, both clean; and
+        `<group>_<recipe>` held out if the run degrades.
+    """
+    sets = {}
+    for group in groups:
+        sets[f"train_{group.name}"] = MeasuredSet(_centres(group.images, config.scale))
+        if not held_out[group.name]:
+            continue
+        pairs = _centres(held_out[group.name], config.scale)
+        sets[group.name] = MeasuredSet(pairs)
+        for name in _MEASURED_RECIPES if config.degradation.degraded_share else ():
+            recipe = RECIPES[name]
+            made = [
+                Pair(p.name, recipe.make_lr(p.hr, config.scale, np.random.default_rng(0)), p.hr)
+                for p in pairs
+            ]
+            sets[f"{group.name}_{name}"] = MeasuredSet(made, recipe.lowest_quality)
+    return sets
+
+
+def _list_files(images: Sequence[HrImage], path: Path) -> None:
+    """Writes the files among some images, one a line, as `hr_sources.list_images` reads them."""
+    uris = [image.uri for image in images if isinstance(image, HrFile)]
+    absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in uris]
+    if absolute:
+        path.write_text("\n".join(absolute) + "\n")
+
+
+def _files(places: Sequence[str], shrink_first: int) -> list[Sequence[HrImage]]:
+    """The images of each place."""
+    return [hr_sources.list_images(place, shrink_first=shrink_first) for place in places]
 
 
 def _hold_out(images: Sequence[HrImage], count: int) -> tuple[list[HrImage], list[HrImage]]:
-    """(held out, the others); spread over the sorted names, so that no place makes them all."""
-    count = min(count, len(images) // 2)
+    """(held out, the others) of a place; spread over the sorted names."""
+    count = min(count, len(images) // 4)
     chosen = {i * len(images) // count for i in range(count)}
     return (
         [image for i, image in enumerate(images) if i in chosen],
@@ -275,7 +367,7 @@ def _centres(images: Sequence[HrImage], scale: int) -> list[Pair]:
 def _record(  # noqa: PLR0917 - everything of one moment
     logbook: Logbook,
     rdn: RDN,
-    measured: dict[str, list[Pair]],
+    measured: dict[str, MeasuredSet],
     run_dir: Path,
     step: int,
     loss: float,
@@ -286,9 +378,9 @@ def _record(  # noqa: PLR0917 - everything of one moment
     average = averaged(rdn)
     rdn.set_weights(average)
     scores, errors = {}, []
-    for name, pairs in measured.items():
-        quality = _MEASURED_JPEG_QUALITY if "_jpeg" in name else 100
-        results = [upscale(rdn, pair.lr, quality) for pair in pairs]
+    for name, one in measured.items():
+        pairs = one.pairs
+        results = [upscale(rdn, pair.lr, one.jpeg_quality) for pair in pairs]
         scores[name] = float(
             np.mean(
                 [
@@ -338,9 +430,8 @@ def _save(rdn: RDN, path: Path, *, weights: list[np.ndarray] | None = None) -> N
     """Saves a network so that the file is either the old or the new one, never half."""
     if weights is not None:
         rdn.set_weights(weights)
-    partial = path.with_name(f"partial-{path.name}")
-    rdn.save(partial)
-    partial.replace(path)
+    with files.appearing(path, keep_suffix=True) as partial:
+        rdn.save(partial)
 
 
 @contextlib.contextmanager
@@ -356,40 +447,3 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 done, 1 cannot train, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.train",
-        description=(__doc__ or "").partition("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--out", required=True, type=Path, help="the run's folder")
-    parser.add_argument(
-        "--checkpoint_every",
-        type=int,
-        default=500,
-        metavar="STEPS",
-        help="between checkpoints, validations, lines of the log",
-    )
-    add_options(parser)
-    options = vars(parser.parse_args(argv))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run_dir, every = options.pop("out"), options.pop("checkpoint_every")
-    try:
-        train(from_options(options), run_dir, checkpoint_every=every)
-    except (ValueError, OSError) as error:
-        print(f"model.train: {error}", file=sys.stderr)
-        return 1
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(
-            f"model.train: {error or 'interrupted'}; the same command continues from {run_dir}",
-            file=sys.stderr,
-        )
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

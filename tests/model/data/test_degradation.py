@@ -3,7 +3,6 @@ import pytest
 from PIL import Image
 
 from model.data import degradation
-from model.data.degradation import Degradation
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 
@@ -151,60 +150,3 @@ def test_noise_has_the_given_deviation_in_each_channel():
     assert noise.dtype == np.float32
     np.testing.assert_allclose(noise.std(axis=(0, 1)), 3.0, rtol=0.03)
     assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.02
-
-
-def made(degradation, seed=1):
-    return degradation.make_lr(SCENE, 2, np.random.default_rng(seed))
-
-
-def test_without_degradation_lr_is_only_shrunk():
-    for clean in (Degradation(), Degradation(share=1.0)):
-        lr, quality = made(clean)
-        assert quality == 100
-        np.testing.assert_array_equal(lr, resampling.to_uint8(resampling.shrink(SCENE, 2)))
-
-
-@pytest.mark.parametrize(
-    ("mild", "strong"),
-    [
-        ({"blur_px": (0.4, 0.5)}, {"blur_px": (2, 2)}),
-        ({"noise_levels": (1, 2)}, {"noise_levels": (8, 9)}),
-        ({"jpeg_quality": (90, 95)}, {"jpeg_quality": (10, 20)}),
-    ],
-)
-def test_each_degradation_grows_with_its_range(mild, strong):
-    clean = resampling.to_uint8(resampling.shrink(SCENE, 2)).astype(int)
-    errors = [
-        np.mean([np.abs(made(Degradation(1.0, **ranges), seed)[0] - clean) for seed in range(5)])
-        for ranges in (mild, strong)
-    ]
-    assert 0 < errors[0] < errors[1]
-
-
-def test_shares_and_qualities_are_spread_over_their_ranges():
-    some = Degradation(share=0.3, jpeg_quality=(40, 100))
-    qualities = np.array([made(some, seed)[1] for seed in range(600)])
-    assert 0.6 < (qualities == 100).mean() < 0.8
-    assert set(qualities) <= set(range(40, 101)) and len(set(qualities)) > 50
-
-
-def test_the_order_is_that_of_a_image_s_life():
-    # Noise that was added after JPEG would survive the strongest compression.
-    noisy = Degradation(1.0, noise_levels=(12, 12), jpeg_quality=(5, 5))
-    flat = np.full((96, 96, 3), 128, np.uint8)
-    lr, quality = noisy.make_lr(flat, 2, np.random.default_rng(1))
-    assert quality == 5 and lr.astype(float).std() < 6
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"share": 1.1}, "share of degraded images is 0..1. Received: 1.1"),
-        ({"blur_px": (1, 0.5)}, "blur_px is a range within 0..10. Received: 1 0.5"),
-        ({"noise_levels": (-1, 2)}, "noise_levels"),
-        ({"jpeg_quality": (0, 50)}, "jpeg_quality is a range within 1..100"),
-    ],
-)
-def test_ranges_are_checked(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Degradation(**changes)

@@ -14,6 +14,7 @@ from model.data.hr_sources import (
     list_images,
     make_pairs,
 )
+from model.data.object_store import open_s3
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
@@ -55,7 +56,7 @@ def test_an_s3_prefix(folder, monkeypatch):
         for name in ("a.jpg", "b.png", "notes.md"):
             client.upload_file(str(folder / name), "photographs", f"photos/{name}")
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        hr_sources._storage.cache_clear()
+        open_s3.cache_clear()
         images = list_images("s3://photographs/photos/")
         assert [image.uri for image in images] == [
             "s3://photographs/photos/a.jpg",
@@ -68,6 +69,27 @@ def test_an_s3_prefix(folder, monkeypatch):
             list_images("s3://photographs/empty/")
         with pytest.raises(OSError, match="no-such-bucket"):
             list_images("s3://no-such-bucket/")
+
+
+class FakeStore:
+    """A storage that a caller hands in."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def list_uris(self, prefix):
+        return [uri for uri in self.content if uri.startswith(prefix)]
+
+    def read(self, uri):
+        return self.content[uri]
+
+
+def test_a_storage_that_is_handed_in_serves_all_reads(folder):
+    store = FakeStore({"s3://photographs/b.png": (folder / "b.png").read_bytes()})
+    (pair,) = make_pairs("s3://photographs/", scale=2, store=store)
+    np.testing.assert_array_equal(pair.hr, hr_sources.read_rgb(folder / "b.png"))
+    with pytest.raises(OSError, match=r"s3://photographs/none\.png"):
+        HrFile("s3://photographs/none.png", store=store).read()
 
 
 def test_places_without_images(tmp_path):

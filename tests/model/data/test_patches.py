@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from model.data import hr_sources
-from model.data.degradation import Degradation
 from model.data.hr_sources import HrArray, HrFile
 from model.data.patches import MARGIN_PX, Cutter, Feed, Group, prepare, variation
+from model.data.recipes import Degradation
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 
@@ -13,7 +13,7 @@ CLEAN = Degradation()
 
 
 def images(count=5):
-    return [HrArray(f"{i}", draw_scene(i, 74 + i, 80)) for i in range(count)]
+    return [HrArray(f"{i}", draw_scene(i, 98 + i, 104)) for i in range(count)]
 
 
 def feed(groups=None, *, degradation=CLEAN, batch_size=24, lowest=0.0, **changes):
@@ -39,7 +39,7 @@ def test_patches_are_aligned_turned_alike_and_in_range():
 
 
 def test_a_clean_patch_is_a_cut_out_of_the_image_s_own_lr():
-    hr = draw_scene(2, 90, 90)
+    hr = draw_scene(2, 120, 120)
     whole = resampling.to_uint8(resampling.shrink(hr, 2))
     cutter = Cutter(scale=2, lr_patch_px=16, degradation=CLEAN)
     region = hr[6 : 6 + cutter.region_px, 10 : 10 + cutter.region_px]
@@ -68,8 +68,8 @@ def test_degraded_patches_are_told_and_aligned():
 
 def test_jpeg_blocks_begin_anywhere():
     # Two flat halves: each block is flat, or rings, by where its edge falls in the block.
-    hr = np.full((72, 72, 3), 90, np.uint8)
-    hr[:, 36:] = 160
+    hr = np.full((96, 96, 3), 90, np.uint8)
+    hr[:, 48:] = 160
     cutter = Cutter(2, 16, Degradation(1.0, jpeg_quality=(30, 30)))
     patches = {cutter.pair(hr, np.random.default_rng(i))[0].tobytes() for i in range(300)}
     assert len(patches) > 20
@@ -89,7 +89,7 @@ def test_flat_patches_are_thinned_out():
 
 
 def test_a_image_that_is_flat_all_over_still_gives_patches():
-    flat = [Group("flat", 1.0, [HrArray("flat", np.full((80, 80, 3), 200, np.uint8))])]
+    flat = [Group("flat", 1.0, [HrArray("flat", np.full((104, 104, 3), 200, np.uint8))])]
     assert feed(flat, lowest=20).batch(0).hr.shape == (24, 32, 32, 3)
 
 
@@ -102,7 +102,7 @@ def test_variation_is_the_deviation_of_luma():
 
 def test_shares_of_groups():
     black, white = (
-        HrArray(name, np.full((80, 80, 3), grey, np.uint8))
+        HrArray(name, np.full((104, 104, 3), grey, np.uint8))
         for name, grey in (("b", 0), ("w", 255))
     )
     groups = [Group("black", 0.8, [black]), Group("white", 0.2, [white])]
@@ -112,7 +112,7 @@ def test_shares_of_groups():
 
 
 def test_one_image_gives_all_patches():
-    greys = [HrArray(f"{g}", np.full((80, 80, 3), g, np.uint8)) for g in range(0, 250, 10)]
+    greys = [HrArray(f"{g}", np.full((104, 104, 3), g, np.uint8)) for g in range(0, 250, 10)]
     for count, spread in ((1, 1), (24, 12)):
         batch = feed([Group("all", 1.0, greys)], images_per_batch=count).batch(2)
         assert batch.hr.shape[0] == 24
@@ -141,7 +141,7 @@ def test_batches_come_in_order_and_errors_reach_the_caller():
 @pytest.fixture
 def files(tmp_path):
     """Two large files, a small one."""
-    for name, side in (("a", 100), ("b", 140), ("small", 40)):
+    for name, side in (("a", 124), ("b", 164), ("small", 40)):
         Image.fromarray(draw_scene(3, side, side)).save(tmp_path / f"{name}.png")
     return [Group("files", 1.0, hr_sources.list_images(str(tmp_path)))]
 
@@ -158,7 +158,7 @@ def test_every_way_of_feeding_gives_patches_of_the_images(
     assert len(group.images) == count
     batch = feed([group], batch_size=8).batch(1)
     assert batch.lr.shape == (8, 16, 16, 3)
-    assert "skipped small.png: 40 x 40, but needed are 72 x 72" in caplog.text
+    assert "skipped small.png: 40 x 40, but needed are 96 x 96" in caplog.text
     whole = {
         patch.tobytes()
         for image in files[0].images
@@ -183,7 +183,7 @@ def test_the_grid_is_cut_once_and_used_again(files, tmp_path_factory):
 def test_nothing_large_enough(files, tmp_path):
     cutter = Cutter(scale=2, lr_patch_px=200, degradation=CLEAN)
     for feeding in ("memory", "grid"):
-        with pytest.raises(ValueError, match=r"'files' has the 440 x 440"):
+        with pytest.raises(ValueError, match=r"'files' has the 464 x 464"):
             prepare(files, feeding, cutter, tmp_path)
     with pytest.raises(ValueError, match="hardly any"):
         feed([Group("s", 1.0, [HrArray("s", np.zeros((20, 20, 3), np.uint8))])]).batch(0)

@@ -86,10 +86,7 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
 @pytest.mark.parametrize("jpeg_quality", [50, 80, 100])
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [
-        *(("rdn-small", "float32"), ("rdn-product", "float32")),
-        *((name, "bfloat16") for name in ("rdn-product", "rdn-medium")),
-    ],
+    [("rdn-small", "float32"), ("rdn-product", "float32"), ("rdn-product", "bfloat16")],
 )
 def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_quality):
     rdn = loading.load_by_name(name)
@@ -97,7 +94,7 @@ def test_skipping_changes_no_pixel_by_more_than_rounding(name, precision, jpeg_q
         Upscaler(rdn, compute_dtype=precision, skip_background=skips) for skips in (True, False)
     )
     skipped = 0
-    for seed in range(4000, 4004 if name == "rdn-medium" else 4012):  # nine times the work
+    for seed in range(4000, 4012):
         lr = resampling.to_uint8(resampling.shrink(draw_scene(seed, 400, 400), 2))
         if jpeg_quality < 100:
             lr = degradation.compress_jpeg(lr, jpeg_quality)

@@ -1,6 +1,8 @@
 import csv
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +15,12 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from model.data.hr_sources import make_pairs
+from model.data.recipes import RECIPES
 from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
+from model.train import __main__ as command
 from model.train import training
-from model.train.config import TrainConfig
+from model.train.config import TrainConfig, from_options
 
 SMALL = {"convs_per_block": 1, "num_blocks": 1, "growth_rate": 4, "features": 4}
 SMALL_OPTIONS = [f"--{key}={value}" for key, value in SMALL.items()]
@@ -34,7 +38,7 @@ def data(tmp_path_factory):
 
 def config(data, **changes):
     short = {"steps": 12, "batch_size": 3, "lr_patch_px": 12, "warmup_steps": 2}
-    return TrainConfig(data=(str(data),), **(SMALL | short | changes))
+    return from_options({"data": (str(data),), **SMALL, **short, **changes})
 
 
 def weights_of(path):
@@ -85,7 +89,7 @@ class Stopping:
             "clip_norm": 0.5,
             "loss": "mse",
             "degraded_share": 0.5,
-            "noise_levels": (0, 3),
+            "noise_share": 0.5,
             "knows_quality": 1,
             "min_variation": (8, 2),
         },
@@ -214,7 +218,8 @@ def test_mixed_precision_trains_float32_weights(data, tmp_path, precision):
 def test_learning_rates():
     def rates(schedule):
         rate = training.WarmUpThenFall(
-            peak=1.0, warmup_steps=10, steps=110, schedule=schedule, halve_every=40
+            **{"peak": 1.0, "warmup_steps": 10, "steps": 110, "schedule": schedule},
+            **{"halve_every": 40, "decay_steps": 40},
         )
         again = training.WarmUpThenFall(**rate.get_config())
         return [float(again(step)) for step in (0, 4, 9, 39, 40, 60, 80, 110)]
@@ -222,6 +227,60 @@ def test_learning_rates():
     half = 0.5 * (1 + np.cos(np.pi * np.array([0.29, 0.3, 0.5, 0.7, 1])))
     assert rates("cosine") == pytest.approx([0.1, 0.5, 1.0, *half], abs=1e-6)
     assert rates("halving") == pytest.approx([0.1, 0.5, 1, 1, 0.5, 0.5, 0.25, 0.25])
+    assert rates("stable") == pytest.approx([0.1, 0.5, 1, 1, 1, 1, 0.75, 0])
+
+
+def stable(data, steps, decay_steps=10, **changes):
+    return config(data, schedule="stable", steps=steps, decay_steps=decay_steps, **changes)
+
+
+def test_a_stable_run_continues_as_if_its_end_had_always_been_later(data, tmp_path):
+    straight = training.train(stable(data, 40), tmp_path / "straight", checkpoint_every=20)
+    continued = tmp_path / "continued"
+    early = training.train(stable(data, 20), continued, checkpoint_every=20)
+    assert float(log_of(continued)[-1]["learning_rate"]) == pytest.approx(0, abs=1e-9)
+    shutil.copy(early, tmp_path / "early.keras")
+    late = training.train(stable(data, 40), continued, checkpoint_every=20)
+    for one, other in zip(weights_of(straight), weights_of(late), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(
+        (one != other).any()
+        for one, other in zip(weights_of(tmp_path / "early.keras"), weights_of(late), strict=True)
+    )
+    assert json.loads((continued / "config.json").read_text())["steps"] == 40
+
+
+def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch):
+    straight = training.train(stable(data, 30), tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        Stopping(patch, after=15)
+        with pytest.raises(training.Interrupted):
+            training.train(stable(data, 1000), tmp_path / "open")
+    for one, other in zip(
+        weights_of(straight),
+        weights_of(training.train(stable(data, 30), tmp_path / "open")),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(
+        ValueError, match=r"would fall from step 12 on, but checkpoint\.keras at step 30"
+    ):
+        training.train(stable(data, 22), tmp_path / "open")
+    with pytest.raises(ValueError, match="min_variation must be the same"):
+        stable(data, 30, min_variation=(6, 2))
+    with pytest.raises(ValueError, match=r"another configuration \(schedule, steps differ\)"):
+        training.train(config(data, steps=50, decay_steps=10), tmp_path / "open")
+
+
+def test_a_mistake_does_not_bar_the_corrected_command(data, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        training.train(config(tmp_path / "missing"), out)
+    assert not out.exists()
+    for mistake in ({"initial_weights": "nowhere"}, {"lr_patch_px": 500}):
+        with pytest.raises(ValueError, match=r"nowhere|no image of the group"):
+            training.train(config(data, steps=1, **mistake), out)
+    training.train(config(data, steps=1), out)
 
 
 def test_tensorboard(data, tmp_path):
@@ -288,30 +347,47 @@ def test_every_way_of_feeding_trains(data, tmp_path, feeding):
 
 def test_held_out_images_are_not_trained_on(data, tmp_path):
     both = config(data, compressed_data=(str(data),), compressed_share=0.3, held_out=3)
-    groups, measured = training.load_groups(both, tmp_path)
+    training.train(dataclasses.replace(both, steps=1), tmp_path)
+    groups, held_out = training.load_groups(both)
     assert [group.share for group in groups] == pytest.approx([0.7, 0.3])
+    measured = training.measured_sets(both, groups, held_out)
     assert list(measured) == ["train_clean", "clean", "train_compressed", "compressed"]
     for group in groups:
         listed = list(make_pairs(tmp_path / f"held_out_{group.name}.txt", scale=2))
         assert [pair.name for pair in listed] == ["00.png", "04.png", "08.png"]
+        assert [image.name for image in held_out[group.name]] == ["00.png", "04.png", "08.png"]
         assert len(group.images) == 10
         assert not {image.name for image in group.images} & {p.name for p in listed}
     shapes = [group.images[0].read().shape for group in groups]
     assert shapes == [(121, 130, 3), (60, 65, 3)]
 
 
+def test_every_place_holds_out_its_own(data):
+    both = config(data, compressed_data=(str(data), str(data)), compressed_share=1.0, held_out=60)
+    _, held_out = training.load_groups(both)
+    assert [image.name for image in held_out["compressed"]] == ["00.png", "04.png", "08.png"] * 2
+
+
+def test_degrading_runs_are_measured_by_named_recipes(data):
+    degraded = config(data, degraded_share=0.5, held_out=2)
+    measured = training.measured_sets(degraded, *training.load_groups(degraded))
+    told = {name: one.jpeg_quality for name, one in measured.items()}
+    assert told == {
+        **{"train_clean": 100, "clean": 100, "clean_jpeg75": 75, "clean_sharpened80-jpeg80": 80},
+        **{"clean_lanczos": 100, "clean_nearest": 100, "clean_jpeg75-png": 75},
+    }
+    for name in ("jpeg75", "nearest"):
+        for pair, clean in zip(
+            measured[f"clean_{name}"].pairs, measured["clean"].pairs, strict=True
+        ):
+            expected = RECIPES[name].make_lr(clean.hr, 2, np.random.default_rng(0))
+            np.testing.assert_array_equal(pair.lr, expected)
+
+
 def test_drawn_scenes_as_data(tmp_path):
-    drawn = TrainConfig(
-        **SMALL,
-        steps=2,
-        batch_size=2,
-        lr_patch_px=12,
-        drawn_scenes=6,
-        compressed_share=0.0,
-        degraded_share=1.0,
-        knows_quality=1,
-        held_out=2,
-    )
+    options = {"drawn_scenes": 8, "compressed_share": 0.0, "degraded_share": 1.0, "held_out": 2}
+    short = {"steps": 2, "batch_size": 2, "lr_patch_px": 12, "knows_quality": 1}
+    drawn = from_options(SMALL | short | options)
     path = training.train(drawn, tmp_path)
     assert keras.saving.load_model(path).knows_quality
     assert "drawn_jpeg75_psnr_y_db" in log_of(tmp_path)[0]
@@ -339,27 +415,30 @@ def test_the_command_line(data, tmp_path, capsys):
     out = tmp_path / "run"
     options = [*SMALL_OPTIONS, "--steps=2", "--batch_size=2", "--lr_patch_px=12"]
     ranges = ["--degraded_share=0.5", "--blur_px", "0", "0.5", "--jpeg_quality", "40", "90"]
-    assert training.main(["--data", str(data), "--out", str(out), *options, *ranges]) == 0
+    ranges += ["--kernels", "bicubic=2", "box=1"]
+    assert command.main(["--data", str(data), "--out", str(out), *options, *ranges]) == 0
     assert (out / "model.keras").exists()
-    assert json.loads((out / "config.json").read_text())["blur_px"] == [0.0, 0.5]
-    assert training.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 1
+    written = json.loads((out / "config.json").read_text())["degradation"]
+    assert written["blur_px"] == [0.0, 0.5] and written["jpeg_quality"] == [40, 90]
+    assert written["kernels"] == [["bicubic", 2.0], ["box", 1.0]]
+    assert command.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 1
     assert "no such folder" in capsys.readouterr().err
-    assert training.main(["--data", str(data), "--out", str(tmp_path / "y"), "--steps", "0"]) == 1
+    assert command.main(["--data", str(data), "--out", str(tmp_path / "y"), "--steps", "0"]) == 1
     assert "steps >= 1" in capsys.readouterr().err
-    assert training.main(["--out", str(tmp_path / "z")]) == 1
+    assert command.main(["--out", str(tmp_path / "z")]) == 1
     assert "nothing to train on" in capsys.readouterr().err
 
 
 def test_a_image_that_cannot_be_read_is_named(tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    assert training.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    assert command.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     assert "broken.png" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
     Stopping(monkeypatch, after=4)
     command = ["--data", str(data), "--out", str(tmp_path), "--lr_patch_px=12", *SMALL_OPTIONS]
-    assert training.main(command) == 130
+    assert command.main(command) == 130
     assert f"after step 4 of 7000; the same command continues from {tmp_path}" in (
         capsys.readouterr().err
     )

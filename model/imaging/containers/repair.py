@@ -6,8 +6,8 @@ import re
 import numpy as np
 from PIL import Image
 
+from model.imaging.containers import png
 from model.imaging.errors import UnreadableImageError
-from model.imaging.formats import png
 
 _END = b"\xff\xd9"
 _SCAN = b"\xff\xda"

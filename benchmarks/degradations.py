@@ -1,0 +1,287 @@
+r"""Measures every network on LR images made by every recipe: what shops do to images.
+
+    python -m benchmarks.degradations HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME ...]
+        [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--json FILE]
+
+HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
+`model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
+gate, which publishes bicubic in place of a rejected result. Prints for each recipe:
+
+PSNR-Y, SSIM-Y      on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
+PSNR-C              on Cb and Cr together.
+background noise    on the flat background beside objects, grey levels.
+worse               share of the images whose PSNR-Y is more than 0.3 dB below bicubic's.
+
+right quality       share of the images whose true JPEG quality the network is conditioned on,
+                    within 1.
+
+That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if it is
+lower; with `truth` the lowest that the image went through.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from model.data.hr_sources import HrImage, list_images
+from model.data.recipes import RECIPES, Recipe
+from model.evaluate import scoring
+from model.evaluate.scoring import BICUBIC, LANCZOS, Figures, Score
+from model.imaging import resampling
+from model.imaging.image import RasterImage
+from model.imaging.jpeg_history import find_jpeg
+from model.inference.upscaler import Upscaler
+from model.metrics import quality
+from model.network import loading, presets
+from pipeline.upscale import quality_gate
+
+_AFTER_GATE = " gated"
+# PSNR-Y below bicubic's by more than this counts as worse, dB.
+_WORSE_DB = 0.3
+_COLUMN = 13
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe and method over all images.
+
+    Attributes:
+        recipe: a key of `RECIPES`.
+        method: `bicubic`, `lanczos`, a network's name, or `<name> gated`.
+        mean: of the figures, each over the images where it is finite for all methods.
+        gain_db: mean PSNR-Y over bicubic's.
+        worse_share: 0..1 of the images.
+        right_quality_share: 0..1 of the images whose true quality the networks get, within 1.
+        rejected_share: 0..1 of the images that the gate replaces; 0 for other methods.
+        images: how many.
+    """
+
+    recipe: str
+    method: str
+    mean: Figures
+    gain_db: float
+    worse_share: float
+    right_quality_share: float
+    rejected_share: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method makes of an LR image."""
+
+    rgb: np.ndarray
+    is_rejected: bool = False
+
+
+def results(
+    lr: np.ndarray, networks: dict[str, Upscaler], jpeg_quality: int, scale: int
+) -> dict[str, Result]:
+    """Upscales an LR image by every method.
+
+    Args:
+        lr: uint8 [H, W, 3].
+        networks: by name, all of one scale.
+        jpeg_quality: 1..100 to tell them.
+        scale: of the networks.
+
+    Returns:
+        By method, uint8 [H * scale, W * scale, 3].
+    """
+    size = lr.shape[0] * scale, lr.shape[1] * scale
+    bicubic = resampling.to_uint8(resampling.bicubic(lr, *size))
+    by_method = {
+        BICUBIC: Result(bicubic),
+        LANCZOS: Result(resampling.to_uint8(resampling.lanczos(lr, *size))),
+    }
+    source = RasterImage(lr)
+    self_test = quality.self_test(source, scale)
+    for name, network in networks.items():
+        sr = network.upscale_rgb(lr, jpeg_quality=jpeg_quality)
+        self_sr = None if self_test is None else network.upscale_rgb(self_test.lr)
+        measures = quality.measure(
+            source, RasterImage(sr), scale=scale, self_test=self_test, self_sr=self_sr
+        )
+        is_rejected = quality_gate.failed_rule(measures, quality_gate.GateLimits()) is not None
+        by_method[name] = Result(sr)
+        by_method[name + _AFTER_GATE] = Result(bicubic if is_rejected else sr, is_rejected)
+    return by_method
+
+
+def measure(
+    images: Iterable[HrImage],
+    recipes: dict[str, Recipe],
+    networks: dict[str, Upscaler],
+    quality_of: Callable[[Recipe, np.ndarray], int],
+) -> list[Row]:
+    """Measures every recipe and method.
+
+    Args:
+        images: HR, read once each.
+        recipes: by name.
+        networks: by name, all of one scale, at least one.
+        quality_of: the JPEG quality to tell of a recipe's LR image.
+
+    Returns:
+        Recipe by recipe, method by method.
+
+    Raises:
+        ValueError: if there is no image, or one is too small to measure.
+    """
+    scale = next(iter(networks.values())).scale
+    scores: dict[str, list[Score]] = {name: [] for name in recipes}
+    rejected: dict[str, list[set[str]]] = {name: [] for name in recipes}
+    right: dict[str, list[bool]] = {name: [] for name in recipes}
+    for image in images:
+        hr = resampling.crop_to_multiple(image.read(), scale)
+        for name, recipe in recipes.items():
+            generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
+            lr = recipe.make_lr(hr, scale, generator)
+            told = quality_of(recipe, lr)
+            right[name].append(abs(told - recipe.lowest_quality) <= 1)
+            made = results(lr, networks, told, scale)
+            of_methods = {m: scoring.measure(hr, one.rgb, scale) for m, one in made.items()}
+            scores[name].append(Score(image.name, of_methods))
+            rejected[name].append({m for m, one in made.items() if one.is_rejected})
+    if not any(scores.values()):
+        raise ValueError("there is no HR image to measure")
+    return [
+        row for name in recipes for row in _rows(name, scores[name], rejected[name], right[name])
+    ]
+
+
+def _rows(
+    recipe: str, scores: Sequence[Score], rejected: Sequence[set[str]], right: Sequence[bool]
+) -> Iterator[Row]:
+    """Means and shares over images, method by method."""
+    mean = scoring.mean(scores)
+    for method, figures in mean.figures.items():
+        worse = [
+            one.figures[method].psnr_y_db < one.figures[BICUBIC].psnr_y_db - _WORSE_DB
+            for one in scores
+        ]
+        yield Row(
+            recipe,
+            method,
+            figures,
+            gain_db=figures.psnr_y_db - mean.figures[BICUBIC].psnr_y_db,
+            worse_share=sum(worse) / len(scores),
+            right_quality_share=sum(right) / len(scores),
+            rejected_share=sum(method in one for one in rejected) / len(scores),
+            images=len(scores),
+        )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One block for each figure: a line for each recipe, a column for each method."""
+    blocks: list[tuple[str, Callable[[Row], str]]] = [
+        ("PSNR-Y, dB", lambda row: f"{row.mean.psnr_y_db:.2f}"),
+        ("PSNR-Y over bicubic, dB", lambda row: f"{row.gain_db:+.2f}"),
+        ("worse than bicubic, %", lambda row: f"{100 * row.worse_share:.1f}"),
+        ("rejected by the gate, %", lambda row: f"{100 * row.rejected_share:.1f}"),
+        ("right quality, %", lambda row: f"{100 * row.right_quality_share:.1f}"),
+        ("SSIM-Y", lambda row: f"{row.mean.ssim_y:.4f}"),
+        ("PSNR-C, dB", lambda row: f"{row.mean.psnr_c_db:.2f}"),
+        ("background noise, grey levels", lambda row: f"{row.mean.background_noise:.2f}"),
+    ]
+    recipes = list(dict.fromkeys(row.recipe for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    widths = {method: max(_COLUMN, len(method) + 2) for method in methods}
+    at = {(row.recipe, row.method): row for row in rows}
+    lines = []
+    for title, cell in blocks:
+        head = "".join(f"{method:>{widths[method]}}" for method in methods)
+        lines.append(f"{title:30}{head}")
+        for recipe in recipes:
+            cells = (f"{cell(at[recipe, method]):>{widths[method]}}" for method in methods)
+            lines.append(f"{recipe:30}{''.join(cells)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def as_json(rows: Sequence[Row], settings: dict[str, object]) -> str:
+    """Strict JSON: null where a figure is not defined."""
+
+    def strict(row: Row) -> dict[str, object]:
+        flat = dataclasses.asdict(row)
+        flat |= flat.pop("mean")
+        return {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in flat.items()
+        }
+
+    content = {**settings, "rows": [strict(row) for row in rows]}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def stated_quality(recipe: Recipe, lr: np.ndarray) -> int:
+    """What the file states."""
+    return recipe.stated_quality
+
+
+def quality_in_pixels(recipe: Recipe, lr: np.ndarray) -> int:
+    """The lower of what the file states and what the pixels show."""
+    trace = find_jpeg(lr)
+    stated = recipe.stated_quality
+    return stated if trace is None else min(stated, trace.quality)
+
+
+def true_quality(recipe: Recipe, lr: np.ndarray) -> int:
+    """The lowest quality that the image went through."""
+    return recipe.lowest_quality
+
+
+QUALITIES = {"file": stated_quality, "pixels": quality_in_pixels, "truth": true_quality}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status: 0 done, 1 cannot measure."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.degradations",
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("place", metavar="HR_FOLDER", help="or an s3:// prefix, or a .txt list")
+    parser.add_argument("--shrink_first", type=int, default=1, help="shrink HR by this before use")
+    parser.add_argument("--limit", type=int, help="use so many images, spread over the place")
+    parser.add_argument("--model", nargs="+", default=list(presets.PRESETS), help="networks")
+    parser.add_argument(
+        "--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), metavar="RECIPE"
+    )
+    parser.add_argument("--quality_from", choices=list(QUALITIES), default="file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="settings and all figures")
+    arguments = parser.parse_args(argv)
+    try:
+        images = list_images(arguments.place, shrink_first=arguments.shrink_first)
+        count = min(arguments.limit or len(images), len(images))
+        images = [images[i * len(images) // count] for i in range(count)]
+        saved = {name: presets.resolve(name) for name in arguments.model}
+        networks = {name: Upscaler(loading.load(one)) for name, one in saved.items()}
+        recipes = {name: RECIPES[name] for name in arguments.recipes}
+        rows = measure(images, recipes, networks, QUALITIES[arguments.quality_from])
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.degradations: {error}", file=sys.stderr)
+        return 1
+    print(table(rows))
+    if arguments.json:
+        settings = {
+            "place": arguments.place,
+            "shrink_first": arguments.shrink_first,
+            "quality_from": arguments.quality_from,
+            "models": {name: one.sha256 for name, one in saved.items()},
+        }
+        arguments.json.write_text(as_json(rows, settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
