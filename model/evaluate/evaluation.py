@@ -1,82 +1,110 @@
-"""Measures a network on pairs of LR and HR images by the standard protocol.
+"""Evaluates one or two networks on pairs of images and writes the results."""
 
-    python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE] [--csv FILE]
-    python -m model.evaluate --pairs Set5 --self_ensemble ours --against rdn-small
-    python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
-        --sheet sheet.png --patches patches.png --heat_map errors.png
-
-Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` LR is made
-from each image by anti-aliased bicubic, and compressed if asked for. Beside bicubic, Lanczos
-and, if wanted, a second network:
-
-PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
-background noise    standard deviation of luma from its true level, grey levels, where HR is flat
-                    and an object is near; `-` for an image without such a place.
-
-The mean is over images, the same ones for every method: an image on which any method is exact
-(infinite PSNR) is left out of the mean PSNR, one without flat background out of the mean noise.
-JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a missing noise.
-"""
-
-import argparse
-import csv
 import dataclasses
 import itertools
-import json
-import math
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from model.data import degradation
-from model.data.hr_sources import Pair, find_images, make_pairs, read_rgb
-from model.evaluate import scoring
+from model.data.hr_sources import Pair, find_images, make_pairs
+from model.evaluate import outputs, pair_files, scoring, tables
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
 from model.evaluate.sheets import Gallery
-from model.inference import backends
-from model.inference.upscaler import OutOfMemoryError, Upscaler
+from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 
 
-def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
-    """Lists (name, LR file, HR file) of a folder, sorted by name.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """One evaluation as the user asked for it; a field has the name of its option.
+
+    Attributes:
+        pairs: folder of LR and HR files; None with `hr`.
+        hr: HR images to make LR from: folder, `s3://` prefix or list; None with `pairs`.
+        shrink_first: factor by which the images of `hr` are shrunk before their use.
+        jpeg_quality: of the LR images, 1..100; 100 compresses nothing.
+        limit: number of images; None for all.
+        model: the network to measure, a shipped name or a `.keras` file.
+        against: a second network, the same.
+        precision: compute dtype of the networks.
+        self_ensemble: `both` or `ours`; None for no self-ensemble.
+        json, csv, sheet, patches, heat_map: files to write.
+        image: name of the image that the heat map shows; None for the one with the lowest gain.
+
+    Example:
+        print(evaluation.run(Options(pairs=Path("Set5"), json=Path("scores.json"))))
+    """
+
+    pairs: Path | None = None
+    hr: str | None = None
+    shrink_first: int = 1
+    jpeg_quality: int = 100
+    limit: int | None = None
+    model: str = presets.BEST_ON_CLEAN
+    against: str | None = None
+    precision: str = "float32"
+    self_ensemble: str | None = None
+    json: Path | None = None
+    csv: Path | None = None
+    sheet: Path | None = None
+    patches: Path | None = None
+    heat_map: Path | None = None
+    image: str | None = None
+
+    @property
+    def images_from(self) -> str:
+        """The source of the images."""
+        return str(self.pairs or self.hr)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """A loaded network and its title in tables and images."""
+
+    title: str
+    parameters: int
+    upscaler: Upscaler
+
+
+def run(options: Options) -> str:
+    """Evaluates and writes the files that the options name.
+
+    Args:
+        options: what to evaluate and to write.
+
+    Returns:
+        The networks, the number of images and the table of scores, to print.
 
     Raises:
-        FileNotFoundError: if the folder is missing, holds no pair, or an LR has no HR.
+        OSError: if an image cannot be read or a file cannot be written.
+        ValueError: if networks, images or outputs do not fit together.
+        OutOfMemoryError: if the device cannot hold even a small tile.
     """
-    files = {path.name: path for path in find_images(folder)}
-    pairs = []
-    for lr in files.values():
-        if lr.stem.endswith("LR"):
-            hr_name = lr.stem[:-2] + "HR" + lr.suffix
-            if hr_name not in files:
-                raise FileNotFoundError(f"{lr} has no {hr_name} beside it")
-            pairs.append((lr.stem[:-2].rstrip("_"), lr, files[hr_name]))
-    if not pairs:
-        raise FileNotFoundError(f"no pairs *LR.png and *HR.png in {folder}")
-    return pairs
-
-
-def read_pairs(folder: Path) -> Iterator[Pair]:
-    """Reads the pairs of `find_pairs`.
-
-    Raises:
-        OSError: if an image cannot be read; the message names it.
-    """
-    for name, lr, hr in find_pairs(folder):
-        yield Pair(name, read_rgb(lr), read_rgb(hr))
-
-
-def compressed(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:
-    """Compresses the LR images; 100 leaves them as they are."""
-    for pair in pairs:
-        if jpeg_quality < 100:
-            lr = degradation.compress_jpeg(pair.lr, jpeg_quality)
-            pair = dataclasses.replace(pair, lr=lr)  # noqa: PLW2901
-        yield pair
+    _check_outputs(options)
+    networks = _load(options)
+    ours, against = networks[OURS].upscaler, networks.get(AGAINST)
+    pairs = _read(options, ours.scale)
+    gallery = Gallery(
+        len(pairs),
+        over=AGAINST if against else BICUBIC,
+        heading=", ".join(f"{key}: {network.title}" for key, network in networks.items()),
+        named=options.image,
+    )
+    scores = evaluate(
+        pairs,
+        ours,
+        against.upscaler if against else None,
+        jpeg_quality=options.jpeg_quality,
+        gallery=gallery,
+    )
+    _write(options, scores, gallery, ours.scale)
+    lines = [
+        f"{key}: {network.title}, x{ours.scale}, {network.parameters:,} parameters"
+        for key, network in networks.items()
+    ]
+    lines.append(f"images: {options.images_from}, {len(pairs)}")
+    return "\n".join([*lines, "", tables.as_text(scores)])
 
 
 def evaluate(
@@ -87,12 +115,12 @@ def evaluate(
     jpeg_quality: int = 100,
     gallery: Gallery | None = None,
 ) -> list[Score]:
-    """Measures every image; a gallery collects what its images need on the way.
+    """Measures every image and hands it to the gallery.
 
     Args:
         pairs: the images.
         ours, against, jpeg_quality: see `scoring.compare`.
-        gallery: gets each image once; None if no image is wanted.
+        gallery: gets each image once; None if no output image is wanted.
 
     Returns:
         The scores in the order of the images.
@@ -110,358 +138,79 @@ def evaluate(
     return scores
 
 
-def as_record(score: Score) -> dict[str, str | float]:
-    """One image as a flat record: `psnr_y_db` is ours, `bicubic_psnr_y_db` bicubic's, ..."""
-    record: dict[str, str | float] = {"name": score.name}
-    for method in sorted(score.figures, key=lambda method: method != OURS):  # ours first
-        prefix = "" if method == OURS else f"{method}_"
-        for field, value in dataclasses.asdict(score.figures[method]).items():
-            record[prefix + field] = value
-    return record
-
-
-def as_json(scores: list[Score], settings: dict[str, Any]) -> str:
-    """The settings, the mean and every image as strict JSON: null where a figure is not finite.
-
-    Args:
-        scores: of the images, at least one.
-        settings: what JSON can hold.
-    """
-
-    def strict(score: Score) -> dict[str, str | float | None]:
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in as_record(score).items()
-        }
-
-    content = {
-        **settings,
-        "images_in_mean_psnr": sum(one.is_finite for one in scores),
-        "images_in_mean_noise": sum(one.has_background for one in scores),
-        "mean": strict(scoring.mean(scores)),
-        "images": [strict(one) for one in scores],
-    }
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def write_csv(path: Path, scores: list[Score]) -> None:
-    """Writes one line an image, without the mean, which would be one image more to a reader.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    records = [as_record(one) for one in scores]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, records[0], lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow(
-                {
-                    key: "" if isinstance(value, float) and math.isnan(value) else value
-                    for key, value in record.items()
-                }
-            )
-
-
-def table(scores: list[Score]) -> str:
-    """One line an image, the mean below, and what the mean leaves out.
-
-    Args:
-        scores: of the images, at least one.
-    """
-    mean = scoring.mean(scores)
-    methods = list(mean.figures)
-    gains = [("gain", BICUBIC)] + ([("gain 2", AGAINST)] if AGAINST in methods else [])
-    groups = [
-        ("PSNR-Y, dB", [*methods, *(title for title, _ in gains)]),
-        ("SSIM-Y", methods),
-        ("background noise", methods),
-    ]
-    name_width = max(len(one.name) for one in [*scores, mean])
-    lines = [
-        " " * name_width
-        + "".join(f"    {title:<{9 * len(columns) - 2}}" for title, columns in groups).rstrip(),
-        " " * name_width
-        + "".join("  " + "".join(f"{one:>9}" for one in columns) for _, columns in groups),
-    ]
-    for one in [*scores, mean]:
-        figures = one.figures.values()
-        cells = [
-            [_cell(each.psnr_y_db, ".2f") for each in figures]
-            + [_cell(one.gain_db(over), "+.2f") for _, over in gains],
-            [_cell(each.ssim_y, ".4f") for each in figures],
-            [_cell(each.background_noise, ".2f") for each in figures],
-        ]
-        lines.append(
-            f"{one.name:{name_width}}"
-            + "".join("  " + "".join(f"{cell:>9}" for cell in group) for group in cells)
-        )
-    lines.append("gain: ours over bicubic" + (", gain 2: over against" if gains[1:] else ""))
-    exact = sum(not one.is_finite for one in scores)
-    if exact:
-        lines.append(f"mean PSNR-Y without {exact} images on which a method is exact")
-    flat = sum(one.has_background for one in scores)
-    if flat < len(scores):
-        lines.append(f"background noise on the {flat} of {len(scores)} images that have one")
-    return "\n".join(lines)
-
-
-def check_outputs(outputs: dict[str, Path], images: set[str], *, inputs: Iterable[Path]) -> None:
-    """Makes sure that every result can be written, before the long work starts.
-
-    Args:
-        outputs: files to write by the option that named them.
-        images: those of the options that write an image.
-        inputs: files that must not be written over.
-
-    Raises:
-        OSError: if a file cannot be written.
-        ValueError: if two options name one file, a file is among the inputs, or an image's
-            format is unknown.
-    """
-    taken: dict[Path, str] = {path.resolve(): "the images to read" for path in inputs}
-    for option, path in outputs.items():
-        if path.resolve() in taken:
-            raise ValueError(f"{option} {path} would overwrite {taken[path.resolve()]}")
-        taken[path.resolve()] = f"what {option} writes"
-        if option in images:
-            kind = Image.registered_extensions().get(path.suffix.lower())
-            if kind not in Image.SAVE:
-                raise ValueError(
-                    f"{option} {path} needs an image's suffix, for example .png. "
-                    f"Received: {path.suffix!r}"
-                )
-        _try_to_write(option, path)
-
-
-def _try_to_write(option: str, path: Path) -> None:
-    """Opens a file for writing and leaves everything as it was."""
-    existed = path.exists()
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise OSError(f"cannot write {option} {path}: {error.strerror}") from error
-    if not existed:
-        path.unlink()
-
-
-def _cell(value: float, spec: str) -> str:
-    """A figure for the table."""
-    return "-" if math.isnan(value) else format(value, spec)
-
-
-def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers within a range, for argparse."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if value < lowest or (highest is not None and value > highest):
-            wanted = f"{lowest} or more" if highest is None else f"{lowest}..{highest}"
-            raise argparse.ArgumentTypeError(f"needs a whole number, {wanted}. Received: {text}")
-        return value
-
-    return parse
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line's options; exits with status 2 if they make no sense."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.evaluate", description=(__doc__ or "").partition("\n")[0]
+def _check_outputs(options: Options) -> None:
+    """Raises the errors of `outputs.check_outputs`."""
+    images = {"--sheet": options.sheet, "--patches": options.patches}
+    images["--heat_map"] = options.heat_map
+    named = {"--json": options.json, "--csv": options.csv} | images
+    folder = Path(options.images_from)
+    outputs.check_outputs(
+        {option: path for option, path in named.items() if path is not None},
+        set(images),
+        inputs=find_images(folder) if folder.is_dir() else [],
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--pairs", type=Path, metavar="DIR", help="files *LR.png and *HR.png")
-    source.add_argument(
-        "--hr", metavar="PLACE", help="HR images, of which LR is made: folder, s3:// or list.txt"
-    )
-    parser.add_argument(
-        "--shrink_first",
-        type=_whole_number(1),
-        default=1,
-        metavar="N",
-        help="shrink the images of --hr by this before their use",
-    )
-    parser.add_argument(
-        "--jpeg_quality",
-        type=_whole_number(1, 100),
-        default=100,
-        metavar="1..100",
-        help="compress LR with this quality; 100, the default: not at all",
-    )
-    parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N images")
-    network = "a shipped name or a .keras file"
-    parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
-    parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
-    parser.add_argument(
-        "--precision",
-        choices=backends.COMPUTE_DTYPES,
-        default="float32",
-        help="in which the networks compute, as the job's --precision",
-    )
-    parser.add_argument(
-        "--self_ensemble",
-        nargs="?",
-        const="both",
-        choices=("both", "ours"),
-        help="mean of 8 flipped and rotated versions (RDN+): of both networks, or of ours only",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="settings, mean, all figures")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line an image")
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE", help="LR | bicubic | [against] | ours | HR"
-    )
-    parser.add_argument(
-        "--patches",
-        type=Path,
-        metavar="FILE",
-        help="the best and the worst patches by their gain over --against, else over bicubic",
-    )
-    parser.add_argument(
-        "--heat_map", type=Path, metavar="FILE", help="each pixel's error in colours"
-    )
-    parser.add_argument(
-        "--image", metavar="NAME", help="of the heat map; default: the one with the least gain"
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.pairs and arguments.shrink_first > 1:
-        parser.error("--shrink_first goes with --hr, not with --pairs")
-    if arguments.image and not arguments.heat_map:
-        parser.error("--image goes with --heat_map")
-    return arguments
 
 
-def _outputs(arguments: argparse.Namespace, *names: str) -> dict[str, Path]:
-    """The files to write, by their option."""
-    named = {f"--{name}": getattr(arguments, name) for name in names}
-    return {option: path for option, path in named.items() if path is not None}
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    """Raises what `check_outputs` does."""
-    images = _outputs(arguments, "sheet", "patches", "heat_map")
-    folder = arguments.pairs or Path(arguments.hr)
-    inputs = find_images(folder) if folder.is_dir() else []
-    outputs = _outputs(arguments, "json", "csv") | images
-    check_outputs(outputs, set(images), inputs=inputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Network:
-    """A loaded network and how tables and images call it."""
-
-    title: str
-    parameters: int
-    upscaler: Upscaler
-
-
-def _load(arguments: argparse.Namespace) -> dict[str, _Network]:
-    """Ours, and the one to compare with if there is one."""
+def _load(options: Options) -> dict[str, _Network]:
+    """Loads our network, and the second one if the options name it."""
     ensembles = {
-        OURS: arguments.self_ensemble is not None,
-        AGAINST: arguments.self_ensemble == "both",
+        OURS: options.self_ensemble is not None,
+        AGAINST: options.self_ensemble == "both",
     }
     networks = {}
-    for key, name in ((OURS, arguments.model), (AGAINST, arguments.against)):
+    for key, name in ((OURS, options.model), (AGAINST, options.against)):
         if name is not None:
             rdn = loading.load_by_name(name)
-            upscaler = Upscaler(
-                rdn, compute_dtype=arguments.precision, self_ensemble=ensembles[key]
-            )
+            upscaler = Upscaler(rdn, compute_dtype=options.precision, self_ensemble=ensembles[key])
             title = f"{name} (mean of 8)" if ensembles[key] else name
             networks[key] = _Network(title, rdn.count_params(), upscaler)
     scales = {key: network.upscaler.scale for key, network in networks.items()}
     if len(set(scales.values())) > 1:
         raise ValueError(
-            f"--against {arguments.against} enlarges x{scales[AGAINST]}, but --model "
-            f"{arguments.model} x{scales[OURS]}: only networks of one scale compare"
+            f"--against {options.against} upscales x{scales[AGAINST]}, but --model "
+            f"{options.model} x{scales[OURS]}: the networks need one scale"
         )
     return networks
 
 
-def _read(arguments: argparse.Namespace, scale: int) -> list[Pair]:
-    """All pairs, so that a broken file is known before the long work starts."""
+def _read(options: Options, scale: int) -> list[Pair]:
+    """Reads all pairs, so that a broken file is found before the long work starts."""
     found = (
-        read_pairs(arguments.pairs)
-        if arguments.pairs
-        else make_pairs(arguments.hr, scale=scale, shrink_first=arguments.shrink_first)
+        pair_files.read_pairs(options.pairs)
+        if options.pairs
+        else make_pairs(options.images_from, scale=scale, shrink_first=options.shrink_first)
     )
-    pairs = list(compressed(itertools.islice(found, arguments.limit), arguments.jpeg_quality))
+    limited = itertools.islice(found, options.limit)
+    pairs = list(pair_files.compress_lr(limited, options.jpeg_quality))
     names = [pair.name for pair in pairs]
-    if arguments.image and arguments.image not in names:
+    if options.image and options.image not in names:
         raise ValueError(
-            f"--image {arguments.image} is none of the {len(names)} images "
+            f"--image {options.image} is none of the {len(names)} images "
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
         )
     return pairs
 
 
-def _run(arguments: argparse.Namespace) -> str:
-    """Evaluates and writes the files; returns what to print."""
-    _check(arguments)
-    networks = _load(arguments)
-    ours, against = networks[OURS].upscaler, networks.get(AGAINST)
-    pairs = _read(arguments, ours.scale)
-    gallery = Gallery(
-        len(pairs),
-        over=AGAINST if against else BICUBIC,
-        heading=", ".join(f"{key}: {network.title}" for key, network in networks.items()),
-        named=arguments.image,
-    )
-    scores = evaluate(
-        pairs,
-        ours,
-        against.upscaler if against else None,
-        jpeg_quality=arguments.jpeg_quality,
-        gallery=gallery,
-    )
-    _write(arguments, scores, gallery, ours.scale)
-    lines = [
-        f"{key}: {network.title}, x{ours.scale}, {network.parameters:,} parameters"
-        for key, network in networks.items()
-    ]
-    lines.append(f"images: {arguments.pairs or arguments.hr}, {len(pairs)}")
-    return "\n".join([*lines, "", table(scores)])
-
-
-def _write(
-    arguments: argparse.Namespace, scores: list[Score], gallery: Gallery, scale: int
-) -> None:
-    """Writes the files that were asked for."""
-    if arguments.json:
+def _write(options: Options, scores: list[Score], gallery: Gallery, scale: int) -> None:
+    """Writes the files that the options name."""
+    if options.json:
         settings = {
-            "model": arguments.model,
-            "against": arguments.against,
-            "self_ensemble": arguments.self_ensemble,
-            "precision": arguments.precision,
-            "images_from": str(arguments.pairs or arguments.hr),
-            "shrink_first": arguments.shrink_first,
-            "jpeg_quality": arguments.jpeg_quality,
+            "model": options.model,
+            "against": options.against,
+            "self_ensemble": options.self_ensemble,
+            "precision": options.precision,
+            "images_from": options.images_from,
+            "shrink_first": options.shrink_first,
+            "jpeg_quality": options.jpeg_quality,
             "scale": scale,
         }
-        arguments.json.write_text(as_json(scores, settings), encoding="utf-8")
-    if arguments.csv:
-        write_csv(arguments.csv, scores)
+        options.json.write_text(tables.as_json(scores, settings), encoding="utf-8")
+    if options.csv:
+        tables.write_csv(options.csv, scores)
     for path, draw in (
-        (arguments.sheet, gallery.sheet),
-        (arguments.patches, gallery.patches),
-        (arguments.heat_map, gallery.heat_map),
+        (options.sheet, gallery.sheet),
+        (options.patches, gallery.patches),
+        (options.heat_map, gallery.heat_map),
     ):
         if path:
             Image.fromarray(draw()).save(path, quality=95)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 done, 1 cannot evaluate; exits with 2 for usage."""
-    arguments = _parse(argv)
-    try:
-        print(_run(arguments))
-    except (OSError, ValueError, OutOfMemoryError) as error:
-        print(f"model.evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.hr_sources import Pair
-from model.evaluate import evaluation, scoring
+from model.data.hr_sources import Pair, make_pairs
+from model.evaluate import evaluation, pair_files, scoring, tables
+from model.evaluate.__main__ import main
 from model.evaluate.scoring import Figures, Score
 from model.imaging import resampling
 from model.inference.upscaler import OutOfMemoryError, Upscaler
@@ -44,7 +45,7 @@ def images(tmp_path):
 
 @pytest.fixture
 def untrained(tmp_path):
-    """Saves a network that enlarges bicubically, because its last convolution is still zero."""
+    """Saves a network that upscales bicubically, because its last convolution is still zero."""
 
     def save(scale=2):
         path = tmp_path / f"untrained_x{scale}.keras"
@@ -55,7 +56,7 @@ def untrained(tmp_path):
 
 
 def run(*options):
-    return evaluation.main([str(option) for option in options])
+    return main([str(option) for option in options])
 
 
 def strict_json(path):
@@ -153,16 +154,16 @@ def test_an_exact_result_is_null_and_no_part_of_the_mean(pairs, tmp_path, capsys
     assert content["mean"]["bicubic_psnr_y_db"] == pytest.approx(expected)
     assert (content["images_in_mean_psnr"], content["images_in_mean_noise"]) == (2, 2)
     printed = capsys.readouterr().out
-    assert "inf" in printed and "without 1 images" in printed and "2 of 3" in printed
+    assert "inf" in printed and "without 1 image on" in printed and "2 of 3" in printed
     with table.open(newline="") as file:
         line = next(csv.DictReader(file))
     assert line["bicubic_psnr_y_db"] == "inf" and line["background_noise"] == ""
 
 
 def test_only_exact_results_have_no_mean():
-    text = evaluation.as_json([made_score("a", ours=math.inf)], {})
+    text = tables.as_json([made_score("a", ours=math.inf)], {})
     assert json.loads(text)["mean"]["psnr_y_db"] is None and "NaN" not in text
-    assert evaluation.table([made_score("a", ours=math.inf)]).splitlines()[3].split()[1:4] == [
+    assert tables.as_text([made_score("a", ours=math.inf)]).splitlines()[3].split()[1:4] == [
         "-",
         "-",
         "-",
@@ -170,7 +171,7 @@ def test_only_exact_results_have_no_mean():
 
 
 def test_a_record_has_our_figures_without_a_prefix():
-    assert evaluation.as_record(made_score("a")) == {
+    assert tables.as_record(made_score("a")) == {
         "name": "a",
         "psnr_y_db": 38.0,
         "ssim_y": 0.95,
@@ -183,14 +184,14 @@ def test_a_record_has_our_figures_without_a_prefix():
 
 def test_the_table():
     scores = [made_score("short"), made_score("a longer name", ours=40.0, noise=math.nan)]
-    assert evaluation.table(scores).splitlines() == [
+    assert tables.as_text(scores).splitlines() == [
         "                 PSNR-Y, dB                   SSIM-Y              background noise",
         "                 bicubic     ours     gain    bicubic     ours    bicubic     ours",
         "short              33.50    38.00    +4.50     0.9100   0.9500       1.50     0.50",
         "a longer name      33.50    40.00    +6.50     0.9100   0.9500       1.50        -",
         "mean               33.50    39.00    +5.50     0.9100   0.9500       1.50     0.50",
         "gain: ours over bicubic",
-        "background noise on the 1 of 2 images that have one",
+        "background noise: mean over 1 of 2 images, the others have no flat background",
     ]
 
 
@@ -223,7 +224,7 @@ def test_evaluate_makes_lr_from_hr_images(images, tmp_path):
 
 
 def test_shrink_first_shrinks_the_truth(images):
-    for pair in evaluation.make_pairs(str(images), scale=2, shrink_first=3):
+    for pair in make_pairs(str(images), scale=2, shrink_first=3):
         assert pair.hr.shape == (40, 40, 3) and pair.lr.shape == (20, 20, 3)
         expected = resampling.to_uint8(resampling.shrink(pair.hr, 2))
         np.testing.assert_array_equal(pair.lr, expected)
@@ -239,7 +240,7 @@ def test_too_small_images_are_skipped_with_a_note(images, caplog, capsys):
     for i in range(2):
         Image.new("RGB", (40, 31)).save(images / f"{i}.png")
     with caplog.at_level(logging.WARNING):
-        found = list(evaluation.make_pairs(str(images), scale=2))
+        found = list(make_pairs(str(images), scale=2))
     assert [pair.name for pair in found] == ["2.png"]
     assert "0.png: 31 x 40" in caplog.text
     Image.new("RGB", (1, 1)).save(images / "2.png")
@@ -300,7 +301,7 @@ def must_not_start(monkeypatch):
         raise AssertionError("the evaluation started before its outputs were tried")
 
     monkeypatch.setattr(evaluation, "evaluate", start)
-    monkeypatch.setattr(evaluation, "read_pairs", start)
+    monkeypatch.setattr(pair_files, "read_pairs", start)
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--sheet", "--patches", "--heat_map"])
@@ -334,7 +335,7 @@ def test_no_result_overwrites_an_input_or_another_result(pairs, tmp_path, capsys
     assert (pairs / "img_0_HR.png").read_bytes() == before
     one, again = tmp_path / "one.png", tmp_path / "pairs/../one.png"
     assert run("--pairs", pairs, "--sheet", one, "--patches", again) == 1
-    assert "would overwrite what --sheet writes" in capsys.readouterr().err
+    assert "would overwrite the output of --sheet" in capsys.readouterr().err
 
 
 def test_a_failed_evaluation_leaves_files_as_they_were(pairs, tmp_path):
