@@ -11,7 +11,7 @@ from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference import background, tiling
-from model.inference.backends import choose_backend
+from model.inference.backends import ExecutionBackend, choose_backend
 from model.network.flips import DIHEDRAL_TRANSFORMS, turned, undone
 from model.network.rdn import RDN
 
@@ -41,6 +41,8 @@ class Upscaler:
         self_ensemble: upscale each image in its eight flipped and rotated versions and take
             the mean, which papers write as "RDN+": a little better for eight times the time, in
             the same memory. A turned image then gives exactly the turned result.
+        backend: runs the network instead of the backend that fits the machine;
+            `compute_dtype` then has no effect.
 
     Source:
         Timofte et al., "Seven ways to improve example-based single image super resolution",
@@ -56,12 +58,15 @@ class Upscaler:
         max_call_px: int = DEFAULT_MAX_CALL_PX,
         skip_background: bool = True,
         self_ensemble: bool = False,
+        backend: ExecutionBackend | None = None,
     ) -> None:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
         self._halo_px = rdn.halo_px
         self._max_call_px = max_call_px
-        self._backend = choose_backend(rdn, compute_dtype=compute_dtype, max_call_px=max_call_px)
+        self._backend = backend or choose_backend(
+            rdn, compute_dtype=compute_dtype, max_call_px=max_call_px
+        )
         self._skips_background = skip_background and self._keeps_white()
 
     @property
