@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from model.data.hr_sources import find_images
-from model.evaluate import sheets
+from model.evaluate import error_maps
 from model.imaging import resampling
 from model.imaging.decode import ImageError, assumed_quality, decode
 from model.imaging.encode import EXTENSIONS, IMAGE_FORMATS, encode
@@ -95,7 +95,8 @@ def comparison_sheet(upscaled: Upscaled, name: str) -> np.ndarray:
     error = np.abs(
         full_reference.luma(resampling.shrink(result, scale)) - full_reference.luma(source)
     )
-    return sheets.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
+    error = error.repeat(scale, 0).repeat(scale, 1)
+    return error_maps.error_sheet(name, bicubic, result, error)
 
 
 def comparison_path(target: Path) -> Path:

@@ -31,10 +31,10 @@ def check_outputs(outputs: dict[str, Path], images: set[str], *, inputs: Iterabl
                     f"{option} {path} needs an image's suffix, for example .png. "
                     f"Received: {path.suffix!r}"
                 )
-        _try_to_write(option, path)
+        _check_writable(option, path)
 
 
-def _try_to_write(option: str, path: Path) -> None:
+def _check_writable(option: str, path: Path) -> None:
     """Opens a file for writing and leaves everything as it was."""
     existed = path.exists()
     try:
