@@ -9,8 +9,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-INPUT ?=
-OUTPUT ?=
+# Exported, so that the shell reads them as they are: a folder's name may hold blanks.
+export INPUT ?=
+export OUTPUT ?=
 OPTIONS ?=
 IMAGES ?=
 
@@ -28,7 +29,7 @@ ifeq ($(strip $(INPUT)),)
 else ifeq ($(strip $(OUTPUT)),)
 	@echo "make run INPUT=… needs OUTPUT=… too: an s3:// prefix or a folder" >&2; exit 2
 else
-	$(BIN)/python run_pipeline.py --input $(INPUT) --output $(OUTPUT) $(OPTIONS)
+	$(BIN)/python run_pipeline.py --input "$$INPUT" --output "$$OUTPUT" $(OPTIONS)
 endif
 
 test: $(READY)

@@ -3,14 +3,40 @@
     python run_pipeline.py --input s3://shop/manifest.csv --output s3://shop/upscaled
     python run_pipeline.py --input images/ --output upscaled/
 
-`--help` shows all options; the README describes what is written.
+`--help` shows all options; the README describes the output.
 """
 
+import datetime
 import sys
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
-from pipeline.job import run
-from pipeline.runtime.logs import name_run
+from model.startup import import_tensorflow
+from pipeline.runtime import logs, startup
+
+
+def main(argv: list[str]) -> int:
+    """Parses the command line, then loads the frameworks and runs the job.
+
+    Args:
+        argv: the arguments without the program's name.
+
+    Returns:
+        The exit status: see `pipeline.job.run`.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
+    """
+    from pipeline import cli  # noqa: PLC0415 - after `run_command` has prepared numpy
+
+    started_at = datetime.datetime.now(datetime.UTC)
+    settings, beam_arguments = cli.parse(argv, started_at)
+    logs.name_run(settings.run_id)
+    import_tensorflow()
+    from pipeline import job  # noqa: PLC0415 - imports Beam
+
+    return job.run_parsed(settings, beam_arguments, started_at)
+
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:], on_start=name_run))
+    sys.exit(startup.run_command("run_pipeline.py", main))
+elif __name__ == "__mp_main__":  # in a process of --workers
+    startup.join_parent()

@@ -1,5 +1,6 @@
 """The package that Beam's workers install: `--setup_file=./setup.py`."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -20,7 +21,7 @@ def _requirements(name: str) -> list[str]:
 
 setup(
     name="catalog-magnifier",
-    version="0.1.0",
+    version=runpy.run_path(str(HERE / "model/version.py"))["VERSION"],
     description="Upscales the small images of a shop catalog with a Residual Dense Network",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",

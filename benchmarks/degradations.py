@@ -1,7 +1,7 @@
 r"""Measures every network on LR images made by every recipe: what shops do to images.
 
     python -m benchmarks.degradations HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME ...]
-        [--recipes jpeg75 nearest ...] [--quality_from file|truth] [--json FILE]
+        [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--json FILE]
 
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
@@ -12,8 +12,11 @@ PSNR-C              on Cb and Cr together.
 background noise    on the flat background beside objects, grey levels.
 worse               share of the images whose PSNR-Y is more than 0.3 dB below bicubic's.
 
-A network that knows its input's JPEG quality gets what the file states, or, with
-`--quality_from truth`, the lowest quality that the image went through.
+right quality       share of the images whose true JPEG quality the network is conditioned on,
+                    within 1.
+
+That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if it is
+lower; with `truth` the lowest that the image went through.
 """
 
 import argparse
@@ -22,7 +25,7 @@ import json
 import math
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,34 +34,20 @@ import numpy as np
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from model.data.hr_sources import HrImage, list_images
 from model.data.recipes import RECIPES, Recipe
+from model.evaluate import scoring
+from model.evaluate.scoring import BICUBIC, LANCZOS, Figures, Score
 from model.imaging import resampling
 from model.imaging.image import RasterImage
+from model.imaging.jpeg_history import find_jpeg
 from model.inference.upscaler import Upscaler
-from model.metrics import full_reference, quality
+from model.metrics import quality
 from model.network import loading, presets
 from pipeline.upscale import quality_gate
 
-BICUBIC, LANCZOS = "bicubic", "lanczos"
 _AFTER_GATE = " gated"
 # PSNR-Y below bicubic's by more than this counts as worse, dB.
 _WORSE_DB = 0.3
 _COLUMN = 13
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One method on one image, or the mean over images.
-
-    Attributes:
-        psnr_y_db, psnr_c_db: at most `quality.MAX_PSNR_DB`.
-        ssim_y: -1..1.
-        background_noise: grey levels; nan without a flat background.
-    """
-
-    psnr_y_db: float
-    psnr_c_db: float
-    ssim_y: float
-    background_noise: float
 
 
 @dataclass(frozen=True)
@@ -68,9 +57,10 @@ class Row:
     Attributes:
         recipe: a key of `RECIPES`.
         method: `bicubic`, `lanczos`, a network's name, or `<name> gated`.
-        mean: of the figures; the noise over the images that have one.
+        mean: of the figures, each over the images where it is finite for all methods.
         gain_db: mean PSNR-Y over bicubic's.
         worse_share: 0..1 of the images.
+        right_quality_share: 0..1 of the images whose true quality the networks get, within 1.
         rejected_share: 0..1 of the images that the gate replaces; 0 for other methods.
         images: how many.
     """
@@ -80,6 +70,7 @@ class Row:
     mean: Figures
     gain_db: float
     worse_share: float
+    right_quality_share: float
     rejected_share: float
     images: int
 
@@ -90,16 +81,6 @@ class Result:
 
     rgb: np.ndarray
     is_rejected: bool = False
-
-
-def figures(hr: np.ndarray, result: np.ndarray, border: int) -> Figures:
-    """Measures a result, uint8 [H, W, 3], against HR."""
-    return Figures(
-        min(quality.MAX_PSNR_DB, full_reference.psnr_y(hr, result, border=border)),
-        min(quality.MAX_PSNR_DB, full_reference.psnr_c(hr, result, border=border)),
-        full_reference.ssim_y(hr, result, border=border),
-        full_reference.background_noise(hr, result, border=border),
-    )
 
 
 def results(
@@ -157,53 +138,47 @@ def measure(
         ValueError: if there is no image, or one is too small to measure.
     """
     scale = next(iter(networks.values())).scale
-    found: dict[tuple[str, str], list[tuple[Figures, bool]]] = {}
+    scores: dict[str, list[Score]] = {name: [] for name in recipes}
+    rejected: dict[str, list[set[str]]] = {name: [] for name in recipes}
+    right: dict[str, list[bool]] = {name: [] for name in recipes}
     for image in images:
         hr = resampling.crop_to_multiple(image.read(), scale)
         for name, recipe in recipes.items():
             generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
             lr = recipe.make_lr(hr, scale, generator)
-            for method, result in results(lr, networks, quality_of(recipe, lr), scale).items():
-                one = figures(hr, result.rgb, scale), result.is_rejected
-                found.setdefault((name, method), []).append(one)
-    if not found:
+            told = quality_of(recipe, lr)
+            right[name].append(abs(told - recipe.lowest_quality) <= 1)
+            made = results(lr, networks, told, scale)
+            of_methods = {m: scoring.measure(hr, one.rgb, scale) for m, one in made.items()}
+            scores[name].append(Score(image.name, of_methods))
+            rejected[name].append({m for m, one in made.items() if one.is_rejected})
+    if not any(scores.values()):
         raise ValueError("there is no HR image to measure")
     return [
-        _row(recipe, method, of_method, found[recipe, BICUBIC])
-        for (recipe, method), of_method in found.items()
+        row for name in recipes for row in _rows(name, scores[name], rejected[name], right[name])
     ]
 
 
-def _row(
-    recipe: str,
-    method: str,
-    found: Sequence[tuple[Figures, bool]],
-    bicubic: Sequence[tuple[Figures, bool]],
-) -> Row:
-    """Means and shares over images."""
-    gains = [
-        one.psnr_y_db - other.psnr_y_db
-        for (one, _), (other, _) in zip(found, bicubic, strict=True)
-    ]
-    mean = {
-        field.name: _mean([getattr(one, field.name) for one, _ in found])
-        for field in dataclasses.fields(Figures)
-    }
-    return Row(
-        recipe,
-        method,
-        Figures(**mean),
-        gain_db=_mean(gains),
-        worse_share=_mean([float(gain < -_WORSE_DB) for gain in gains]),
-        rejected_share=_mean([float(is_rejected) for _, is_rejected in found]),
-        images=len(found),
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Over those that are not nan; nan without any."""
-    defined = [value for value in values if not math.isnan(value)]
-    return math.fsum(defined) / len(defined) if defined else math.nan
+def _rows(
+    recipe: str, scores: Sequence[Score], rejected: Sequence[set[str]], right: Sequence[bool]
+) -> Iterator[Row]:
+    """Means and shares over images, method by method."""
+    mean = scoring.mean(scores)
+    for method, figures in mean.figures.items():
+        worse = [
+            one.figures[method].psnr_y_db < one.figures[BICUBIC].psnr_y_db - _WORSE_DB
+            for one in scores
+        ]
+        yield Row(
+            recipe,
+            method,
+            figures,
+            gain_db=figures.psnr_y_db - mean.figures[BICUBIC].psnr_y_db,
+            worse_share=sum(worse) / len(scores),
+            right_quality_share=sum(right) / len(scores),
+            rejected_share=sum(method in one for one in rejected) / len(scores),
+            images=len(scores),
+        )
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -213,6 +188,7 @@ def table(rows: Sequence[Row]) -> str:
         ("PSNR-Y over bicubic, dB", lambda row: f"{row.gain_db:+.2f}"),
         ("worse than bicubic, %", lambda row: f"{100 * row.worse_share:.1f}"),
         ("rejected by the gate, %", lambda row: f"{100 * row.rejected_share:.1f}"),
+        ("right quality, %", lambda row: f"{100 * row.right_quality_share:.1f}"),
         ("SSIM-Y", lambda row: f"{row.mean.ssim_y:.4f}"),
         ("PSNR-C, dB", lambda row: f"{row.mean.psnr_c_db:.2f}"),
         ("background noise, grey levels", lambda row: f"{row.mean.background_noise:.2f}"),
@@ -252,12 +228,19 @@ def stated_quality(recipe: Recipe, lr: np.ndarray) -> int:
     return recipe.stated_quality
 
 
+def quality_in_pixels(recipe: Recipe, lr: np.ndarray) -> int:
+    """The lower of what the file states and what the pixels show."""
+    trace = find_jpeg(lr)
+    stated = recipe.stated_quality
+    return stated if trace is None else min(stated, trace.quality)
+
+
 def true_quality(recipe: Recipe, lr: np.ndarray) -> int:
     """The lowest quality that the image went through."""
     return recipe.lowest_quality
 
 
-QUALITIES = {"file": stated_quality, "truth": true_quality}
+QUALITIES = {"file": stated_quality, "pixels": quality_in_pixels, "truth": true_quality}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,7 +29,7 @@ from model.data import degradation
 from model.data.hr_sources import find_images
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
-from model.imaging.image import RasterImage
+from model.inference.measured import UpscaledImage, upscale_with_self_test
 from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.metrics.quality import Measures
@@ -233,23 +233,6 @@ RUINS: dict[str, Ruin] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Upscaled:
-    """What a network made of an image, and of its shrunk copy."""
-
-    source: RasterImage
-    result: RasterImage
-    self_test: quality.SelfTest | None
-    self_sr: np.ndarray | None
-
-    def measure(self, rgb: np.ndarray, scale: int) -> Measures:
-        """Measures pixels, uint8 [H * scale, W * scale, 3], in the result's place."""
-        result = dataclasses.replace(self.result, rgb=np.ascontiguousarray(rgb))
-        return quality.measure(
-            self.source, result, scale=scale, self_test=self.self_test, self_sr=self.self_sr
-        )
-
-
 class Network:
     """A network whose results are kept in a folder.
 
@@ -266,23 +249,25 @@ class Network:
         self.scale = self._upscaler.scale
         self._cache = cache
 
-    def upscale(self, data: bytes) -> Upscaled:
+    def upscale(self, data: bytes) -> UpscaledImage:
         """Upscales an encoded image as the nightly job does, or takes it from the cache."""
         header, source = decode(data, max_pixels=_MAX_PIXELS)
-        self_test = quality.self_test(source, self.scale)
         path = self._path(data)
         if path is not None and path.exists():
             with np.load(path) as kept:
                 result = source.with_pixels(kept["rgb"], kept.get("alpha"))
-                return Upscaled(source, result, self_test, kept.get("self_sr"))
-        result = self._upscaler.upscale_image(source, jpeg_quality=assumed_quality(header))
-        self_sr = None if self_test is None else self._upscaler.upscale_rgb(self_test.lr)
+                self_test = quality.self_test(source, self.scale)
+                return UpscaledImage(source, result, self.scale, self_test, kept.get("self_sr"))
+        upscaled = upscale_with_self_test(
+            self._upscaler, source, jpeg_quality=assumed_quality(header)
+        )
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            kept = {"rgb": result.rgb, "alpha": result.alpha, "self_sr": self_sr}
+            result = upscaled.result
+            kept = {"rgb": result.rgb, "alpha": result.alpha, "self_sr": upscaled.self_sr}
             kept = {name: pixels for name, pixels in kept.items() if pixels is not None}
             np.savez(path, **kept)
-        return Upscaled(source, result, self_test, self_sr)
+        return upscaled
 
     def _path(self, data: bytes) -> Path | None:
         """Where the result of an image is kept."""
@@ -329,7 +314,9 @@ def judge(network: Network, paths: list[Path], source_quality: int | None) -> It
         for kind, ruin in {GOOD: None, **RUINS}.items():
             seed = zlib.crc32(f"{path.name} {kind}".encode())
             sample = Sample(network.scale, sr, other, np.random.default_rng(seed))
-            measures = good.measure(sr if ruin is None else ruin(sample), network.scale)
+            rgb = np.ascontiguousarray(sr if ruin is None else ruin(sample))
+            replaced = dataclasses.replace(good.result, rgb=rgb)
+            measures = dataclasses.replace(good, result=replaced).measure()
             doubt = quality_gate.failed_rule(measures, limits)
             yield Judged(network.name, path.name, kind, doubt and doubt.rule, measures)
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from benchmarks import quiet  # noqa: F401 - first, for its effect
+
+# isort: split
 from benchmarks.gate import RUINS, Sample
 from model.evaluate import panels
 from model.evaluate.panels import Panel, Row

@@ -35,7 +35,7 @@ from pipeline.output import shard_writer
 from pipeline.output.schema import Row
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import CatalogEntry, Reason, Shard, Status, content_key
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan
 from pipeline.storage.routing import open_storage
 
 _BUCKET = "shop"
@@ -180,12 +180,12 @@ def write_earlier_run(catalog: Catalog, output: Path) -> None:
     """Writes the invented run under an output, finished."""
     sha256 = presets.resolve(presets.DEFAULT).sha256
     settings, _ = cli.parse(["--input", "x/", "--output", str(output)], _DAY)
-    fingerprint = Settings(**{**vars(settings), "model_sha256": sha256}).fingerprint
+    plan = RunPlan(settings, _DAY, sha256, workers=1, compute_dtype="float32")
     files = open_storage(settings.storage)
     folder = output / "runs/earlier"
     writer = ShardWriter(files, str(folder / "staging"))
     shards: list[Shard] = []
-    for row in earlier_rows(catalog, fingerprint):
+    for row in earlier_rows(catalog, plan.fingerprint):
         shards += filter(None, [writer.add(row)])
     shards += filter(None, [writer.close()])
     shard_writer.publish(files, shards, str(output / "rows/run_id=earlier"))

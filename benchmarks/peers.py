@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from benchmarks import quiet  # noqa: F401 - first, for its effect
 from model.data.hr_sources import find_images, read_rgb
 from model.imaging import resampling
 from model.inference.backends import Network, TileBatchBackend

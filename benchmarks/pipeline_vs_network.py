@@ -24,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from benchmarks import quiet  # noqa: F401 - first, for its effect
 
 # isort: split
 import numpy as np

@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from benchmarks import quiet  # noqa: F401 - first, for its effect
+
+# isort: split
 from benchmarks import measured_run
 from model.data.hr_sources import find_images
 from pipeline.report import html

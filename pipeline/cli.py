@@ -1,6 +1,7 @@
 """The command line of the job, checked before anything starts."""
 
 import argparse
+import dataclasses
 import datetime
 import difflib
 import re
@@ -8,14 +9,10 @@ import sys
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from model.imaging.encode import IMAGE_FORMATS
-from model.inference.backends import COMPUTE_DTYPES
-from model.network import presets
+from model.version import add_version
 from pipeline.catalog import manifest
 from pipeline.records import Reason
-from pipeline.settings import NEWEST, NONE, Settings
+from pipeline.settings import NONE, OPTIONS, Option, Settings
 from pipeline.storage import locations
 
 
@@ -47,28 +44,19 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
         parser.error(f"--run_id takes letters, digits, '.', '_' and '-': {ours.run_id!r}")
     if ours.max_side < ours.min_side:
         parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
-    if not 0 <= ours.max_failure_rate <= 1:
-        parser.error(f"--max_failure_rate is 0..1: {ours.max_failure_rate}")
-    retry = tuple(filter(None, ours.retry.split(",")))
-    for reason in retry:
+    for reason in ours.retry:
         if reason not in list(Reason) and not reason.startswith("gate:"):
             parser.error(f"--retry {reason}: no such reason; they are {', '.join(Reason)}")
-    if retry and ours.previous == NONE:
+    if ours.retry and ours.previous == NONE:
         parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)
-    fields = vars(ours) | {
-        "input": source,
-        "output": output,
-        "retry": retry,
-        "precision": None if ours.precision == "auto" else ours.precision,
-        "allow_schemes": tuple(filter(None, ours.allow_schemes.split(","))),
-    }
-    return Settings(started_at=now, **fields), rest
+    return Settings(**vars(ours) | {"input": source, "output": output}), rest
 
 
 def _parser(now: datetime.datetime) -> _Parser:
+    """Parser of all declared options."""
     parser = _Parser(
         prog="run_pipeline.py",
         description="Upscales the small images of a catalog and writes them, with measures of "
@@ -77,101 +65,38 @@ def _parser(now: datetime.datetime) -> _Parser:
         "run failed; 2 usage; 3 done, but more images failed than allowed.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add(
-        "--input", required=True, help="manifest (.csv .jsonl .parquet .txt) or prefix ending in /"
-    )
-    add("--output", required=True, help="S3 prefix or local folder")
-    add(
-        "--run_id",
-        default=now.strftime("%Y%m%dT%H%M%SZ"),
-        help="names the run; the same id again goes on with it (default: the UTC time)",
-    )
-    add("--min_side", type=_positive, default=32, help="shorter side below: too_small")
-    add("--max_side", type=_positive, default=1000, help="longer side above: large_enough")
-    add("--max_pixels", type=_positive, default=40_000_000, help="refuse to decode more")
-    add(
-        "--model",
-        default=presets.DEFAULT,
-        help=f"{', '.join(presets.PRESETS)}, or path or S3 URI of a .keras file of model.train",
-    )
-    add("--images", choices=("parquet", "files", "both"), default="parquet")
-    add("--image_format", choices=("auto", *IMAGE_FORMATS), default="auto")
-    add(
-        "--animated",
-        choices=("skip", "first_frame"),
-        default="skip",
-        help="what becomes of images with several frames",
-    )
-    add(
-        "--previous",
-        default=NEWEST,
-        help="id of the run in which reusable results are looked up; none does all again "
-        "(default: the newest finished run under --output)",
-    )
-    add(
-        "--retry",
-        default="",
-        metavar="REASONS",
-        help="replay only the rows of the previous run with these reasons, as timeout,not_found",
-    )
-    add("--max_failure_rate", type=float, default=0.05, help="above it the exit status is 3")
-    add("--s3_endpoint_url", help="another S3 server than AWS")
-    add(
-        "--allow_schemes", default="", help="comma list: what a manifest may name besides, as file"
-    )
-    add("--look_ahead", type=_positive, default=16, help="images fetched ahead of the network")
-    add(
-        "--workers",
-        type=_workers,
-        default="auto",
-        help="processes that upscale (default: auto, one for each core of a machine without GPU)",
-    )
-    add(
-        "--precision",
-        choices=("auto", *COMPUTE_DTYPES),
-        default="auto",
-        help="in which the network computes; results differ by one grey level at most",
-    )
-    add(
-        "--blank",
-        choices=("skip", "magnify"),
-        default="skip",
-        help="whether exactly white background is skipped, or upscaled like all else",
-    )
-    add(
-        "--self_psnr",
-        choices=("window", "full", "off"),
-        default="window",
-        help="measured on the place with most detail, or all of the image",
-    )
-    add(
-        "--accelerator",
-        help="Beam's accelerator hint for the step that upscales, such as "
-        "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
-    )
-    add("--report", choices=("yes", "no"), default="yes", help="write report.html at the end")
-    add(
-        "--dry_run",
-        action="store_true",
-        help="probe and count only: what the run would cost; writes nothing but estimate.json",
-    )
+    for option in OPTIONS.values():
+        _add(parser, option)
+    add_version(parser)
+    parser.set_defaults(run_id=now.strftime("%Y%m%dT%H%M%SZ"))
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1: {text}")
-    return value
-
-
-def _workers(text: str) -> int | None:
-    return None if text == "auto" else _positive(text)
+def _add(parser: _Parser, option: Option) -> None:
+    """Adds one declared option."""
+    name = f"--{option.name}"
+    if option.parse is None:
+        parser.add_argument(name, action="store_true", help=option.help)
+        return
+    default = f" (default: {option.default_name})" if option.default_name else ""
+    parser.add_argument(
+        name,
+        type=option.parse,
+        required=option.is_required,
+        default=None if option.default is dataclasses.MISSING else option.default,
+        choices=option.choices or None,
+        metavar=option.metavar,
+        help=option.help + default,
+    )
 
 
 def _check_beam_options(parser: _Parser, rest: list[str]) -> None:
     """Refuses what Beam would ignore silently: a misspelt option is not an option."""
+    if not rest:
+        return
+    # Beam takes seconds to import: only a command line with options for it pays.
+    from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415
+
     beam = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in sorted(PipelineOptions.__subclasses__(), key=lambda one: one.__name__):
         with_arguments = getattr(options, "_add_argparse_args", None)

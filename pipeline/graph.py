@@ -33,40 +33,41 @@ from pipeline.records import (
     Totals,
     content_key,
 )
-from pipeline.runs import estimation, reuse
+from pipeline.runs import estimation, replay, resume, reuse
+from pipeline.runs.layout import Layout
 from pipeline.runs.summary import finish_run
 from pipeline.runtime import logs, progress
-from pipeline.settings import Settings
-from pipeline.storage import locations
+from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.routing import open_storage
 from pipeline.upscale import upscaling
 from pipeline.upscale.image_worker import ImageWorker
+from pipeline.upscale.saved_model import read_model
 from pipeline.upscale.upscaling import MakerProcesses, MakesImages
 
 # Entries that are identified at a time: what a listing's pages are worth depends on them. 40 MB.
 _IDENTIFIED_TOGETHER = 100_000
 
 
-def build(pipeline: beam.Pipeline, settings: Settings) -> None:
+def build(pipeline: beam.Pipeline, plan: RunPlan) -> None:
     """Puts the whole job on a pipeline; the same image's way as drawn in the README.
 
     Args:
         pipeline: of any runner.
-        settings: checked, with the model's digest filled in.
+        plan: of the run.
     """
-    by_uri = pipeline | "ReadCatalog" >> ReadCatalog(settings) | "OnePerUri" >> OnePerUri()
+    by_uri = pipeline | "ReadCatalog" >> ReadCatalog(plan) | "OnePerUri" >> OnePerUri()
     jobs = (
         by_uri
         | "ToDo" >> beam.FlatMap(first_mention)
-        | "Identify" >> Identify(settings)
-        | "JoinPrevious" >> JoinPrevious(settings)
+        | "Identify" >> Identify(plan)
+        | "JoinPrevious" >> JoinPrevious(plan)
     )
-    if settings.dry_run:
-        _ = jobs | "Estimate" >> Estimate(settings)
+    if plan.settings.dry_run:
+        _ = jobs | "Estimate" >> Estimate(plan)
         return
-    shards = jobs | "UpscaleAndWrite" >> UpscaleAndWrite(settings).with_hint()
-    _ = shards | "Summarise" >> Summarise(settings, by_uri)
+    shards = jobs | "UpscaleAndWrite" >> UpscaleAndWrite(plan).with_hint()
+    _ = shards | "Summarise" >> Summarise(plan, by_uri)
 
 
 def join_run(settings: Settings) -> Storage:
@@ -78,26 +79,26 @@ def join_run(settings: Settings) -> Storage:
 class ReadCatalog(beam.PTransform):
     """Every mention of an image, as `CatalogEntry`s.
 
-    Among them is one at position `reuse.KEPT` for each row that an earlier attempt of this run has
-    finished.
+    An entry at position `resume.KEPT` stands for each row that an earlier attempt of this run
+    has finished.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         super().__init__()
-        self._settings = settings
+        self._plan = plan
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: from the pipeline's begin."""
-        settings = self._settings
-        places = [("catalog", settings.input)]
-        if settings.retry:
-            places = [("replay", part) for part in settings.previous_parts]
-        places += [("kept", shard.uri) for shard in settings.kept]
+        plan = self._plan
+        places = [("catalog", plan.settings.input)]
+        if plan.settings.retry:
+            places = [("replay", part) for part in plan.previous_parts]
+        places += [("kept", shard.uri) for shard in plan.kept]
         return (
             pcoll
             | "Places" >> beam.Create(places)
             | "Alone" >> beam.Reshuffle()
-            | "Read" >> beam.FlatMap(read_place, settings)
+            | "Read" >> beam.FlatMap(read_place, plan.settings)
         )
 
 
@@ -106,9 +107,9 @@ def read_place(kind_and_place: tuple[str, str], settings: Settings) -> Iterator[
     kind, place = kind_and_place
     files = join_run(settings)
     if kind == "kept":
-        return reuse.read_kept(place, files)
+        return resume.read_kept(place, files)
     if kind == "replay":
-        return reuse.read_replay(place, files, settings)
+        return replay.read_replay(place, files, settings)
     return manifest.read_catalog(files, place, settings.allow_schemes)
 
 
@@ -127,14 +128,14 @@ class OnePerUri(beam.PTransform):
 def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[CatalogEntry]:
     """The mention that comes first in the catalog; none if the URI's row is finished already."""
     entry = min(group[1], key=lambda entry: entry.position)
-    if entry.position != reuse.KEPT:
+    if entry.position != resume.KEPT:
         progress.HERE.found()
         yield entry
 
 
 def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
     """What one URI adds to the totals."""
-    mentions = sum(entry.position != reuse.KEPT for entry in group[1])
+    mentions = sum(entry.position != resume.KEPT for entry in group[1])
     return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
 
 
@@ -146,24 +147,24 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
 class Identify(beam.PTransform):
     """Adds etag and size where the catalog did not give them; see `etags.identify_all`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         super().__init__()
-        self._settings = settings
+        self._plan = plan
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: entries to entries."""
-        return pcoll | "Ask" >> beam.ParDo(_IdentifyDoFn(self._settings))
+        return pcoll | "Ask" >> beam.ParDo(_IdentifyDoFn(self._plan))
 
 
 class _IdentifyDoFn(beam.DoFn):
     """Collects many entries, so that folders which hold many of them are listed instead."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
 
     def setup(self) -> None:
-        self._files = join_run(self._settings)
-        self._threads = concurrent.futures.ThreadPoolExecutor(2 * self._settings.look_ahead)
+        self._files = join_run(self._plan.settings)
+        self._threads = concurrent.futures.ThreadPoolExecutor(2 * self._plan.settings.look_ahead)
 
     def start_bundle(self) -> None:
         self._waiting: list[CatalogEntry] = []
@@ -193,30 +194,30 @@ class JoinPrevious(beam.PTransform):
     The last shuffle: small records only. What follows runs fused, from the URI to the file.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         super().__init__()
-        self._settings = settings
+        self._plan = plan
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: entries to jobs."""
-        settings = self._settings
+        plan = self._plan
         earlier = (
             pcoll.pipeline
-            | "PreviousParts" >> beam.Create(list(settings.previous_parts))
-            | "ReadPrevious" >> beam.FlatMap(read_previous_results, settings)
+            | "PreviousParts" >> beam.Create(list(plan.previous_parts))
+            | "ReadPrevious" >> beam.FlatMap(read_previous_results, plan.settings)
             | "KeyEarlier" >> beam.WithKeys(lambda earlier: earlier.content_key)
         )
-        entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, settings.fingerprint)
+        entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, plan.fingerprint)
         return (
             {"entries": entries, "earlier": earlier}
             | "SameContent" >> beam.CoGroupByKey()
-            | "Job" >> beam.FlatMap(make_jobs, settings)
+            | "Job" >> beam.FlatMap(make_jobs, plan.settings)
         )
 
 
 def read_previous_results(part: str, settings: Settings) -> Iterator[PreviousResult]:
     """See `reuse.read_previous_results`."""
-    return reuse.read_previous_results(part, join_run(settings), settings)
+    return reuse.read_previous_results(part, join_run(settings))
 
 
 def make_jobs(
@@ -253,42 +254,42 @@ class UpscaleAndWrite(beam.PTransform):
     the runner cut the stage, and the images cross the cut.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         super().__init__()
-        self._settings = settings
+        self._plan = plan
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: jobs to shards."""
         return (
             pcoll
-            | "Upscale" >> beam.ParDo(_UpscaleDoFn(self._settings))
-            | "WriteRows" >> beam.ParDo(_WriteRowsDoFn(self._settings))
+            | "Upscale" >> beam.ParDo(_UpscaleDoFn(self._plan))
+            | "WriteRows" >> beam.ParDo(_WriteRowsDoFn(self._plan))
         )
 
     def with_hint(self) -> "UpscaleAndWrite":
         """This transform with the run's accelerator hint, if it has one."""
-        if self._settings.accelerator:
-            return self.with_resource_hints(accelerator=self._settings.accelerator)
+        if self._plan.settings.accelerator:
+            return self.with_resource_hints(accelerator=self._plan.settings.accelerator)
         return self
 
 
 class _JobsDoFn(beam.DoFn):
     """Keeps threads busy, each with a job on its way."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
         self._shared_decoders = Shared()
 
     def setup(self) -> None:
-        settings, files = self._settings, join_run(self._settings)
+        plan, files = self._plan, join_run(self._plan.settings)
         # One set of decoders, and one network, for all threads of a process.
         decoders = self._shared_decoders.acquire(
-            lambda: DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
+            lambda: DecoderPool(os.cpu_count() or 1, max_pixels=plan.settings.max_pixels)
         )
-        self._worker = ImageWorker(files, decoders, self._open_maker(files), settings)
+        self._worker = ImageWorker(files, decoders, self._open_maker(files), plan)
         # As many images are fetched ahead as wait for the network, beside those within it.
         self._threads = concurrent.futures.ThreadPoolExecutor(
-            settings.look_ahead + (settings.workers or 1)
+            plan.settings.look_ahead + plan.workers
         )
 
     def start_bundle(self) -> None:
@@ -297,7 +298,7 @@ class _JobsDoFn(beam.DoFn):
     def process(self, job: Job) -> Iterator[Any]:
         self._on_their_way.add(self._threads.submit(self._do, job))
         # What is ready goes on to the file at once: a kill would lose it.
-        is_full = len(self._on_their_way) > self._settings.look_ahead
+        is_full = len(self._on_their_way) > self._plan.settings.look_ahead
         yield from self._ready(timeout_s=None if is_full else 0)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -330,12 +331,12 @@ class _JobsDoFn(beam.DoFn):
 class _UpscaleDoFn(_JobsDoFn):
     """Each job's image from its URI to its rows."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, plan: RunPlan) -> None:
+        super().__init__(plan)
         self._shared_maker = Shared()
 
     def _open_maker(self, files: Storage) -> MakesImages:
-        maker = self._shared_maker.acquire(lambda: load_maker(files, self._settings))
+        maker = self._shared_maker.acquire(lambda: load_maker(files, self._plan))
         return cast(MakesImages, maker)
 
     def _do(self, job: Job) -> list[Row]:
@@ -362,31 +363,31 @@ class _ProbeDoFn(_JobsDoFn):
 class Estimate(beam.PTransform):
     """What the run would cost, instead of the run; see `pipeline.runs.estimation`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         super().__init__()
-        self._settings = settings
+        self._plan = plan
 
     def expand(self, pcoll: Any) -> Any:
         """Beam: jobs to the estimate."""
         return (
             pcoll
-            | "Probe" >> beam.ParDo(_ProbeDoFn(self._settings))
+            | "Probe" >> beam.ParDo(_ProbeDoFn(self._plan))
             | "Add" >> beam.CombineGlobally(estimation.add_up)
-            | "Calibrate" >> beam.Map(write_estimate, self._settings)
+            | "Calibrate" >> beam.Map(write_estimate, self._plan)
         )
 
 
-def write_estimate(counted: estimation.Counted, settings: Settings) -> dict[str, Any]:
+def write_estimate(counted: estimation.Counted, plan: RunPlan) -> dict[str, Any]:
     """Upscales a few images where this runs, for the rate; writes and returns the estimate."""
-    files = join_run(settings)
+    files = join_run(plan.settings)
     rate = None
     if counted.sample:
-        one_process = dataclasses.replace(settings, workers=1)
+        one_process = dataclasses.replace(plan, workers=1)
         maker = load_maker(files, one_process)
-        decoders = DecoderPool(1, max_pixels=settings.max_pixels)
+        decoders = DecoderPool(1, max_pixels=plan.settings.max_pixels)
         worker = ImageWorker(files, decoders, maker, one_process)
         rate = estimation.calibrate(worker, counted.sample)
-    return estimation.write(files, settings, counted, rate)
+    return estimation.write(files, plan.settings, counted, rate)
 
 
 def _count(row: Row) -> None:
@@ -400,52 +401,32 @@ def _count(row: Row) -> None:
             Metrics.distribution("stages", stage).update(round(taken_ms))
 
 
-def load_maker(files: Storage, settings: Settings) -> MakesImages:
+def load_maker(files: Storage, plan: RunPlan) -> MakesImages:
     """Loads the run's network in a worker, or starts the processes that do.
 
     Raises:
         RunError: if it cannot be read, or is not the one with which the run began.
     """
-    saved = read_model(files, settings.model)
-    if saved.sha256 != settings.model_sha256:
-        raise RunError(f"the model {settings.model} changed since the run began")
+    saved = read_model(files, plan.settings.model)
+    if saved.sha256 != plan.model_sha256:
+        raise RunError(f"the model {plan.settings.model} changed since the run began")
     try:
-        if settings.workers is not None and settings.workers > 1:
-            return MakerProcesses(saved, settings, settings.workers)
-        return upscaling.load(saved, settings)
+        if plan.workers > 1:
+            return MakerProcesses(saved, plan, plan.workers)
+        return upscaling.load(saved, plan)
     except presets.ModelError as error:
         raise RunError(str(error)) from error
-
-
-def read_model(files: Storage, name: str) -> presets.SavedModel:
-    """Reads a shipped model by name, another one from a path or S3 URI.
-
-    Raises:
-        RunError: if there is none.
-    """
-    try:
-        if name in presets.PRESETS:
-            return presets.resolve(name)
-        if locations.scheme_of(name) not in ("s3", "file", ""):
-            raise RunError(f"--model {name}: use a shipped name, a path or an s3:// URI")
-        return presets.from_bytes(name, files.read(name))
-    except presets.ModelError as error:
-        raise RunError(f"--model: {error}") from error
-    except StorageError as error:
-        raise RunError(
-            f"--model {name}: {error.detail}; shipped models: {', '.join(presets.PRESETS)}"
-        ) from error
 
 
 class _WriteRowsDoFn(beam.DoFn):
     """Rows to staged shards; only small records leave it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
 
     def setup(self) -> None:
-        files = join_run(self._settings)
-        self._writer = ShardWriter(files, self._settings.staging_folder)
+        files = join_run(self._plan.settings)
+        self._writer = ShardWriter(files, Layout.of(self._plan.settings).staging)
 
     def start_bundle(self) -> None:
         self._writer.abandon()  # what a failed bundle left
@@ -467,9 +448,9 @@ class _WriteRowsDoFn(beam.DoFn):
 class Summarise(beam.PTransform):
     """Publishes the shards, reconciles rows with URIs, writes the summary."""
 
-    def __init__(self, settings: Settings, by_uri: Any) -> None:
+    def __init__(self, plan: RunPlan, by_uri: Any) -> None:
         super().__init__()
-        self._settings = settings
+        self._plan = plan
         self._by_uri = by_uri
 
     def expand(self, pcoll: Any) -> Any:
@@ -482,18 +463,19 @@ class Summarise(beam.PTransform):
         return (
             pcoll
             | "AllShards" >> beam.combiners.ToList()
-            | "Finish"
-            >> beam.Map(summarise_shards, self._settings, beam.pvalue.AsSingleton(totals))
+            | "Finish" >> beam.Map(summarise_shards, self._plan, beam.pvalue.AsSingleton(totals))
         )
 
 
-def summarise_shards(shards: list[Shard], settings: Settings, totals: Totals) -> dict[str, Any]:
+def summarise_shards(shards: list[Shard], plan: RunPlan, totals: Totals) -> dict[str, Any]:
     """See `summary.finish_run`; what it cannot read or write stops the run."""
-    files = join_run(settings)
+    files = join_run(plan.settings)
     try:
-        return finish_run(files, settings, [*settings.kept, *shards], totals)
+        return finish_run(files, plan, [*plan.kept, *shards], totals)
     except StorageError as error:
-        raise RunError(f"cannot finish the run in {settings.output}: {error.detail}") from error
+        raise RunError(
+            f"cannot finish the run in {plan.settings.output}: {error.detail}"
+        ) from error
 
 
 def _global(value: Any) -> WindowedValue:

@@ -9,7 +9,7 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Callable
+import traceback
 from typing import Any
 
 import apache_beam as beam
@@ -25,66 +25,95 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline import cli
 from pipeline.catalog import manifest
-from pipeline.graph import build, read_model
+from pipeline.graph import build
 from pipeline.output import shard_writer
 from pipeline.records import RunError, Status
 from pipeline.report import html
-from pipeline.runs import estimation, resume, reuse
+from pipeline.runs import estimation, finished, reader, resume, reuse
+from pipeline.runs.interruption import Ending
+from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress
-from pipeline.settings import Settings
-from pipeline.storage import locations
-from pipeline.storage.base import StorageError
-from pipeline.storage.routing import list_if_any, open_storage
+from pipeline.runtime.metrics import plain_metrics
+from pipeline.settings import RunPlan, Settings
+from pipeline.storage.routing import open_storage
+from pipeline.upscale.saved_model import read_model
 from pipeline.upscale.upscaling import WORTH_PROCESSES, choose_precision, choose_workers
 
-DONE, FAILED, TOO_MANY_FAILURES, INTERRUPTED = 0, 1, 3, 130
+DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
 
 _log = logging.getLogger(__name__)
 
 
-def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> int:
-    """Runs the nightly job.
+@dataclasses.dataclass(frozen=True)
+class Submitted:
+    """The runner has the job and works on it without this process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The run has ended, with `_SUCCESS`; `summary` is the content of summary.json."""
+
+    summary: dict[str, Any]
+
+
+def run(argv: list[str]) -> int:
+    """Runs the nightly job from a command line.
 
     Args:
         argv: the command line without the program's name.
-        on_start: is told the run's id before anything is logged.
 
     Returns:
-        The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
-        allowed. Errors are one line on standard error.
+        See `run_parsed`.
 
     Raises:
         SystemExit: with status 2 for a wrong command line.
     """
-    settings, beam_arguments = cli.parse(argv, datetime.datetime.now(datetime.UTC))
-    if on_start is not None:
-        on_start(settings.run_id)
-    try:
-        settings = check_before_start(settings, is_local=_runner(beam_arguments) is None)
-        if settings.dry_run:
-            return _estimate(settings, beam_arguments)
-        _log.info(
-            "started: %s to %s, model %s, reusable results of %s",
-            settings.input,
-            settings.output,
-            settings.model,
-            f"run {settings.previous_run}" if settings.previous_run else "no run",
-        )
-        summary = _run_locked(settings, beam_arguments)
-    except RunError as error:
-        print(f"run_pipeline.py: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print(
-            f"run_pipeline.py: interrupted; --run_id {settings.run_id} goes on with it",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
-    if summary is None:
-        print(f"started; results will be under {settings.output}")
-        return DONE
+    started_at = datetime.datetime.now(datetime.UTC)
+    settings, beam_arguments = cli.parse(argv, started_at)
+    return run_parsed(settings, beam_arguments, started_at)
+
+
+def run_parsed(
+    settings: Settings, beam_arguments: list[str], started_at: datetime.datetime
+) -> int:
+    """Runs the nightly job; ends the whole process on Ctrl-C or SIGTERM.
+
+    Args:
+        settings: see `cli.parse`.
+        beam_arguments: options for Beam.
+        started_at: UTC.
+
+    Returns:
+        The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
+        allowed. Errors are one line on standard error.
+    """
+    ending = Ending(settings.run_id)
+    with ending.on_signals():
+        try:
+            plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)
+            if settings.dry_run:
+                return _estimate(plan, beam_arguments, ending)
+            _log.info(
+                "started: %s to %s, model %s, reusable results of %s",
+                settings.input,
+                settings.output,
+                settings.model,
+                f"run {plan.previous_run}" if plan.previous_run else "no run",
+            )
+            outcome = _run_locked(plan, beam_arguments, ending)
+        except RunError as error:
+            print(f"run_pipeline.py: {error}", file=sys.stderr)
+            return FAILED
+        if isinstance(outcome, Submitted):
+            print(f"started; results will be under {settings.output}")
+            return DONE
+        return _conclude(outcome.summary, settings)
+
+
+def _conclude(summary: dict[str, Any], settings: Settings) -> int:
+    """Prints a finished run's outcome and writes its report; returns the exit status."""
     _log.info("done: %s", json.dumps(summary["by_status"] | summary["by_reason"]))
     print(describe(summary, settings))
     if settings.report == "yes":
@@ -99,106 +128,106 @@ def run(argv: list[str], *, on_start: Callable[[str], None] | None = None) -> in
     return DONE
 
 
-def check_before_start(settings: Settings, *, is_local: bool) -> Settings:
-    """Finds in seconds what would otherwise stop the run later.
+def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bool) -> RunPlan:
+    """Checks within seconds that the run can work, and resolves what the settings leave open.
 
     Args:
         settings: as parsed.
+        started_at: UTC.
         is_local: whether Beam's local runner will run the job.
 
     Returns:
-        The settings with the model's digest, the number of processes, the precision, and the
-        previous run in which reusable results are found.
+        The model's digest, the number of processes, the compute dtype, and the previous run whose
+        results are reused.
 
     Raises:
-        RunError: if the input is missing or empty, the output cannot be written, the model is
-            unknown, or the id belongs to a run with other settings.
+        RunError: if the input is missing or empty, or the model is unknown.
     """
-    # Few attempts: a wrong endpoint shall be told at once.
-    files = open_storage(dataclasses.replace(settings.storage, attempts=2))
+    files = open_storage(settings.storage.at_start())
     catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
     uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
     if not uris:
         raise RunError(f"--input {settings.input} names no images at all")
-    settings = dataclasses.replace(
+    plan = RunPlan(
         settings,
+        started_at,
         model_sha256=read_model(files, settings.model).sha256,
         workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
-        precision=choose_precision(settings.precision, is_local=is_local),
+        compute_dtype=choose_precision(settings.precision, is_local=is_local),
     )
-    if not settings.dry_run:
-        resume.claim(files, settings)
     run_id = reuse.find_run(files, settings)
     if run_id is None:
-        return settings
-    parts = list_if_any(files, settings.rows_of_run(run_id))
-    return dataclasses.replace(settings, previous_run=run_id, previous_parts=tuple(parts))
+        return plan
+    parts = reader.parts_of(files, Layout(settings.output, run_id))
+    return dataclasses.replace(plan, previous_run=run_id, previous_parts=tuple(parts))
 
 
-def _run_locked(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
-    """Runs what is left of a run while no other process can; returns its summary."""
-    files = open_storage(settings.storage)
-    with RunLock(files, locations.join(settings.run_folder, "lock.json"), settings.run_id):
-        finished = resume.finished_summary(files, settings)
-        if finished is not None:
-            shard_writer.clear(
-                files, settings.staging_folder
-            )  # of a run killed right after _SUCCESS
-            print(f"run {settings.run_id} is finished already; another --run_id starts a new one")
-            return finished
-        kept = resume.recover(files, settings)
-        return _run_beam(dataclasses.replace(settings, kept=kept), beam_arguments)
+def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Submitted | Finished:
+    """Does the work that a run still needs, while no other process works on it."""
+    files, layout = open_storage(plan.settings.storage), Layout.of(plan.settings)
+    summary = resume.finished_summary(files, plan)
+    if summary is None:
+        with RunLock(files, layout, on_lost=ending.lost) as lock:
+            ending.before(lock.release)
+            summary = resume.finished_summary(files, plan)  # meanwhile, by another process
+            if summary is None:
+                kept = resume.begin(files, plan)
+                plan = dataclasses.replace(plan, kept=kept, lock_token=lock.token)
+                return _run_beam(plan, beam_arguments, ending, lock)
+    shard_writer.clear(files, layout.staging)  # of a run killed right after _SUCCESS
+    print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
+    return Finished(summary)
 
 
-def _estimate(settings: Settings, beam_arguments: list[str]) -> int:
-    """A dry run; returns the exit status."""
-    if _execute(settings, beam_arguments) is None:
-        print(f"started; the estimate will be in {settings.run_folder}")
+def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
+    """Does a dry run; returns the exit status."""
+    layout = Layout.of(plan.settings)
+    if _execute(plan, beam_arguments, ending) is None:
+        print(f"started; the estimate will be {layout.estimate}")
         return DONE
-    files = open_storage(settings.storage)
-    estimate = json.loads(files.read(locations.join(settings.run_folder, "estimate.json")))
-    print(estimation.describe(estimate, settings))
+    estimate = json.loads(open_storage(plan.settings.storage).read(layout.estimate))
+    print(estimation.describe(estimate, plan.settings))
     return DONE
 
 
-def _run_beam(settings: Settings, beam_arguments: list[str]) -> dict[str, Any] | None:
-    """Runs the pipeline; returns the summary, or None if the runner does not wait for the end."""
-    result = _execute(settings, beam_arguments)
+def _run_beam(
+    plan: RunPlan, beam_arguments: list[str], ending: Ending, lock: RunLock
+) -> Submitted | Finished:
+    """Runs the pipeline; the lock stays with a job that goes on without this process."""
+    result = _execute(plan, beam_arguments, ending)
     if result is None:
-        return None
-    files = open_storage(settings.storage)
-    try:
-        text = files.read(locations.join(settings.run_folder, "summary.json"))
-    except StorageError:
-        return None
-    return add_metrics(files, settings, json.loads(text), result.metrics())
+        lock.leave()
+        return Submitted()
+    files, layout = open_storage(plan.settings.storage), Layout.of(plan.settings)
+    summary = finished.read_summary(files, layout)
+    if summary is None:
+        raise RunError(f"the pipeline ended, but {layout.success} is not there")
+    return Finished(add_metrics(files, layout, summary, plain_metrics(result.metrics())))
 
 
-def _execute(settings: Settings, beam_arguments: list[str]) -> PipelineResult | None:
+def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> PipelineResult | None:
     """Lets Beam work; returns its result, or None if the runner does not wait for the end."""
     beam_options = PipelineOptions(beam_arguments)
     runner = _runner(beam_arguments) or _local_runner(beam_options)
-    _name_job(beam_options, settings)
+    _name_job(beam_options, plan.settings.run_id)
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
-    build(pipeline, settings)
+    build(pipeline, plan)
     is_here = isinstance(runner, FnApiRunner)
     try:
         with progress.shown() if is_here else contextlib.nullcontext():
             result = pipeline.run()
             if beam_options.view_as(StandardOptions).no_wait_until_finish:
                 return None
+            if not is_here:
+                ending.before(result.cancel)
             state = result.wait_until_finish()
     except Exception as error:
         # Beam adds the step to the text, and wraps what some workers raise in RuntimeErrors of
         # its own, with the traceback as text.
-        told = re.findall(r"(?m)^pipeline\.records\.RunError: (.*)$", str(error))
-        if isinstance(error, RunError):
-            told = [str(error)]
-        if str(error).startswith("KeyboardInterrupt"):
-            raise KeyboardInterrupt from error
-        if not told:
+        found = RunError.find_in("".join(traceback.format_exception(error)))
+        if found is None:
             raise
-        raise RunError(re.sub(r" \[while running .*", "", told[-1])) from error
+        raise found from error
     if state not in (None, "DONE"):
         raise RunError(f"the pipeline ended as {state}; see the runner's log")
     return result
@@ -221,14 +250,14 @@ def _local_runner(beam_options: PipelineOptions) -> FnApiRunner:
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
 
-def _name_job(beam_options: PipelineOptions, settings: Settings) -> None:
+def _name_job(beam_options: PipelineOptions, run_id: str) -> None:
     """Names the runner's job after the run: whoever reads its logs finds the run's rows.
 
     Dataflow takes small letters, digits and hyphens, and refuses a second job of the same name.
     """
     named = beam_options.view_as(GoogleCloudOptions)
     if named.job_name is None:
-        plain = re.sub(r"[^a-z0-9]+", "-", settings.run_id.lower()).strip("-")
+        plain = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
         named.job_name = f"catalog-magnifier-{plain}"
 
 
@@ -246,6 +275,7 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
     statuses = ", ".join(
         f"{count} {status}" for status, count in summary["by_status"].items() if count
     )
+    layout = Layout.of(settings)
     lines = [
         f"{summary['uris']} images: {statuses}",
         *(f"  {count:>7} {reason}" for reason, count in summary["by_reason"].items()),
@@ -267,9 +297,9 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
     lines += [
         f"{made} upscaled in {summary['wall_seconds']:.1f} s, "
         f"{summary['pictures_per_second']:.2f} images a second, start-up included",
-        f"rows:    {settings.rows_folder}/",
-        f"summary: {settings.run_folder}/summary.json",
+        f"rows:    {layout.rows}/",
+        f"summary: {layout.summary}",
     ]
     if settings.images != "parquet":
-        lines.append(f"images:  {settings.images_folder}/")
+        lines.append(f"images:  {layout.images}/")
     return "\n".join(lines)

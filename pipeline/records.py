@@ -2,6 +2,8 @@
 
 import enum
 import hashlib
+import json
+import re
 from typing import Any, NamedTuple
 
 
@@ -163,7 +165,29 @@ class Shard(NamedTuple):
 
 
 class RunError(Exception):
-    """Stops the whole run: its text is the one line that the user reads.
+    """Stops the whole run; its text is the one line that the user reads.
 
-    No RuntimeError: as one it would be taken for a broken file's where a decoder reads from S3.
+    A runner reports what a worker raised as a traceback in text. The note that each error carries
+    is a line of that text, from which `find_in` restores it.
+
+    No RuntimeError: where a decoder reads from S3, one would count as a broken file.
+
+    Example:
+        >>> RunError.find_in("".join(traceback.format_exception(RunError("no such bucket"))))
+        RunError('no such bucket')
     """
+
+    _MARK = "stops the run: "
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.add_note(self._MARK + json.dumps(text))
+
+    @classmethod
+    def find_in(cls, traceback_text: str) -> "RunError | None":
+        """The last run error in a traceback; None if another error was raised."""
+        _, mark, rest = traceback_text.rpartition(cls._MARK)
+        if not mark:
+            return None
+        text, _ = json.JSONDecoder().raw_decode(rest)
+        return cls(re.sub(r" \[while running '[^']*'\]$", "", text))  # which Beam appends

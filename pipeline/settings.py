@@ -1,118 +1,339 @@
-"""Settings of one run."""
+"""Settings of one run: each option declared once, and the plan that the run resolves from them.
 
+The parser, the content key, the check of a resumed run, the report's replay command and the tests
+of the README's table and of Dataflow's template all read the declarations. Imports no framework.
+"""
+
+import argparse
 import dataclasses
 import datetime
 import hashlib
 import json
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from model.imaging.formats import IMAGE_FORMATS
+from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
 from pipeline.catalog.size_filter import SizeLimits
 from pipeline.records import Shard
-from pipeline.storage import locations
 from pipeline.storage.base import StorageConfig
 
 # Raise it when the same image and settings give another result than before.
 RESULT_VERSION = 2
-# What `--previous` takes beside a run's id.
+# Values of `--previous` beside a run's id.
 NEWEST, NONE = "newest", "none"
+AUTO = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of the command line.
+
+    Attributes:
+        name: without the hyphens; also the name of the field of `Settings`.
+        default: value without the option; `dataclasses.MISSING` if it is required.
+        help: one line for `--help`.
+        parse: turns the argument into the value; None for a flag without an argument.
+        choices: values allowed; empty if any is.
+        metavar: stands for the argument in `--help`.
+        default_name: stands for the default in `--help` and in the README; empty without one.
+        in_content_key: whether another value gives another image, which is then upscaled again.
+        resume_must_match: whether a run that goes on must have the value it began with.
+        is_replayed: whether the report's replay command repeats it.
+    """
+
+    name: str
+    default: Any
+    help: str
+    parse: Callable[[str], Any] | None
+    choices: tuple[str, ...]
+    metavar: str | None
+    default_name: str
+    in_content_key: bool
+    resume_must_match: bool
+    is_replayed: bool
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a command line must give it."""
+        return self.default is dataclasses.MISSING and not self.default_name
+
+
+def _option(
+    help: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    parse: Callable[[str], Any] | None = str,
+    choices: tuple[str, ...] = (),
+    metavar: str | None = None,
+    default_name: str | None = None,
+    in_content_key: bool = False,
+    resume_must_match: bool = False,
+    is_replayed: bool = False,
+) -> Any:
+    """A field of `Settings`; see `Option`."""
+    if default_name is None:
+        default_name = "" if default in (dataclasses.MISSING, None, (), False) else str(default)
+    declared = {
+        "help": help,
+        "parse": parse,
+        "choices": choices,
+        "metavar": metavar,
+        "default_name": default_name,
+        "in_content_key": in_content_key,
+        "resume_must_match": resume_must_match,
+        "is_replayed": is_replayed,
+    }
+    return dataclasses.field(default=default, metadata=declared)
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.strip().lstrip("+-").isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1: {text}")
+    return value
+
+
+def _positive_or_auto(text: str) -> int | None:
+    return None if text == AUTO else _positive(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1: {text}")
+    return value
+
+
+def _comma_list(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """One run's settings; picklable, travels to the workers. See `--help` for the options.
+    """Everything the user asked for; a field for each option. Picklable, travels to the workers.
 
-    Attributes:
-        input: manifest or prefix, absolute.
-        output: folder or prefix without the final `/`, absolute.
-        started_at: when the run began, UTC.
-        model_sha256: of the saved model; empty until the run has read it.
-        previous_run: the run in which reusable results are looked up, once that is decided.
-        previous_parts: its Parquet files.
-        kept: shards that an earlier attempt of this run has finished.
-        workers: processes that upscale; None until the run has chosen.
-        precision: in which the network computes; None until the run has chosen.
+    Example:
+        >>> settings = Settings(input="s3://shop/m.csv", output="s3://shop/out", run_id="night1")
+        >>> settings.max_side, settings.limits.max_side_px
+        (1000, 1000)
     """
 
-    input: str
-    output: str
-    run_id: str
-    started_at: datetime.datetime
-    min_side: int = 32
-    max_side: int = 1000
-    max_pixels: int = 40_000_000
-    model: str = presets.DEFAULT
-    model_sha256: str = ""
-    images: str = "parquet"
-    image_format: str = "auto"
-    animated: str = "skip"
-    previous: str = NEWEST
-    retry: tuple[str, ...] = ()
-    max_failure_rate: float = 0.05
-    s3_endpoint_url: str | None = None
-    allow_schemes: tuple[str, ...] = ()
-    look_ahead: int = 16
-    workers: int | None = None
-    precision: str | None = None
-    blank: str = "skip"
-    self_psnr: str = "window"
-    accelerator: str | None = None
-    report: str = "yes"
-    dry_run: bool = False
-    previous_run: str | None = None
-    previous_parts: tuple[str, ...] = ()
-    kept: tuple[Shard, ...] = ()
+    input: str = _option(
+        "manifest (.csv .jsonl .parquet .txt) or prefix ending in /", resume_must_match=True
+    )
+    output: str = _option("S3 prefix or local folder")
+    run_id: str = _option(
+        "names the run; the same id again goes on with it", default_name="UTC time"
+    )
+    min_side: int = _option(
+        "shorter side below: too_small",
+        32,
+        parse=_positive,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    max_side: int = _option(
+        "longer side above: large_enough",
+        1000,
+        parse=_positive,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    max_pixels: int = _option(
+        "refuse to decode more",
+        40_000_000,
+        parse=_positive,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    # The content key has the model's digest instead of its name.
+    model: str = _option(
+        f"{', '.join(presets.PRESETS)}, or path or S3 URI of a .keras file of model.train",
+        presets.DEFAULT,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    images: str = _option(
+        "where images go: into the rows, into files of their own, or both",
+        "parquet",
+        choices=("parquet", "files", "both"),
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    image_format: str = _option(
+        "format of the results; auto: as the source, lossless stays lossless",
+        AUTO,
+        choices=(AUTO, *IMAGE_FORMATS),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    animated: str = _option(
+        "skip images with several frames, or upscale the first frame",
+        "skip",
+        choices=("skip", "first_frame"),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    previous: str = _option(
+        "previous run whose results are reused: newest (the newest finished run under --output), "
+        "the id of one, or none",
+        NEWEST,
+        resume_must_match=True,
+    )
+    retry: tuple[str, ...] = _option(
+        "replay only the rows of the previous run with these reasons, e.g. timeout,not_found",
+        (),
+        parse=_comma_list,
+        metavar="REASONS",
+        resume_must_match=True,
+    )
+    max_failure_rate: float = _option(
+        "share of failed rows, 0 to 1, above which the exit status is 3",
+        0.05,
+        parse=_share,
+        is_replayed=True,
+    )
+    s3_endpoint_url: str | None = _option(
+        "another S3 server than AWS", None, default_name="AWS", is_replayed=True
+    )
+    allow_schemes: tuple[str, ...] = _option(
+        "additional URI schemes allowed in the manifest, comma-separated (e.g. file)",
+        (),
+        parse=_comma_list,
+        metavar="SCHEMES",
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    look_ahead: int = _option("images fetched ahead of the network", 16, parse=_positive)
+    workers: int | None = _option(
+        "processes that upscale; auto: one for each core of a machine without GPU",
+        None,
+        parse=_positive_or_auto,
+        default_name=AUTO,
+    )
+    # Not in the content key: results differ by one grey level at most.
+    precision: str = _option(
+        "dtype that the network computes in; results differ by one grey level at most",
+        AUTO,
+        choices=(AUTO, *COMPUTE_DTYPES),
+        is_replayed=True,
+    )
+    blank: str = _option(
+        "skip exactly white background, or upscale it like all else",
+        "skip",
+        choices=("skip", "magnify"),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    self_psnr: str = _option(
+        "measure the self PSNR on the block with most detail, on the full image, or not at all",
+        "window",
+        choices=("window", "full", "off"),
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    accelerator: str | None = _option(
+        "Beam's accelerator hint for the step that upscales, e.g. "
+        "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
+        None,
+    )
+    report: str = _option("write report.html at the end", "yes", choices=("yes", "no"))
+    dry_run: bool = _option(
+        "probe and count only: what the run would cost; writes nothing but estimate.json",
+        False,
+        parse=None,
+    )
 
     @property
     def limits(self) -> SizeLimits:
-        """The size gate's part."""
+        """Limits of the size filter."""
         return SizeLimits(self.min_side, self.max_side, self.max_pixels)
 
     @property
     def max_bytes(self) -> int:
-        """A file beyond this is refused: more than the pixels of any format, and its metadata."""
+        """Largest file accepted: more than the pixels of any format, and its metadata."""
         return 8 * self.max_pixels + (64 << 20)
 
     @property
     def storage(self) -> StorageConfig:
-        """The storages' part."""
+        """How to reach the storages."""
         return StorageConfig(self.s3_endpoint_url, connections=2 * self.look_ahead)
 
-    @property
-    def rows_folder(self) -> str:
-        """Where the run's Parquet files lie."""
-        return self.rows_of_run(self.run_id)
 
-    @property
-    def run_folder(self) -> str:
-        """Where summary.json and _SUCCESS lie."""
-        return self.folder_of_run(self.run_id)
+# By name, in the order of `--help`.
+OPTIONS: Mapping[str, Option] = {
+    field.name: Option(name=field.name, default=field.default, **field.metadata)
+    for field in dataclasses.fields(Settings)
+}
 
-    @property
-    def staging_folder(self) -> str:
-        """Where finished shards wait until all are finished."""
-        return locations.join(self.run_folder, "staging")
 
-    @property
-    def images_folder(self) -> str:
-        """Where encoded images lie with `--images files` or `both`."""
-        return locations.join(self.output, "images")
+def replay_arguments(given: Mapping[str, Any]) -> list[str]:
+    """Writes settings as arguments of a command line that repeats them.
 
-    def rows_of_run(self, run_id: str) -> str:
-        """Where the Parquet files of any run under the same output lie."""
-        return locations.join(self.output, f"rows/run_id={run_id}")
+    Args:
+        given: values by option, as in JSON: a list for a tuple.
 
-    def folder_of_run(self, run_id: str) -> str:
-        """Where summary.json and _SUCCESS of any run under the same output lie."""
-        return locations.join(self.output, f"runs/{run_id}")
+    Returns:
+        `--name value` for each option that a replay repeats and whose value is not the default.
+    """
+    arguments = []
+    for option in OPTIONS.values():
+        value = given.get(option.name, option.default)
+        value = tuple(value) if isinstance(value, list) else value
+        if option.is_replayed and value is not None and value != option.default:
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            arguments += [f"--{option.name}", text]
+    return arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """Everything the run resolved before it began to work. Picklable, travels to the workers.
+
+    Attributes:
+        settings: what the user asked for.
+        started_at: UTC.
+        model_sha256: of the saved model.
+        workers: processes that upscale, on each machine.
+        compute_dtype: of the network, one of `COMPUTE_DTYPES`.
+        previous_run: id of the run whose results are reused; None without one.
+        previous_parts: URIs of its Parquet files.
+        kept: shards that an earlier attempt of this run has finished.
+        lock_token: of the lock that the run holds; empty for a dry run, which holds none.
+
+    Example:
+        >>> now = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+        >>> settings = Settings(input="s3://shop/m.csv", output="s3://shop/out", run_id="night1")
+        >>> plan = RunPlan(settings, now, "0" * 64, workers=1, compute_dtype="float32")
+        >>> len(plan.fingerprint)
+        64
+    """
+
+    settings: Settings
+    started_at: datetime.datetime
+    model_sha256: str
+    workers: int
+    compute_dtype: str
+    previous_run: str | None = None
+    previous_parts: tuple[str, ...] = ()
+    kept: tuple[Shard, ...] = ()
+    lock_token: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all that decides what a given content becomes; part of the content key."""
-        deciding = [
-            RESULT_VERSION,
-            self.model_sha256,
-            self.image_format,
-            self.animated,
-            self.blank,
+        """Digest of everything that decides the result of a content; part of the content key."""
+        decisive = [RESULT_VERSION, self.model_sha256]
+        decisive += [
+            getattr(self.settings, option.name)
+            for option in OPTIONS.values()
+            if option.in_content_key
         ]
-        return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Every command that stands in the documents, run as it stands in a folder like a reader's.
+"""Runs every command of the documents, as it is written, in a folder like a reader's.
 
-The commands of one block follow each other in one folder: what the first makes, the next uses.
+The commands of one block run one after the other in one folder and use each other's files.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import boto3
 import keras
@@ -27,27 +26,19 @@ from model.imaging import resampling
 from model.network import presets
 from pipeline import cli, job
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
-from pipeline.storage.s3 import _s3_client
+from pipeline.storage.s3_client import forget_connections
+from tests.documents import DOCUMENTS, ROOT, text_of
 from tests.pipeline.browser import find_chromium
 from tests.pipeline.conftest import image_bytes
 from tests.test_dataflow import NOW
 
-ROOT = Path(__file__).parents[1]
-# The changelog tells of the past.
-DOCUMENTS = [
-    *("README.md", "CONTRIBUTING.md", "deploy/README.md", "deploy/dataflow/README.md"),
-    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
-    *(f"model/weights/{path.name}" for path in sorted((ROOT / "model/weights").glob("*.md"))),
-]
-# Blocks that show no commands begin with these.
-NOT_COMMANDS = ("OUT/rows/", "manifest or prefix", "2026-11-24T01:31:00Z INFO")
-# Code in the middle of the text is a command if it begins with one of these.
+# Code within a sentence is a command if it begins with one of these.
 PROGRAMS = {
     *("python", "python3", "make", "pip", "tensorboard", ".ci/run"),
     *("docker", "gcloud", "kubectl", "sudo", "systemctl", "java", "mvn", "curl"),
 }
 
-# What a reader has to fill in, and the one number of a command that no later option replaces.
+# Values that a reader fills in, and the one number of a command that no later option replaces.
 FILLED_IN = {
     "--input …": "--input s3://shop/images/",
     "--output …": "--output s3://shop/upscaled",
@@ -58,12 +49,12 @@ FILLED_IN = {
 
 @dataclass(frozen=True)
 class Run:
-    """How a command is made short, and what it promises.
+    """How a test shortens a command, and what the command must do.
 
     Attributes:
-        shorter: what is added to it; the last of two equal options counts.
-        leaves: patterns of files and objects that were not there before.
-        says: in its output.
+        shorter: options added to it; the last of two equal options counts.
+        leaves: patterns of the files and objects that it must write.
+        says: text that it must print.
     """
 
     shorter: str = ""
@@ -75,20 +66,20 @@ def bench(shorter, says):
     return Run(f"{shorter} --json figures.json", "figures.json", says)
 
 
-NIGHT = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
+FINISHED = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
 BRIEFLY = "--steps 2 --batch_size 2 --warmup_steps 1"
 TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
-# By a pattern that is found in the command; the first one counts.
+# By a pattern found in the command; the first one counts.
 RUNS = {
-    # Named only, without what it works on.
-    r"python -m (model.evaluate|pipeline.compare)$": Run("--help", says="usage: "),
+    # Named only, without its arguments.
+    r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
     r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
-    r"make run INPUT=": NIGHT,
+    r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_gate.py", says=" passed"),
     r"make bench ": Run("OPTIONS='--images 1 --rounds 1 --repeat 1'", says="times the plain loop"),
     r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 images"),
-    r"run_pipeline.py ": NIGHT,
-    r"local_cluster.py ": Run("", NIGHT.leaves),  # says it past this process
+    r"run_pipeline.py ": FINISHED,
+    r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
     r"pipeline.read ": Run("", "images/pictures.csv images/*.jpeg", "3 images of run"),
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
@@ -100,6 +91,7 @@ RUNS = {
     r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
     r"model.evaluate ": Run("", says="bicubic"),
+    r"benchmarks.before_after ": Run("", "before-after.jpg"),
     r"benchmarks.measures_sheet ": Run("", "sheet.png"),
     r"benchmarks.gate ": bench("", "values wrapped around"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
@@ -114,7 +106,7 @@ RUNS = {
     r"benchmarks.million": bench("--uris 40 --new 2", "40 URIs, 2 of them new"),
     r"benchmarks.report_size ": bench(f"--rows 10 --chromium {find_chromium()}", "10 rows"),
 }
-# By their beginning; why a test cannot run them, and what looks at them instead.
+# By their beginning: why a test cannot run them, and what checks them instead.
 NOT_RUN = {
     "pip install ": "changes the environment; test_what_is_installed_is_what_the_tests_have",
     "python3 -m venv .venv && .venv/bin/pip install ": "the same",
@@ -139,22 +131,21 @@ SIDE_TO_SHRINK_PX = 250  # large enough for a patch of the training after it was
 
 
 def found_blocks():
-    """The commands of each block of a document, as (document, commands).
+    """Yields the commands of each block of a document, as (document, commands).
 
-    Python's lines are for test_reading.py.
+    Blocks marked `text` show no commands; test_reading.py runs those marked `python`.
     """
     for document in DOCUMENTS:
-        text = re.sub(r"\s*\\\n\s*", " ", (ROOT / document).read_text())
+        text = re.sub(r"\s*\\\n\s*", " ", text_of(document))
         fenced = r"(?m)^ *```(\w*)\n((?:.*\n)*?) *```$"
-        shown = [code for language, code in re.findall(fenced, text) if language != "python"]
+        shown = [code for language, code in re.findall(fenced, text) if not language]
         text = re.sub(fenced, "", text)
         indented = r"(?<=\n)\n((?: {4,}\S.*\n)+)"
         shown += re.findall(indented, text)
         text = re.sub(indented, "\n\n", text)
         for block in shown:
-            if not block.strip().startswith(NOT_COMMANDS):
-                found = re.split(r"\n| {4,}", re.sub(" # .*", "", block))  # several in one line
-                yield document, [one.strip() for one in found if one.strip()]
+            found = re.split(r"\n| {4,}", re.sub(" # .*", "", block))  # several in one line
+            yield document, [one.strip() for one in found if one.strip()]
         for code in re.findall(r"`([^`]+)`", text):
             words = code.split()
             if words[0] in PROGRAMS and words != ["make"]:
@@ -169,7 +160,7 @@ COMMANDS = {command: document for document, block in found_blocks() for command 
 
 
 def blocks_to_run():
-    """Each block without what is listed or was in a block before."""
+    """Yields each block without the commands that NOT_RUN lists or an earlier block had."""
     seen = set()
     for document, block in found_blocks():
         commands = [one for one in block if one not in seen and not is_listed(one)]
@@ -186,7 +177,7 @@ def blocks_to_run():
 
 
 class Shop:
-    """The documents' bucket on the loopback server, with images and a manifest."""
+    """The documents' bucket on the loopback server, with images, a manifest and a network."""
 
     def __init__(self, endpoint, images):
         self._client = boto3.client("s3", endpoint_url=endpoint)
@@ -215,9 +206,9 @@ class Reader:
     """A folder in which a reader types commands.
 
     Args:
-        folder: an empty one, where the process already is.
+        folder: the working directory, empty.
         endpoint: of the S3 server.
-        commands: that will be typed: decide what has to be there.
+        commands: decide which files and objects the reader has.
     """
 
     def __init__(self, folder, endpoint, commands):
@@ -235,7 +226,7 @@ class Reader:
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
         self.shop = Shop(endpoint, images) if "s3://" in text or "…" in text else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
-        if "--retry" in text:
+        if "--retry" in text or "pipeline.read" in text:
             earlier.append(("s3://shop/upscaled", "earlier"))
         for output, run_id in earlier:
             places = ["--input", "s3://shop/images/", "--output", output, "--run_id", run_id]
@@ -246,7 +237,7 @@ class Reader:
             self.shop.close()
 
     def things(self):
-        """Files, relative to the folder, and objects."""
+        """Returns the files, relative to the folder, and the objects."""
         names = {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
         return names | (self.shop.uris() if self.shop else set())
 
@@ -260,7 +251,7 @@ class Reader:
 
 
 def _run_python(words):
-    """What `python` does with these words, in this process, where TensorFlow is loaded already."""
+    """Runs Python's arguments in this process, which has loaded TensorFlow already."""
     said = io.StringIO()
     arguments = words[1:] if words[0] == "-m" else words
     with (
@@ -280,7 +271,7 @@ def _run_python(words):
 
 
 def _link_checkout(folder):
-    """The checkout, with an environment that is ready, and one short test of its own."""
+    """Links the checkout, with a ready environment and one short test."""
     for path in ROOT.iterdir():
         if not path.name.startswith(".") and path.name not in ("tests", "runs", "demo-output"):
             (folder / path.name).symlink_to(path)
@@ -322,16 +313,16 @@ def endpoint():
 
 @pytest.fixture
 def this_process(tmp_path, monkeypatch, endpoint):
-    """Is in the reader's folder and asks the loopback server; afterwards all is as before."""
+    """Works in the reader's folder with the loopback server; restores the process afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     for name in ("MAKEFLAGS", "MAKEOVERRIDES", "VENV"):  # of a `make test` that runs this
         monkeypatch.delenv(name, raising=False)
-    _s3_client.cache_clear()
+    forget_connections()
     ours, registered = logging.getLogger("pipeline"), dict(keras.saving.get_custom_objects())
     handlers, level = ours.handlers[:], ours.level
     yield
-    _s3_client.cache_clear()
+    forget_connections()
     ours.handlers[:] = handlers
     ours.setLevel(level)
     logging.disable(logging.NOTSET)
@@ -385,7 +376,7 @@ def test_the_launcher_takes_the_options():
 
 
 def test_what_is_installed_is_what_the_tests_have():
-    """The tests' environment is made of requirements-dev.txt, which includes the others."""
+    """requirements-dev.txt, which the tests' environment has, includes the other files."""
     included, text = ["requirements-dev.txt"], ""
     for name in included:
         text += (ROOT / name).read_text()

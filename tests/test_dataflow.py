@@ -25,7 +25,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from deploy.dataflow.launch import DEFAULTS, with_defaults
 from pipeline import cli, graph, job
-from tests.pipeline.conftest import make_settings
+from pipeline.settings import OPTIONS
+from tests.pipeline.conftest import make_plan
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy/dataflow"
@@ -70,18 +71,13 @@ def parameters():
 
 
 def test_the_template_has_the_options_of_the_job(parameters):
-    known = {
-        action.option_strings[0].removeprefix("--"): action
-        for action in cli._parser(NOW)._actions
-        if action.dest != "help"
-    }
-    assert set(parameters) == set(known) - NOT_ON_DATAFLOW
+    assert set(parameters) == set(OPTIONS) - NOT_ON_DATAFLOW
     for name, parameter in parameters.items():
-        assert parameter["isOptional"] is not known[name].required
+        assert parameter["isOptional"] is not OPTIONS[name].is_required
         assert parameter["label"] and parameter["helpText"].endswith(".")
-        told = re.search(r"Default: (\S+)\.$", parameter["helpText"])
+        told = re.search(r"Default: ([^:]+)\.$", parameter["helpText"])
         if told:
-            assert told[1] == str(known[name].default)
+            assert told[1].removeprefix("the ") == OPTIONS[name].default_name
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -94,10 +90,10 @@ def test_the_template_takes_what_the_job_takes(parameters, name, capsys):
 
 
 def test_the_templates_choices_are_the_jobs(parameters):
-    for action in cli._parser(NOW)._actions:
-        if action.choices and action.dest not in NOT_ON_DATAFLOW:
-            (pattern,) = parameters[action.dest]["regexes"]
-            assert pattern == f"^({'|'.join(action.choices)})$"
+    for name, option in OPTIONS.items():
+        if option.choices and name not in NOT_ON_DATAFLOW:
+            (pattern,) = parameters[name]["regexes"]
+            assert pattern == f"^({'|'.join(option.choices)})$"
 
 
 def test_the_launcher_leaves_one_process_with_the_gpu_and_does_not_wait():
@@ -132,7 +128,7 @@ def hinted_steps(proto):
 
 def test_the_hint_survives_the_way_to_the_runner_and_is_on_one_step():
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    graph.build(pipeline, make_settings(accelerator=T4))
+    graph.build(pipeline, make_plan(accelerator=T4))
     data = pipeline.to_runner_api().SerializeToString()
     proto = beam_runner_api_pb2.Pipeline.FromString(data)
     assert hinted_steps(proto) == {"UpscaleAndWrite": T4.encode()}
@@ -152,7 +148,7 @@ def test_the_hints_can_be_shown():
 def test_steps_need_no_main_session(tmp_path):
     """What a worker unpickles names modules of the package, whatever program started the job."""
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    graph.build(pipeline, make_settings(accelerator=T4))
+    graph.build(pipeline, make_plan(accelerator=T4))
     specs = [
         beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload).do_fn
         for step in pipeline.to_runner_api().components.transforms.values()
@@ -193,7 +189,7 @@ def test_dataflow_gets_the_hint():
     arguments += ["--no_auth", "--temp_location=gs://shop/tmp", "--sdk_container_image=image"]
     runner = DataflowRunner()
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(arguments))
-    graph.build(pipeline, make_settings(accelerator=T4))
+    graph.build(pipeline, make_plan(accelerator=T4))
     pipeline.run()
     assert hinted_steps(runner.proto_pipeline) == {"UpscaleAndWrite": T4.encode()}
 

@@ -1,67 +1,219 @@
-"""The README's tables name what the code has, no more and no less."""
+"""The documents name what the code has, no more and no less, and their links lead somewhere."""
 
-import datetime
+import ast
+import dataclasses
+import json
 import re
-from pathlib import Path
+from fnmatch import fnmatch
 
-from model.metrics import quality
+import pytest
+
+from model.metrics.quality import Measures
 from model.network import presets
-from pipeline import cli
+from pipeline import job
 from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
-from pipeline.upscale import quality_gate
+from pipeline.runs import interruption
+from pipeline.settings import OPTIONS
+from pipeline.upscale.quality_gate import GateLimits, failed_rule
+from tests.documents import CHANGELOG, DOCUMENTS, ROOT, names_in, table, text_of
+from tests.pipeline.conftest import image_bytes
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-MEASURES = (ROOT / "docs/measures.md").read_text()
+REFERENCE, MEASURES, NETWORK = "docs/reference.md", "docs/measures.md", "docs/network.md"
+GATE = "gate:<rule>"
 
 
-def first_cells(header):
-    """Names in the first column of the table that starts with this header."""
-    table = README.split(header, 1)[1].split("\n\n", 1)[0]
-    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+def first_names(document, header):
+    return [name for row in table(document, header) for name in names_in(row[0])]
+
+
+# Tables of the reference.
 
 
 def test_every_option_is_described():
-    parser = cli._parser(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
-    known = [name for name in parser._option_string_actions if name not in ("-h", "--help")]
-    assert sorted(first_cells("| option | default |")) == sorted(known)
+    described = first_names(REFERENCE, "| option | default |")
+    assert described == [f"--{name}" for name in OPTIONS]
 
 
-def test_every_column_is_described():
-    assert sorted(first_cells("| column | type |")) == sorted(SCHEMA.names)
+@pytest.mark.parametrize("document", [REFERENCE, "README.md"])
+def test_the_defaults_are_the_declared_ones(document):
+    for option, default, *_ in table(document, "| option | default |"):
+        declared = OPTIONS[names_in(option)[0].removeprefix("--")]
+        expected = "required" if declared.is_required else declared.default_name
+        assert default.strip("`") == expected, option
 
 
-def test_every_reason_is_described():
-    assert sorted(first_cells("| reason | status |")) == sorted([*Reason, "gate:<rule>"])
+def test_every_choice_is_described():
+    for option, _, meaning in table(REFERENCE, "| option | default |"):
+        choices = OPTIONS[names_in(option)[0].removeprefix("--")].choices
+        assert [choice for choice in choices if f"`{choice}`" not in meaning] == [], option
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_meant"),
+    [
+        ("These options change the result", lambda option: option.in_content_key),
+        ("A continued run must have the same", lambda option: option.resume_must_match),
+        ("The report's replay command repeats", lambda option: option.is_replayed),
+    ],
+)
+def test_the_roles_of_the_options_are_described(sentence, is_meant):
+    _, _, rest = text_of(REFERENCE).partition(f"- {sentence}")
+    described = re.findall(r"`--(\w+)`", re.split(r"\n- |\n\n", rest)[0])
+    assert described == [option.name for option in OPTIONS.values() if is_meant(option)]
+
+
+def test_every_exit_status_is_described():
+    statuses = [job.DONE, job.FAILED, 2, job.TOO_MANY_FAILURES, *interruption.STATUS.values()]
+    for document in (REFERENCE, "README.md"):
+        assert [int(row[0]) for row in table(document, "| exit status |")] == statuses
+
+
+def test_every_column_is_described_with_its_type():
+    rows = table(REFERENCE, "| column | type |")
+    assert [names_in(row[0])[0] for row in rows] == SCHEMA.names
+    for name, kind, _ in rows:
+        assert str(SCHEMA.field(names_in(name)[0]).type).startswith(kind), name
+
+
+def test_every_status_is_described():
+    _, described = text_of(REFERENCE).split("## Statuses and reasons")
+    assert re.findall(r"(?m)^\| `(\w+)` \| [a-z]", described)[: len(Status)] == list(Status)
+    assert all(f"`{status}`" in text_of("README.md") for status in Status)
+
+
+def test_every_reason_is_described_with_its_status():
+    described = {
+        names_in(reason)[0]: names_in(status)[0]
+        for reason, status, _ in table(REFERENCE, "| reason | status |")
+    }
+    expected = {str(reason): str(reason.status) for reason in Reason}
+    assert described == expected | {GATE: str(Status.FALLBACK)}
+
+
+# Files and their keys, as a run really writes them.
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """The folder of a finished run and of a dry run."""
+    folder = tmp_path_factory.mktemp("documented")
+    (folder / "in").mkdir()
+    (folder / "in/1.png").write_bytes(image_bytes(40, 50, file_format="PNG"))
+    places = ["--input", f"{folder}/in/", "--output", f"{folder}/out", "--images", "both"]
+    assert job.run([*places, "--run_id", "dry", "--dry_run"]) == job.DONE
+    assert job.run([*places, "--run_id", "real"]) == job.DONE
+    return folder / "out"
+
+
+def test_every_file_of_a_run_is_described(output):
+    patterns = [
+        re.sub("<[a-z_ ]+>", "*", name)
+        for name in first_names(REFERENCE, "| file under `--output` |")
+    ]
+    files = [one for one in output.rglob("*") if one.is_file()]
+    written = [re.sub("^images/../", "images/ab/", str(one.relative_to(output))) for one in files]
+    for name in written:
+        assert any(fnmatch(name, pattern) for pattern in patterns), name
+    while_it_runs = {"runs/*/lock.json", "runs/*/staging/"}
+    for pattern in set(patterns) - while_it_runs:
+        assert any(fnmatch(name, pattern) for name in written), pattern
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("summary.json", "runs/real/summary.json"), ("estimate.json", "runs/dry/estimate.json")],
+)
+def test_every_key_is_described(output, title, name):
+    _, _, described = text_of(REFERENCE).partition(f"\n## {title}\n")
+    keys = re.findall(r"(?m)^\| `(\w+)` \|", described.split("\n## ")[0])
+    assert keys == list(json.loads((output / name).read_text()))
+
+
+# The quality gate and the networks.
 
 
 def test_every_rule_of_the_gate_is_described_with_its_limits():
-    """The README names the rules, `docs/measures.md` tells the limits."""
-    rules = re.search(r"a measure was out of bounds: (.*) \|", README)[1]
-    told = dict(re.findall(r"^\| `(\w+)` \| `\w+` is (.*?) \|", MEASURES, re.MULTILINE))
-    checks = quality_gate._checks(quality.Measures(), quality_gate.GateLimits())
-    assert re.findall(r"`(\w+)`", rules) == list(told) == [check.rule for check in checks]
-    for check in checks:
-        for limit in (check.lowest, check.highest):
-            assert limit is None or f"{limit:g}" in told[check.rule], check.rule
-
-
-def test_every_status_is_named():
-    assert all(f"`{status}`" in README for status in Status)
+    """Just beyond a limit of the table the rule rejects, within it does not."""
+    described = table(MEASURES, "| rule | the gate rejects the result if |")
+    (gate,) = [row for row in table(REFERENCE, "| reason | status |") if GATE in row[0]]
+    assert names_in(gate[2]) == [names_in(rule)[0] for rule, *_ in described]
+    limits_left = list(dataclasses.asdict(GateLimits()).values())
+    for rule, condition, _ in described:
+        measure = names_in(condition)[0]
+        bounds = re.findall(r"(below|above|or above|plus) (-?[\d.]+)", condition)
+        assert bounds, rule
+        for side, limit in bounds:
+            limits_left.remove(float(limit))
+            beyond = -1e-3 if side == "below" else 1e-3
+            for value, is_rejected in (
+                (float(limit) + beyond, True),
+                (float(limit) - beyond, False),
+            ):
+                rejection = failed_rule(Measures(**{measure: value}), GateLimits())
+                assert (rejection is not None and f"`{rejection.rule}`" == rule) == is_rejected
+    # The noise that the source brings: "half of `background_noise_source` plus 0.4".
+    assert limits_left == [0.5]
+    noisy = Measures(background_noise_source=2.0, background_grain=1.39)
+    assert failed_rule(noisy, GateLimits()) is None
 
 
 def test_the_figures_are_the_presets_figures():
+    rows = {names_in(row[0])[0]: row for row in table(NETWORK, "| x2, PSNR-Y in dB |")[1:]}
+    assert set(rows) == set(presets.PRESETS)
     for preset in presets.PRESETS.values():
-        line = next(line for line in README.splitlines() if line.startswith(f"| `{preset.name}`"))
-        assert f"{preset.set5_psnr_y_db:.2f}" in line and f"{preset.parameters:,}" in line
+        figures = [f"{preset.parameters:,}", f"{preset.set5_psnr_y_db:.2f}"]
+        assert rows[preset.name][1:4] == [*figures, f"{preset.set14_psnr_y_db:.2f}"]
 
 
-def test_files_named_in_the_documents_exist():
-    for document in ("README.md", "CONTRIBUTING.md"):
-        text = (ROOT / document).read_text()
-        named = re.findall(r"`((?:model|pipeline|benchmarks|tests)/[\w./-]*)`", text)
-        linked = re.findall(r"\]\(([\w./-]+\.\w+)\)", text)
-        for name in named + linked:
-            assert (ROOT / name).exists(), (document, name)
+def test_the_gain_in_the_readme_is_that_of_the_table():
+    products = {row[0].strip("`"): float(row[4]) for row in table(NETWORK, "| x2, PSNR-Y in dB |")}
+    gain_db = products[presets.DEFAULT] - products["bicubic"]
+    assert f"is {gain_db:.2f} dB\nabove bicubic" in text_of("README.md")
+
+
+# Folders, files and links.
+
+
+def test_contributing_shows_each_folder_with_its_own_words():
+    """The listing's lines are the packages' docstrings; this prints the right listing."""
+    listing = re.search(r"```text\n(.*?)```", text_of("CONTRIBUTING.md"), re.DOTALL)[1]
+    expected = ""
+    for package in ("pipeline", "model"):
+        for init in sorted((ROOT / package).glob("*/__init__.py")):
+            about = ast.get_docstring(ast.parse(init.read_text())).split("\n\n")[0]
+            expected += f"{package}/{init.parent.name}/\n"
+            expected += "".join(f"    {line}\n" for line in about.splitlines())
+    assert listing == expected
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, CHANGELOG])
+def test_links_lead_to_files_and_headings(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        linked = (ROOT / document).parent / path if path else ROOT / document
+        assert linked.exists(), target
+        if heading:
+            titles = re.findall(r"(?m)^#+ (.+)$", linked.read_text(encoding="utf-8"))
+            slugs = [re.sub(r"[^\w\- ]", "", title).replace(" ", "-").lower() for title in titles]
+            assert heading in slugs, target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_named_in_the_documents_exist(document):
+    named = r"`((?:benchmarks|deploy|docs|model|pipeline|tests)/[\w./-]*)`"
+    for name in re.findall(named, text_of(document)):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_document_is_linked_from_another():
+    """So that a reader of the README finds all of them."""
+    linked = {
+        (((ROOT / document).parent) / target.partition("#")[0]).resolve()
+        for document in DOCUMENTS
+        for target in re.findall(r"\]\(([^)\s:]+)\)", text_of(document))
+    }
+    missing = [one for one in [*DOCUMENTS, CHANGELOG] if (ROOT / one).resolve() not in linked]
+    assert missing == ["README.md"]

@@ -53,9 +53,9 @@ def bare_environment(installed, folder):
 
 def test_the_source_distribution_installs_with_code_and_weights(installed, tmp_path):
     code = (
-        "import model.network.presets, pipeline.graph;"
+        "import model.network.loading, model.network.presets, pipeline.graph;"
         f"assert model.network.presets.__file__.startswith(r'{installed}');"
-        "print(model.network.presets.load_by_name(model.network.presets.DEFAULT).halo_px)"
+        "print(model.network.loading.load_by_name(model.network.presets.DEFAULT).halo_px)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

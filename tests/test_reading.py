@@ -1,9 +1,9 @@
-"""The documents' lines of Python, which read a run's rows, each run as it stands there."""
+"""Runs the documents' lines of Python, which read a run's rows, as they are written."""
 
 import ast
 import importlib
+import os
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,39 +11,44 @@ import pytest
 
 from pipeline.output.schema import Row, to_batch
 from pipeline.records import Status
+from tests.documents import DOCUMENTS, python_blocks
 from tests.pipeline.conftest import image_bytes
 from tests.pipeline.output.test_schema_and_shards import NOW
-from tests.test_commands import DOCUMENTS
 
-ROOT = Path(__file__).parents[1]
+REFERENCE = "docs/reference.md"
+RUNS = ("n1", "n2")
+
+
+def library_of(line):
+    """The first name of a line: the library that the reader has imported."""
+    return next(node.id for node in ast.walk(line) if isinstance(node, ast.Name))
 
 
 def lines_of(document):
-    """Lines by the name that they begin with, of the one block of a document."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.S)
-    return {
-        next(node.id for node in ast.walk(line) if isinstance(node, ast.Name)): ast.unparse(line)
-        for line in ast.parse(block).body
-    }
+    """Lines by the library that they use, of the one block of a document."""
+    (block,) = python_blocks(document)
+    return {library_of(line): ast.unparse(line) for line in ast.parse(block).body}
 
 
-LINES = lines_of("README.md")
-# What must be imported beside the name that a line begins with.
+LINES = lines_of(REFERENCE)
+# Submodules that a line needs beside the library it begins with.
 SUBMODULE = {"pyarrow": "pyarrow.dataset", "pyspark": "pyspark.sql"}
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
-    """Two runs of one image that was made and one that failed."""
+    """Two runs, each with one upscaled image and one that failed."""
     folder = tmp_path_factory.mktemp("reading") / "demo-output"
     png = image_bytes(30, 40, file_format="PNG")
-    made = Row("s3://b/1", Status.UPSCALED, NOW, image={"bytes": png, "path": "1.png"})
+    upscaled = Row("s3://b/1", Status.UPSCALED, NOW, image={"bytes": png, "path": "1.png"})
     failed = Row("s3://b/2", Status.FAILED, NOW, reason="not_found")
-    for run in ("n1", "n2"):
+    for run in RUNS:
         partition = folder / f"rows/run_id={run}"
         partition.mkdir(parents=True)
-        table = pa.Table.from_batches([to_batch([made, failed])])
+        table = pa.Table.from_batches([to_batch([upscaled, failed])])
         pq.write_table(table, partition / "part-0.parquet")
+        (folder / "runs" / run).mkdir(parents=True)
+        (folder / "runs" / run / "_SUCCESS").touch()
     return folder
 
 
@@ -64,13 +69,29 @@ def test_all_five_are_shown():
 
 
 def test_no_other_document_has_python():
-    found = [name for name in DOCUMENTS if "```python" in (ROOT / name).read_text()]
-    assert found == ["README.md", "docs/operating.md"]
+    found = {name for name in DOCUMENTS if python_blocks(name)}
+    assert found == {"README.md", "docs/operating.md", REFERENCE}
 
 
-def test_operating_tells_which_runs_are_pointed_to(read):
-    places = read("pyarrow", lines_of("docs/operating.md"))
-    assert places.column_names == ["image_uri"] and len(places) == 4
+def test_the_readme_reads_the_newest_run_only(output, monkeypatch):
+    """The run that finished last, whatever its name."""
+    (block,) = python_blocks("README.md")
+    *lines, last = ast.parse(block).body
+    names = {name: importlib.import_module(name) for name in ("os", "pandas", "pathlib")}
+    monkeypatch.chdir(output.parent)
+    for newest in RUNS:
+        for run in RUNS:
+            ended_at = 2e9 if run == newest else 1e9
+            os.utime(output / "runs" / run / "_SUCCESS", (ended_at, ended_at))
+        for line in lines:
+            exec(ast.unparse(line), names)
+        assert names["newest"].parent.name == newest
+        assert eval(ast.unparse(last), names).to_dict() == {"failed": 1, "upscaled": 1}
+
+
+def test_operating_shows_which_runs_are_pointed_to(read):
+    found = read("pyarrow", lines_of("docs/operating.md"))
+    assert found.column_names == ["image_uri"] and len(found) == 4
 
 
 def test_pandas(read):

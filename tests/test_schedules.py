@@ -160,7 +160,7 @@ def test_kubernetes_takes_the_job():
 def test_kubernetes_still_tries_when_a_killed_pod_is_taken_for_dead():
     tries = cron_job()["spec"]["jobTemplate"]["spec"]["backoffLimit"]
     pauses_s = [min(10 * 2**i, 360) for i in range(tries)]  # the job controller's back-off
-    assert sum(pauses_s) > lock.DEAD_AFTER_S
+    assert sum(pauses_s) > lock.Timing().dead_after_s
 
 
 def test_the_image_has_what_the_job_imports():

@@ -7,9 +7,8 @@ Takes the options of `run_pipeline.py`; those below can be given otherwise.
 
 import sys
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
-from pipeline.job import run
-from pipeline.runtime.logs import name_run
+import run_pipeline
+from pipeline.runtime import startup
 
 DEFAULTS = (
     "--runner=DataflowRunner",
@@ -29,5 +28,10 @@ def with_defaults(argv: list[str]) -> list[str]:
     return [*DEFAULTS, *argv]
 
 
+def main(argv: list[str]) -> int:
+    """Starts the job; returns the exit status: see `pipeline.job.run`."""
+    return run_pipeline.main(with_defaults(argv))
+
+
 if __name__ == "__main__":
-    sys.exit(run(with_defaults(sys.argv[1:]), on_start=name_run))
+    sys.exit(startup.run_command("launch.py", main))

@@ -8,34 +8,41 @@ Takes the options of `run_pipeline.py`; nothing is run or asked of a cloud.
 
 import datetime
 import sys
+from typing import TYPE_CHECKING
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from model.startup import import_tensorflow
+from pipeline import cli
+from pipeline.runtime import startup
+from pipeline.settings import RunPlan
 
-# isort: split
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-from pipeline import cli, graph
+if TYPE_CHECKING:
+    from apache_beam.portability.api.beam_runner_api_pb2 import Pipeline
 
 _ACCELERATOR = "beam:resources:accelerator:v1"
 
 
-def job_proto(argv: list[str]) -> beam_runner_api_pb2.Pipeline:
+def job_proto(argv: list[str]) -> "Pipeline":
     """The job as every runner gets it.
 
     Raises:
         SystemExit: with status 2 for a wrong command line.
     """
-    settings, beam_arguments = cli.parse(argv, datetime.datetime.now(datetime.UTC))
+    now = datetime.datetime.now(datetime.UTC)
+    settings, beam_arguments = cli.parse(argv, now)
+    plan = RunPlan(settings, now, model_sha256="", workers=1, compute_dtype="float32")
+    import_tensorflow()
+    import apache_beam as beam  # noqa: PLC0415 - after the command line is parsed
+    from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: PLC0415
+
+    from pipeline import graph  # noqa: PLC0415
+
     job = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(beam_arguments))
-    graph.build(job, settings)
+    graph.build(job, plan)
     return job.to_runner_api()
 
 
-def hints(proto: beam_runner_api_pb2.Pipeline) -> dict[str, str]:
+def hints(proto: "Pipeline") -> dict[str, str]:
     """Accelerator hints by outermost step; empty text for a step without one."""
     environments, steps = proto.components.environments, proto.components.transforms
     outermost = steps[proto.root_transform_ids[0]].subtransforms
@@ -61,4 +68,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(startup.run_command("show_hints", main))

@@ -16,6 +16,7 @@ from model import files
 from model.data.hr_sources import HrArray, HrImage, large_enough, note_too_small
 from model.data.recipes import Degradation
 from model.metrics import full_reference
+from model.network import dihedral
 
 # LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 8 pixels more are
 # what the kernels, sharpening and an enlargement reach.
@@ -104,7 +105,7 @@ class Cutter:
     def pair(
         self, region: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Turns and mirrors a region in one of 8 ways, and makes its LR patch.
+        """Transforms a region by one of the 8 dihedral transforms, and makes its LR patch.
 
         Args:
             region: uint8 [region_px, region_px, 3].
@@ -113,8 +114,8 @@ class Cutter:
         Returns:
             LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and the JPEG quality to tell.
         """
-        turned = np.rot90(region, int(generator.integers(4)))
-        hr = turned[:, ::-1] if generator.integers(2) else turned
+        quarter_turns, is_flipped = int(generator.integers(4)), bool(generator.integers(2))
+        (hr,) = dihedral.transform(region[None], quarter_turns, is_flipped)
         # The image that is degraded begins somewhere in the margin, and so do JPEG's blocks.
         top, left = (int(at) for at in generator.integers(0, _BLOCK_PX, 2))
         lr, quality = self.degradation.make_lr(

@@ -2,19 +2,23 @@
 
     python -m model.evaluate --pairs Set5 [--model rdn-small] [--json FILE] [--csv FILE]
     python -m model.evaluate --pairs Set5 --self_ensemble ours --against rdn-small
+    python -m model.evaluate --hr images --recipe sharpened80 --limit 12
     python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
         --sheet sheet.png --patches patches.png --heat_map errors.png
 
 Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` each image
-is shrunk by anti-aliased bicubic to make its LR image, which `--jpeg_quality` compresses. The
-table compares the network with bicubic, Lanczos and, with `--against`, a second network:
+is shrunk by anti-aliased bicubic to make its LR image, which `--jpeg_quality` compresses; or a
+`--recipe` of `model.data.recipes` makes LR, and its lowest JPEG quality is the one on which
+networks are conditioned. The table compares the network with bicubic, Lanczos and, with
+`--against`, a second network:
 
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
-                    and an object is near; `-` for an image without such a region.
+                    and an object is near; `-` for an image without such a block.
+PSNR-C              on BT.601 chroma, Cb and Cr together; `inf` for a grey image.
 
 The mean is over images, the same ones for every method: an image on which any method is exact
-(infinite PSNR) is left out of the mean PSNR, one without flat background out of the mean noise.
+(infinite PSNR) is left out of that mean PSNR, one without flat background out of the mean noise.
 JSON holds null for both; CSV holds `inf` for an infinite PSNR and nothing for a missing noise.
 """
 
@@ -23,22 +27,30 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model.evaluate import evaluation
-from model.inference import backends
-from model.inference.upscaler import OutOfMemoryError
+from model import startup
+from model.data.recipes import RECIPES
+from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
+from model.version import add_version
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; exits with status 2 for a wrong one.
+def main(argv: list[str]) -> int:
+    """Runs the command.
 
     Args:
-        argv: options; None for those of this process.
+        argv: the arguments without the program's name.
 
     Returns:
-        The exit status: 0 done, 1 cannot evaluate.
+        The exit status: 0, or 1 if it cannot evaluate.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
     """
     arguments = _parse(argv)
+    startup.import_tensorflow()
+    from model.evaluate import evaluation  # noqa: PLC0415 - imports Keras
+    from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415
+
     try:
         print(evaluation.run(evaluation.Options(**vars(arguments))))
     except (OSError, ValueError, OutOfMemoryError) as error:
@@ -47,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     """Parses the options; exits with status 2 if they contradict each other."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluate", description=(__doc__ or "").partition("\n")[0]
@@ -55,9 +67,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     _add_images(parser)
     _add_networks(parser)
     _add_outputs(parser)
+    add_version(parser)
     arguments = parser.parse_args(argv)
     if arguments.pairs and arguments.shrink_first > 1:
         parser.error("--shrink_first goes with --hr, not with --pairs")
+    if arguments.recipe and (arguments.pairs or arguments.jpeg_quality < 100):
+        parser.error("--recipe goes with --hr, and without --jpeg_quality")
     if arguments.image and not arguments.heat_map:
         parser.error("--image goes with --heat_map")
     return arguments
@@ -84,6 +99,11 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         metavar="1..100",
         help="compress LR with this quality; 100, the default, compresses nothing",
     )
+    parser.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        help="make LR of --hr by this; default: bicubic, then --jpeg_quality",
+    )
     parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N images")
 
 
@@ -94,7 +114,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
     parser.add_argument(
         "--precision",
-        choices=backends.COMPUTE_DTYPES,
+        choices=COMPUTE_DTYPES,
         default="float32",
         help="compute dtype of the networks, as the job's --precision",
     )
@@ -147,4 +167,4 @@ def _whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], i
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.run_command("model.evaluate", main))

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from model.data.hr_sources import Pair, find_images, make_pairs
+from model.data.recipes import RECIPES
 from model.evaluate import outputs, pair_files, scoring, tables
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
 from model.evaluate.sheets import Gallery
@@ -24,6 +25,8 @@ class Options:
         hr: HR images to make LR from: folder, `s3://` prefix or list; None with `pairs`.
         shrink_first: factor by which the images of `hr` are shrunk before their use.
         jpeg_quality: of the LR images, 1..100; 100 compresses nothing.
+        recipe: name of the recipe that makes LR from the images of `hr`; None for bicubic, then
+            `jpeg_quality`.
         limit: number of images; None for all.
         model: the network to measure, a shipped name or a `.keras` file.
         against: a second network, the same.
@@ -40,6 +43,7 @@ class Options:
     hr: str | None = None
     shrink_first: int = 1
     jpeg_quality: int = 100
+    recipe: str | None = None
     limit: int | None = None
     model: str = presets.BEST_ON_CLEAN
     against: str | None = None
@@ -56,6 +60,11 @@ class Options:
     def images_from(self) -> str:
         """The source of the images."""
         return str(self.pairs or self.hr)
+
+    @property
+    def condition(self) -> int:
+        """The JPEG quality on which networks are conditioned, 1..100."""
+        return RECIPES[self.recipe].lowest_quality if self.recipe else self.jpeg_quality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +104,7 @@ def run(options: Options) -> str:
         pairs,
         ours,
         against.upscaler if against else None,
-        jpeg_quality=options.jpeg_quality,
+        jpeg_quality=options.condition,
         gallery=gallery,
     )
     _write(options, scores, gallery, ours.scale)
@@ -178,7 +187,12 @@ def _read(options: Options, scale: int) -> list[Pair]:
     found = (
         pair_files.read_pairs(options.pairs)
         if options.pairs
-        else make_pairs(options.images_from, scale=scale, shrink_first=options.shrink_first)
+        else make_pairs(
+            options.images_from,
+            scale=scale,
+            shrink_first=options.shrink_first,
+            recipe=RECIPES[options.recipe] if options.recipe else None,
+        )
     )
     limited = itertools.islice(found, options.limit)
     pairs = list(pair_files.compress_lr(limited, options.jpeg_quality))
@@ -201,7 +215,8 @@ def _write(options: Options, scores: list[Score], gallery: Gallery, scale: int) 
             "precision": options.precision,
             "images_from": options.images_from,
             "shrink_first": options.shrink_first,
-            "jpeg_quality": options.jpeg_quality,
+            "recipe": options.recipe,
+            "jpeg_quality": options.condition,
             "scale": scale,
         }
         options.json.write_text(tables.as_json(scores, settings), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,14 +66,17 @@ class Figures:
         ssim_y: see `full_reference.ssim_y`.
         background_noise: see `full_reference.background_noise`, grey levels; nan where there is no
             flat background.
+        psnr_c_db: see `full_reference.psnr_c`; infinite where the chroma is exact, as of grey
+            images.
 
     Example:
-        Figures(psnr_y_db=38.02, ssim_y=0.961, background_noise=0.42)
+        Figures(psnr_y_db=38.02, ssim_y=0.961, background_noise=0.42, psnr_c_db=43.1)
     """
 
     psnr_y_db: float
     ssim_y: float
     background_noise: float
+    psnr_c_db: float
 
 
 @dataclass(frozen=True)
@@ -165,22 +168,36 @@ def score(comparison: Comparison) -> Score:
             f"Received: {hr.shape[0]} x {hr.shape[1]}"
         )
     figures = {
-        method: Figures(
-            full_reference.psnr_y(hr, result, border=border),
-            full_reference.ssim_y(hr, result, border=border),
-            full_reference.background_noise(hr, result, border=border),
-        )
-        for method, result in comparison.upscaled.items()
+        method: measure(hr, result, border) for method, result in comparison.upscaled.items()
     }
     return Score(comparison.name, figures)
+
+
+def measure(hr: np.ndarray, result: np.ndarray, border: int) -> Figures:
+    """Measures one result.
+
+    Args:
+        hr: uint8 [H, W, 3].
+        result: the same.
+        border: rows and columns to leave out at each side.
+
+    Raises:
+        ValueError: if shapes differ, or less than 11 x 11 pixels are left inside the border.
+    """
+    return Figures(
+        psnr_y_db=full_reference.psnr_y(hr, result, border=border),
+        ssim_y=full_reference.ssim_y(hr, result, border=border),
+        background_noise=full_reference.background_noise(hr, result, border=border),
+        psnr_c_db=full_reference.psnr_c(hr, result, border=border),
+    )
 
 
 def mean(scores: Sequence[Score]) -> Score:
     """Takes the mean over images, as papers report it, over the same images for each method.
 
-    The mean PSNR of every method leaves out an image on which any method is exact: one infinity,
-    or methods measured on different images, would make it worthless. The mean background noise
-    leaves out images without a flat background.
+    A figure's mean leaves out an image on which that figure is not finite for any method (PSNR of
+    an exact result, noise without a flat background): one infinity, or methods measured on
+    different images, would make the mean worthless.
 
     Args:
         scores: of the images, at least one, all of the same methods.
@@ -188,20 +205,12 @@ def mean(scores: Sequence[Score]) -> Score:
     Returns:
         The score named `mean`; a figure is nan where no image has it.
     """
-    finite = [one for one in scores if one.is_finite]
-    flat = [one for one in scores if one.has_background]
-    figures = {
-        method: Figures(
-            _mean(one.figures[method].psnr_y_db for one in finite),
-            _mean(one.figures[method].ssim_y for one in scores),
-            _mean(one.figures[method].background_noise for one in flat),
-        )
-        for method in scores[0].figures
-    }
-    return Score("mean", figures)
-
-
-def _mean(values: Iterable[float]) -> float:
-    """The arithmetic mean; nan of nothing."""
-    numbers = list(values)
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan
+    methods = list(scores[0].figures)
+    means: dict[str, dict[str, float]] = {method: {} for method in methods}
+    for field in (field.name for field in dataclasses.fields(Figures)):
+        values = [[getattr(one.figures[method], field) for method in methods] for one in scores]
+        finite = [row for row in values if all(map(math.isfinite, row))]
+        for i, method in enumerate(methods):
+            total = math.fsum(row[i] for row in finite)
+            means[method][field] = total / len(finite) if finite else math.nan
+    return Score("mean", {method: Figures(**fields) for method, fields in means.items()})

@@ -95,6 +95,7 @@ def as_text(scores: list[Score]) -> str:
         ("PSNR-Y, dB", [*methods, *(title for title, _ in gains)]),
         ("SSIM-Y", methods),
         ("background noise", methods),
+        ("PSNR-C, dB", methods),
     ]
     name_width = max(len(one.name) for one in [*scores, mean])
     lines = [
@@ -109,6 +110,7 @@ def as_text(scores: list[Score]) -> str:
             + [_cell(one.gain_db(over), "+.2f") for _, over in gains],
             [_cell(each.ssim_y, ".4f") for each in figures],
             [_cell(each.background_noise, ".2f") for each in figures],
+            [_cell(each.psnr_c_db, ".2f") for each in figures],
         ]
         lines.append(f"{one.name:{name_width}}{_cells(cells)}")
     lines.append("gain: ours over bicubic" + (", gain 2: over against" if gains[1:] else ""))

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms
 
+from model.imaging.formats import IMAGE_FORMATS
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
-
-IMAGE_FORMATS = ("png", "jpeg", "webp")
-EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 # High enough that coding stays far below the differences between two networks.
 _LOSSY_QUALITY = 92

@@ -1,4 +1,4 @@
-"""Calls of the network, as they are fastest on a CPU and on a GPU. Threads may share an engine."""
+"""CPU and GPU execution backends: call a network on arrays. Threads may share a backend."""
 
 import collections
 import dataclasses
@@ -16,11 +16,10 @@ import tensorflow as tf
 from model.inference import tiling
 from model.network.rdn import RDN, precision
 
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
-# What the CPU must have for bfloat16 to be faster, as Linux names it: measured on AVX-512 BF16.
+# CPU flags, in Linux's spelling, with which bfloat16 is faster; measured on AVX-512 BF16.
 _BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
 _CPU_INFO = Path("/proc/cpuinfo")
-# A GPU gets tiles whose sides are multiples of this; shorter sides stay as they are.
+# Sides of a GPU's tiles are multiples of this; sides up to _SHORT_PX stay as they are.
 _TILE_STEP_PX = 32
 _SHORT_PX = 96
 _MAX_TILE_PX = 512
@@ -29,32 +28,47 @@ _log = logging.getLogger(__name__)
 
 
 class ExecutionBackend(Protocol):
-    """Runs a network on images of one size. The results do not depend on other calls.
+    """Runs a network on images of one size. Results do not depend on concurrent calls.
 
     Attributes:
-        one_at_a_time: whether one image should be finished before the next is begun: more at a
-            time would only wait for each other.
+        one_at_a_time: whether callers should finish one image before they start the next, because
+            concurrent calls would only wait for each other.
+
+    Example:
+        backend = choose_backend(rdn, compute_dtype="float32", max_call_px=420_000)
+        (sr,) = backend.rounded(lr[None], np.array([100]))
     """
 
     one_at_a_time: bool
 
     def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """Upscales uint8 [N, H, W, 3], qualities [N], to uint8 [N, H * scale, W * scale, 3].
+        """Upscales images to uint8.
+
+        Args:
+            lr: uint8 [N, H, W, 3].
+            jpeg_quality: [N], 1..100.
+
+        Returns:
+            uint8 [N, H * scale, W * scale, 3].
 
         Raises:
-            tf.errors.ResourceExhaustedError: if the device has no memory for it.
+            tf.errors.ResourceExhaustedError: if the device lacks memory for the call.
         """
 
     def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """The same before rounding: float32 grey levels, nominally 0..255."""
+        """Upscales as `rounded`, without clipping and rounding: float32, nominally 0..255."""
 
 
 class Network:
-    """A network's two functions from bytes on, for calls of any size.
+    """Compiles a network's two functions of uint8 images, for calls of any size.
 
     Args:
         rdn: the network.
-        compute_dtype: one of `COMPUTE_DTYPES`; what carries grey levels is float32 in all of them.
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`.
+
+    Example:
+        network = Network(rdn, "float32")
+        levels = network.levels(tf.constant(lr[None]), tf.constant([100.0]))
     """
 
     def __init__(self, rdn: RDN, compute_dtype: str) -> None:
@@ -78,17 +92,23 @@ class Network:
         )
 
 
-# Of all networks of the process: see `WholeImageBackend`.
+# One lock for all networks of the process: see `WholeImageBackend`.
 _ONE_CALL_AT_A_TIME = threading.Lock()
 
 
 class WholeImageBackend:
-    """For a CPU: each image as it is, one call at a time.
+    """CPU backend: runs each image whole, one call at a time.
 
-    Calls must take turns: TensorFlow's oneDNN convolutions, run by several threads at once on
-    images of several sizes, now and then give a wrong image and corrupt the heap (seen in
-    2.21). Little is lost, since one call uses all cores. Padding to fixed sizes would cost what
-    its pixels cost.
+    A lock serialises the calls: TensorFlow's oneDNN convolutions, run by several threads at once
+    on images of several sizes, sometimes return a wrong image and corrupt the heap (seen in 2.21).
+    The cost is small, since one call uses all cores. Padding to fixed sizes would add its pixels
+    to the work.
+
+    Args:
+        network: see `Network`.
+
+    Example:
+        (sr,) = WholeImageBackend(Network(rdn, "float32")).rounded(lr[None], np.array([100]))
     """
 
     one_at_a_time = True
@@ -109,7 +129,7 @@ class WholeImageBackend:
 
 @dataclasses.dataclass(eq=False)
 class _Tile:
-    """A tile that waits for the device; `result` or `error` is there once it was in a call."""
+    """A tile in the queue of the device; a call sets its `result` or `error`."""
 
     lr: np.ndarray
     jpeg_quality: float
@@ -118,11 +138,11 @@ class _Tile:
 
     @property
     def is_done(self) -> bool:
-        """Whether it was in a call."""
+        """Whether a call has processed the tile."""
         return self.result is not None or self.error is not None
 
     def sr(self) -> np.ndarray:
-        """[h * scale, w * scale, 3], once it is done."""
+        """Returns the result [h * scale, w * scale, 3] of a processed tile; raises its error."""
         if self.error is not None:
             raise self.error
         assert self.result is not None
@@ -130,18 +150,22 @@ class _Tile:
 
 
 class TileBatchBackend:
-    """For a GPU: tiles of few shapes, of all threads' images that wait, several in a call.
+    """GPU backend: batches tiles of few shapes from the images of all waiting threads.
 
-    A GPU looks for its fastest convolution anew for each shape, and small images leave it idle.
-    Tiles lie within their image and overlap by their halos, so that all of them see true
-    borders and the results equal those of whole images. Calls hold 1, 2, 4, ... tiles.
+    A GPU selects its fastest convolution again for each new shape, and small images leave it idle.
+    Tiles lie within their image and overlap by their halos: each has the image's true borders, and
+    the results equal those of whole images. Calls hold 1, 2, 4, ... tiles.
 
     Untested on a GPU: none was at hand. The tests run it on a CPU, where it gives the same
     images as `WholeImageBackend`.
 
     Args:
         network: see `Network`.
-        max_call_px: most LR pixels of a call, but for a single tile.
+        max_call_px: most LR pixels of a call; a single tile may exceed it.
+
+    Example:
+        backend = TileBatchBackend(Network(rdn, "float16"), max_call_px=420_000)
+        (sr,) = backend.rounded(lr[None], np.array([100]))
     """
 
     one_at_a_time = False
@@ -151,7 +175,7 @@ class TileBatchBackend:
         self._max_call_px = max_call_px
         self._device = threading.Lock()
         self._queue = threading.Lock()
-        # By kind of call and shape. Threads add tiles; who holds the device takes them out.
+        # By kind of call and shape. Threads add tiles; the holder of the device removes them.
         self._waiting: dict[tuple[str, int, int], collections.deque[_Tile]] = (
             collections.defaultdict(collections.deque)
         )
@@ -169,7 +193,7 @@ class TileBatchBackend:
             *lr.shape[1:3],
             step=_TILE_STEP_PX,
             short=_SHORT_PX,
-            longest=_MAX_TILE_PX,
+            max_side=_MAX_TILE_PX,
             halo=self._network.halo_px,
         )
         by_image = [
@@ -183,7 +207,7 @@ class TileBatchBackend:
         for tile in tiles:
             while not tile.is_done:
                 with self._device:
-                    if not tile.is_done:  # another thread's call may have had room for it
+                    if not tile.is_done:  # another thread's call may have processed it
                         self._call(waiting)
         scale = self._network.scale
         return np.stack(
@@ -191,12 +215,12 @@ class TileBatchBackend:
         )
 
     def _call(self, waiting: tuple[str, int, int]) -> None:
-        """Upscales some of the tiles of a kind that wait. The caller holds the device."""
+        """Upscales waiting tiles of one kind and shape. The caller holds the device's lock."""
         kind, height, width = waiting
         with self._queue:
             queue = self._waiting[waiting]
-            most = min(len(queue), max(1, self._max_call_px // (height * width)))
-            batch = [queue.popleft() for _ in range(1 << (most.bit_length() - 1))]
+            max_tiles = min(len(queue), max(1, self._max_call_px // (height * width)))
+            batch = [queue.popleft() for _ in range(1 << (max_tiles.bit_length() - 1))]
         lr = np.stack([tile.lr for tile in batch])
         qualities = np.array([tile.jpeg_quality for tile in batch])
         try:
@@ -206,7 +230,9 @@ class TileBatchBackend:
                 batch[0].error = error
                 return
             self._max_call_px = height * width * len(batch) // 2
-            _log.warning("out of memory: at most %d pixels a call from here", self._max_call_px)
+            _log.warning(
+                "Out of device memory: later calls have at most %d pixels.", self._max_call_px
+            )
             with self._queue:
                 queue.extendleft(reversed(batch))
             return
@@ -215,12 +241,15 @@ class TileBatchBackend:
 
 
 def choose_backend(rdn: RDN, *, compute_dtype: str, max_call_px: int) -> ExecutionBackend:
-    """The engine for the device of this machine.
+    """Chooses the execution backend for the device of this machine.
 
     Args:
         rdn: the network.
-        compute_dtype: one of `COMPUTE_DTYPES`.
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`.
         max_call_px: most LR pixels of a call.
+
+    Returns:
+        `TileBatchBackend` with a GPU, `WholeImageBackend` without.
     """
     network = Network(rdn, compute_dtype)
     if tf.config.list_physical_devices("GPU"):
@@ -229,10 +258,10 @@ def choose_backend(rdn: RDN, *, compute_dtype: str, max_call_px: int) -> Executi
 
 
 def fastest_dtype() -> str:
-    """The precision that is fastest on this machine, one of `COMPUTE_DTYPES`.
+    """Returns the compute dtype that is fastest on this machine, one of `dtypes.COMPUTE_DTYPES`.
 
-    On a CPU with AVX-512 BF16, bfloat16 takes half the time of float32 (`docs/speed.md`); on one
-    without, more. Of GPUs, by their capability: bfloat16 from 8.0 on, float16 from 7.0 on.
+    On a CPU with AVX-512 BF16, bfloat16 takes half the time of float32 (`docs/speed.md`); on a CPU
+    without it, more. A GPU's compute capability decides: bfloat16 from 8.0 on, float16 from 7.0.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -241,13 +270,13 @@ def fastest_dtype() -> str:
         if capability >= (8, 0):
             return "bfloat16"
         return "float16" if capability >= (7, 0) else "float32"
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":  # plain TensorFlow's are slow
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":  # its own bfloat16 kernels are slow
         return "float32"
     return "bfloat16" if _BFLOAT16_FLAGS & _cpu_flags() else "float32"
 
 
 def _cpu_flags() -> set[str]:
-    """What the processor can do (Linux); nothing where that is not told."""
+    """Flags of the processor from /proc/cpuinfo; empty on other systems."""
     try:
         lines = _CPU_INFO.read_text().splitlines()
     except OSError:
@@ -257,19 +286,19 @@ def _cpu_flags() -> set[str]:
 
 
 def _run(run: Callable[..., tf.Tensor], lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-    """Calls a function of `Network` with arrays."""
+    """Calls a function of `Network` with arrays and returns an array."""
     return run(tf.constant(lr), tf.constant(jpeg_quality, tf.float32)).numpy()
 
 
 def _levels(rdn: RDN, lr: tf.Tensor, jpeg_quality: tf.Tensor) -> tf.Tensor:
     """uint8 [N, h, w, 3] and 1..100 [N] to float32 grey levels [N, h * scale, w * scale, 3].
 
-    Bytes cross the bus to the device, and what `with_quality_plane` does is done there.
+    Only uint8 crosses the bus: the device scales and adds the plane of `with_quality_plane`.
     """
     unit = tf.cast(lr, tf.float32) / 255
     if rdn.knows_quality:
-        told = tf.reshape(jpeg_quality / 100, [-1, 1, 1, 1])
-        plane = tf.broadcast_to(told, tf.concat([tf.shape(lr)[:3], [1]], axis=0))
+        level = tf.reshape(jpeg_quality / 100, [-1, 1, 1, 1])
+        plane = tf.broadcast_to(level, tf.concat([tf.shape(lr)[:3], [1]], axis=0))
         unit = tf.concat([unit, plane], axis=-1)
     return rdn(unit, training=False) * 255
 

@@ -1,15 +1,15 @@
-"""Finds the blank background of an image, which a network need not see. Numpy only.
+"""Finds constant near-white background, which needs no network. Numpy only.
 
-White that is exactly white stays so when it is upscaled; only its last pixels before an object
-depend on the object. Much of a product image is such background.
+Upscaling keeps a constant white area; only its pixels next to an object depend on the object. Much
+of a product image is such background.
 
        +---------------------------+
-       |  blank: filled            |     core: cells that are not blank
-       |    +-----------------+    |     kept: core and `_KEPT_PX` more, from the network
-       |    |  seen  +-------+|    |     seen: core and `_SEEN_PX` more, shown to the network
+       |  background: filled       |     core: cells with other colours
+       |    +-----------------+    |     kept: core and `_KEPT_PX` more, taken from the result
+       |    |  seen  +-------+|    |     seen: core and `_SEEN_PX` more, the network's input
        |    |        | core  ||    |
-       |    |        +-------+|    |     The pixels between kept and seen are shown, so that the
-       |    +-----------------+    |     network sees blank there and not the edge of the cut.
+       |    |        +-------+|    |     The margin between kept and seen gives the network the
+       |    +-----------------+    |     background as context instead of the edge of the cut.
        +---------------------------+
 """
 
@@ -18,26 +18,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A background is blank where all pixels have its colour, and that is near white: other constant
-# colours a network may change by more than half a grey level.
+# A network may change constant colours darker than this by more than half a grey level.
 _MIN_LEVEL = 250
 _CELL_PX = 4
-# On white-background images the networks shipped then differ from the whole image's result by
-# at most 0.3 grey levels; with 10 instead of 12 pixels by 0.7, with 8 by 3.
+# With 12 seen pixels the shipped networks differ from the whole image's result by at most 0.3
+# grey levels on images with white background; with 10 by 0.7, with 8 by 3.
 _KEPT_PX = 4
 _SEEN_PX = 12
-# What a call costs beside its pixels, in pixels.
+# Overhead of one call of the network, in pixels.
 _CALL_PX = 600
-# Below this share of saved pixels an image goes through the network whole.
+# With a smaller share of saved pixels the network upscales the whole image.
 _MIN_SAVED = 0.05
 
 
 class Box(NamedTuple):
-    """A part of an image that the network upscales, in LR pixels.
+    """A block of an image for the network, in LR pixels.
 
     Attributes:
-        seen: rows and columns that the network is shown.
-        kept: those of the result that are used, of the image.
+        seen: rows and columns of the image that are the network's input.
+        kept: rows and columns of the image, within `seen`, that the result replaces.
+
+    Example:
+        Box(seen=(slice(0, 40), slice(0, 52)), kept=(slice(0, 32), slice(0, 44)))
     """
 
     seen: tuple[slice, slice]
@@ -45,11 +47,15 @@ class Box(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What is blank in an image, and what is not.
+    """The background colour of an image and the blocks with other content.
 
     Attributes:
-        colour: uint8 [3], of all that lies outside the boxes.
-        boxes: may overlap; none if the image is nothing but blank.
+        colour: uint8 [3], of each pixel outside the boxes.
+        boxes: may overlap; empty if the whole image has the background colour.
+
+    Example:
+        >>> find_layout(np.full((90, 90, 3), 255, np.uint8)).boxes
+        []
     """
 
     colour: np.ndarray
@@ -66,13 +72,13 @@ class _Cells(NamedTuple):
 
 
 def find_layout(rgb: np.ndarray) -> Layout | None:
-    """Finds the blank background.
+    """Finds the background of an image and the blocks that need the network.
 
     Args:
         rgb: uint8 [H, W, 3].
 
     Returns:
-        None if there is too little to save.
+        None if the background is not near white, or skipping it would save too few pixels.
     """
     colour = _border_colour(rgb)
     if colour.min() < _MIN_LEVEL:
@@ -101,7 +107,7 @@ def _border_colour(rgb: np.ndarray) -> np.ndarray:
 
 
 def _busy_cells(rgb: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Which cells hold a pixel of another colour, bool [H / 4, W / 4], rounded up."""
+    """Cells with a pixel of another colour, bool [H / 4, W / 4], rounded up."""
     other = (rgb != colour).any(axis=-1)
     height, width = other.shape
     padded = np.pad(other, ((0, -height % _CELL_PX), (0, -width % _CELL_PX)))
@@ -110,7 +116,7 @@ def _busy_cells(rgb: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def _bounding_box(busy: np.ndarray, within: _Cells) -> _Cells | None:
-    """The smallest rectangle around the busy cells of another; None without any."""
+    """The smallest rectangle around the busy cells within another one; None without any."""
     part = busy[within.top : within.bottom, within.left : within.right]
     rows = np.flatnonzero(part.any(axis=1))
     if not len(rows):
@@ -125,7 +131,7 @@ def _bounding_box(busy: np.ndarray, within: _Cells) -> _Cells | None:
 
 
 def _split(busy: np.ndarray, core: _Cells, height: int, width: int) -> Iterator[_Cells]:
-    """Cuts a rectangle in two, and these again, as long as that saves pixels."""
+    """Cuts a rectangle recursively in two while that saves pixels."""
     best, best_cost = [core], _cost(core, height, width)
     for first, second in _cuts(core):
         parts = [_bounding_box(busy, part) for part in (first, second)]
@@ -141,7 +147,7 @@ def _split(busy: np.ndarray, core: _Cells, height: int, width: int) -> Iterator[
 
 
 def _cuts(core: _Cells) -> Iterator[tuple[_Cells, _Cells]]:
-    """Ways to cut a rectangle: up to 15 rows and columns, evenly spread."""
+    """Candidate cuts of a rectangle: up to 15 rows and columns, evenly spread."""
     for row in _evenly(core.top, core.bottom):
         yield core._replace(bottom=row), core._replace(top=row)
     for column in _evenly(core.left, core.right):
@@ -149,17 +155,18 @@ def _cuts(core: _Cells) -> Iterator[tuple[_Cells, _Cells]]:
 
 
 def _evenly(start: int, stop: int) -> range:
+    """Up to 15 cuts strictly between two cells."""
     return range(start + 1, stop, max(1, (stop - start) // 16))
 
 
 def _cost(core: _Cells, height: int, width: int) -> int:
-    """Pixels that the network is shown for a rectangle, and what the call costs."""
+    """Cost of a rectangle in pixels: the network's input and the overhead of the call."""
     rows, columns = _widened(core, _SEEN_PX, height, width)
     return (rows.stop - rows.start) * (columns.stop - columns.start) + _CALL_PX
 
 
 def _widened(core: _Cells, by_px: int, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns of a rectangle and some pixels more, within the image."""
+    """Rows and columns of a rectangle with a margin, within the image."""
     rows = slice(max(0, core.top * _CELL_PX - by_px), min(height, core.bottom * _CELL_PX + by_px))
     columns = slice(
         max(0, core.left * _CELL_PX - by_px), min(width, core.right * _CELL_PX + by_px)

@@ -1,4 +1,4 @@
-"""Cutting an image into tiles whose upscaled cores join without a seam. Numpy only."""
+"""Tiling: cuts images into overlapping tiles and joins the results seamlessly. Numpy only."""
 
 import itertools
 import math
@@ -16,8 +16,11 @@ class Span:
         |- - - - - - |==========|################|===========|- - - - - - - |
                          halo          core           halo
 
-    The halo is cut short at the image's border, where the network must see the true border
-    and not padding.
+    At the image's border the halo is shorter: the network must see the true border, not padding.
+
+    Example:
+        >>> spans(100, 2, 10)[0]
+        Span(read_start=0, core_start=0, core_stop=50, read_stop=60)
     """
 
     read_start: int
@@ -32,8 +35,8 @@ def spans(length: int, count: int, halo: int) -> list[Span]:
     Args:
         length: pixels along the axis, at least `count`.
         count: how many tiles, at least 1.
-        halo: pixels read beyond a core on each side, at least the receptive field's radius for
-            exact results.
+        halo: pixels read beyond a core on each side; results are exact if it is at least the
+            radius of the receptive field.
 
     Returns:
         The spans in order; their cores cover 0..length without gap or overlap.
@@ -54,14 +57,14 @@ def spans(length: int, count: int, halo: int) -> list[Span]:
 
 
 def tiles(height: int, width: int, *, max_call_px: int, halo: int) -> Iterator[tuple[Span, Span]]:
-    """Yields (rows, columns) of each tile, row by row; one tile where the whole image fits.
+    """Yields (rows, columns) of each tile, row by row; one tile if the whole image fits.
 
-    Cores are as square as the image allows, because a square has the least halo.
+    Cores are as square as the image allows, because a square has the smallest halo.
 
     Args:
         height, width: of the image, LR pixels, at least 1.
-        max_call_px: most pixels of one tile, its halo included. A tile is never smaller than
-            twice the halo on a side, even where that takes more.
+        max_call_px: most pixels of one tile, its halo included. A tile's sides are never smaller
+            than two halos, even if that exceeds `max_call_px`.
         halo: see `spans`.
     """
     if height * width <= max_call_px:
@@ -75,36 +78,36 @@ def tiles(height: int, width: int, *, max_call_px: int, halo: int) -> Iterator[t
 
 
 def inner_tiles(
-    height: int, width: int, *, step: int, short: int, longest: int, halo: int
+    height: int, width: int, *, step: int, short: int, max_side: int, halo: int
 ) -> list[tuple[Span, Span]]:
-    """Tiles of one shape that lie within an image, so that images share few shapes.
+    """Plans tiles of one shape within an image, so that many images share few shapes.
 
         image   0                                    length
         tiles     |================|
                              |================|
                                      |================|
-        cores     |#############|#####|#####|#########|    at least a halo within, but for borders
+        cores     |#############|#####|#####|#########|   a halo inside the tile but at borders
 
     Args:
         height, width: of the image, LR pixels, at least 1.
-        step: a tile's sides are multiples of it; except that
-        short: up to this length an axis is one tile as it is, and so it is where no side within
-            it is longer than two halos.
-        longest: longest side of a tile, a multiple of `step`.
+        step: a tile's sides are multiples of it.
+        short: an axis up to this length is one tile of that length, and so is an axis in which no
+            multiple of `step` is longer than two halos.
+        max_side: longest side of a tile, a multiple of `step`.
         halo: see `spans`.
 
     Returns:
         (rows, columns) of each tile, row by row; the cores cover the image once.
     """
     rows, columns = (
-        _inner_spans(length, step, short, longest, halo) for length in (height, width)
+        _inner_spans(length, step, short, max_side, halo) for length in (height, width)
     )
     return list(itertools.product(rows, columns))
 
 
-def _inner_spans(length: int, step: int, short: int, longest: int, halo: int) -> list[Span]:
-    """One axis of `inner_tiles`: with as few pixels in all as these rules allow."""
-    sides = range(step, min(length, longest) + 1, step)
+def _inner_spans(length: int, step: int, short: int, max_side: int, halo: int) -> list[Span]:
+    """One axis of `inner_tiles`, with the fewest pixels in total that its rules allow."""
+    sides = range(step, min(length, max_side) + 1, step)
     counts = {
         side: 1 if side == length else math.ceil((length - 2 * halo) / (side - 2 * halo))
         for side in sides
@@ -115,7 +118,7 @@ def _inner_spans(length: int, step: int, short: int, longest: int, halo: int) ->
     side = min(counts, key=lambda one: (one * counts[one], counts[one]))
     count = counts[side]
     starts = [(length - side) * i // max(1, count - 1) for i in range(count)]
-    # Cores meet in the middle of what two tiles share.
+    # Cores meet in the middle of the overlap of two tiles.
     cuts = [(start + before + side) // 2 for before, start in itertools.pairwise(starts)]
     edges = itertools.pairwise([0, *cuts, length])
     return [
@@ -125,7 +128,15 @@ def _inner_spans(length: int, step: int, short: int, longest: int, halo: int) ->
 
 
 def cut(lr: np.ndarray, plan: Iterable[tuple[Span, Span]]) -> Iterator[np.ndarray]:
-    """The tiles of a plan, views of lr [H, W, K]."""
+    """Yields the tiles of a plan.
+
+    Args:
+        lr: [H, W, K], any dtype.
+        plan: rows and columns of each tile.
+
+    Yields:
+        Views of `lr`, [h, w, K].
+    """
     for rows, columns in plan:
         yield lr[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
 
@@ -133,15 +144,15 @@ def cut(lr: np.ndarray, plan: Iterable[tuple[Span, Span]]) -> Iterator[np.ndarra
 def join(
     plan: Sequence[tuple[Span, Span]], tiles_sr: Iterable[np.ndarray], scale: int
 ) -> np.ndarray:
-    """Puts upscaled tiles together.
+    """Joins the cores of upscaled tiles.
 
     Args:
-        plan: the tiles, whose cores cover the image.
-        tiles_sr: [h * scale, w * scale, K] of each, in the same order; asked for one by one.
+        plan: the tiles; their cores cover the image.
+        tiles_sr: [h * scale, w * scale, K] of each tile, in the plan's order; consumed lazily.
         scale: of the upscaling.
 
     Returns:
-        [H * scale, W * scale, K] of the tiles' dtype; a tile itself where it is the only one.
+        [H * scale, W * scale, K] of the tiles' dtype; the tile itself if it is the only one.
     """
     sr: np.ndarray | None = None
     for (rows, columns), tile in zip(plan, tiles_sr, strict=True):
@@ -168,27 +179,27 @@ def upscale_tiled(
     """Upscales an image tile by tile.
 
     Args:
-        lr: [H, W, K], any dtype and range that `upscale` takes.
+        lr: [H, W, K], of the dtype and range of `upscale`'s input.
         upscale: maps [h, w, K] to [h * scale, w * scale, K].
         scale: of `upscale`.
         max_call_px: most pixels h * w of one call (see `tiles`).
         halo: see `spans`.
 
     Returns:
-        [H * scale, W * scale, K] of the dtype that `upscale` returns: what it returns for the
-        whole image at once, if the halo covers its receptive field.
+        [H * scale, W * scale, K] of the dtype of `upscale`'s result; equal to one call on the
+        whole image if the halo covers the receptive field.
     """
     plan = list(tiles(*lr.shape[:2], max_call_px=max_call_px, halo=halo))
     return join(plan, map(upscale, cut(lr, plan)), scale)
 
 
 def _scaled(span: Span, scale: int) -> slice:
-    """Where the core lies in the upscaled image."""
+    """The core's pixels in the upscaled image."""
     return slice(span.core_start * scale, span.core_stop * scale)
 
 
 def _scaled_core(span: Span, scale: int) -> slice:
-    """Where the core lies in the upscaled tile."""
+    """The core's pixels in the upscaled tile."""
     return slice(
         (span.core_start - span.read_start) * scale, (span.core_stop - span.read_start) * scale
     )

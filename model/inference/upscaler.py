@@ -1,4 +1,4 @@
-"""Runs a loaded RDN on images of any size, in bounded memory."""
+"""Upscaler: runs a loaded RDN on images of any size in bounded memory."""
 
 import functools
 import logging
@@ -12,10 +12,10 @@ from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference import background, tiling
 from model.inference.backends import ExecutionBackend, choose_backend
-from model.network.flips import DIHEDRAL_TRANSFORMS, turned, undone
+from model.network import dihedral
 from model.network.rdn import RDN
 
-# 1.6 KB of activations for each pixel and 32 feature maps: about 0.7 GB for C3 D4 G32.
+# 1.6 KB of activations per pixel with 32 feature maps: about 0.7 GB for C3 D4 G32.
 DEFAULT_MAX_CALL_PX = 420_000
 _MIN_CALL_PX = 64 * 64
 
@@ -23,7 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class OutOfMemoryError(RuntimeError):
-    """Even the smallest tile does not fit into the device's memory."""
+    """The smallest tile does not fit into the device's memory.
+
+    Example:
+        try:
+            result = upscaler.upscale_image(image)
+        except OutOfMemoryError as error:
+            print(error)  # the device has no memory for a call of 4096 pixels
+    """
 
 
 class Upscaler:
@@ -31,18 +38,21 @@ class Upscaler:
 
     Args:
         rdn: the network.
-        compute_dtype: one of `backends.COMPUTE_DTYPES`. In bfloat16 results differ from those in
-            float32 by one grey level at most, in one value of 60, and a CPU that has it takes half
-            the time; see `backends.fastest_dtype`.
-        max_call_px: most LR pixels of one call; larger images go in tiles.
-        skip_background: leave exactly white background out: it stays as it is. See
-            `model.inference.background`. A
-            network that does not keep white white is shown everything all the same.
-        self_ensemble: upscale each image in its eight flipped and rotated versions and take
-            the mean, which papers write as "RDN+": a little better for eight times the time, in
-            the same memory. A turned image then gives exactly the turned result.
-        backend: runs the network instead of the backend that fits the machine;
-            `compute_dtype` then has no effect.
+        compute_dtype: one of `dtypes.COMPUTE_DTYPES`. In bfloat16 results differ from those in
+            float32 by one grey level at most, in one value of 60, and a CPU with bfloat16 takes
+            half the time; see `backends.fastest_dtype`.
+        max_call_px: most LR pixels of one call; larger images are cut into tiles.
+        skip_background: fill constant white background instead of upscaling it; see
+            `model.inference.background`. Without effect if the network changes white.
+        self_ensemble: return the mean over the eight dihedral transforms of each image, "RDN+" in
+            papers: slightly better at eight times the time and the same memory. The result of a
+            flipped or rotated image is then exactly the flipped or rotated result.
+        backend: runs the network instead of the backend that fits the machine; `compute_dtype`
+            then has no effect.
+
+    Example:
+        upscaler = Upscaler(loading.load_by_name("rdn-product"))
+        result = upscaler.upscale_image(image, jpeg_quality=85)
 
     Source:
         Timofte et al., "Seven ways to improve example-based single image super resolution",
@@ -79,8 +89,8 @@ class Upscaler:
 
         Args:
             lr: uint8 [H, W, 3].
-            jpeg_quality: 1..100 with which `lr` was compressed, 100 if it was not; matters to
-                a network that knows it.
+            jpeg_quality: 1..100 with which `lr` was compressed, 100 if it was not; used by
+                networks conditioned on it.
 
         Returns:
             uint8 [H * scale, W * scale, 3].
@@ -95,21 +105,21 @@ class Upscaler:
         sr = np.empty((lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3), np.uint8)
         sr[:] = layout.colour
         for box in layout.boxes:
-            seen = self._in_tiles(np.ascontiguousarray(lr[box.seen]), upscale)
+            seen_sr = self._in_tiles(np.ascontiguousarray(lr[box.seen]), upscale)
             inside = tuple(
-                slice(kept.start - seen_.start, kept.stop - seen_.start)
-                for kept, seen_ in zip(box.kept, box.seen, strict=True)
+                slice(kept.start - seen.start, kept.stop - seen.start)
+                for kept, seen in zip(box.kept, box.seen, strict=True)
             )
-            sr[self._scaled(box.kept)] = seen[self._scaled(inside)]
+            sr[self._scaled(box.kept)] = seen_sr[self._scaled(inside)]
         return sr
 
     def upscale_image(self, image: RasterImage, *, jpeg_quality: int = 100) -> RasterImage:
-        """Upscales a decoded image: its colours, its transparency, its mode.
+        """Upscales a decoded image with its transparency; keeps its mode and profile.
 
-        Of a transparent image the colours, continued beyond its edge, and the alpha as a grey
-        image are upscaled side by side by the same network: both get sharp, and what lies
-        hidden under transparent pixels cannot show as a fringe. The quality is the colours'; the
-        alpha counts as never compressed.
+        The same network upscales the colours of a transparent image, extended beyond its edge, and
+        its alpha as a grey image: both stay sharp, and colours hidden under transparent pixels
+        cannot show as a fringe. `jpeg_quality` is that of the colours; the alpha counts as never
+        compressed.
 
         Args:
             image: see `RasterImage`.
@@ -135,7 +145,7 @@ class Upscaler:
         return image.with_pixels(sr, alpha)
 
     def _in_tiles(self, lr: np.ndarray, upscale: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """uint8 [H, W, K] to [H * scale, W * scale, K]; smaller tiles when memory runs out."""
+        """uint8 [H, W, K] to [H * scale, W * scale, K]; halves its tiles while memory runs out."""
         max_call_px = self._max_call_px
         while True:
             try:
@@ -147,21 +157,21 @@ class Upscaler:
                     halo=self._halo_px,
                 )
             except tf.errors.ResourceExhaustedError as error:
-                tried = min(max_call_px, lr.shape[0] * lr.shape[1])
-                smaller = tried // 2
+                failed_px = min(max_call_px, lr.shape[0] * lr.shape[1])
+                smaller = failed_px // 2
                 if smaller < _MIN_CALL_PX:
                     raise OutOfMemoryError(
-                        f"the device has no memory for a call of {tried} pixels"
+                        f"the device has no memory for a call of {failed_px} pixels"
                     ) from error
-                _log.warning("out of memory: tiles of at most %d pixels from here", smaller)
+                _log.warning("Out of device memory: trying tiles of at most %d pixels.", smaller)
                 max_call_px = smaller
 
-    def _scaled(self, place: tuple[slice, ...]) -> tuple[slice, ...]:
+    def _scaled(self, block: tuple[slice, ...]) -> tuple[slice, ...]:
         """Rows and columns of LR pixels as rows and columns of the result."""
-        return tuple(slice(one.start * self.scale, one.stop * self.scale) for one in place)
+        return tuple(slice(one.start * self.scale, one.stop * self.scale) for one in block)
 
     def _keeps_white(self) -> bool:
-        """Whether the network's result on blank background is blank, within rounding."""
+        """Whether the network keeps white background white, within rounding."""
         lr = np.full((96, 96, 3), 255, np.uint8)
         lr[36:60, 40:56] = (200, 60, 20)
         for jpeg_quality in (30, 75, 100):
@@ -170,19 +180,19 @@ class Upscaler:
             self._skips_background = True
             skipped = self.upscale_rgb(lr, jpeg_quality=jpeg_quality)
             if np.abs(np.subtract(whole, skipped, dtype=np.int16)).max() > 1:
-                _log.info("the network changes white: blank background is not skipped")
+                _log.info("The network changes white: its background is not skipped.")
                 return False
         return True
 
     def _rgb_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
-        """uint8 [h, w, 3] to [h * scale, w * scale, 3], rounded once."""
+        """Upscales a tile, uint8 [h, w, 3] to [h * scale, w * scale, 3]; rounds once."""
         qualities = np.array([jpeg_quality])
         if self.self_ensemble:
             return resampling.to_uint8(self._network(lr[None], qualities)[0])
         return self._backend.rounded(lr[None], qualities)[0]
 
     def _rgba_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
-        """uint8 [h, w, 4] to [h * scale, w * scale, 4]: colours beside their clean alpha."""
+        """Upscales a tile, uint8 [h, w, 4] to [h * scale, w * scale, 4]."""
         alpha = np.repeat(lr[..., 3:], 3, axis=-1)
         both = np.stack([lr[..., :3], alpha])
         colours, alpha = self._network(both, np.array([jpeg_quality, 100]))
@@ -191,15 +201,15 @@ class Upscaler:
     def _network(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
         """uint8 [N, h, w, 3] and qualities [N] to grey levels [N, h * scale, w * scale, 3].
 
-        With self-ensemble one version after the other, so that memory does not grow.
+        The self-ensemble runs one transform after the other, so that memory does not grow.
         """
         if not self.self_ensemble:
             return self._backend.levels(lr, jpeg_quality)
         n, height, width, _ = lr.shape
-        # float64 holds the sum of eight float32 exactly, so that their order, which a turn of
-        # the image changes, does not matter.
+        # float64 holds the sum of eight float32 exactly: the order of the transforms, which
+        # depends on the image's orientation, does not change it.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
-        for turns, mirrored in DIHEDRAL_TRANSFORMS:
-            levels = self._backend.levels(turned(lr, turns, mirrored), jpeg_quality)
-            total += undone(levels, turns, mirrored)
-        return (total / len(DIHEDRAL_TRANSFORMS)).astype(np.float32)
+        for transform in dihedral.DIHEDRAL_TRANSFORMS:
+            levels = self._backend.levels(dihedral.transform(lr, *transform), jpeg_quality)
+            total += dihedral.invert(levels, *transform)
+        return (total / len(dihedral.DIHEDRAL_TRANSFORMS)).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Quality measures: PSNR, SSIM, and measures without a reference. Numpy only."""
+"""Quality measures: PSNR, SSIM, no-reference measures. Imports numpy and `model.imaging` only."""

@@ -1,32 +1,31 @@
-"""Quality measures against a clean image: luma, PSNR, SSIM, background noise. Numpy only."""
+"""Full-reference quality measures: luma, PSNR, SSIM, background noise. Numpy only."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-# What numpy works on at a time stays in the processor's cache, and large images need no large
-# intermediate results.
+# Bands of this size stay in the processor's cache and keep intermediate results small.
 _BAND_VALUES = 1 << 17
 
 # Wang et al. 2004, section III-C: an 11 x 11 Gaussian window with sigma 1.5.
 _SSIM_TAPS = 11
 _SSIM_SIGMA = 1.5
 
-# A background is flat where 7 x 7 pixels differ by no more than rounding and a soft gradient do.
+# Flat background: 7 x 7 pixels that differ no more than rounding and a soft gradient explain.
 _FLAT_WINDOW_PX = 7
 _FLAT_RANGE = 2.0
-# How far from an edge compression and networks leave their noise: one and a half JPEG blocks.
+# Reach of the noise that compression and networks add beside an edge: 1.5 JPEG blocks.
 _NEAR_PX = 12
-# A side of 8 pixels squared: the deviation of fewer says nothing.
+# The deviation of fewer pixels has no meaning.
 _MIN_BACKGROUND_PX = 64
 
 
 def luma(rgb: np.ndarray, *, dtype: type[np.floating] = np.float64) -> np.ndarray:
-    """BT.601 luma in video range, as all published PSNR-Y figures use it.
+    """Computes BT.601 luma in video range, as all published PSNR-Y figures do.
 
     Args:
         rgb: [..., 3], uint8 or float, 0..255.
-        dtype: of the computation and the result; single precision takes half the time.
+        dtype: of the computation and the result; float32 takes half the time of float64.
 
     Returns:
         float [...], 16..235, not rounded.
@@ -86,22 +85,22 @@ def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def window_sums(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Sums over all windows of a size, for the price of one pass.
+    """Sums over all windows of a size in one pass.
 
     Args:
         plane: [H, W], any dtype.
         height, width: of the windows, 1..H and 1..W.
 
     Returns:
-        float64 [H - height + 1, W - width + 1]: by the window's upper left corner.
+        float64 [H - height + 1, W - width + 1], indexed by the window's upper left corner.
 
     Source:
         Crow, "Summed-area tables for texture mapping", SIGGRAPH 1984.
     """
     sums = np.pad(plane, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
-    found = sums[height:, width:] - sums[:-height, width:]
-    found -= sums[height:, :-width] - sums[:-height, :-width]
-    return found
+    totals = sums[height:, width:] - sums[:-height, width:]
+    totals -= sums[height:, :-width] - sums[:-height, :-width]
+    return totals
 
 
 def crop_border(image: np.ndarray, border: int) -> np.ndarray:
@@ -115,7 +114,7 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
         A view of shape [H - 2 * border, W - 2 * border, ...].
 
     Raises:
-        ValueError: if nothing would be left.
+        ValueError: if no pixel would remain.
     """
     height, width = image.shape[:2]
     if min(height, width) <= 2 * border:
@@ -126,7 +125,7 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
 
 
 def psnr(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> float:
-    """Peak signal-to-noise ratio.
+    """Computes the peak signal-to-noise ratio.
 
     Args:
         reference: any shape, uint8 or float.
@@ -135,7 +134,7 @@ def psnr(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> flo
             Required: guessing it from the dtype has misled users elsewhere.
 
     Returns:
-        dB; infinity where the two are equal.
+        dB; infinity if the two are equal.
 
     Raises:
         ValueError: if shapes differ or are empty.
@@ -150,7 +149,7 @@ def psnr(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> flo
 
 
 def psnr_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
-    """PSNR on the luma, the standard protocol of super-resolution papers.
+    """Computes the PSNR on the luma, the standard protocol of super-resolution papers.
 
     Args:
         reference: [H, W, 3], uint8 or float, 0..255.
@@ -161,7 +160,7 @@ def psnr_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
         dB, with a data range of 255 as the papers take it.
 
     Raises:
-        ValueError: if shapes differ or nothing is left inside the border.
+        ValueError: if shapes differ or no pixel remains inside the border.
     """
     _check_pair("psnr_y", reference, result)
     return psnr(
@@ -190,10 +189,10 @@ def psnr_c(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
 
 
 def ssim(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> float:
-    """Mean structural similarity of two single planes.
+    """Computes the mean structural similarity (SSIM) of two planes.
 
     Means, variances and the covariance under an 11 x 11 Gaussian window (sigma 1.5), population
-    statistics, K1 = 0.01, K2 = 0.03; windows that reach over the border are left out.
+    statistics, K1 = 0.01, K2 = 0.03; windows that cross the border are excluded.
 
     Args:
         reference: [H, W], uint8 or float, both sides at least 11.
@@ -201,7 +200,7 @@ def ssim(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> flo
         data_range: the largest possible value less the smallest.
 
     Returns:
-        -1..1; 1 where the two are equal.
+        -1..1; 1 if the two are equal.
 
     Raises:
         ValueError: if shapes differ, are not planes, or are smaller than the window.
@@ -230,7 +229,7 @@ def ssim(reference: np.ndarray, result: np.ndarray, *, data_range: float) -> flo
 
 
 def ssim_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
-    """SSIM on the luma, inside a border.
+    """Computes the SSIM on the luma, inside a border.
 
     Args:
         reference: [H, W, 3], uint8 or float, 0..255.
@@ -241,7 +240,7 @@ def ssim_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
         -1..1.
 
     Raises:
-        ValueError: if shapes differ, or less than 11 x 11 pixels are left inside the border.
+        ValueError: if shapes differ, or fewer than 11 x 11 pixels remain inside the border.
     """
     _check_pair("ssim_y", reference, result)
     return ssim(
@@ -250,14 +249,14 @@ def ssim_y(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
 
 
 def background_near_objects(reference: np.ndarray) -> np.ndarray:
-    """Finds the flat background beside objects, where ringing and compression noise show most.
+    """Finds the flat background beside objects, where ringing and compression noise are visible.
 
     Args:
         reference: [H, W, 3], uint8 or float, 0..255: the clean HR image.
 
     Returns:
-        bool [H, W]: pixels whose 7 x 7 surroundings have luma within 2 grey levels, and that lie
-        at most 12 rows and 12 columns from a pixel of which that is not true.
+        bool [H, W]: flat pixels (luma of their 7 x 7 neighbourhood within 2 grey levels) at most
+        12 rows and 12 columns from a pixel that is not flat.
     """
     framed = _framed(luma(reference))
     highest = _sliding(np.max, framed, _FLAT_WINDOW_PX)
@@ -267,11 +266,11 @@ def background_near_objects(reference: np.ndarray) -> np.ndarray:
 
 
 def background_noise(reference: np.ndarray, result: np.ndarray, *, border: int) -> float:
-    """Noise of a result on the flat background beside objects.
+    """Measures the noise of a result on the flat background beside objects.
 
     The true level of a background pixel is the mean of the reference's 7 x 7 pixels around it:
-    backgrounds of several colours or a soft gradient do not count as noise, nor does what little
-    noise the reference has. A constant shift of all levels does not count either.
+    backgrounds of several colours, soft gradients and the reference's own noise do not count as
+    noise, nor does a constant shift of all levels.
 
     Args:
         reference: [H, W, 3], uint8 or float, 0..255: the clean HR image.
@@ -280,10 +279,10 @@ def background_noise(reference: np.ndarray, result: np.ndarray, *, border: int) 
 
     Returns:
         Standard deviation of the result's luma from the true level, grey levels, 0 or more; nan
-        where fewer than 64 pixels are such background, see `background_near_objects`.
+        with fewer than 64 pixels of background, see `background_near_objects`.
 
     Raises:
-        ValueError: if shapes differ or nothing is left inside the border.
+        ValueError: if shapes differ or no pixel remains inside the border.
     """
     _check_pair("background_noise", reference, result)
     level = _sliding(np.mean, _framed(luma(reference)), _FLAT_WINDOW_PX)
@@ -294,7 +293,7 @@ def background_noise(reference: np.ndarray, result: np.ndarray, *, border: int) 
 
 
 def _framed(plane: np.ndarray) -> np.ndarray:
-    """[H, W] with its border repeated so that a window fits around every pixel."""
+    """Pads [H, W] by repeating its border, so that a window fits around every pixel."""
     return np.pad(plane, _FLAT_WINDOW_PX // 2, mode="edge")
 
 
@@ -306,7 +305,7 @@ def _sliding(reduce: Callable[..., np.ndarray], plane: np.ndarray, side: int) ->
 
 
 def _gaussian(plane: np.ndarray) -> np.ndarray:
-    """Separable Gaussian window over a plane [H, W], only where it fits: [H - 10, W - 10]."""
+    """Filters a plane [H, W] by a separable Gaussian, without padding: [H - 10, W - 10]."""
     offsets = np.arange(_SSIM_TAPS) - _SSIM_TAPS // 2
     window = np.exp(-0.5 * (offsets / _SSIM_SIGMA) ** 2)
     window /= window.sum()
@@ -318,7 +317,7 @@ def _gaussian(plane: np.ndarray) -> np.ndarray:
 
 
 def _check_pair(name: str, reference: np.ndarray, result: np.ndarray) -> None:
-    """Refuses pairs that numpy would broadcast or average to nan."""
+    """Rejects pairs that numpy would broadcast or average to nan."""
     if reference.shape != result.shape or reference.size == 0:
         raise ValueError(
             f"{name} needs two non-empty arrays of one shape. "

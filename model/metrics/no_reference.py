@@ -1,6 +1,6 @@
-"""Quality measures that need no clean image, only the source of a result. Numpy only.
+"""No-reference quality measures: compare a result with its source only. Numpy only.
 
-`docs/measures.md` tells what they are for and what values to expect.
+`docs/measures.md` describes their use and typical values.
 """
 
 import functools
@@ -12,29 +12,29 @@ from model.metrics.full_reference import row_bands
 
 # JPEG codes 8 x 8 pixels at a time (ITU-T T.81, section 4.3).
 _JPEG_BLOCK_PX = 8
-# Planes that differ by less than rounding does, on average, have neither blocks nor sharpness.
+# Flatter planes have neither blocks nor sharpness: rounding errors are larger than this.
 _MIN_STEP = 0.05
 _MIN_LAPLACIAN_VARIANCE = 1.0
 
-# Compression leaves its noise in the blocks that hold an edge; cells of half a block lie beside
-# the edge and inside such a block.
+# Compression noise lies in the JPEG blocks with an edge; a cell of half a block fits beside the
+# edge inside such a block.
 _CELL_PX = 4
 _CELL_RANGE = 10.0
 _MIN_CELLS = 16
 
-# Nearer to 0 or 255 the source is as good as clipped itself.
+# Source levels nearer to 0 or 255 count as clipped in the source.
 _CLIPPING_MARGIN = 8
 
-# Local differences are taken in windows of so many cells of 8 x 8 pixels, at every cell.
+# Windows for local differences, in cells of 8 x 8 pixels; one window at every cell.
 _WINDOW_CELL_PX = 8
 _DRIFT_CELLS = 2
 _SHIFT_CELLS = 4
-# Gradients below 2 grey levels are no texture by which a shift could be seen.
+# Gradients below 2 grey levels do not reveal a shift.
 _TEXTURELESS = 2.0**2
 
 
 def laplacian_variance(plane: np.ndarray) -> float:
-    """Variance of the discrete Laplacian: how much fine detail an image has.
+    """Computes the variance of the discrete Laplacian, a measure of fine detail.
 
     Args:
         plane: float [H, W], sides at least 3.
@@ -60,16 +60,16 @@ def laplacian_variance(plane: np.ndarray) -> float:
 
 
 def sharpness_ratio(bicubic: np.ndarray, result: np.ndarray) -> float | None:
-    """How much more fine detail a result has than bicubic gives.
+    """Compares the fine detail of a result with that of bicubic.
 
     Args:
         bicubic: float [H, W], the source's luma upscaled by bicubic.
         result: float [H, W], the result's luma.
 
     Returns:
-        Ratio of the two variances of the Laplacian: 1 as sharp as bicubic, below 1 softer, above
-        sharper or noisier. None where bicubic itself has none to speak of (a flat image), or
-        the planes are smaller than 3 x 3.
+        Ratio of the two variances of the Laplacian: 1 equals bicubic, below 1 is softer, above 1
+        sharper or noisier. None if bicubic has almost no detail (a flat image), or if the planes
+        are smaller than 3 x 3.
 
     Source:
         Our own ratio of `laplacian_variance`.
@@ -83,22 +83,22 @@ def sharpness_ratio(bicubic: np.ndarray, result: np.ndarray) -> float | None:
 
 
 def blockiness(plane: np.ndarray, *, pixel_px: int) -> float | None:
-    """How much larger the steps between JPEG blocks are than those within.
+    """Compares the steps across the boundaries of JPEG blocks with the steps inside blocks.
 
-    Looks only at steps from one pixel of the source to the next: in an upscaled image these
-    are `pixel_px` apart, and the steps in between are smoother, with or without blocks.
+    Uses only steps from one pixel of the source to the next: in an upscaled image these are
+    `pixel_px` apart, and the steps in between are smoother, with or without blocks.
 
         pixel_px 1    0  1  2  3  4  5  6  7 | 8  9
-        pixel_px 2    00 11 22 33 44 55 66 77|88 99      steps inside a pair are left out
+        pixel_px 2    00 11 22 33 44 55 66 77|88 99      steps inside a pair are excluded
 
     Args:
-        plane: float [H, W], luma of a source or a result; JPEG's grid starts at its upper left
-            corner (of images that were turned or cropped after compression it does not).
+        plane: float [H, W], luma of a source or a result, whose JPEG grid starts at its upper
+            left corner (not true of images rotated or cropped after compression).
         pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
 
     Returns:
         Mean absolute step across the boundaries over the mean of all other steps: about 1
-        without blocks. None where the image is too small for a boundary, or flat.
+        without blocks. None if the image is flat or too small for a boundary.
 
     Source:
         Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed
@@ -123,25 +123,25 @@ def blockiness(plane: np.ndarray, *, pixel_px: int) -> float | None:
 
 
 def flat_cells(source: np.ndarray) -> np.ndarray:
-    """Finds the near-flat places of a source, whose noise can be seen.
+    """Finds the near-flat cells of a source, in which noise is visible.
 
     Args:
         source: float [H, W], its luma.
 
     Returns:
-        bool [H // 4, W // 4]: the cells of 4 x 4 pixels that span 10 grey levels at most: a
-        background with its compression noise, but no edge or texture.
+        bool [H // 4, W // 4]: cells of 4 x 4 pixels that span 10 grey levels at most, like
+        background with compression noise, but without edge or texture.
     """
     return _in_cells(np.max, source, _CELL_PX) - _in_cells(np.min, source, _CELL_PX) <= _CELL_RANGE
 
 
 def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
-    """Noise in the near-flat places of a source, measured there in the source or in a result.
+    """Measures the noise of a source or a result in the near-flat cells of the source.
 
-    Each cell's deviation from the plane (a level and two slopes) that fits it best: soft
-    gradients do not count. Unlike `background_noise`, which knows the clean image and looks
-    only beside its objects, it takes weak texture for noise; compare it with the source's own,
-    not between images.
+    Noise is each cell's deviation from its best-fitting plane (a level and two slopes): soft
+    gradients do not count. Weak texture counts as noise, unlike in `background_noise`, which has
+    the clean image as reference. Compare a result's value with its source's, not with other
+    images'.
 
     Args:
         plane: float [H * pixel_px, W * pixel_px], luma of a source or a result.
@@ -149,8 +149,8 @@ def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
         pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
 
     Returns:
-        Standard deviation, grey levels, of white noise in a source without bias; upscaled by
-        repeating pixels, an image keeps its noise. None with fewer than 16 flat cells.
+        Standard deviation, grey levels; unbiased for white noise in a source, and unchanged by
+        upscaling through repeated pixels. None with fewer than 16 flat cells.
 
     Source:
         Our own.
@@ -167,17 +167,17 @@ def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
         cells = cells - cells.mean(axis=1, keepdims=True)
         residual += float(np.vdot(cells, cells) - np.sum((cells @ slopes) ** 2))
         count += cells.size
-    # Three of a source cell's 16 degrees of freedom went into its plane.
+    # The fitted plane uses 3 of a source cell's 16 degrees of freedom.
     freedom = 1 - 3 / _CELL_PX**2
     return float(np.sqrt(max(residual / (count * freedom), 0.0)))
 
 
 def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
-    """Noise from one pixel to the next in the near-flat places of a source.
+    """Measures the pixel-to-pixel noise in the near-flat cells of a source.
 
-    What bicubic or a network makes of a source's noise is smooth at the scale of the result's
-    pixels; noise that was added to the result is not. It shows here even where it is weaker than
-    what `flat_noise` finds in the source.
+    Upscaled noise of the source is smooth at the scale of the result's pixels; noise added to the
+    result is not. This measure detects added noise even if it is weaker than the `flat_noise` of
+    the source.
 
     Args:
         plane: float [H * pixel_px, W * pixel_px], luma of a source or a result.
@@ -185,8 +185,8 @@ def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
         pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
 
     Returns:
-        Standard deviation that white noise would need to have, grey levels. None with fewer
-        than 16 flat cells.
+        Standard deviation of equivalent white noise, grey levels. None with fewer than 16 flat
+        cells.
 
     Source:
         Immerkær, "Fast noise variance estimation", CVIU 1996, in flat cells only.
@@ -203,7 +203,7 @@ def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
 
 
 def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> float:
-    """Share of the source's pixels that clip only in the result.
+    """Computes the share of the source's pixels that clip only in the result.
 
     Args:
         source: uint8 [H, W, 3].
@@ -211,9 +211,9 @@ def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> floa
         scale: of the network.
 
     Returns:
-        0..1: pixels of the source where a channel of the scale x scale pixels made of it reaches
-        0 or 255, and that channel of the 3 x 3 source pixels around stays more than 8 grey
-        levels away from that end. A white background does not count, nor does an edge to it.
+        0..1: share of source pixels with a channel that reaches 0 or 255 in the corresponding
+        scale x scale result pixels and stays more than 8 grey levels away from that end in the
+        3 x 3 source pixels around. White background and edges to it do not count.
 
     Source:
         Our own.
@@ -233,40 +233,40 @@ def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> floa
 
 
 def channel_drift(error: np.ndarray) -> float:
-    """Largest change of a channel's mean over the whole image.
+    """Computes the largest change of a channel's mean over the whole image.
 
     Args:
         error: float [H, W, 3], the result shrunk to the source's size less the source.
 
     Returns:
-        Grey levels, 0 or more. Noise, and what a network does about it, averages out.
+        Grey levels, 0 or more. Noise and its removal average out.
     """
     return float(np.abs(error.mean(axis=0).mean(axis=0)).max())
 
 
 def block_drift(error: np.ndarray) -> float | None:
-    """Largest change of brightness in a place of 16 x 16 pixels: a foreign or missing tile.
+    """Computes the largest change of brightness in a block of 16 x 16 pixels.
 
-    Of the luma only: JPEG stores colours coarsely, and removing its noise rightly changes them
-    by several grey levels over such places.
+    Detects a foreign or missing tile. Uses luma only: JPEG stores colours coarsely, and correct
+    noise removal changes them by several grey levels over such blocks.
 
     Args:
         error: float [H, W], luma of the result shrunk to the source's size less the source's.
 
     Returns:
         Grey levels, 0 or more: the largest absolute mean over windows of 16 x 16 pixels, 8
-        apart (the whole image where it is smaller). None below 8 x 8 pixels.
+        apart (the whole image if it is smaller). None below 8 x 8 pixels.
     """
     means = _window_means(error, _DRIFT_CELLS)
     return float(np.abs(means).max()) if means.size else None
 
 
 def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:
-    """Largest displacement of a place of 32 x 32 pixels: a tile put together wrongly.
+    """Estimates the largest displacement of a block of 32 x 32 pixels.
 
-    An image that moves by d changes by about -d times its gradient: the d of least squares,
-    drawn towards zero where there is no texture to see it by. Removing noise changes an image
-    without moving it.
+    Detects wrongly joined tiles. An image that moves by d changes by about -d times its gradient:
+    the estimate is the least-squares d, with a ridge that pulls it to zero without texture.
+    Removing noise changes an image without moving it.
 
     Args:
         source: float [H, W], its luma.
@@ -274,12 +274,12 @@ def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:
 
     Returns:
         Pixels of the source, 0 or more: the largest over windows of 32 x 32 pixels, 8 apart (the
-        whole image where it is smaller). Above about 1 only its being large means anything.
-        None below 8 x 8 pixels.
+        whole image if it is smaller). Values above about 1 are only a lower bound. None below
+        8 x 8 pixels.
 
     Source:
         Lucas and Kanade, "An iterative image registration technique with an application to
-        stereo vision", IJCAI 1981: one step, with a ridge added to its matrix.
+        stereo vision", IJCAI 1981: one step, with a ridge added to the matrix.
     """
     gradient_y, gradient_x = np.zeros_like(source), np.zeros_like(source)
     gradient_y[1:-1] = (source[2:] - source[:-2]) / 2
@@ -307,7 +307,7 @@ def _window_means(plane: np.ndarray, max_cells: int) -> np.ndarray:
 
 
 def _pixels_of_cells(plane: np.ndarray, chosen: np.ndarray, side: int) -> Iterator[np.ndarray]:
-    """Pixels of the chosen cells, band by band.
+    """Yields the pixels of the selected cells, band by band.
 
     [H, W] and [H // side, W // side] to [N, side, side] for each band, N 1 or more.
     """

@@ -1,6 +1,6 @@
-"""How good an upscaled image is: measured on what the files and the network give.
+"""Measures of an upscaled image against its source, its own self-test, or an HR reference.
 
-`docs/measures.md` tells what each measure is for and what values to expect.
+`docs/measures.md` describes each measure's use and typical values.
 """
 
 from dataclasses import dataclass, replace
@@ -11,39 +11,42 @@ from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.metrics import full_reference, no_reference
 
-# Equal images have an infinite PSNR, which neither JSON nor a mean can carry.
+# Replaces the infinite PSNR of equal images, which JSON and means cannot hold.
 MAX_PSNR_DB = 100.0
-# Below this many pixels inside the border a PSNR says nothing.
+# With shorter sides inside the border a PSNR has no meaning.
 _SMALLEST_SIDE_PX = 8
 _WINDOW_PX = 96
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures that every upscaled image gets; None where one is not defined.
+    """Measures of an upscaled image; None if a measure is undefined for it.
 
-    Images below 12 x 12 pixels (at scale 2) have none, flat ones no sharpness and blockiness,
-    busy ones no background.
+    Images below 12 x 12 pixels (at scale 2) have no measures, flat images no sharpness and
+    blockiness, textured images no background noise.
 
     Attributes:
-        roundtrip_psnr_db: the result shrunk again against the source, on RGB. Catches shifted
-            colours and wrong tiles; a good network is above 40 dB.
-        self_psnr_db: a part of the source shrunk and upscaled by the network, against the source,
-            on luma: what the network does on this very image. See `self_test`.
+        roundtrip_psnr_db: PSNR of the result, shrunk again, against the source, on RGB. Detects
+            shifted colours and wrong tiles; a good network is above 40 dB.
+        self_psnr_db: PSNR on luma of a part of the source, shrunk and upscaled by the network,
+            against that part: the network's quality on this image. See `self_test`.
         self_bicubic_psnr_db: the same with bicubic instead of the network.
         self_gain_db: the difference of the two.
-        sharpness_ratio: fine detail in the result's luma over that in bicubic's.
-        blockiness_source: steps between the source's 8 x 8 blocks over those within; 1 without
-            blocks.
-        blockiness: the same of the result, between the same blocks.
-        background_noise_source: noise in the near-flat places of the source, grey levels of luma.
-        background_noise: of the result in the same places.
-        background_grain: the part of it that goes from one result pixel to the next: what did not
-            come from the source.
-        clipped_share: of the result's pixels, 0..1, that reach 0 or 255 where the source did not.
+        sharpness_ratio: fine detail of the result's luma over that of bicubic.
+        blockiness_source: steps across the source's 8 x 8 block boundaries over the steps inside
+            blocks; 1 without blocks.
+        blockiness: the same for the result, at the same boundaries.
+        background_noise_source: noise in the near-flat cells of the source, grey levels of luma.
+        background_noise: noise of the result in the same cells.
+        background_grain: pixel-to-pixel noise of the result there, which the source does not have.
+        clipped_share: share of pixels, 0..1, that reach 0 or 255 in the result only.
         channel_drift: largest change of a channel's mean, grey levels.
-        block_drift: largest change of the luma's mean in a place of 16 x 16 source pixels.
-        block_shift_px: largest displacement of a place of 32 x 32, source pixels.
+        block_drift: largest change of the luma's mean in a block of 16 x 16 source pixels.
+        block_shift_px: largest displacement of a block of 32 x 32 pixels, source pixels.
+
+    Example:
+        >>> Measures(self_psnr_db=31.5).self_psnr_db
+        31.5
     """
 
     roundtrip_psnr_db: float | None = None
@@ -64,7 +67,17 @@ class Measures:
 
 @dataclass(frozen=True)
 class ReferenceMeasures:
-    """Measures against the true HR image, on luma."""
+    """Measures on luma against a true HR image.
+
+    Attributes:
+        reference_psnr_db: PSNR of the result.
+        reference_bicubic_psnr_db: PSNR of bicubic.
+        reference_ssim: SSIM of the result; None for images too small for it.
+
+    Example:
+        >>> ReferenceMeasures(33.1, 31.9, None).reference_ssim is None
+        True
+    """
 
     reference_psnr_db: float
     reference_bicubic_psnr_db: float
@@ -73,11 +86,16 @@ class ReferenceMeasures:
 
 @dataclass(frozen=True, eq=False)
 class SelfTest:
-    """A part of a source, and the same shrunk: what the network does on this very image.
+    """A part of a source and its shrunk version, which the network upscales for the self PSNR.
 
     Attributes:
-        reference: uint8 [h * scale, w * scale, 3].
-        lr: uint8 [h, w, 3], to be upscaled.
+        reference: uint8 [h * scale, w * scale, 3], a part of the source.
+        lr: uint8 [h, w, 3], `reference` shrunk: the network's input.
+
+    Example:
+        >>> test = self_test(RasterImage(np.zeros((200, 300, 3), np.uint8)), 2)
+        >>> test.reference.shape, test.lr.shape
+        ((96, 96, 3), (48, 48, 3))
     """
 
     reference: np.ndarray
@@ -85,17 +103,17 @@ class SelfTest:
 
 
 def self_test(source: RasterImage, scale: int, extent: str = "window") -> SelfTest | None:
-    """Chooses what of a source is shrunk and upscaled again for the self PSNR.
+    """Selects the part of a source for the self PSNR and shrinks it.
 
     Args:
         source: of any size.
         scale: of the network.
-        extent: `window`, the 96 x 96 pixels with the most detail: what flat background would only
-            dilute, for a fraction of the cost; `full`, all of the image, for a quarter of the
-            cost of upscaling it; `off`, nothing.
+        extent: `window`, the 96 x 96 pixels with the most detail, undiluted by flat background and
+            at a fraction of the cost; `full`, the whole image, at a quarter of the cost of
+            upscaling it; `off`, no self-test.
 
     Returns:
-        None if that is too small to measure, or `off`.
+        None if the part is too small to measure, or with `off`.
     """
     reference = resampling.crop_to_multiple(source.over_white(), scale)
     if extent == "off" or min(reference.shape[:2]) < _SMALLEST_SIDE_PX + 2 * scale:
@@ -110,8 +128,8 @@ def _most_detailed(rgb: np.ndarray, side: int) -> np.ndarray:
     luma = full_reference.luma(rgb, dtype=np.float32)
     steps = np.abs(luma[:-1, :-1] - luma[1:, :-1]) + np.abs(luma[:-1, :-1] - luma[:-1, 1:])
     height, width = min(side, rgb.shape[0]), min(side, rgb.shape[1])
-    by_place = full_reference.window_sums(np.pad(steps, ((0, 1), (0, 1))), height, width)
-    top, left = np.unravel_index(by_place.argmax(), by_place.shape)
+    by_corner = full_reference.window_sums(np.pad(steps, ((0, 1), (0, 1))), height, width)
+    top, left = np.unravel_index(by_corner.argmax(), by_corner.shape)
     return rgb[top : top + height, left : left + width]
 
 
@@ -125,19 +143,22 @@ def measure(
 ) -> Measures:
     """Measures a result with its source as the only reference.
 
-    Transparent images are measured over white. Borders of `scale` pixels are cut. The source
-    carries its own noise: a network that removes compression noise scores lower here than one
+    Transparent images are measured over white. Borders of `scale` pixels are excluded. The source
+    contains its own noise: a network that removes compression noise scores lower than a network
     that keeps it.
 
     Args:
         source: [H, W].
         result: [H * scale, W * scale].
         scale: of the network.
-        self_test: of the source; None leaves the self PSNR out.
+        self_test: of the source; None omits the self PSNR.
         self_sr: `self_test.lr` upscaled by the same network, uint8; None with `self_test`.
 
     Returns:
         See `Measures`.
+
+    Raises:
+        ValueError: if the sizes of source and result do not belong together.
     """
     original, published = source.over_white(), result.over_white()
     measures = Measures()
@@ -173,7 +194,7 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
     return Measures(
         roundtrip_psnr_db=_capped(full_reference.psnr(inside, inside_again, data_range=255)),
         sharpness_ratio=no_reference.sharpness_ratio(
-            # Large, and needed nowhere else.
+            # Not a variable: it is large, and this is its only use.
             full_reference.crop_border(resampling.bicubic(source_luma, *result_luma.shape), scale),
             full_reference.crop_border(result_luma, scale),
         ),
@@ -192,13 +213,13 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
 def measure_against_reference(
     source: RasterImage, result: RasterImage, reference: RasterImage, *, scale: int
 ) -> ReferenceMeasures:
-    """Measures a result against the HR image from which its source was made.
+    """Measures a result against the HR image whose shrunk version is the source.
 
     Args:
         source: [H, W], the LR image.
         result: [H * scale, W * scale].
         reference: the HR image; up to `scale` - 1 rows and columns larger than the result,
-            which shrinking cut off.
+            because shrinking cuts them off.
         scale: of the network.
 
     Returns:
@@ -229,5 +250,5 @@ def measure_against_reference(
 
 
 def _capped(decibels: float) -> float:
-    """Keeps infinity out of rows and means."""
+    """Limits a PSNR to `MAX_PSNR_DB`."""
     return min(decibels, MAX_PSNR_DB)

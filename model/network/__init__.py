@@ -1,1 +1,4 @@
-"""The Residual Dense Network: layers, presets, flips, growing."""
+"""The Residual Dense Network: layers, presets, loading, growth, dihedral transforms.
+
+Imports nothing else of `model`; `presets` and `dihedral` import no framework.
+"""

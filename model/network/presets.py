@@ -1,13 +1,16 @@
-"""The shipped networks: what is known of each, and the bytes of any saved one."""
+"""Shipped networks: descriptions, digests and scores; reads the bytes of any saved network.
+
+Imports no framework: `model.network.loading` builds the network.
+"""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
-# What the job and `model.upscale` take.
+# The default of the pipeline and of `model.upscale`.
 DEFAULT = "rdn-product"
-# What `model.evaluate` takes, whose benchmarks are clean.
+# The default of `model.evaluate`, whose benchmarks are clean.
 BEST_ON_CLEAN = "rdn-small"
 
 
@@ -16,12 +19,16 @@ class Preset:
     """A network in `model/weights/`, described in the model card beside it.
 
     Attributes:
-        name: what `--model` takes; the files are `<name>.keras` and `<name>.md`.
+        name: value of `--model`; the files are `<name>.keras` and `<name>.md`.
         description: one line for people.
         sha256: of the `.keras` file.
         parameters: trainable parameters.
-        scale: enlargement.
-        set5_psnr_y_db, set14_psnr_y_db: what `python -m model.evaluate` prints for the file.
+        scale: upscaling factor.
+        set5_psnr_y_db, set14_psnr_y_db: as `python -m model.evaluate` prints them for the file.
+
+    Example:
+        >>> PRESETS["rdn-small"].scale
+        2
     """
 
     name: str
@@ -64,12 +71,28 @@ PRESETS = {
 
 
 class ModelError(ValueError):
-    """A network that cannot be used: unknown name, missing or damaged file."""
+    """A network that cannot be used: unknown name, missing or damaged file.
+
+    Example:
+        >>> resolve("rdn-smal")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        model.network.presets.ModelError: no model 'rdn-smal': neither a file nor one of ...
+    """
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The bytes of a saved network, and what rows say about it."""
+    """The bytes of a saved network, with the name and digest that rows report.
+
+    Attributes:
+        name: the preset's name or the file's stem.
+        data: content of the `.keras` file.
+        sha256: of `data`, hexadecimal.
+
+    Example:
+        >>> resolve("rdn-small").sha256 == PRESETS["rdn-small"].sha256
+        True
+    """
 
     name: str
     data: bytes
@@ -86,8 +109,7 @@ def resolve(name_or_path: str) -> SavedModel:
         The file's content and digest; the name is the preset's or the file's stem.
 
     Raises:
-        ModelError: if there is no such network, or a shipped file is not the one that was
-            measured.
+        ModelError: if there is no such network, or the digest of a shipped file is wrong.
     """
     preset = PRESETS.get(name_or_path)
     path = preset.path if preset else Path(name_or_path)
@@ -107,5 +129,13 @@ def resolve(name_or_path: str) -> SavedModel:
 
 
 def from_bytes(name: str, data: bytes) -> SavedModel:
-    """Wraps the content of a `.keras` file that was read from elsewhere."""
+    """Wraps the content of a `.keras` file that the caller has read.
+
+    Args:
+        name: reported in rows.
+        data: content of the file; not checked here.
+
+    Returns:
+        The content with its digest.
+    """
     return SavedModel(name, data, hashlib.sha256(data).hexdigest())

@@ -1,4 +1,4 @@
-"""Draws product images and writes them as `scene-<seed>.png`.
+"""Draws product scenes and writes them as PNG files.
 
 python -m model.scenes OUT --count 12 --side 440
 """
@@ -9,30 +9,28 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.scenes import drawing
+from model import startup
+from model.scenes.drawing import draw_scene
+from model.version import add_version
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; exits with status 2 for a wrong one.
+def main(argv: list[str]) -> int:
+    """Writes scenes as `scene-<seed>.png`.
 
     Args:
-        argv: options; None for those of this process.
+        argv: the arguments without the program's name.
 
     Returns:
-        The exit status: 0 done, 1 cannot draw or write.
+        The exit status: 0, or 1 if a file cannot be written or a scene cannot be drawn.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m model.scenes", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
-    parser.add_argument("--count", type=int, default=12, help="number of scenes")
-    parser.add_argument("--side", type=int, default=440, help="height and width, pixels")
-    parser.add_argument("--first", type=int, default=0, help="seed of the first scene")
-    arguments = parser.parse_args(argv)
+    arguments = _parse(argv)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         for seed in range(arguments.first, arguments.first + arguments.count):
-            scene = drawing.draw_scene(seed, arguments.side, arguments.side)
+            scene = draw_scene(seed, arguments.side, arguments.side)
             Image.fromarray(scene).save(arguments.out / f"scene-{seed}.png")
     except (OSError, ValueError) as error:
         print(f"model.scenes: {error}", file=sys.stderr)
@@ -40,5 +38,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.scenes", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument("--count", type=int, default=12, help="number of scenes")
+    parser.add_argument("--side", type=int, default=440, help="height and width, pixels")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first scene")
+    add_version(parser)
+    return parser.parse_args(argv)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.run_command("model.scenes", main))

@@ -1,24 +1,8 @@
-r"""Trains an RDN on HR images; LR is made on the fly.
+"""Trains an RDN on HR images; LR is made on the fly."""
 
-    python -m model.train --data bsd400 yang91 --compressed_data product --out runs/rdn-small
-    python -m model.train --compressed_data product --drawn_scenes 600 --degraded_share 0.75 \
-        --knows_quality 1 --schedule stable --steps 100000 --out runs/rdn-product
-    KERAS_BACKEND=jax python -m model.train --data s3://bucket/photographs/ --out runs/mine
-
-A run's folder holds `config.json`; `checkpoint.keras`, the last state with its optimizer;
-`stable.keras`, that before the final decay of a stable learning rate;
-`best.keras` and `model.keras`, the best and the last network to evaluate and ship;
-`held_out_*.txt`, the images not trained on; `log.csv` and `tensorboard/`. The same command
-again, after Ctrl-C or a crash, continues from the checkpoint and, on one machine, ends in the same
-weights as a run that was never interrupted. With `--schedule stable` it may be given other
-`--steps` and `--decay_steps`: a longer run continues from before its decay.
-"""
-
-import argparse
 import contextlib
 import logging
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,9 +26,7 @@ from model.network.rdn import RDN, precision, with_quality_plane
 from model.train.config import (
     LOSSES,
     TrainConfig,
-    add_options,
     check_folder,
-    from_options,
     write_config,
 )
 from model.train.logbook import Logbook
@@ -465,40 +447,3 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 done, 1 cannot train, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.train",
-        description=(__doc__ or "").partition("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--out", required=True, type=Path, help="the run's folder")
-    parser.add_argument(
-        "--checkpoint_every",
-        type=int,
-        default=500,
-        metavar="STEPS",
-        help="between checkpoints, validations, lines of the log",
-    )
-    add_options(parser)
-    options = vars(parser.parse_args(argv))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run_dir, every = options.pop("out"), options.pop("checkpoint_every")
-    try:
-        train(from_options(options), run_dir, checkpoint_every=every)
-    except (ValueError, OSError) as error:
-        print(f"model.train: {error}", file=sys.stderr)
-        return 1
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(
-            f"model.train: {error or 'interrupted'}; the same command continues from {run_dir}",
-            file=sys.stderr,
-        )
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,4 @@
-"""The comparison of two runs: `python -m pipeline.compare RUN RUN`."""
+"""Compares two runs image by image: `python -m pipeline.compare RUN_A RUN_B`.
+
+Reads rows and published images by ranged requests; loads no network.
+"""

@@ -1,8 +1,97 @@
-"""Command line of `python -m pipeline.compare`."""
+"""Compares two runs image by image: nights of one catalog, or two networks on it.
 
+    python -m pipeline.compare upscaled/runs/night1 upscaled/runs/night2
+    python -m pipeline.compare s3://shop/old/runs/a s3://shop/new/runs/b --page worse.html
+
+Prints changed counts, how the measures moved in each group of images, and which images got
+worse. Exit status: 0; 1 if a run cannot be read; 2 usage; 3 if a larger share of the images got
+worse than `--max_worse` allows.
+"""
+
+import argparse
+import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
-from pipeline.compare.differences import main
+from model.version import add_version
+from pipeline import text
+from pipeline.compare.differences import GROUPS, Difference, compare
+from pipeline.compare.finished_run import display_names, find_run, read_rows
+from pipeline.compare.output import describe, make_report
+from pipeline.records import RunError
+from pipeline.runtime import startup
+from pipeline.storage.base import StorageConfig, StorageError
+from pipeline.storage.routing import open_storage
+
+DONE, FAILED, WORSE = 0, 1, 3
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: the arguments without the program's name.
+
+    Returns:
+        The exit status: 0; 1 if a run cannot be read; 3 if too many images got worse.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
+    """
+    options = _parse(argv)
+    try:
+        difference = _compare(options)
+    except (RunError, StorageError, OSError) as error:
+        print(f"pipeline.compare: {error}", file=sys.stderr)
+        return FAILED
+    if difference.worse_share > options.max_worse:
+        print(
+            f"pipeline.compare: {difference.worse_share:.1%} of the images got worse, "
+            f"--max_worse allows {options.max_worse:.1%}",
+            file=sys.stderr,
+        )
+        return WORSE
+    return DONE
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.compare", description=(__doc__ or "").partition("\n")[0]
+    )
+    add = parser.add_argument
+    add("run_a", metavar="RUN_A", help="folder of the first run, OUT/runs/<run_id>")
+    add("run_b", metavar="RUN_B", help="folder of the second run, OUT/runs/<run_id>")
+    groups = "; ".join(f"{name}: {meaning}" for name, meaning in GROUPS.items())
+    add("--group_by", choices=tuple(GROUPS), default="folder", help=groups)
+    add("--max_worse", type=float, default=0.01, help="share that may get worse (default: 0.01)")
+    add("--page", type=Path, help="write the comparison with images to this HTML file")
+    add("--json", type=Path, help="write all figures to this file")
+    add("--s3_endpoint_url", help="another S3 server than AWS")
+    add_version(parser)
+    options = parser.parse_args(argv)
+    if not 0 <= options.max_worse <= 1:
+        parser.error(f"--max_worse is 0..1: {options.max_worse}")
+    return options
+
+
+def _compare(options: argparse.Namespace) -> Difference:
+    """Compares the runs, prints the difference and writes the files of the options."""
+    files = open_storage(StorageConfig(options.s3_endpoint_url))
+    runs = find_run(files, options.run_a), find_run(files, options.run_b)
+    tables = [read_rows(files, run) for run in runs]
+    names = display_names(*runs)
+    difference = compare(tables[0], tables[1], group_by=options.group_by, names=names)
+    print(describe(difference))
+    if options.json:
+        figures = asdict(difference) | {"worse_share": difference.worse_share}
+        options.json.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
+    if options.page:
+        options.page.write_text(make_report(files, runs, difference))
+        images = text.count(len(difference.worse), "image")
+        print(f"report with {images} that got worse: {options.page}")
+    return difference
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(startup.run_command("pipeline.compare", main))

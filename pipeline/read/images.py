@@ -1,35 +1,57 @@
-"""Gets images out of a run, wherever they lie: in its rows, in a previous run's, in files.
+"""Lists, reads and exports images of a run: from its rows, previous runs' rows or files."""
 
-    python -m pipeline.read upscaled/ images/
-    python -m pipeline.read s3://shop/upscaled images/ --run_id night7 --uri s3://shop/a.jpg
-
-Writes the images to a folder, with `pictures.csv` that names the URI of each.
-"""
-
-import argparse
 import csv
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.records import Reason, RunError
-from pipeline.runs import reuse
-from pipeline.runs.reuse import ROW_MARK
-from pipeline.storage import locations
-from pipeline.storage.base import Storage, StorageConfig, StorageError
+from pipeline.records import Reason
+from pipeline.runs.layout import Layout
+from pipeline.runs.reader import ROW_MARK
+from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_ranged
-from pipeline.storage.routing import list_if_any, open_storage
+from pipeline.storage.routing import list_if_any
+
+INDEX = "pictures.csv"
+_MAX_STEM_CHARS = 80
+# Spreadsheets take a cell that begins with one of these for a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class RunImage:
+    """An image of a run.
+
+    Attributes:
+        uri: of the source.
+        file_name: safe name for the exported file, whatever the URI holds.
+        image_uri: for `ImageReader`.
+
+    Example:
+        for image in list_images(files, "s3://shop/upscaled", "night1"):
+            Path(image.file_name).write_bytes(reader.read(image.image_uri))
+    """
+
+    uri: str
+    file_name: str
+    image_uri: str
 
 
 class ImageReader:
-    """Reads images from where rows point; keeps the last row group, for images in order.
+    """Reads images by the image URIs of rows.
+
+    It keeps the last row group: read the images of a Parquet file in the order of its rows.
 
     Args:
-        files: where they lie.
+        files: storage of the images.
+
+    Example:
+        reader = ImageReader(files)
+        data = reader.read("s3://shop/out/rows/run_id=night1/part-0.parquet#row=7")
     """
 
     def __init__(self, files: Storage) -> None:
@@ -42,7 +64,7 @@ class ImageReader:
         """Reads one image.
 
         Args:
-            image_uri: as in the row: a file of its own, or `<Parquet file>#row=<number>`.
+            image_uri: of a row: a file of its own, or `<Parquet file>#row=<number>`.
 
         Returns:
             The encoded image.
@@ -75,77 +97,68 @@ class ImageReader:
         raise StorageError(Reason.NOT_FOUND, f"there is no row {number} in {part}")
 
 
-def list_images(files: Storage, output: str, run_id: str) -> Iterator[tuple[str, str, str]]:
-    """Yields (URI, file name, image URI for `ImageReader`) of a run's images, as they lie.
+def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
+    """Lists the images of a run.
 
-    File names are safe whatever the URI holds: its last part without odd characters, and the
-    beginning of the content key.
+    A file name is the last part of the URI without unusual characters, and the beginning of the
+    content key.
 
     Args:
-        files: where the run lies.
-        output: as given to the run.
-        run_id: of a finished run.
+        files: storage of the run.
+        output: the run's `--output`.
+        run_id: id of a finished run.
+
+    Yields:
+        The images in the order of the rows.
+
+    Raises:
+        StorageError: if the rows cannot be read.
     """
     columns = ["uri", "content_key", "image_format", "image_uri"]
-    for part in list_if_any(files, locations.join(output, f"rows/run_id={run_id}")):
+    for part in list_if_any(files, Layout(output, run_id).rows):
         with open_ranged(files, part) as file:
             table = pq.ParquetFile(file).read(columns=columns)
         for number, row in enumerate(table.to_pylist()):
             if row["image_format"] is None:
                 continue
-            stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row["uri"].rpartition("/")[2])[:80]
-            name = f"{stem.lstrip('.')}-{row['content_key'][:8]}.{row['image_format']}"
-            yield row["uri"], name, row["image_uri"] or f"{part}{ROW_MARK}{number}"
+            stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row["uri"].rpartition("/")[2])
+            stem = stem[:_MAX_STEM_CHARS].lstrip(".")
+            name = f"{stem}-{row['content_key'][:8]}.{row['image_format']}"
+            yield RunImage(row["uri"], name, row["image_uri"] or f"{part}{ROW_MARK}{number}")
 
 
-def main(argv: list[str]) -> int:
-    """Runs the command; returns the exit status: 0, or 1 where an image is missing."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("output", help="what the runs had as --output")
-    parser.add_argument("folder", type=Path, help="where to write the images")
-    parser.add_argument("--run_id", help="default: the newest finished run")
-    parser.add_argument("--uri", nargs="*", default=[], help="only the images of these URIs")
-    parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
-    options = parser.parse_args(argv)
-    files = open_storage(StorageConfig(options.s3_endpoint_url))
-    try:
-        run_id = options.run_id or reuse.newest_finished(files, options.output)
-        if run_id is None:
-            raise RunError(f"there is no finished run under {options.output}")
-        wanted = set(options.uri)
-        images = [
-            image
-            for image in list_images(files, options.output, run_id)
-            if not wanted or image[0] in wanted
-        ]
-        missing = _export(files, images, options.folder)
-    except (RunError, StorageError) as error:
-        print(f"pipeline.read: {error}", file=sys.stderr)
-        return 1
-    for uri in sorted(wanted - {uri for uri, _, _ in images}):
-        print(f"pipeline.read: run {run_id} has no image of {uri}", file=sys.stderr)
-        missing += 1
-    print(f"{len(images)} images of run {run_id} in {options.folder}/")
-    return 1 if missing else 0
+def export(
+    files: Storage, images: Iterable[RunImage], folder: Path
+) -> list[tuple[RunImage, StorageError]]:
+    """Writes images to a folder, with the index `pictures.csv` of their URIs and file names.
 
+    Args:
+        files: storage of the run.
+        images: see `list_images`.
+        folder: created if it is missing.
 
-def _export(files: Storage, images: list[tuple[str, str, str]], folder: Path) -> int:
-    """Writes images and their index; returns how many could not be read."""
+    Returns:
+        The images that could not be read, each with its error.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    reader, missing = ImageReader(files), 0
-    with (folder / "pictures.csv").open("w", newline="") as file:
+    reader, failed = ImageReader(files), []
+    with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
         index = csv.writer(file)
         index.writerow(["uri", "file"])
-        for uri, name, image_uri in sorted(images, key=lambda image: image[2]):
+        for image in sorted(images, key=lambda image: image.image_uri):
             try:
-                (folder / name).write_bytes(reader.read(image_uri))
+                data = reader.read(image.image_uri)
             except StorageError as error:
-                print(f"pipeline.read: {uri}: {error.detail}", file=sys.stderr)
-                missing += 1
+                failed.append((image, error))
                 continue
-            index.writerow([uri, name])
-    return missing
+            (folder / image.file_name).write_bytes(data)
+            index.writerow([as_cell(image.uri), as_cell(image.file_name)])
+    return failed
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def as_cell(value: str) -> str:
+    """Returns text that no spreadsheet takes for a formula: `=SUM(1)` becomes `'=SUM(1)`."""
+    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value

@@ -1,4 +1,4 @@
-"""Writes the page about a run again: what happened, what got better, what to worry about.
+"""Writes the report of a finished run again.
 
     python -m pipeline.report upscaled/
     python -m pipeline.report s3://shop/upscaled --run_id night7
@@ -9,26 +9,31 @@
 import argparse
 import sys
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from model.version import add_version
 from pipeline.records import RunError
 from pipeline.report.html import write_report
-from pipeline.runs import reuse
+from pipeline.runs import finished
+from pipeline.runtime import startup
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command; returns the exit status: 0, or 1 if there is no such run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.report", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("output", help="what the runs had as --output")
-    parser.add_argument("--run_id", help="default: the newest finished run")
-    parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
-    options = parser.parse_args(argv)
-    files = open_storage(StorageConfig(options.s3_endpoint_url))
+    """Runs the command.
+
+    Args:
+        argv: the arguments without the program's name.
+
+    Returns:
+        The exit status: 0, or 1 if there is no such run.
+
+    Raises:
+        SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
+    """
+    options = _parse(argv)
     try:
-        run_id = options.run_id or reuse.newest_finished(files, options.output)
+        files = open_storage(StorageConfig(options.s3_endpoint_url))
+        run_id = options.run_id or finished.newest_finished(files, options.output)
         if run_id is None:
             raise RunError(f"there is no finished run under {options.output}")
         print(write_report(files, options.output, run_id))
@@ -38,5 +43,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.report", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("output", help="the --output of the runs")
+    parser.add_argument("--run_id", help="default: the newest finished run")
+    parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
+    add_version(parser)
+    return parser.parse_args(argv)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(startup.run_command("pipeline.report", main))

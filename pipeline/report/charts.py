@@ -1,4 +1,4 @@
-"""The geometry of the report's charts; `templates/charts.html.j2` draws them as SVG."""
+"""Geometry of the report's charts; `templates/macros.html.j2` draws them as SVG."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _BINS = 40
-# This share of the values lies within the axis; the rest is counted at its ends.
+# Share of the values within the axis; its end bins count the rest.
 _SHARE = 0.99
 _TICKS = 5
 
@@ -20,7 +20,11 @@ class Histogram:
         series: counts, [N] each.
         medians: of each series.
         ticks: round numbers along the axis.
-        values: how many there are of the first series.
+        values: number of values of the first series.
+
+    Example:
+        chart = histogram(gains)
+        x = chart.position(0.0) * width
     """
 
     edges: list[float]
@@ -30,12 +34,12 @@ class Histogram:
     values: int
 
     @property
-    def highest(self) -> int:
-        """The largest count of all."""
+    def max_count(self) -> int:
+        """The largest count of all bins, at least 1."""
         return max(1, *(max(counts) for counts in self.series))
 
     def position(self, value: float) -> float:
-        """Where a value lies on the axis, 0..1; what lies outside is moved to its ends."""
+        """Returns a value's position on the axis, 0..1; values outside move to its ends."""
         first, last = self.edges[0], self.edges[-1]
         return min(1.0, max(0.0, (value - first) / (last - first)))
 
@@ -47,7 +51,7 @@ def histogram(*series: np.ndarray) -> Histogram | None:
         series: float [N] each, without nan; those outside the axis count in its end bins.
 
     Returns:
-        None if the first has no values.
+        The histogram; None if the first series has no values.
     """
     if not len(series[0]):
         return None
@@ -69,6 +73,6 @@ def histogram(*series: np.ndarray) -> Histogram | None:
 
 
 def nice_step(step: float) -> float:
-    """The smallest of 1, 2, 5, 10, 20, … (and 0.5, 0.2, …) that is not below `step`, above 0."""
+    """Returns the smallest of …, 0.5, 1, 2, 5, 10, 20, … that is not below `step`, above 0."""
     power = 10 ** math.floor(math.log10(step))
     return next(power * k for k in (1, 2, 5, 10) if power * k >= step * (1 - 1e-9))

@@ -1,61 +1,70 @@
-"""The report's images: before and after at the same size, small enough to be part of a page."""
+"""Examples of a report: images before and after, at the same size, as `data:` URIs."""
 
 import base64
 import functools
 import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from model.imaging import resampling
-from model.imaging.decode import assumed_quality
 from model.imaging.header import Header, ImageError
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool
-from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference
 from pipeline.catalog import manifest
 from pipeline.read.images import ImageReader
 from pipeline.records import Reason, RunError
-from pipeline.report.aggregate import FoundRow
-from pipeline.runs import reuse
+from pipeline.report.aggregate import LocatedRow
+from pipeline.runs import reader
 from pipeline.storage.base import Storage, StorageError
 
-# Larger images are cut to their middle: what a page shows must stay comparable pixel by pixel.
-_MAX_SIDE_PX = 1000
-_WEBP_QUALITY = 82
-# All images of a page together, before base64 adds a third.
+# All images of a report together, before base64 adds a third.
 MAX_BYTES = 9_000_000
-# What one image's place, file or name may raise; it costs its exhibit, not the page.
-_UNREADABLE = (StorageError, ImageError, ValueError, KeyError)
-# Sources of results that are made again only to be seen.
-_MAX_UPSCALED_PIXELS = 500_000
 # Of sources and results; larger ones are not shown.
 MAX_PIXELS = 40_000_000
-# The part of an image that a card shows.
+# Larger images are cropped to their centre: before and after stay comparable pixel by pixel.
+_MAX_SIDE_PX = 1000
+_WEBP_QUALITY = 82
+# What a row's URIs and files may raise; it costs one example, not the report.
+_UNREADABLE = (StorageError, ImageError, ValueError, KeyError)
+# Side of the window of an image that a card shows.
 _DETAIL_PX = 260
+# The smallest scale of an error map, grey levels.
+_MIN_ERROR_SCALE = 4
+
+
+class UpscalesRejected(Protocol):
+    """Upscales sources whose result was rejected; see `rejected.RejectedResults`."""
+
+    def upscale(self, header: Header, source: RasterImage) -> np.ndarray:
+        """Returns uint8 [h, w, 3]; raises `RunError` if it cannot."""
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """One image of the gallery; addresses are `data:` URIs.
+class Example:
+    """One image of the gallery; images are `data:` URIs.
 
     Attributes:
-        row: what it is about.
-        after: the image; None if there is none to show.
-        before: what it is compared with, at the same size; None likewise.
+        row: its row.
+        after: the published image; None if it cannot be shown.
+        before: the image that it is compared with, at the same size; None likewise.
         height, width: of both, pixels.
-        names: of before and after.
-        detail_top, detail_left: where they differ most, 0..1 of what can be scrolled.
-        error: grey map of the error: against the reference, or of the round trip.
-        error_of: what the map shows.
-        error_highest: grey levels that the map's white stands for.
-        trouble: why something is missing.
+        names: labels of before and after.
+        detail_top, detail_left: where they differ most, 0..1 of the scrollable range.
+        error: grey map of the error against the reference or of the round trip.
+        error_title: what the map shows.
+        max_error: grey levels that the map's white stands for.
+        problem: why something is missing.
+
+    Example:
+        Example(row, after="data:image/webp;base64,...", height=480, width=640)
     """
 
-    row: FoundRow
+    row: LocatedRow
     after: str | None = None
     before: str | None = None
     height: int = 0
@@ -64,21 +73,26 @@ class Exhibit:
     detail_top: float = 0.5
     detail_left: float = 0.5
     error: str | None = None
-    error_of: str = ""
-    error_highest: int = 0
-    trouble: str | None = None
+    error_title: str = ""
+    max_error: int = 0
+    problem: str | None = None
 
 
-class Exhibitor:
-    """Makes exhibits until the page is full.
+class ExampleReader:
+    """Reads examples until the report holds enough bytes of images.
 
     Args:
-        files: where sources and results lie.
-        decoders: sources are files that nobody vetted.
-        place: what the URIs of the rows mean.
-        load_upscaler: the run's network, for results that were not published; called once, when
-            it is first needed.
+        files: storage of sources and results.
+        decoders: decode sources, which may be hostile.
+        place: resolves the URIs of the rows.
+        load_rejected: loads the run's network to show rejected results; called once, when the
+            first of them is shown. None: they are not shown.
         max_bytes: of all images together.
+
+    Example:
+        with DecoderPool(2, max_pixels=MAX_PIXELS) as decoders:
+            reader = ExampleReader(files, decoders, manifest.Place("/data/manifest.csv"))
+            examples = list(reader.read_all(found.worst.rows()))
     """
 
     def __init__(
@@ -86,103 +100,121 @@ class Exhibitor:
         files: Storage,
         decoders: DecoderPool,
         place: manifest.Place,
-        load_upscaler: Callable[[], Upscaler],
+        load_rejected: Callable[[], UpscalesRejected] | None = None,
         *,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._files = files
         self._decoders = decoders
         self._place = place
-        self._upscaler = functools.cache(load_upscaler)
+        self._rejected = functools.cache(load_rejected or _show_no_rejected)
         self._reader = ImageReader(files)
         self._bytes_left = max_bytes
-        self._shown: dict[str, Exhibit] = {}
+        self._shown: dict[str, Example] = {}
 
-    def show_all(self, found: Iterable[FoundRow]) -> Iterator[Exhibit]:
-        """An exhibit for each row, in order; the images are read in the order they lie in.
+    def read_all(self, rows: Iterable[LocatedRow]) -> Iterator[Example]:
+        """Reads an example for each row, each URI once.
 
-        An image that was shown before is not read again.
+        Args:
+            rows: their images are read in the order of the Parquet files.
+
+        Returns:
+            Examples in the order of the rows.
         """
-        ordered = list(found)
-        for row in sorted(ordered, key=_lie_of):
+        ordered = list(rows)
+        for row in sorted(ordered, key=_position):
             uri = row.columns["uri"]
             if uri not in self._shown:
-                self._shown[uri] = self.show(row)
+                self._shown[uri] = self.read(row)
         return (self._shown[row.columns["uri"]] for row in ordered)
 
-    def show(self, row: FoundRow) -> Exhibit:
-        """The exhibit of one row: bicubic against what was published."""
+    def read(self, row: LocatedRow) -> Example:
+        """Reads one example: bicubic against the published image.
+
+        For a row with a `gate:` reason it compares the published image with the rejected result.
+        """
         if self._bytes_left <= 0:
-            return Exhibit(row, trouble="left out: the page has enough images")
+            return Example(row, problem="left out: the report has enough images")
         try:
             after = self.published(row)
         except _UNREADABLE as error:
-            return Exhibit(row, trouble=f"the image cannot be shown: {error}")
+            return Example(row, problem=f"the image cannot be shown: {error}")
         pixels = after.over_white()
         try:
             header, source = self._source(row.columns["uri"])
             scale = after.height // source.height
             if (source.height * scale, source.width * scale) != (after.height, after.width):
-                raise ValueError("it has another size than in the run")
+                raise ValueError("its size changed since the run")
         except _UNREADABLE as error:
-            return self._frame(row, None, pixels, trouble=f"the source cannot be shown: {error}")
+            return self._example(row, None, pixels, problem=f"the source cannot be shown: {error}")
         if (row.columns["reason"] or "").startswith("gate:"):
-            return self._doubted(row, header, source, pixels)
+            return self._read_rejected(row, header, source, pixels)
         bicubic = resampling.to_uint8(resampling.bicubic(source.over_white(), *pixels.shape[:2]))
-        error_of, levels = self._error(row, source, pixels, scale)
-        return self._frame(row, bicubic, pixels, error=levels, error_of=error_of)
+        title, error_map = self._error_map(row, source, pixels, scale)
+        return self._example(row, bicubic, pixels, error=error_map, error_title=title)
 
-    def _doubted(
-        self, row: FoundRow, header: Header, source: RasterImage, published: np.ndarray
-    ) -> Exhibit:
-        """What was published against what the gate doubted, which is made again to be seen."""
-        names = ("published: bicubic", "doubted")
-        try:
-            if source.height * source.width > _MAX_UPSCALED_PIXELS:
-                raise OutOfMemoryError("the image is too large to make it again")
-            result = self._upscaler().upscale_image(source, jpeg_quality=assumed_quality(header))
-        except (OutOfMemoryError, RunError) as error:
-            trouble = f"the doubted result cannot be shown: {error}"
-            return self._frame(row, None, published, trouble=trouble)
-        return self._frame(row, published, result.over_white(), names=names)
+    def read_pair(
+        self, row: LocatedRow, previous: LocatedRow, *, names: tuple[str, str]
+    ) -> Example:
+        """Reads one example: the image of another run against the image of this run.
 
-    def show_pair(self, row: FoundRow, before: FoundRow, *, names: tuple[str, str]) -> Exhibit:
-        """What another run published against what this one did."""
+        Args:
+            row: of this run.
+            previous: of the other run, the same URI.
+            names: labels of the other run and of this one.
+        """
         if self._bytes_left <= 0:
-            return Exhibit(row, trouble="left out: the page has enough images")
+            return Example(row, problem="left out: the report has enough images")
         try:
             pixels = self.published(row).over_white()
-            earlier = self.published(before).over_white()
+            before = self.published(previous).over_white()
         except _UNREADABLE as error:
-            return Exhibit(row, trouble=f"the image cannot be shown: {error}")
-        if earlier.shape != pixels.shape:
-            return self._frame(row, None, pixels, trouble="the other one has another size")
-        return self._frame(row, earlier, pixels, names=names)
+            return Example(row, problem=f"the image cannot be shown: {error}")
+        if before.shape != pixels.shape:
+            return self._example(row, None, pixels, problem="the other image has another size")
+        return self._example(row, before, pixels, names=names)
 
-    def published(self, row: FoundRow) -> RasterImage:
-        """Reads and decodes what a row published."""
-        if row.place is None:
+    def published(self, row: LocatedRow) -> RasterImage:
+        """Reads and decodes the image that a row published.
+
+        Raises:
+            StorageError: if the row has no image, or it cannot be read.
+            ImageError: if it cannot be decoded.
+        """
+        if row.image_uri is None:
             raise StorageError(Reason.NOT_FOUND, "the row has no image")
-        return self._decode(self._reader.read(row.place))[1]
+        return self._decode(self._reader.read(row.image_uri))[1]
+
+    def _read_rejected(
+        self, row: LocatedRow, header: Header, source: RasterImage, published: np.ndarray
+    ) -> Example:
+        """The published image, uint8 [h, w, 3], against the result that the gate rejected."""
+        try:
+            rejected = self._rejected().upscale(header, source)
+        except RunError as error:
+            problem = f"the rejected result cannot be shown: {error}"
+            return self._example(row, None, published, problem=problem)
+        names = ("published: bicubic", "rejected")
+        return self._example(row, published, rejected, names=names)
 
     def _source(self, uri: str) -> tuple[Header, RasterImage]:
-        """Fetches and decodes a source or reference by its URI in the row."""
+        """Reads and decodes a source or reference by its URI in the row."""
         return self._decode(self._files.read(self._place.locate(uri)))
 
     def _decode(self, data: bytes) -> tuple[Header, RasterImage]:
         return self._decoders.decode(data, max_pixels=MAX_PIXELS, first_frame=True)
 
-    def _error(
-        self, row: FoundRow, source: RasterImage, pixels: np.ndarray, scale: int
+    def _error_map(
+        self, row: LocatedRow, source: RasterImage, pixels: np.ndarray, scale: int
     ) -> tuple[str, np.ndarray]:
-        """What the map is of, and |error| of the luma, float [h, w]."""
+        """The map's title, and the absolute error of luma in grey levels, float [h, w]."""
         reference_uri = row.columns["reference_uri"]
         if reference_uri is not None and row.columns["reference_psnr_db"] is not None:
             try:
-                truth = self._source(reference_uri)[1].over_white()
-                truth = truth[: pixels.shape[0], : pixels.shape[1]]
-                if truth.shape == pixels.shape:
-                    error = np.abs(full_reference.luma(truth) - full_reference.luma(pixels))
+                reference = self._source(reference_uri)[1].over_white()
+                reference = reference[: pixels.shape[0], : pixels.shape[1]]
+                if reference.shape == pixels.shape:
+                    error = np.abs(full_reference.luma(reference) - full_reference.luma(pixels))
                     return "error against the reference", error
             except _UNREADABLE:
                 pass  # the round trip needs no reference
@@ -190,30 +222,30 @@ class Exhibitor:
         error = np.abs(full_reference.luma(again) - full_reference.luma(source.over_white()))
         return "round-trip error: shrunk again, against the source", error
 
-    def _frame(
+    def _example(
         self,
-        row: FoundRow,
+        row: LocatedRow,
         before: np.ndarray | None,
         after: np.ndarray,
         *,
         error: np.ndarray | None = None,
-        error_of: str = "",
+        error_title: str = "",
         names: tuple[str, str] = ("bicubic", "ours"),
-        trouble: str | None = None,
-    ) -> Exhibit:
-        """Cuts, encodes and counts the bytes; uint8 [h, w, 3] of equal size."""
-        highest = 0
+        problem: str | None = None,
+    ) -> Example:
+        """Crops and encodes images, uint8 [h, w, 3] of equal size, and counts their bytes."""
+        max_error = 0
         if error is not None:
-            highest = max(4, int(np.ceil(np.quantile(error, 0.995))))
+            max_error = max(_MIN_ERROR_SCALE, int(np.ceil(np.quantile(error, 0.995))))
             zoom = after.shape[0] // error.shape[0]
-            grey = np.minimum(error / highest * 255, 255).round().astype(np.uint8)
-            error = _middle(grey, _MAX_SIDE_PX // zoom)
-        after = _middle(after, _MAX_SIDE_PX)
+            grey = np.minimum(error / max_error * 255, 255).round().astype(np.uint8)
+            error = _centre_crop(grey, _MAX_SIDE_PX // zoom)
+        after = _centre_crop(after, _MAX_SIDE_PX)
         top, left = 0.5, 0.5
         if before is not None:
-            before = _middle(before, _MAX_SIDE_PX)
+            before = _centre_crop(before, _MAX_SIDE_PX)
             top, left = _most_different(before, after)
-        return Exhibit(
+        return Example(
             row,
             after=self._data_uri(after),
             before=None if before is None else self._data_uri(before),
@@ -223,9 +255,9 @@ class Exhibitor:
             detail_top=top,
             detail_left=left,
             error=None if error is None else self._data_uri(error),
-            error_of=error_of,
-            error_highest=highest,
-            trouble=trouble,
+            error_title=error_title,
+            max_error=max_error,
+            problem=problem,
         )
 
     def _data_uri(self, pixels: np.ndarray) -> str:
@@ -235,25 +267,31 @@ class Exhibitor:
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _lie_of(row: FoundRow) -> tuple[str, int]:
-    """Where an image lies: images of one row group are read one after the other."""
-    part, _, number = (row.place or "").rpartition(reuse.ROW_MARK)
+def _show_no_rejected() -> UpscalesRejected:
+    raise RunError("no network is loaded")
+
+
+def _position(row: LocatedRow) -> tuple[str, int]:
+    """File and row number of an image: images of one row group are read one after the other."""
+    part, _, number = (row.image_uri or "").rpartition(reader.ROW_MARK)
     return part, int(number) if part else 0
 
 
-def _middle(pixels: np.ndarray, max_px: int) -> np.ndarray:
-    """The image, or what lies in its middle, at most `max_px` high and wide."""
+def _centre_crop(pixels: np.ndarray, max_px: int) -> np.ndarray:
+    """The centre of an image, at most `max_px` high and wide."""
     top, left = (max(0, (length - max_px) // 2) for length in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + max_px, left : left + max_px])
 
 
 def _most_different(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Where a window shows most of the difference: top and left, 0..1 of the room for it."""
+    """The window with the largest difference: top and left, 0..1 of the scrollable range."""
     difference = np.abs(full_reference.luma(after, dtype=np.float32) - full_reference.luma(before))
     windows = full_reference.window_sums(
         difference, *(min(_DETAIL_PX, one) for one in difference.shape)
     )
     at = np.unravel_index(np.argmax(windows), windows.shape)
-    rooms = [length - 1 for length in windows.shape]
-    top, left = (float(a) / room if room else 0.5 for a, room in zip(at, rooms, strict=True))
+    ranges = [length - 1 for length in windows.shape]
+    top, left = (
+        float(a) / length if length else 0.5 for a, length in zip(at, ranges, strict=True)
+    )
     return top, left

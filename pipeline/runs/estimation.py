@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from model.files import RangedFile
 from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job
+from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
-from pipeline.storage import locations
 from pipeline.storage.base import Storage
 from pipeline.storage.locations import scheme_of
-from pipeline.storage.ranged import RangedFile
 from pipeline.upscale.image_worker import ImageWorker
 
 TO_UPSCALE = "to_upscale"
@@ -203,7 +203,7 @@ def write(
         },
     }
     text = json.dumps(estimate, indent=2) + "\n"
-    files.write(locations.join(settings.run_folder, "estimate.json"), text.encode())
+    files.write(Layout.of(settings).estimate, text.encode())
     return estimate
 
 
@@ -257,7 +257,7 @@ def describe(estimate: dict[str, Any], settings: Settings) -> str:
     )
     if asked:
         lines.append(f"S3 requests, at most: {asked}")
-    lines.append(f"estimate: {settings.run_folder}/estimate.json")
+    lines.append(f"estimate: {Layout.of(settings).estimate}")
     return "\n".join(lines)
 
 

@@ -1,36 +1,57 @@
-"""One run at a time under one id."""
+"""One process at a time works on a run: a lock file with a heartbeat and a fencing token.
 
-import _thread
+No two clocks are compared. A holder is dead if the system says so (same machine), or if its
+heartbeat does not change while another process watches. A holder that was only stopped finds out
+by its token that it lost the run: before each step that others can see, `check` compares it.
+"""
+
 import dataclasses
-import datetime
 import json
 import logging
 import os
 import secrets
 import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from pipeline.records import Reason, RunError
+from pipeline.runs import finished
+from pipeline.runs.layout import Layout
 from pipeline.storage.base import Storage, StorageError
-
-_BEAT_S = 20.0
-# A holder that gave no heartbeat for so long is taken for dead.
-DEAD_AFTER_S = 120.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Holder:
-    """Who holds a lock.
+class Timing:
+    """How long a lock waits, in seconds.
 
     Attributes:
-        token: of one holding, random.
-        host, boot, pid_space, pid, started: identify its process where /proc is there to tell;
-            `boot`, `pid_space` and `started` are empty elsewhere.
-        beat_at: its last heartbeat, ISO 8601, UTC.
+        beat_s: between two heartbeats.
+        dead_after_s: a heartbeat that does not change while it is watched for so long belongs to
+            a dead process; several times `beat_s`.
+        settle_s: after it took a lock whose creation the storage does not make exclusive, a
+            process waits so long for others that write at the same instant.
+    """
+
+    beat_s: float = 20.0
+    dead_after_s: float = 120.0
+    settle_s: float = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock.
+
+    Attributes:
+        token: random, of one holding.
+        host: name of its machine.
+        boot, pid_space, pid, started: identify the process on Linux; `boot`, `pid_space` and
+            `started` are empty elsewhere.
+        beats: heartbeats so far.
     """
 
     token: str
@@ -39,68 +60,92 @@ class Holder:
     pid_space: str
     pid: int
     started: str
-    beat_at: str
+    beats: int = 0
 
-    def is_dead(self, now: datetime.datetime) -> bool:
-        """Whether its process is gone for sure, or has been silent for too long."""
-        me = describe_this_process("", now)
-        if self.boot and self.host == me.host:
-            if self.boot != me.boot:
-                return True
-            if self.pid_space == me.pid_space:
-                return _started(self.pid) != self.started
-        return self.silent_s(now) > DEAD_AFTER_S
+    @classmethod
+    def here(cls, token: str, beats: int = 0) -> "Holder":
+        """This process."""
+        has_proc = Path("/proc/self").exists()
+        return cls(
+            token=token,
+            host=socket.gethostname(),
+            boot=_proc("sys/kernel/random/boot_id"),
+            pid_space=str(Path("/proc/self/ns/pid").readlink()) if has_proc else "",
+            pid=os.getpid(),
+            started=_started(os.getpid()),
+            beats=beats,
+        )
 
-    def silent_s(self, now: datetime.datetime) -> float:
-        """Seconds since its last heartbeat."""
-        return (now - datetime.datetime.fromisoformat(self.beat_at)).total_seconds()
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Holder | None":
+        """Reads a lock file; None if it is damaged, or another version wrote it."""
+        try:
+            return cls(**json.loads(data))
+        except (ValueError, TypeError):
+            return None
 
+    def to_bytes(self) -> bytes:
+        """Content of the lock file."""
+        return json.dumps(dataclasses.asdict(self)).encode()
 
-def describe_this_process(token: str, now: datetime.datetime) -> Holder:
-    """This process as a holder."""
-    return Holder(
-        token=token,
-        host=socket.gethostname(),
-        boot=_proc("sys/kernel/random/boot_id"),
-        pid_space=str(Path("/proc/self/ns/pid").readlink()) if Path("/proc/self").exists() else "",
-        pid=os.getpid(),
-        started=_started(os.getpid()),
-        beat_at=now.isoformat(),
-    )
+    def is_alive(self) -> bool | None:
+        """Whether its process runs; None if this machine cannot know."""
+        me = Holder.here("")
+        if not self.boot or (self.boot, self.pid_space) != (me.boot, me.pid_space):
+            return None
+        return _started(self.pid) == self.started
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
 
 
 class RunLock:
-    """A file that says that a run is going on, renewed while it does. A context manager.
+    """Holds a run's lock file while the block runs. A context manager.
 
-    The second of two runs with one id refuses to start. A run that was killed leaves its lock
-    behind: on the same machine the next one sees at once that the process is gone, elsewhere
-    after two minutes of silence.
+    The second of two processes refuses. A killed process leaves its lock behind: on the same
+    machine the next one sees at once that it is gone, elsewhere after it watched the lock.
 
     Args:
         files: where the run writes.
-        uri: of the lock.
-        run_id: for the error's text.
+        layout: of the run.
+        on_lost: called in a thread of its own when another process has taken the run over.
+        timing: see `Timing`.
 
     Raises:
-        RunError: on entering, if another run holds it.
+        RunError: on entering, if another process works on the run, or the folder cannot be
+            written.
+
+    Example:
+        >>> with RunLock(files, layout, on_lost=sys.exit) as lock:
+        ...     check(files, layout, lock.token)
     """
 
-    def __init__(self, files: Storage, uri: str, run_id: str) -> None:
+    def __init__(
+        self,
+        files: Storage,
+        layout: Layout,
+        on_lost: Callable[[], None],
+        timing: Timing | None = None,
+    ) -> None:
+        self.token = secrets.token_hex(8)
         self._files = files
-        self._uri = uri
-        self._run_id = run_id
-        self._token = secrets.token_hex(8)
-        self._done = threading.Event()
+        self._layout = layout
+        self._on_lost = on_lost
+        self._timing = timing or Timing()
+        self._beats = 0
+        self._is_left = False
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
-        self.is_lost = False
 
     def __enter__(self) -> "RunLock":
-        for _ in range(3):
-            if self._files.create(self._uri, self._sign()) or self._is_ours():
-                self._thread.start()
-                return self
-            self._remove_if_dead()
-        raise RunError(f"run {self._run_id} is being started by another process")
+        try:
+            self._acquire()
+        except StorageError as error:
+            raise RunError(
+                f"--output {self._layout.output} cannot be written: {error.detail}"
+            ) from error
+        self._thread.start()
+        return self
 
     def __exit__(
         self,
@@ -108,60 +153,148 @@ class RunLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._done.set()
-        self._thread.join()
+        if not self._is_left:
+            self.release()
+
+    def leave(self) -> None:
+        """Ends the heartbeat and leaves the file to a job that goes on without this process."""
+        self._is_left = True
+        self._stop()
+
+    def release(self) -> None:
+        """Ends the heartbeat and removes the file, if it is still this process's."""
+        self._stop()
         try:
-            if self._is_ours():
-                self._files.delete(self._uri)
+            remove(self._files, self._layout, self.token)
         except StorageError as failed:
-            _log.warning("cannot remove the lock %s: %s", self._uri, failed.detail)
+            _log.warning("cannot remove the lock %s: %s", self._layout.lock, failed.detail)
 
-    def _remove_if_dead(self) -> None:
-        holder = self._read()
-        if holder is None:
-            return
-        now = _now()
-        if not holder.is_dead(now):
-            raise RunError(
-                f"run {self._run_id} is already going on: process {holder.pid} on {holder.host}, "
-                f"last heartbeat {holder.silent_s(now):.0f} s ago; wait for it, or take "
-                f"another --run_id. If it is dead, start again {DEAD_AFTER_S:.0f} s after that"
+    def _stop(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _acquire(self) -> None:
+        is_exclusive = self._files.honours_conditions(self._layout.folder)
+        if not is_exclusive:
+            _log.warning(
+                "the storage of %s ignores conditional writes: start one process at a time for "
+                "each --run_id",
+                self._layout.output,
             )
-        _log.warning("taking over run %s from a dead process on %s", self._run_id, holder.host)
-        self._files.delete(self._uri)
+        for _ in range(3):
+            found = _read(self._files, self._layout.lock)
+            if found is not None:
+                self._refuse_unless_dead(found)
+                if _read(self._files, self._layout.lock) == found:
+                    self._files.delete(self._layout.lock)
+                is_exclusive = False  # another process may delete the file that follows
+            if self._create(is_exclusive=is_exclusive):
+                return
+        raise RunError(f"run {self._layout.run_id} is being started by another process")
 
-    def _read(self) -> Holder | None:
-        """Who holds the lock; None if nobody does, or its file is being written just now."""
-        try:
-            return Holder(**json.loads(self._files.read(self._uri)))
-        except StorageError as error:
-            if error.reason != Reason.NOT_FOUND:
-                raise
-            return None
-        except (ValueError, TypeError):
-            return None
+    def _create(self, *, is_exclusive: bool) -> bool:
+        """Writes the lock file; whether it is this process's in the end."""
+        is_new = self._files.create(self._layout.lock, self._sign())
+        if is_new and not is_exclusive:
+            time.sleep(self._timing.settle_s)
+        return _token(self._files, self._layout) == self.token
 
-    def _is_ours(self) -> bool:
-        holder = self._read()
-        return holder is not None and holder.token == self._token
+    def _refuse_unless_dead(self, found: bytes) -> None:
+        """Returns if the lock's holder is dead; raises RunError if it works on the run."""
+        holder = Holder.from_bytes(found)
+        name = str(holder or "an unknown process")
+        is_alive = holder.is_alive() if holder else None
+        if is_alive is None:
+            is_alive = self._changes(found, name)
+        if is_alive:
+            raise RunError(
+                f"run {self._layout.run_id} is already going on: {name}; wait for it, or take "
+                "another --run_id"
+            )
+        _log.warning("taking over run %s from a dead process: %s", self._layout.run_id, name)
+
+    def _changes(self, found: bytes, name: str) -> bool:
+        """Watches the lock file; whether its holder gives a heartbeat."""
+        wait_s = self._timing.dead_after_s
+        _log.warning(
+            "run %s is locked by %s; looking for its heartbeat for %.0f s",
+            *(self._layout.run_id, name, wait_s),
+        )
+        watched_s = 0.0
+        while watched_s < wait_s:
+            # Only watched time counts: this process may be stopped, too.
+            time.sleep(self._timing.beat_s / 4)
+            watched_s += self._timing.beat_s / 4
+            now = _read(self._files, self._layout.lock)
+            if now != found:
+                return now is not None
+        return False
 
     def _sign(self) -> bytes:
-        return json.dumps(dataclasses.asdict(describe_this_process(self._token, _now()))).encode()
+        self._beats += 1
+        return Holder.here(self.token, self._beats).to_bytes()
 
     def _beat(self) -> None:
-        while not self._done.wait(_BEAT_S):
+        while not self._ended.wait(self._timing.beat_s):
             try:
-                if not self._is_ours():
-                    self.is_lost = True
-                    _thread.interrupt_main()
+                before = time.monotonic()
+                found = _token(self._files, self._layout)
+                if found is None and finished.is_finished(self._files, self._layout):
                     return
-                self._files.write(self._uri, self._sign())
-            except StorageError as error:
-                _log.warning("cannot renew the lock %s: %s", self._uri, error.detail)
+                if found != self.token:
+                    threading.Thread(target=self._on_lost, daemon=True).start()
+                    return
+                # Whoever was stopped in between must look again before it writes.
+                if time.monotonic() - before < self._timing.beat_s:
+                    self._files.write(self._layout.lock, self._sign())
+            except (StorageError, RunError) as error:
+                _log.warning("cannot renew the lock %s: %s", self._layout.lock, error)
+
+
+def check(files: Storage, layout: Layout, token: str) -> None:
+    """Makes sure that a run is still this process's; call it before each visible step.
+
+    Args:
+        files: where the run writes.
+        layout: of the run.
+        token: of the lock that the run holds.
+
+    Raises:
+        RunError: if another process has taken the run over.
+        StorageError: if the lock cannot be read.
+    """
+    if _token(files, layout) != token:
+        raise RunError(
+            f"another process took over run {layout.run_id} while this one was silent; this one "
+            "ends and publishes nothing"
+        )
+
+
+def remove(files: Storage, layout: Layout, token: str) -> None:
+    """Deletes a lock file if it has this token."""
+    if _token(files, layout) == token:
+        files.delete(layout.lock)
+
+
+def _token(files: Storage, layout: Layout) -> str | None:
+    """Token in the lock file; None if there is no file, or a damaged one."""
+    holder = Holder.from_bytes(_read(files, layout.lock) or b"")
+    return holder.token if holder else None
+
+
+def _read(files: Storage, uri: str) -> bytes | None:
+    """Content of a file; None if there is none."""
+    try:
+        return files.read(uri)
+    except StorageError as error:
+        if error.reason != Reason.NOT_FOUND:
+            raise
+        return None
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks since boot; empty if there is none."""
+    """When a process began, in ticks since boot; empty if it does not run."""
     # The name in parentheses may hold spaces; the start is the 20th field after it.
     fields = _proc(f"{pid}/stat").rpartition(")")[2].split()
     is_running = len(fields) > 19 and fields[0] not in ("Z", "X")
@@ -169,11 +302,8 @@ def _started(pid: int) -> str:
 
 
 def _proc(name: str) -> str:
+    """Content of a file under /proc; empty where there is none."""
     try:
         return Path("/proc", name).read_text().strip()
     except OSError:
         return ""
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

@@ -3,54 +3,132 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.records import RunError, Shard
-from pipeline.runs import reuse
-from pipeline.settings import Settings
+from pipeline.records import CatalogEntry, Reason, RunError, Shard
+from pipeline.runs import reader
+from pipeline.runs.finished import is_finished, read_summary
+from pipeline.runs.layout import Layout
+from pipeline.runs.reader import UnreadableRowsError
+from pipeline.settings import OPTIONS, RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any
 
-# Settings with which a run must go on as it began: all that decide a row.
-_DECIDING = (
-    *("input", "min_side", "max_side", "max_pixels", "model", "model_sha256", "images"),
-    *("image_format", "animated", "previous", "retry", "allow_schemes", "blank", "self_psnr"),
-)
+# The position of an entry whose row is finished already: before all that a catalog holds.
+KEPT = -1
 
 _log = logging.getLogger(__name__)
 
 
-def claim(files: Storage, settings: Settings) -> None:
-    """Writes the run's settings, or checks that a run with this id began with the same.
+def finished_summary(files: Storage, plan: RunPlan) -> dict[str, Any] | None:
+    """Reads the summary of this run if it is finished already, and makes sure that its rows exist.
+
+    Args:
+        files: where the run writes.
+        plan: of the run.
+
+    Returns:
+        The content of summary.json; None if the run is not finished.
 
     Raises:
-        RunError: if it began with others, or the output cannot be written.
+        RunError: if the run began with other settings, or rows are missing.
     """
-    uri = locations.join(settings.run_folder, "run.json")
-    ours = dataclasses.asdict(settings) | {"started_at": settings.started_at.isoformat()}
-    text = json.dumps(ours, indent=2) + "\n"
+    layout = Layout.of(plan.settings)
+    summary = read_summary(files, layout)
+    if summary is None:
+        return None
+    _check_settings(plan, _read_started(files, layout))
     try:
-        if files.create(uri, text.encode()):
-            return
-        theirs = json.loads(files.read(uri))
+        rows = sum(reader.count_rows(files, part) for part in reader.parts_of(files, layout))
+        if rows == summary["rows"]:
+            return summary
+        lacking = f"{rows} of its {summary['rows']} rows are"
+    except UnreadableRowsError as error:
+        lacking = f"not all of its rows can be read: {error}; they are"
+    raise RunError(
+        f"run {layout.run_id} has _SUCCESS, but {lacking} under {layout.rows}: restore the files, "
+        f"delete {layout.success} to do the run again, or take another --run_id"
+    )
+
+
+def begin(files: Storage, plan: RunPlan) -> tuple[Shard, ...]:
+    """Begins a run, or goes on with one that was killed.
+
+    Args:
+        files: where the run writes.
+        plan: of the run, whose lock this process holds.
+
+    Returns:
+        The shards that an earlier attempt finished; see `recover`.
+
+    Raises:
+        RunError: if the run began with other settings or is finished, or the output cannot be
+            read or written.
+    """
+    layout = Layout.of(plan.settings)
+    if is_finished(files, layout):
+        raise RunError(f"run {layout.run_id} was finished by another process just now")
+    try:
+        started = _read_started(files, layout)
+        _check_settings(plan, started)
+        if started is None:
+            _forget(files, layout)
+            text = json.dumps(_plain(plan), indent=2) + "\n"
+            files.write(layout.started, text.encode())
+        return recover(files, layout)
     except StorageError as error:
-        raise RunError(f"--output {settings.output} cannot be written: {error.detail}") from error
-    plain = json.loads(text)
-    for name in _DECIDING:
-        if theirs.get(name) != plain[name]:
+        raise RunError(f"cannot begin run {layout.run_id}: {error.detail}") from error
+
+
+def _plain(plan: RunPlan) -> dict[str, Any]:
+    """Content of run.json, as JSON gives it back."""
+    resolved = {"model_sha256": plan.model_sha256, "started_at": plan.started_at.isoformat()}
+    return json.loads(json.dumps(dataclasses.asdict(plan.settings) | resolved))
+
+
+def _read_started(files: Storage, layout: Layout) -> dict[str, Any] | None:
+    """The settings that the run began with; None if it has not begun, or they are damaged."""
+    try:
+        found = json.loads(files.read(layout.started))
+        if isinstance(found, dict):
+            return found
+    except StorageError as error:
+        if error.reason != Reason.NOT_FOUND:
+            raise RunError(f"cannot read {layout.started}: {error.detail}") from error
+        return None
+    except ValueError:
+        pass
+    _log.warning("%s is damaged: what the run began with is unknown", layout.started)
+    return None
+
+
+def _check_settings(plan: RunPlan, theirs: dict[str, Any] | None) -> None:
+    """Raises RunError if a run began with other settings than this plan's."""
+    if theirs is None:
+        return
+    ours = _plain(plan)
+    must_match = [option.name for option in OPTIONS.values() if option.resume_must_match]
+    for name in (*must_match, "model_sha256"):
+        if theirs.get(name) != ours[name]:
             raise RunError(
-                f"run {settings.run_id} began with --{name} {theirs.get(name)}, now it is "
-                f"{plain[name]}: go on with the same options, or take another --run_id"
+                f"run {plan.settings.run_id} began with --{name} {theirs.get(name)}, now it is "
+                f"{ours[name]}: go on with the same options, or take another --run_id"
             )
 
 
-def recover(files: Storage, settings: Settings) -> tuple[Shard, ...]:
-    """Finds what an earlier attempt of this run has finished, and removes its leftovers.
+def _forget(files: Storage, layout: Layout) -> None:
+    """Removes rows and shards of an attempt whose settings are unknown."""
+    leftovers = [*list_if_any(files, layout.staging), *list_if_any(files, layout.rows)]
+    if leftovers:
+        _log.warning("run %s begins again: its finished rows may not fit", layout.run_id)
+    for uri in leftovers:
+        files.delete(uri)
+
+
+def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
+    """Finds the shards that an earlier attempt of this run has finished; removes its leftovers.
 
     Complete shards are kept, unless their rows are in another one too. Parts that were published
     just before the run was killed go back among the shards, so that a run without _SUCCESS has no
@@ -58,25 +136,25 @@ def recover(files: Storage, settings: Settings) -> tuple[Shard, ...]:
 
     Args:
         files: where the run writes.
-        settings: of the run, which holds its lock.
+        layout: of the run, which has no _SUCCESS and whose lock this process holds.
 
     Returns:
-        The shards to publish with those that this try will make.
+        The shards to publish with those that this attempt will make.
 
     Raises:
         RunError: if they cannot be read.
     """
     try:
-        for uri in list_if_any(files, settings.rows_folder):
+        for uri in list_if_any(files, layout.rows):
             name = uri.rpartition("/")[2]
             if name.endswith(".parquet"):
-                files.move(uri, locations.join(settings.staging_folder, name))
-        shards = _disjoint(files, list_if_any(files, settings.staging_folder))
+                files.move(uri, locations.join(layout.staging, name))
+        shards = _disjoint(files, list_if_any(files, layout.staging))
     except StorageError as error:
-        raise RunError(f"cannot go on with run {settings.run_id}: {error.detail}") from error
+        raise RunError(f"cannot go on with run {layout.run_id}: {error.detail}") from error
     if shards:
         rows = sum(shard.rows for shard in shards)
-        _log.warning("run %s goes on: %d rows are finished already", settings.run_id, rows)
+        _log.warning("run %s goes on: %d rows are finished already", layout.run_id, rows)
     return shards
 
 
@@ -99,16 +177,17 @@ def _disjoint(files: Storage, uris: list[str]) -> tuple[Shard, ...]:
 
 
 def _uris_of(files: Storage, uri: str) -> set[str]:
-    """The URIs in a shard; empty for what is no complete shard."""
+    """The URIs in a shard; empty for anything that is no complete shard."""
     if not uri.endswith(".parquet"):
         return set()
     try:
-        with open_ranged(files, uri) as file:
-            return set(pq.ParquetFile(file).read(columns=["uri"])["uri"].to_pylist())
-    except (pa.ArrowInvalid, pa.ArrowException, OSError):
+        return set(reader.read_columns(files, [uri], ["uri"])["uri"].to_pylist())
+    except UnreadableRowsError:
         return set()
 
 
-def finished_summary(files: Storage, settings: Settings) -> dict[str, Any] | None:
-    """The summary of this run, if it is finished already."""
-    return reuse.read_summary(files, settings.run_folder)
+def read_kept(part: str, files: Storage) -> Iterator[CatalogEntry]:
+    """Yields an entry at position `KEPT` for each row of a kept shard."""
+    for *_, batch in reader.read_batches(files, [part], ["uri"]):
+        for uri in batch["uri"].to_pylist():
+            yield CatalogEntry(uri, "", KEPT)

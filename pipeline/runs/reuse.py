@@ -4,25 +4,22 @@ Each run's rows are a complete snapshot of the catalog. An image that a previous
 made again; its row points to where it lies.
 """
 
-import functools
-import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from pipeline.catalog import manifest
 from pipeline.catalog.size_filter import reject_size
 from pipeline.output import schema
-from pipeline.records import CatalogEntry, PreviousResult, Reason, RunError, Status
+from pipeline.records import PreviousResult, Reason, RunError, Status
+from pipeline.runs import reader
+from pipeline.runs.finished import newest_finished, read_summary
+from pipeline.runs.images_on_hand import ImagesOnHand
+from pipeline.runs.layout import Layout
+from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import NEWEST, NONE, Settings
-from pipeline.storage import locations
-from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.ranged import open_ranged
-from pipeline.storage.routing import list_if_any
+from pipeline.storage.base import Storage
 
-# Between the URI of a Parquet file and the number of a row in it, counted from 0.
-ROW_MARK = "#row="
+_log = logging.getLogger(__name__)
 
 # What this run finds itself, or what took time in the earlier one and none now.
 _NOT_REUSED = {
@@ -59,66 +56,35 @@ def find_run(files: Storage, settings: Settings) -> str | None:
             raise RunError(f"--retry: there is no finished run under {settings.output}")
     elif settings.previous != NONE:
         found = settings.previous
-        if read_summary(files, settings.folder_of_run(found)) is None:
+        if read_summary(files, Layout(settings.output, found)) is None:
             raise RunError(f"--previous {found}: no such finished run under {settings.output}")
     return found
 
 
-def read_summary(files: Storage, run_folder: str) -> dict[str, Any] | None:
-    """Reads the summary of a finished run; None if it is not finished, or there is none."""
-    try:
-        files.read(locations.join(run_folder, "_SUCCESS"))
-        return json.loads(files.read(locations.join(run_folder, "summary.json")))
-    except StorageError as error:
-        if error.reason != Reason.NOT_FOUND:
-            raise RunError(f"cannot read the run {run_folder}: {error.detail}") from error
-        return None
+def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]:
+    """Reads the results that a previous run's rows hold, without their images.
 
-
-def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str | None:
-    """The id of the run that finished last under an output; None if there is none.
+    Results whose image is gone or cannot be read are left out: their images are upscaled again.
+    So are all results of a file that cannot be read, after a warning.
 
     Args:
-        files: where the runs lie.
-        output: as given to the runs.
-        other_than: an id that does not count.
-    """
-    folder = locations.join(output, "runs")
-    if locations.scheme_of(folder) != "s3" and not locations.local_path(folder).is_dir():
-        return None
-    finished = [
-        (item.modified_at, item.uri.split("/")[-2])
-        for item in files.list(f"{folder}/")
-        if item.uri.endswith("/_SUCCESS")
-    ]
-    others = [(at, run_id) for at, run_id in finished if run_id != other_than]
-    return max(others)[1] if others else None
-
-
-def read_previous_results(
-    part: str, files: Storage, settings: Settings
-) -> Iterator[PreviousResult]:
-    """Yields what the rows of a previous run know of contents, without their images.
-
-    Args:
-        part: URI of one of its Parquet files.
+        part: URI of one of the previous run's Parquet files.
         files: where it lies.
-        settings: of this run.
     """
-    columns = list(dict.fromkeys((*_JOINED, *REUSED_COLUMNS, "image_uri", "image_bytes")))
-    first, image_uri = 0, REUSED_COLUMNS.index("image_uri")
-    exists = functools.cache(lambda folder: set(list_if_any(files, folder)))
-    with open_ranged(files, part) as file:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=2000, columns=columns):
+    columns = list(dict.fromkeys((*_JOINED, *REUSED_COLUMNS, "image_bytes")))
+    images = ImagesOnHand(files)
+    lost = 0
+    try:
+        images.look_up(part)
+        for _, first, batch in reader.read_batches(files, [part], columns):
             for number, row in enumerate(batch.to_pylist(), start=first):
                 if row["content_key"] is None:
                     continue
-                values = [row[name] for name in REUSED_COLUMNS]
                 if row["image_bytes"] is not None and row["image_uri"] is None:
-                    values[image_uri] = f"{part}{ROW_MARK}{number}"
-                holder, mark, _ = (values[image_uri] or "").rpartition(ROW_MARK)
-                if mark and holder not in exists(holder.rpartition("/")[0]):
-                    continue  # its file was deleted: it is made again
+                    row["image_uri"] = reader.image_pointer(part, number)
+                if row["image_uri"] is not None and row["image_uri"] not in images:
+                    lost += 1
+                    continue
                 yield PreviousResult(
                     row["content_key"],
                     row["reference_etag"],
@@ -126,9 +92,12 @@ def read_previous_results(
                     row["reason"],
                     row["source_height"],
                     row["source_width"],
-                    tuple(values),
+                    tuple(row[name] for name in REUSED_COLUMNS),
                 )
-            first += batch.num_rows
+    except UnreadableRowsError as error:
+        _log.warning("%s; results that stood there are made again", error)
+    if lost:
+        _log.warning("%d images of %s are gone; they are upscaled again", lost, part)
 
 
 def reuse_result(
@@ -154,7 +123,7 @@ def reuse_result(
             when = {"detail": detail, "processed_at": columns["processed_at"]}
             return reason.status, str(reason), found | when
     if earlier.status in _MADE:
-        lies_in_rows = ROW_MARK in columns["image_uri"]
+        lies_in_rows = reader.split_pointer(columns["image_uri"]) is not None
         if lies_in_rows and settings.images != "parquet":
             return None  # asked for as a file, which there is not
         return Status.UNCHANGED, earlier.reason or str(Reason.SAME_CONTENT), columns
@@ -162,61 +131,3 @@ def reuse_result(
         assert earlier.reason is not None  # as all that were not made
         return Status(earlier.status), earlier.reason, columns
     return None
-
-
-def read_kept(part: str, files: Storage) -> Iterator[CatalogEntry]:
-    """Yields an entry for each row that an earlier attempt of this very run has finished."""
-    with open_ranged(files, part) as file:
-        for batch in pq.ParquetFile(file).iter_batches(columns=["uri"]):
-            for uri in batch["uri"].to_pylist():
-                yield CatalogEntry(uri, "", KEPT)
-
-
-# The position of an entry whose row is finished already: before all that a catalog holds.
-KEPT = -1
-
-
-def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[CatalogEntry]:
-    """Yields the catalog of a previous run from its rows, for `--retry`.
-
-    What shall be replayed is identified afresh; all else keeps its identity and is found again
-    among the reusable results, without a request.
-
-    Args:
-        part: URI of one of its Parquet files.
-        files: where it lies.
-        settings: of this run; `input` tells what plain paths mean.
-    """
-    place = manifest.Place(settings.input, settings.allow_schemes)
-    columns = [
-        *("uri", "product_id", "reference_uri", "reference_etag"),
-        *("source_etag", "source_bytes", "reason", "detail"),
-    ]
-    position = 0
-    with open_ranged(files, part) as file:
-        for batch in pq.ParquetFile(file).iter_batches(columns=columns):
-            for row in batch.to_pylist():
-                yield _replayed(place, position, row, settings)
-                position += 1
-
-
-def _replayed(
-    place: manifest.Place, position: int, row: dict[str, Any], settings: Settings
-) -> CatalogEntry:
-    entry = CatalogEntry(
-        row["uri"], "", position, row["product_id"], reference_uri=row["reference_uri"]
-    )
-    is_wanted = row["reason"] in settings.retry and row["reason"] != Reason.BAD_LINE
-    if not is_wanted and row["source_etag"] is None:
-        return entry.rejected(Reason(row["reason"]), row["detail"])
-    try:
-        entry = place.locate_entry(entry)
-    except manifest.BadUri as error:
-        return entry.rejected(error.reason, error.detail)
-    if is_wanted:
-        return entry
-    return entry._replace(
-        etag=row["source_etag"],
-        size_bytes=row["source_bytes"],
-        reference_etag=row["reference_etag"],
-    )

@@ -3,29 +3,25 @@
 import collections
 import dataclasses
 import datetime
+import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Iterable
 from typing import Any
 
-import apache_beam
-import boto3
-import keras
 import numpy as np
-import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import tensorflow
-from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
 from pipeline.output import shard_writer
 from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import RunError, Shard, Status, Totals
-from pipeline.settings import Settings
-from pipeline.storage import locations
-from pipeline.storage.base import Storage
-from pipeline.storage.ranged import open_ranged
+from pipeline.runs import lock, reader
+from pipeline.runs.layout import Layout
+from pipeline.runs.reader import UnreadableRowsError
+from pipeline.settings import RunPlan, Settings
+from pipeline.storage.base import Storage, StorageError
 
 _PSNR_COLUMNS = (
     "roundtrip_psnr_db",
@@ -35,19 +31,29 @@ _PSNR_COLUMNS = (
     "reference_psnr_db",
     "reference_bicubic_psnr_db",
 )
-METRIC_NAMESPACES = ("rows", "reasons", "stages")
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
-_PACKAGES = (apache_beam, boto3, keras, np, PIL, pa, tensorflow)
+# Names in the summary, and of the distributions where they differ.
+_PACKAGES = {
+    "apache_beam": "apache-beam",
+    "boto3": "boto3",
+    "keras": "keras",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "pyarrow": "pyarrow",
+    "tensorflow": "tensorflow",
+}
+
+_log = logging.getLogger(__name__)
 
 
 def finish_run(
-    files: Storage, settings: Settings, shards: list[Shard], totals: Totals
+    files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals
 ) -> dict[str, Any]:
     """Publishes the shards, checks them against the catalog and writes summary and _SUCCESS.
 
     Args:
         files: where the run writes.
-        settings: of the run.
+        plan: of the run.
         shards: all that were staged by bundles that succeeded, and those kept of an earlier
             attempt.
         totals: of the catalog.
@@ -56,107 +62,98 @@ def finish_run(
         The content of summary.json.
 
     Raises:
-        RunError: if the published rows are not exactly one for each distinct URI; _SUCCESS is
-            then missing.
+        RunError: if the published rows are not exactly one for each distinct URI, or another
+            process has taken the run over; _SUCCESS is then missing.
     """
-    parts = shard_writer.publish(files, shards, settings.rows_folder)
-    table = read_columns(files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES])
+    layout = Layout.of(plan.settings)
+    _check_lock(files, layout, plan)
+    parts = shard_writer.publish(files, shards, layout.rows)
+    table = reader.read_columns(
+        files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES]
+    )
+    if not table.num_rows:
+        raise RunError("the run wrote no rows at all: is the catalog empty?")
     distinct = pc.count_distinct(table["uri"]).as_py()
     if not table.num_rows == distinct == totals.rows:
         raise RunError(
             f"the rows do not add up: {totals.rows} distinct URIs, {table.num_rows} rows for "
-            f"{distinct} URIs under {settings.rows_folder}; run again with "
-            f"--run_id {settings.run_id}"
+            f"{distinct} URIs under {layout.rows}; run again with "
+            f"--run_id {layout.run_id}"
         )
     summary = summarise(
         table,
-        settings,
+        plan,
         totals,
-        disappeared=_count_disappeared(files, settings, table["uri"]),
+        disappeared=_count_disappeared(files, plan.previous_parts, table["uri"]),
         now=datetime.datetime.now(datetime.UTC),
     )
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write(locations.join(settings.run_folder, "summary.json"), text.encode())
-    files.write(locations.join(settings.run_folder, "_SUCCESS"), b"")
-    shard_writer.clear(files, settings.staging_folder)
+    _write(files, layout, summary)
+    _check_lock(files, layout, plan)
+    files.write(layout.success, b"")
+    try:
+        _check_lock(files, layout, plan)
+    except RunError:
+        files.delete(layout.success)  # another process has begun to change the rows
+        raise
+    shard_writer.clear(files, layout.staging)
+    lock.remove(files, layout, plan.lock_token)
     return summary
 
 
+def _check_lock(files: Storage, layout: Layout, plan: RunPlan) -> None:
+    """Raises RunError if the run has a lock and lost it."""
+    if plan.lock_token:
+        lock.check(files, layout, plan.lock_token)
+
+
 def add_metrics(
-    files: Storage, settings: Settings, summary: dict[str, Any], results: MetricResults
+    files: Storage, layout: Layout, summary: dict[str, Any], metrics: dict[str, Any]
 ) -> dict[str, Any]:
-    """Writes the summary again, with what the runner counted.
+    """Writes the summary again, with the runner's metrics.
 
     The rows are the truth; Beam's metrics are what a runner's own monitoring shows too. A bundle
     that ran twice may be counted twice in them.
 
     Args:
         files: where the run writes.
-        settings: of the run.
+        layout: of the run.
         summary: the content of summary.json.
-        results: of the pipeline that has ended.
+        metrics: counters by namespace and name; distributions with count, sum, min, max and mean,
+            in the unit that the name ends in.
 
     Returns:
-        The summary with `beam_metrics`: counters by namespace and name; distributions with count,
-        sum, min, max and mean, in the unit that the name ends in.
+        The summary with `beam_metrics`.
     """
-    summary = summary | {"beam_metrics": plain_metrics(results)}
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write(locations.join(settings.run_folder, "summary.json"), text.encode())
+    summary = summary | {"beam_metrics": metrics}
+    try:
+        _write(files, layout, summary)
+    except StorageError as error:
+        _log.warning("%s stays without beam_metrics: %s", layout.summary, error.detail)
     return summary
 
 
-def plain_metrics(results: MetricResults) -> dict[str, Any]:
-    """The job's counters and distributions, over all steps, ready for JSON."""
-    counters: dict[str, dict[str, int]] = {}
-    distributions: dict[str, dict[str, dict[str, float]]] = {}
-    found = results.query(MetricsFilter().with_namespaces(METRIC_NAMESPACES))
-    for metric in sorted(found["counters"], key=lambda one: str(one.key)):
-        names = counters.setdefault(metric.key.metric.namespace, {})
-        names[metric.key.metric.name] = names.get(metric.key.metric.name, 0) + metric.result
-    for metric in sorted(found["distributions"], key=lambda one: str(one.key)):
-        value = metric.result
-        distributions.setdefault(metric.key.metric.namespace, {})[metric.key.metric.name] = {
-            "count": value.count,
-            "sum": value.sum,
-            "min": value.min,
-            "max": value.max,
-            "mean": round(value.mean, 3),
-        }
-    return {"counters": counters, "distributions": distributions}
+def _write(files: Storage, layout: Layout, summary: dict[str, Any]) -> None:
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.write(layout.summary, text.encode())
 
 
-def _count_disappeared(files: Storage, settings: Settings, uris: pa.ChunkedArray) -> int:
-    """How many URIs of the previous run are not in this one."""
-    if not settings.previous_parts:
-        return 0
-    before = read_columns(files, settings.previous_parts, ["uri"])["uri"]
-    return len(before) - pc.sum(pc.is_in(before, value_set=uris)).as_py()
-
-
-def read_columns(files: Storage, parts: Iterable[str], columns: list[str]) -> pa.Table:
-    """Reads small columns of Parquet files, without their images, by ranged requests.
-
-    Args:
-        files: where the files lie.
-        parts: their URIs; may be empty.
-        columns: names of `rows.SCHEMA`.
-
-    Returns:
-        One table over all files.
-    """
-    tables = []
-    for part in parts:
-        with open_ranged(files, part) as file:
-            tables.append(pq.ParquetFile(file).read(columns=columns))
-    if not tables:
-        raise RunError("the run made no rows at all: is the catalog empty?")
-    return pa.concat_tables(tables)
+def _count_disappeared(
+    files: Storage, previous_parts: Iterable[str], uris: pa.ChunkedArray
+) -> int:
+    """Counts URIs of the previous run that are not in this one."""
+    gone = 0
+    for part in previous_parts:
+        try:
+            before = reader.read_columns(files, [part], ["uri"])["uri"]
+        except UnreadableRowsError:
+            continue  # the run has said so when it looked for results
+        gone += len(before) - (pc.sum(pc.is_in(before, value_set=uris)).as_py() or 0)
+    return gone
 
 
 def summarise(
     table: pa.Table,
-    settings: Settings,
+    plan: RunPlan,
     totals: Totals,
     *,
     disappeared: int,
@@ -166,7 +163,7 @@ def summarise(
 
     Args:
         table: the columns of the rows that `finish_run` reads.
-        settings: of the run.
+        plan: of the run.
         totals: of the catalog.
         disappeared: URIs of the previous run that the catalog does not have any more.
         now: the run's end.
@@ -176,19 +173,20 @@ def summarise(
     """
     by_status = collections.Counter(table["status"].to_pylist())
     by_reason = collections.Counter(table["reason"].drop_null().to_pylist())
-    wall_s = max((now - settings.started_at).total_seconds(), 1e-3)
+    wall_s = max((now - plan.started_at).total_seconds(), 1e-3)
     made = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
+    settings = plan.settings
     return {
         "run_id": settings.run_id,
         "input": settings.input,
         "output": settings.output,
-        "started_at": settings.started_at.isoformat(),
+        "started_at": plan.started_at.isoformat(),
         "finished_at": now.isoformat(),
         "wall_seconds": round(wall_s, 3),
         "uris": table.num_rows,
         "rows": table.num_rows,
         "repeats": totals.mentions - totals.named,
-        "previous_run": settings.previous_run,
+        "previous_run": plan.previous_run,
         "disappeared": disappeared,
         "by_status": {status.value: by_status[status] for status in Status},
         "by_reason": dict(sorted(by_reason.items())),
@@ -199,10 +197,11 @@ def summarise(
             for name in (*_PSNR_COLUMNS, *TIMED_STAGES)
             if (values := _percentiles(table[name])) is not None
         },
-        "model": {"name": settings.model, "sha256": settings.model_sha256},
+        "model": {"name": settings.model, "sha256": plan.model_sha256},
         "settings": _plain_settings(settings),
+        "resolved": {"workers": plan.workers, "compute_dtype": plan.compute_dtype},
         "versions": {"python": platform.python_version()}
-        | {package.__name__: package.__version__ for package in _PACKAGES},
+        | {name: importlib.metadata.version(package) for name, package in _PACKAGES.items()},
     }
 
 
@@ -216,8 +215,7 @@ def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
 
 
 def _plain_settings(settings: Settings) -> dict[str, Any]:
-    """All settings that are not said elsewhere in the summary."""
-    said = {"input", "output", "run_id", "started_at", "model", "model_sha256"}
-    said |= {"previous_run", "previous_parts", "kept"}
-    plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
-    return {key: value for key, value in plain.items() if key not in said}
+    """All settings that do not stand elsewhere in the summary, ready for JSON."""
+    elsewhere = {"input", "output", "run_id", "model"}
+    plain = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return {key: value for key, value in plain.items() if key not in elsewhere}

@@ -2,9 +2,9 @@
 
     catalog-magnifier-worker --id=1 --provision_endpoint=... --control_endpoint=...
 
-Runners such as Flink add the arguments. Beam's container images have a program `boot` for this;
-pip does not ship it. Unlike that one this program installs nothing: the job's package has to be
-there already, on every machine that works.
+Runners such as Flink add the arguments. Beam's container images have the program `boot` for this;
+pip does not ship it. Unlike `boot` this program installs nothing: the job's package must be
+installed on every worker machine.
 """
 
 import argparse
@@ -20,20 +20,21 @@ from apache_beam.runners.worker import sdk_worker_main
 from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 from google.protobuf import json_format, text_format
 
-_ANSWER_WITHIN_S = 60
-_LOOK_FOR_PARENT_S = 1.0
+_PROVISION_TIMEOUT_S = 60
+_PARENT_CHECK_EVERY_S = 1.0
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Asks the runner what to do and works until it says that all is done.
+    """Gets the job from the runner and works until the runner ends it.
 
     Args:
-        argv: without the program's name; by default the command line's.
+        argv: the arguments without the program's name; those of this process by default.
 
     Raises:
         grpc.RpcError: if the runner does not answer.
     """
     arguments = _parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported with the job
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.environ.update(worker_environment(arguments.id, _provision_info(arguments), arguments))
     sdk_worker_main.main([])
@@ -42,12 +43,12 @@ def main(argv: list[str] | None = None) -> None:
 def worker_environment(
     worker_id: str, info: provision_api.ProvisionInfo, arguments: argparse.Namespace
 ) -> dict[str, str]:
-    """The variables that Beam's worker reads.
+    """Returns the environment variables that Beam's worker reads.
 
     Args:
         worker_id: from the runner.
-        info: the job's options and, where they differ from the arguments, the endpoints.
-        arguments: the endpoints of the command line.
+        info: the job's options, and endpoints that override the arguments.
+        arguments: endpoints of the command line.
     """
     endpoints = {
         "CONTROL_API_SERVICE_DESCRIPTOR": info.control_endpoint.url or arguments.control_endpoint,
@@ -68,7 +69,7 @@ def _provision_info(arguments: argparse.Namespace) -> provision_api.ProvisionInf
     with grpc.insecure_channel(arguments.provision_endpoint) as channel:
         named = grpc.intercept_channel(channel, WorkerIdInterceptor(arguments.id))
         answer = provision_grpc.ProvisionServiceStub(named).GetProvisionInfo(
-            provision_api.GetProvisionInfoRequest(), timeout=_ANSWER_WITHIN_S
+            provision_api.GetProvisionInfoRequest(), timeout=_PROVISION_TIMEOUT_S
         )
     return answer.info
 
@@ -85,11 +86,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _end_with(parent: int) -> None:
     """Ends this process when its parent is gone: nobody takes its results any more.
 
-    A task manager that is killed cannot stop its workers, and one that waits for its device does
-    not notice; left alone it would hold memory that the retry needs.
+    A killed task manager cannot stop its workers, and a worker that waits for its device does not
+    notice. It would hold memory that the retry needs.
     """
     while os.getppid() == parent:
-        time.sleep(_LOOK_FOR_PARENT_S)
+        time.sleep(_PARENT_CHECK_EVERY_S)
     os._exit(1)
 
 

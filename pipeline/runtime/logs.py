@@ -1,8 +1,8 @@
-"""The log's lines: each event of a run in one, with time, level and run id, whichever process.
+"""Log lines: one for each event of a run, with time, level and run id, from any process.
 
-The process that the user started writes lines (see `pipeline.runtime.startup`), and so do those
-that it starts, which find the run's id in their environment. Beam's workers send their events to
-the runner, which adds a time and more of its own: there the message begins with `[run id] `.
+The process that the user started writes lines (see `pipeline.runtime.startup`). So do the
+processes that it starts: they find the run's id in their environment. Beam's workers send their
+events to the runner, which adds its own time and more: there the message begins with `[run id] `.
 """
 
 import logging
@@ -15,19 +15,19 @@ _run_id = os.environ.get(_VARIABLE, "-")
 
 
 class _Message(logging.Formatter):
-    """Run id and message in one line, be it a traceback."""
+    """Formats run id and message, and a traceback with them, as one line."""
 
     def __init__(self, form: str = "[{run_id}] %(message)s") -> None:
         super().__init__(form, "%Y-%m-%dT%H:%M:%SZ")
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
-        told = super().format(record).replace("{run_id}", _run_id, 1)
-        return " | ".join(line.strip() for line in told.splitlines())
+        message = super().format(record).replace("{run_id}", _run_id, 1)
+        return " | ".join(line.strip() for line in message.splitlines())
 
 
 class _Line(_Message):
-    """UTC time, level, run id and message in one line."""
+    """Formats UTC time, level, run id and message as one line."""
 
     converter = time.gmtime  # type: ignore[assignment]
 
@@ -35,24 +35,27 @@ class _Line(_Message):
         super().__init__("%(asctime)s %(levelname)s {run_id} %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Names the run once, also where a worker has named it in what Beam made of its event."""
+        """Names the run once, also where Beam relays a message in which a worker named it."""
         return super().format(record).replace(f"[{_run_id}] ", "")
 
 
 def write_lines() -> None:
-    """Warnings of this process, Python's own among them, are lines on standard error from here."""
+    """Writes warnings of this process, including Python's own, as lines on standard error."""
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Line())
-        handler.setLevel(logging.WARNING)  # of the root, too, where Beam lowers the logger's own
+        handler.setLevel(logging.WARNING)  # Beam lowers the level of the root logger
     logging.captureWarnings(True)
 
 
 def name_run(run_id: str) -> None:
-    """From here on each line of this process, and of those that it starts, names the run.
+    """Names the run in all lines of this process and of the processes that it starts.
 
-    Events that are no warnings go to standard output, unless a terminal shows them otherwise: what
-    stands on standard error is worth a mail.
+    Events below a warning go to standard output, unless standard error is a terminal, where a
+    progress bar shows them: schedulers mail what a job writes to standard error.
+
+    Args:
+        run_id: of the run.
     """
     global _run_id  # noqa: PLW0603 - one run a process
     os.environ[_VARIABLE] = _run_id = run_id
@@ -67,9 +70,12 @@ def name_run(run_id: str) -> None:
 
 
 def join_run(run_id: str) -> None:
-    """Names the run in a process that somebody else may have started for it.
+    """Names the run in a process that a runner may have started.
 
-    Formats that somebody chose stay; a second call changes nothing.
+    Keeps formats that other code chose. A second call changes nothing.
+
+    Args:
+        run_id: of the run.
     """
     global _run_id  # noqa: PLW0603 - one run a process
     _run_id = run_id
@@ -77,7 +83,7 @@ def join_run(run_id: str) -> None:
     if not root.handlers:
         write_lines()
     for handler in root.handlers:
-        if handler.formatter is None:  # it sends events to the runner
+        if handler.formatter is None:  # the handler sends events to the runner
             handler.setFormatter(_Message())
         elif _is_default(handler.formatter):
             handler.setFormatter(_Line())
@@ -87,11 +93,11 @@ def join_run(run_id: str) -> None:
 
 
 def _is_default(formatter: logging.Formatter) -> bool:
-    """Whether Python has chosen it, for a program that logged before it had a handler."""
+    """Whether Python chose it, because the program logged before it had a handler."""
     return type(formatter) is logging.Formatter and formatter._fmt == logging.BASIC_FORMAT
 
 
 def join_run_of_parent() -> None:
-    """The same for a process that a run has started, before it knows the run's settings."""
+    """Does the same in a process that a run started, before it has the run's settings."""
     if _VARIABLE in os.environ:
         join_run(os.environ[_VARIABLE])

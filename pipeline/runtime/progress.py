@@ -1,7 +1,7 @@
-"""How far a run is, for those who watch: a bar on a terminal, else a line a minute in the log.
+"""Progress of a run: a bar on a terminal, else a line a minute in the log.
 
-The steps count in the process that they run in. With Beam's local runner that is the one which
-the user started, and only there is something shown; other runners have pages of their own.
+Each step counts in its own process. With Beam's local runner this is the process that the user
+started, and only there the progress is shown; other runners have their own dashboards.
 """
 
 import contextlib
@@ -22,24 +22,34 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counters of one process. Any thread may count."""
+    """Counters of one process; any thread may count.
+
+    Example:
+        HERE.found()
+        HERE.done(failed=False)
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.reset()
 
     def reset(self) -> None:
-        """Forgets a previous run of the same process."""
+        """Resets the counters for the next run of this process."""
         with self._lock:
             self.uris_found = self.uris_done = self.uris_failed = 0
 
     def found(self) -> None:
-        """One more URI is in the catalog. All are found before the first is done."""
+        """Counts one more URI of the catalog. All are found before the first is done."""
         with self._lock:
             self.uris_found += 1
 
     def done(self, uris: int = 1, *, failed: bool = False) -> None:
-        """URIs have got their rows."""
+        """Counts URIs that have their rows.
+
+        Args:
+            uris: number of URIs.
+            failed: whether they failed; counts as one failure.
+        """
         with self._lock:
             self.uris_done += uris
             self.uris_failed += failed
@@ -53,8 +63,8 @@ def shown(stream: TextIO | None = None, *, line_every_s: float = _LINE_EVERY_S) 
     """Shows the progress of this process's run while the block runs.
 
     Args:
-        stream: of the bar; standard error by default. If it is no terminal, lines are logged.
-        line_every_s: how often.
+        stream: for the bar; standard error by default. If it is no terminal, lines are logged.
+        line_every_s: seconds between lines.
     """
     HERE.reset()
     ended = threading.Event()
@@ -70,11 +80,11 @@ def shown(stream: TextIO | None = None, *, line_every_s: float = _LINE_EVERY_S) 
 
 
 def _watch_bar(ended: threading.Event, stream: TextIO) -> None:
-    while not HERE.uris_found:  # the listing is going on
+    while not HERE.uris_found:  # the catalog is being listed
         if ended.wait(_LOOK_EVERY_S):
             return
-    # The rate of the last minutes counts: unchanged images come fast, others do not.
-    size = shutil.get_terminal_size()  # tqdm draws nothing on a terminal that does not tell its
+    # tqdm's rate is that of the last minutes: unchanged images are fast, others are not.
+    size = shutil.get_terminal_size()  # tqdm draws nothing on a terminal that has no size
     with tqdm(
         total=HERE.uris_found,
         unit=" images",

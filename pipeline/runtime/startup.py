@@ -1,50 +1,63 @@
-"""What a program that people start does first: quiet imports, readable logs.
+"""Start-up of the job's commands: `model.startup`, and the log of a run.
 
-Imported for its effect, before anything that imports TensorFlow or Beam.
+Importing this module changes nothing and loads no framework.
 """
 
 import logging
 import os
-import sys
-import tempfile
+from collections.abc import Callable
 
+from model import startup
 from pipeline.runtime import logs
+
+
+def run_command(name: str, main: Callable[[list[str]], int]) -> int:
+    """Runs a command with the arguments of this process, with readable log lines.
+
+    Args:
+        name: of the command, for messages.
+        main: takes the arguments without the program's name and returns the exit status.
+
+    Returns:
+        The exit status: see `model.startup.run_command`.
+
+    Example:
+        if __name__ == "__main__":
+            sys.exit(startup.run_command("pipeline.read", main))
+    """
+    prepare()
+    return startup.run_command(name, main)
+
+
+def prepare() -> None:
+    """Sets the log's format and the threads of numpy, which must not be imported before.
+
+    For programs that cannot use `run_command`: worker processes, benchmarks.
+    """
+    # Small sums gain nothing from a second thread of numpy's BLAS, which waits in a busy loop:
+    # measuring an image took twice the processor time. Processes started later inherit it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    logs.write_lines()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_concerns_the_user)
+
+
+def join_parent() -> None:
+    """Prepares a process that a run has started: its log, and a quiet TensorFlow.
+
+    Processes of `--workers` import the main module of the run again, as `__mp_main__`, before
+    anything else of the project: main modules call this function then.
+    """
+    prepare()
+    logs.join_run_of_parent()
+    startup.import_tensorflow()
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
     """Not Beam's warnings about what this job has no use for, nor its traceback of a Ctrl-C."""
-    told = record.getMessage()
+    message = record.getMessage()
     return not (
-        "bigquery client libraries are not available" in told
-        or told.startswith("No semi_persistent_directory found")
-        or told.startswith("KeyboardInterrupt [while running")
+        "bigquery client libraries are not available" in message
+        or message.startswith("No semi_persistent_directory found")
+        or message.startswith("KeyboardInterrupt [while running")
     )
-
-
-def _import_tensorflow_quietly() -> None:
-    """Keeps what TensorFlow's C++ prints at import back, unless the import fails."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow  # noqa: PLC0415 - the point of this function
-
-            tensorflow.config.list_physical_devices()  # looks for CUDA, loudly without a GPU
-        except BaseException:
-            said.seek(0)
-            os.write(terminal, said.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-
-
-# Small sums gain nothing from a second thread of numpy's BLAS, which waits in a busy loop:
-# measuring an image took twice the processor time. Processes started later inherit it.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-logs.write_lines()
-for _handler in logging.getLogger().handlers:
-    _handler.addFilter(_concerns_the_user)
-_import_tensorflow_quietly()

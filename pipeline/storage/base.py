@@ -1,9 +1,10 @@
-"""What the pipeline asks of a storage, and the errors of one.
+"""The interface of a storage, its records and its errors.
 
-Errors are sorted once, here in this room: `StorageError` belongs to one object and becomes its
-row's reason; `RunError` belongs to the whole run (credentials, buckets) and stops it.
+Errors are sorted once, in this room: `StorageError` belongs to one object and becomes its row's
+reason; `RunError` belongs to the whole run (credentials, clock, endpoint) and stops it.
 """
 
+import dataclasses
 import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,25 +13,44 @@ from typing import Protocol
 
 from pipeline.records import Reason
 
+# At the start of a run nobody waits long for an endpoint that may simply be misspelt.
+_START_OUTAGE_S = 20.0
+
 
 class StorageError(Exception):
-    """One object could not be read or written; `reason` goes to its row."""
+    """One object could not be read or written.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    Args:
+        reason: for its row.
+        detail: one line for people.
+        code: of S3's answer, or its HTTP status; empty without one.
+
+    Example:
+        >>> try:
+        ...     files.read("s3://shop/a.jpg")
+        ... except StorageError as error:
+        ...     print(error.reason, error.detail)
+    """
+
+    def __init__(self, reason: Reason, detail: str, code: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.code = code
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a storage knows of an object without reading it.
+    """The facts about an object that a storage knows without reading it.
 
     Attributes:
         uri: its full URI or absolute path.
-        etag: identity of the content; None where only reading would tell.
+        etag: identity of the content; None where only `Storage.identify` knows it.
         size_bytes: of the content.
         modified_at: when it was written, UTC.
+
+    Example:
+        >>> [item.size_bytes for item in files.list("s3://shop/images/")]
     """
 
     uri: str
@@ -45,29 +65,50 @@ class StorageConfig:
 
     Attributes:
         s3_endpoint_url: another S3 server than AWS.
-        connections: as many at a time as there are look-ahead threads.
+        connections: open at a time; as many as there are look-ahead threads.
         attempts: of each request, the first included.
+        outage_s: how long requests wait while the endpoint as a whole does not answer; after
+            that the run stops. With 0 nothing waits, and each object fails by itself.
+        requester_pays: whether this account pays for requests to buckets that ask for it.
+        unsigned: whether requests carry no credentials, as public buckets allow.
+
+    Example:
+        >>> files = open_storage(StorageConfig("http://127.0.0.1:9000", attempts=2))
     """
 
     s3_endpoint_url: str | None = None
     connections: int = 32
     attempts: int = 5
+    outage_s: float = 900.0
+    requester_pays: bool = False
+    unsigned: bool = False
+
+    def at_start(self) -> "StorageConfig":
+        """Returns the configuration for the checks before a run: they wait for seconds only."""
+        return dataclasses.replace(self, outage_s=min(self.outage_s, _START_OUTAGE_S))
 
 
 class Storage(Protocol):
-    """What the pipeline asks of a storage. All methods may be called from many threads.
+    """The operations that the pipeline needs. All may be called from many threads.
 
     They raise `StorageError` for one object's trouble and `RunError` for the run's.
+
+    Example:
+        >>> files = open_storage(StorageConfig())
+        >>> files.write("/tmp/out/a.txt", b"content")
+        >>> files.read("/tmp/out/a.txt", 0, 3)
+        b'con'
     """
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        """Yields every object below a prefix or folder that ends in `/`, in order of names.
+        """Yields every object below a prefix or folder that ends in `/`.
 
-        `after`, a URI of S3, leaves out what comes before it, and itself.
+        A listing is a hint: objects may come and go meanwhile, and some servers list out of
+        order. `after`, a URI of S3, asks for the objects behind it in byte order.
         """
 
     def identify(self, uri: str) -> StoredObject:
-        """Returns etag and size; the etag is never None."""
+        """Returns ETag and size; the ETag is never None."""
 
     def read(
         self, uri: str, start: int = 0, stop: int | None = None, etag: str | None = None
@@ -81,7 +122,14 @@ class Storage(Protocol):
         """Writes an object from a local file, whole or not at all."""
 
     def create(self, uri: str, data: bytes) -> bool:
-        """Writes an object unless there is one; of several writers at once one gets True."""
+        """Writes an object unless it exists; of several writers at once one gets True.
+
+        A server without conditional writes can give True to two writers that start at the same
+        instant: see `honours_conditions`.
+        """
+
+    def honours_conditions(self, folder: str) -> bool:
+        """Returns whether `create` is safe below a folder or prefix; writes a file to find out."""
 
     def move(self, source: str, target: str) -> None:
         """Renames; a source that is gone while its target exists was moved before."""

@@ -1,14 +1,16 @@
 """URIs and paths: their schemes and parts."""
 
+import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):/")
+_FILE = re.compile(r"(?i)^file:(?://(?P<host>[^/]*))?(?P<path>/.*)?$", re.DOTALL)
 
 
 def scheme_of(uri: str) -> str:
-    """The scheme in lower case; `""` for a plain path."""
+    """Returns the scheme in lower case; `""` for a plain path."""
     match = _SCHEME.match(uri)
     return match[1].lower() if match else ""
 
@@ -19,8 +21,25 @@ def join(folder: str, name: str) -> str:
 
 
 def local_path(uri: str) -> Path:
-    """The path that a plain path or a (percent-encoded) file:// URI names."""
-    return Path(unquote(urlsplit(uri).path) if scheme_of(uri) == "file" else uri)
+    """Returns the path that a plain path or a (percent-encoded) file:// URI names.
+
+    File URIs have no query and no fragment: `?` and `#` belong to the name. Names need not be
+    UTF-8: `%FF` is the byte 255.
+
+    Raises:
+        ValueError: if a file:// URI names another host, or no path, or the path holds a NUL byte.
+    """
+    path = uri
+    if scheme_of(uri) == "file":
+        match = _FILE.match(uri)
+        if match is None or (match["host"] or "").lower() not in ("", "localhost"):
+            raise ValueError("a file URI is file:///path, on this machine")
+        path = os.fsdecode(unquote_to_bytes(os.fsencode(match["path"] or "")))
+        if not path:
+            raise ValueError("a file URI is file:///path")
+    if "\0" in path:
+        raise ValueError("a path may not hold a NUL byte")
+    return Path(path)
 
 
 def split_s3(uri: str) -> tuple[str, str]:

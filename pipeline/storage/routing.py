@@ -1,34 +1,45 @@
 """The storage of one run: each URI goes to the storage of its scheme."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.storage.base import Storage, StorageConfig, StoredObject
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.locations import local_path, scheme_of
-from pipeline.storage.s3 import S3Storage
 
 
 def open_storage(config: StorageConfig) -> Storage:
-    """Returns the storage that serves s3:// and local URIs of one run."""
-    return _AnyStorage({"s3": S3Storage(config), "file": LocalStorage(), "": LocalStorage()})
+    """Returns the storage that serves s3:// and local URIs of one run.
+
+    Example:
+        >>> open_storage(StorageConfig()).read("/data/manifest.csv")
+    """
+    return _AnyStorage(config)
 
 
 def list_if_any(storage: Storage, folder: str) -> list[str]:
-    """URIs of all objects below a folder; none where a local folder does not exist yet."""
+    """Returns the URIs of all objects below a folder; none where a local one does not exist."""
     if scheme_of(folder) != "s3" and not local_path(folder).is_dir():
         return []
     return [item.uri for item in storage.list(f"{folder.rstrip('/')}/")]
 
 
 class _AnyStorage:
-    """Sends each call to the storage of its URI's scheme."""
+    """Sends each call to the storage of its URI's scheme; loads boto3 for S3 only."""
 
-    def __init__(self, by_scheme: dict[str, Storage]) -> None:
-        self._by_scheme = by_scheme
+    def __init__(self, config: StorageConfig) -> None:
+        self._config = config
+        self._local = LocalStorage()
+
+    @functools.cached_property
+    def _s3(self) -> Storage:
+        from pipeline.storage.s3 import S3Storage  # noqa: PLC0415 - boto3 takes 0.3 s
+
+        return S3Storage(self._config)
 
     def _of(self, uri: str) -> Storage:
-        return self._by_scheme[scheme_of(uri)]
+        return self._s3 if scheme_of(uri) == "s3" else self._local
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         return self._of(prefix).list(prefix, after)
@@ -49,6 +60,9 @@ class _AnyStorage:
 
     def create(self, uri: str, data: bytes) -> bool:
         return self._of(uri).create(uri, data)
+
+    def honours_conditions(self, folder: str) -> bool:
+        return self._of(folder).honours_conditions(folder)
 
     def move(self, source: str, target: str) -> None:
         self._of(source).move(source, target)

@@ -1,249 +1,299 @@
 """Objects of S3, or of a server that speaks its protocol."""
 
-import functools
-import itertools
+import contextlib
 import logging
-import random
-import time
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-
-import boto3
-import boto3.s3.transfer
-import botocore.config
-import botocore.exceptions as boto_errors
+from typing import Any, TypeVar
 
 from pipeline.records import Reason, RunError
+from pipeline.storage import s3_body, s3_errors
 from pipeline.storage.base import StorageConfig, StorageError, StoredObject
-from pipeline.storage.locations import split_s3
+from pipeline.storage.locations import join, split_s3
+from pipeline.storage.retries import TransientError
+from pipeline.storage.s3_client import Connection, open_connection
+from pipeline.storage.s3_errors import BOTO_ERRORS, RUN_CODES, code_of, sort_error
 
 _T = TypeVar("_T")
-_FIRST_BACKOFF_S = 0.2
-# No further attempt for one object after this long.
-_MAX_REQUEST_S = 120
+# Larger files are uploaded in parts of this size, which is what a retry repeats.
+_PART_BYTES = 16 << 20
 _log = logging.getLogger(__name__)
 
 
 class S3Storage:
-    """Objects of S3 or of a server that speaks its protocol, through one boto3 client."""
+    """Objects of S3 or of a server that speaks its protocol; a `Storage`.
+
+    Other servers than Amazon's are not believed: an object written there is looked at again.
+
+    Example:
+        >>> files = S3Storage(StorageConfig("http://127.0.0.1:9000"))
+        >>> files.read("s3://shop/a.jpg", 0, 100)
+    """
 
     def __init__(self, config: StorageConfig) -> None:
         self._config = config
+        self._payer = {"RequestPayer": "requester"} if config.requester_pays else {}
+        self._has_proved = False
 
     @property
-    def _client(self) -> Any:
-        # The client cannot be pickled and its making takes 0.2 s: one for each process.
-        return _s3_client(self._config)
+    def _connection(self) -> Connection:
+        # It cannot be pickled: one for each process and configuration.
+        return open_connection(self._config)
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        """Every object below a prefix, except the empty ones that stand for folders."""
+        """Yields every object below a prefix but the empty ones that stand for folders.
+
+        Raises:
+            RunError: if the listing fails.
+        """
         bucket, key = split_s3(prefix)
-        start = {"StartAfter": split_s3(after)[1]} if after else {}
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=key, **start
-        )
-        try:
-            for page in pages:
-                for item in page.get("Contents", ()):
-                    if not item["Key"].endswith("/"):
-                        yield StoredObject(
-                            f"s3://{bucket}/{item['Key']}",
-                            item["ETag"].strip('"'),
-                            item["Size"],
-                            item["LastModified"],
-                        )
-        except _BOTO_ERRORS as error:
-            _raise_sorted(error, f"cannot list {prefix}", self._config, whole_run=True)
+        arguments = {"Bucket": bucket, "Prefix": key}
+        if after:
+            arguments["StartAfter"] = split_s3(after)[1]
+        while True:
+            try:
+                page = self._ask("list_objects_v2", **arguments)
+            except StorageError as error:
+                remedy = s3_errors.remedy(error.reason)
+                raise RunError(f"cannot list {prefix}: {error.detail}{remedy}") from error
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    yield _stored(f"s3://{bucket}/{item['Key']}", item, item["Size"])
+            token = page.get("NextContinuationToken")
+            if not page.get("IsTruncated"):
+                return
+            if not token or token == arguments.get("ContinuationToken"):
+                raise RunError(f"cannot list {prefix}: the server's listing does not advance")
+            arguments["ContinuationToken"] = token
 
     def identify(self, uri: str) -> StoredObject:
-        """A HEAD request."""
+        """Returns ETag and size by a HEAD request.
+
+        A refused HEAD carries no code that would say why: then the answer to a GET does.
+        """
         bucket, key = split_s3(uri)
-        found = self._request(lambda: self._client.head_object(Bucket=bucket, Key=key))
-        return StoredObject(
-            uri, found["ETag"].strip('"'), found["ContentLength"], found["LastModified"]
-        )
+        try:
+            found = self._ask("head_object", Bucket=bucket, Key=key)
+        except StorageError as error:
+            if error.code not in s3_errors.MUTE_CODES:
+                raise
+            found = self._ask("get_object", Bucket=bucket, Key=key)
+            found["Body"].close()
+        stored = _stored(uri, found, found["ContentLength"])
+        if not stored.etag:
+            raise StorageError(Reason.STORAGE_ERROR, "the server gives the object no ETag")
+        return stored
 
     def read(
         self, uri: str, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> bytes:
-        """A GET request, ranged unless the whole object is asked for."""
+        """Reads by a GET request, ranged unless the whole object is asked for.
+
+        Raises:
+            StorageError: with `changed` if the object is another one than `etag` says, also where
+                the server ignores the condition.
+        """
         bucket, key = split_s3(uri)
         if stop is not None and stop <= start:
             return b""  # S3 has no range for nothing
-        extra = {}
+        extra = dict(self._payer)
         if start or stop is not None:
             extra["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         if etag is not None:
             extra["IfMatch"] = f'"{etag}"'
 
         def get() -> bytes:
-            return self._client.get_object(Bucket=bucket, Key=key, **extra)["Body"].read()
+            answer = self._connection.client.get_object(Bucket=bucket, Key=key, **extra)
+            if etag is not None and _etag(answer) not in (etag, None):
+                raise StorageError(Reason.CHANGED, "the object changed since it was identified")
+            return s3_body.read(answer, start, stop)
 
-        return self._request(get)
+        return self._request(get, bucket)
 
     def write(self, uri: str, data: bytes) -> None:
-        """A PUT request: S3 shows an object only when it is complete."""
-        bucket, key = split_s3(uri)
-        self._request(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data))
+        """Writes by a PUT request: S3 shows an object only when it is complete."""
+        self._put(uri, data)
+        self._check_written(uri, len(data), data)
 
     def write_file(self, uri: str, path: Path) -> None:
-        """A PUT or multipart upload, as boto3 sees fit."""
-        bucket, key = split_s3(uri)
-        self._request(lambda: self._client.upload_file(str(path), bucket, key))
+        """Writes by a PUT request, or in parts of 16 MiB."""
+        size_bytes = path.stat().st_size
+        if size_bytes <= _PART_BYTES:
+            self.write(uri, path.read_bytes())
+            return
+        self._upload_parts(uri, path)
+        self._check_written(uri, size_bytes, None)
 
     def create(self, uri: str, data: bytes) -> bool:
-        """A PUT request on the condition that there is no such object."""
-        bucket, key = split_s3(uri)
-        try:
-            self._request(
-                lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
-            )
-        except StorageError as error:
-            if error.reason != Reason.CHANGED:
-                raise
+        """Writes by a PUT request on the condition that there is no such object.
+
+        The object is looked for first, and read again afterwards: on servers that ignore or
+        refuse the condition only writers at the same instant can both get True.
+        """
+        if self._exists(uri):
             return False
-        return True
+        try:
+            self._put(uri, data, IfNoneMatch="*")
+        except StorageError as error:
+            if error.reason == Reason.CHANGED:
+                return False
+            if not s3_errors.is_refusal(error.code):
+                raise
+            self._put(uri, data)
+        return self._connection.is_aws or self.read(uri) == data
+
+    def honours_conditions(self, folder: str) -> bool:
+        """Returns whether a second conditional PUT of one key is refused, as S3 does."""
+        uri = join(folder, f".conditional-{secrets.token_hex(8)}")
+        try:
+            self._put(uri, b"", IfNoneMatch="*")
+            self._put(uri, b"", IfNoneMatch="*")
+        except StorageError as error:
+            if error.reason == Reason.CHANGED:
+                return True
+            if not s3_errors.is_refusal(error.code):
+                raise
+        finally:
+            self.delete(uri)
+        return False
 
     def move(self, source: str, target: str) -> None:
-        """A server-side copy (in parts beyond 5 GB), then a deletion."""
+        """Copies on the server, then deletes the source."""
         (old_bucket, old_key), (bucket, key) = split_s3(source), split_s3(target)
         try:
-            self._request(
-                lambda: self._client.copy({"Bucket": old_bucket, "Key": old_key}, bucket, key)
+            old = self.identify(source)
+            self._ask(
+                "copy_object",
+                Bucket=bucket,
+                Key=key,
+                CopySource={"Bucket": old_bucket, "Key": old_key},
             )
         except StorageError as error:
             if error.reason != Reason.NOT_FOUND:
                 raise
             self.identify(target)  # moved before, or really lost
             return
+        self._check_written(target, old.size_bytes, None)
         self.delete(source)
 
     def delete(self, uri: str) -> None:
-        """A DELETE request."""
+        """Deletes by a DELETE request."""
         bucket, key = split_s3(uri)
-        self._request(lambda: self._client.delete_object(Bucket=bucket, Key=key))
+        self._ask("delete_object", Bucket=bucket, Key=key)
 
-    def _request(self, call: Callable[[], _T]) -> _T:
-        """Sends a request; boto3 retries what fails before the body, this what fails inside."""
-        started = time.monotonic()
-        for attempt in itertools.count(1):
+    def _exists(self, uri: str) -> bool:
+        try:
+            self.identify(uri)
+        except StorageError as error:
+            if error.reason == Reason.NOT_FOUND:
+                return False
+            if error.reason == Reason.ACCESS_DENIED:
+                return False  # who may write need not be allowed to read: the PUT decides
+            raise
+        return True
+
+    def _put(self, uri: str, data: bytes, **condition: str) -> None:
+        bucket, key = split_s3(uri)
+        with _naming(bucket):
+            self._ask("put_object", Bucket=bucket, Key=key, Body=data, **condition)
+
+    def _upload_parts(self, uri: str, path: Path) -> None:
+        bucket, key = split_s3(uri)
+        with _naming(bucket):
+            place = {"Bucket": bucket, "Key": key}
+            place["UploadId"] = self._ask("create_multipart_upload", **place)["UploadId"]
+            try:
+                parts: list[dict[str, Any]] = []
+                with path.open("rb") as file:
+                    while data := file.read(_PART_BYTES):
+                        number = len(parts) + 1
+                        done = self._ask("upload_part", PartNumber=number, Body=data, **place)
+                        parts.append({"PartNumber": number, "ETag": done["ETag"]})
+                self._ask("complete_multipart_upload", MultipartUpload={"Parts": parts}, **place)
+            except BaseException:
+                self._abort(place)
+                raise
+
+    def _abort(self, place: dict[str, Any]) -> None:
+        """Parts of an upload that failed cost money until they are dropped."""
+        try:
+            self._ask("abort_multipart_upload", **place)
+        except (StorageError, RunError) as error:
+            _log.warning("cannot drop the parts of a failed upload: %s", error)
+
+    def _check_written(self, uri: str, size_bytes: int, data: bytes | None) -> None:
+        """Servers have stored an upload's checksum trailers as content, and cut objects short.
+
+        The first write of a process is read back whole, of all others the size.
+        """
+        if self._connection.is_aws:
+            return
+        found = self.identify(uri)
+        is_same = found.size_bytes == size_bytes
+        if is_same and data is not None and not self._has_proved:
+            is_same = self.read(uri) == data
+            self._has_proved = is_same
+        if not is_same:
+            raise StorageError(
+                Reason.STORAGE_ERROR,
+                f"the S3 server does not keep what is written to {uri}: {size_bytes} bytes were "
+                f"sent, {found.size_bytes} are there; see docs/storage.md",
+            )
+
+    def _ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """One operation of the client by its name, retried and with its error sorted."""
+        call = getattr(self._connection.client, operation)
+        return self._request(lambda: call(**arguments, **self._payer), arguments["Bucket"])
+
+    def _request(self, call: Callable[[], _T], bucket: str) -> _T:
+        """Sends a request until it succeeds, or its error is the object's or the run's."""
+
+        def send() -> _T:
             try:
                 return call()
-            except _BROKEN_BODY as error:
-                late = time.monotonic() - started > _MAX_REQUEST_S
-                if attempt == self._config.attempts or late:
-                    raise StorageError(
-                        Reason.TIMEOUT,
-                        f"the answer broke off ({type(error).__name__}), {attempt} attempts",
-                    ) from error
-                time.sleep(_FIRST_BACKOFF_S * 2**attempt * random.random())
-            except _BOTO_ERRORS as error:
-                _raise_sorted(error, "request failed", self._config, whole_run=False)
-        raise AssertionError("an endless count has no end")
+            except BOTO_ERRORS as error:
+                self._stop_run_if_meant(error, bucket)
+                raise sort_error(error) from error
+
+        try:
+            return self._connection.retrier.call(send, lambda: self._is_alive(bucket))
+        except TransientError as error:
+            raise s3_errors.failed(error) from error
+
+    def _stop_run_if_meant(self, error: Exception, bucket: str) -> None:
+        """Raises RunError for refused credentials or a wrong clock, unless one key is to blame."""
+        code = code_of(error)
+        if code in RUN_CODES and self._simple_answer(bucket) in (code, *RUN_CODES):
+            raise RunError(f"request failed: {RUN_CODES[code]} ({code})") from error
+
+    def _is_alive(self, bucket: str) -> bool:
+        """Whether the endpoint answers a simple question, be it with a refusal."""
+        return self._simple_answer(bucket) is not None
+
+    def _simple_answer(self, bucket: str) -> str | None:
+        """The code of a one-object listing, `""` if it succeeds, None if nothing useful came."""
+        try:
+            self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1, **self._payer)
+        except BOTO_ERRORS as error:
+            return None if isinstance(sort_error(error), TransientError) else code_of(error)
+        return ""
 
 
-_BROKEN_BODY = (
-    boto_errors.IncompleteReadError,
-    boto_errors.ResponseStreamingError,
-    boto_errors.ReadTimeoutError,
-)
-_BOTO_ERRORS = (
-    boto_errors.BotoCoreError,
-    boto_errors.ClientError,
-    boto3.exceptions.Boto3Error,
-)
-_NO_CREDENTIALS = (
-    boto_errors.NoCredentialsError,
-    boto_errors.PartialCredentialsError,
-    boto_errors.CredentialRetrievalError,
-    boto_errors.TokenRetrievalError,
-    boto_errors.SSOError,
-    boto_errors.ProfileNotFound,
-)
-_BAD_CREDENTIALS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-    "TokenRefreshRequired",
-}
-_REASON_OF_CODE = {
-    "404": Reason.NOT_FOUND,
-    "NoSuchKey": Reason.NOT_FOUND,
-    "NoSuchBucket": Reason.NOT_FOUND,
-    "NotFound": Reason.NOT_FOUND,
-    "403": Reason.ACCESS_DENIED,
-    "AccessDenied": Reason.ACCESS_DENIED,
-    "AllAccessDisabled": Reason.ACCESS_DENIED,
-    "412": Reason.CHANGED,
-    "PreconditionFailed": Reason.CHANGED,
-    "ConditionalRequestConflict": Reason.CHANGED,
-    "RequestTimeout": Reason.TIMEOUT,
-}
-
-
-@functools.lru_cache(maxsize=4)
-def _s3_client(config: StorageConfig) -> Any:
-    """One client for each process and configuration; clients may be shared by threads."""
-    settings = botocore.config.Config(
-        retries={"mode": "adaptive", "total_max_attempts": config.attempts},
-        max_pool_connections=config.connections,
-        connect_timeout=5,
-        read_timeout=30,
-        s3={"addressing_style": "path"} if config.s3_endpoint_url else None,
-    )
+@contextlib.contextmanager
+def _naming(bucket: str) -> Iterator[None]:
+    """Puts the bucket's name before the error of a write."""
     try:
-        return boto3.session.Session().client(
-            "s3", endpoint_url=config.s3_endpoint_url, config=settings
-        )
-    except _NO_CREDENTIALS as error:
-        _raise_sorted(error, "cannot use S3", config, whole_run=True)
-    except (boto_errors.BotoCoreError, ValueError) as error:
-        raise RunError(f"cannot use S3: {error}") from error
+        yield
+    except StorageError as error:
+        detail = f"bucket {bucket}: {error.detail}"
+        raise StorageError(error.reason, detail, error.code) from error
 
 
-def _raise_sorted(
-    error: Exception, doing: str, config: StorageConfig, *, whole_run: bool
-) -> NoReturn:
-    """Raises the run's or the object's error for one of boto's; texts carry codes, no headers."""
-    if isinstance(error, _NO_CREDENTIALS):
-        raise RunError(
-            f"{doing}: no usable AWS credentials ({type(error).__name__}): set AWS_PROFILE, or "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
-        ) from error
-    if isinstance(error, boto_errors.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
-        if code in _BAD_CREDENTIALS:
-            raise RunError(f"{doing}: the AWS credentials are refused ({code})") from error
-        reason = _REASON_OF_CODE.get(code, Reason.STORAGE_ERROR)
-        retries = int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0))
-        attempts = f", {retries + 1} attempts" if retries else ""
-        detail = f"S3 answered {code} to {error.operation_name}{attempts}"
-    elif isinstance(
-        error,
-        boto_errors.EndpointConnectionError
-        | boto_errors.ConnectTimeoutError
-        | boto_errors.ConnectionClosedError
-        | boto_errors.ReadTimeoutError,
-    ):
-        reason = Reason.TIMEOUT
-        detail = (
-            f"no answer from the S3 endpoint ({type(error).__name__}), {config.attempts} attempts"
-        )
-    else:
-        reason = Reason.STORAGE_ERROR
-        detail = type(error).__name__
-        _log.warning("%s: %s", doing, detail)
-    if whole_run:
-        raise RunError(f"{doing}: {detail}{_remedy(reason)}") from error
-    raise StorageError(reason, detail) from error
+def _stored(uri: str, answer: dict[str, Any], size_bytes: int) -> StoredObject:
+    return StoredObject(uri, _etag(answer), size_bytes, answer["LastModified"])
 
 
-def _remedy(reason: Reason) -> str:
-    """What to do when the run cannot start."""
-    return {
-        Reason.NOT_FOUND: ": is the bucket's name right?",
-        Reason.ACCESS_DENIED: ": the credentials need s3:ListBucket and s3:GetObject there",
-        Reason.TIMEOUT: ": is --s3_endpoint_url right, and can it be reached?",
-    }.get(reason, "")
+def _etag(answer: dict[str, Any]) -> str | None:
+    """The ETag of an answer without its quotes and the mark of a weak one."""
+    return answer.get("ETag", "").removeprefix("W/").strip('"') or None

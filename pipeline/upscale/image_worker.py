@@ -10,8 +10,10 @@ import threading
 import time
 from typing import Any
 
+from model.files import RangedFile
 from model.imaging.decode import Header, ImageError
-from model.imaging.encode import EXTENSIONS, Encoded
+from model.imaging.encode import Encoded
+from model.imaging.formats import EXTENSIONS
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.inference.upscaler import OutOfMemoryError
@@ -20,10 +22,11 @@ from pipeline.catalog.size_filter import reject_size
 from pipeline.output.schema import Row
 from pipeline.records import CatalogEntry, Job, PreviousResult, Reason, RunError, content_key
 from pipeline.runs import reuse
-from pipeline.settings import Settings
+from pipeline.runs.layout import Layout
+from pipeline.settings import RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.ranged import RangedFile
+from pipeline.storage.ranged import open_object
 from pipeline.upscale.upscaling import Made, MakesImages
 
 # Larger images are not decoded ahead but one at a time: memory then depends on the look-ahead
@@ -64,16 +67,17 @@ class ImageWorker:
         files: where images are read and written.
         decoders: processes that open files nobody has vetted.
         maker: has the network.
-        settings: of the run.
+        plan: of the run.
     """
 
     def __init__(
-        self, files: Storage, decoders: DecoderPool, maker: MakesImages, settings: Settings
+        self, files: Storage, decoders: DecoderPool, maker: MakesImages, plan: RunPlan
     ) -> None:
         self._files = files
         self._decoders = decoders
         self._maker = maker
-        self._settings = settings
+        self._plan = plan
+        self._settings = plan.settings
         self._one_large = threading.Lock()
 
     def process(self, job: Job) -> list[Row]:
@@ -163,7 +167,7 @@ class ImageWorker:
         except StorageError as gone:
             return self._finish_first(work, gone.reason, gone.detail)
         now = entry._replace(etag=found.etag, size_bytes=found.size_bytes)
-        key = content_key(now, self._settings.fingerprint)
+        key = content_key(now, self._plan.fingerprint)
         return Work(key, (now,), was_rewritten=True)
 
     def _reuse(self, work: Work, earlier: PreviousResult) -> Work:
@@ -184,7 +188,7 @@ class ImageWorker:
         if entry.size_bytes > self._settings.max_bytes:
             detail = f"{entry.size_bytes} bytes, more than {self._settings.max_bytes}"
             return self._finish_all(work, Reason.TOO_MANY_BYTES, detail)
-        file = RangedFile(self._files, entry.location, entry.size_bytes, entry.etag)
+        file = open_object(self._files, entry.location, entry.size_bytes, entry.etag)
         header = self._read_header(file)
         columns = {
             "fetch_ms": _ms_since(started),
@@ -272,7 +276,7 @@ class ImageWorker:
         if self._settings.images in ("files", "both"):
             # Folders of at most 1/256 of the images each. The name comes from the content key
             # alone: a URI's text can name nothing outside, and a retry writes the same file.
-            uri = locations.join(self._settings.images_folder, f"{name[:2]}/{name}")
+            uri = locations.join(Layout.of(self._settings).images, f"{name[:2]}/{name}")
             self._files.write(uri, encoded.data)
             columns["image_uri"] = uri
         if self._settings.images in ("parquet", "both"):

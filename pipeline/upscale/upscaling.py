@@ -29,7 +29,7 @@ from model.network import loading
 from model.network.presets import SavedModel
 from pipeline.records import RunError, Status
 from pipeline.runtime import logs
-from pipeline.settings import Settings
+from pipeline.settings import AUTO, RunPlan
 from pipeline.upscale import quality_gate
 
 # Images in work at a time, one of them on the device, the others measured and encoded: memory is
@@ -83,13 +83,14 @@ class Maker:
 
     Args:
         upscaler: the network.
-        settings: of the run.
+        plan: of the run.
     """
 
-    def __init__(self, upscaler: Upscaler, settings: Settings) -> None:
+    def __init__(self, upscaler: Upscaler, plan: RunPlan) -> None:
         self.scale = upscaler.scale
         self._upscaler = upscaler
-        self._settings = settings
+        self._plan = plan
+        self._settings = plan.settings
         self._slots = threading.BoundedSemaphore(_IN_WORK if upscaler.one_at_a_time else _ON_GPU)
         # Not between two images' calls: each is finished soon.
         self._turn = threading.Lock() if upscaler.one_at_a_time else contextlib.nullcontext()
@@ -112,7 +113,7 @@ class Maker:
             verdict: dict[str, Any] = {
                 "status": Status.UPSCALED,
                 "model": self._settings.model,
-                "model_sha256": self._settings.model_sha256,
+                "model_sha256": self._plan.model_sha256,
             }
             if doubt is not None:
                 result, measures = self._fall_back(source, measures)
@@ -158,11 +159,11 @@ class MakerProcesses:
 
     Args:
         saved: the network.
-        settings: of the run.
+        plan: of the run.
         count: most processes.
     """
 
-    def __init__(self, saved: SavedModel, settings: Settings, count: int) -> None:
+    def __init__(self, saved: SavedModel, plan: RunPlan, count: int) -> None:
         self.scale = loading.load(saved).scale
         threads = max(1, _cores() // count)
         self._pool = concurrent.futures.ProcessPoolExecutor(
@@ -170,7 +171,7 @@ class MakerProcesses:
             # A fork would inherit the locks of TensorFlow's and Beam's threads.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_process,
-            initargs=(saved, settings, threads),
+            initargs=(saved, plan, threads),
         )
         # Otherwise what is left of it goes, not silently, when the modules that it needs are gone.
         atexit.register(self._pool.shutdown)
@@ -186,28 +187,28 @@ class MakerProcesses:
             ) from error
 
 
-def load(saved: SavedModel, settings: Settings) -> Maker:
+def load(saved: SavedModel, plan: RunPlan) -> Maker:
     """Makes a `Maker` from a saved network."""
     upscaler = Upscaler(
         loading.load(saved),
-        compute_dtype=settings.precision or "float32",
-        skip_background=settings.blank == "skip",
+        compute_dtype=plan.compute_dtype,
+        skip_background=plan.settings.blank == "skip",
     )
-    return Maker(upscaler, settings)
+    return Maker(upscaler, plan)
 
 
-def choose_precision(wanted: str | None, *, is_local: bool) -> str:
-    """In what the network computes; one of `backends.COMPUTE_DTYPES`.
+def choose_precision(wanted: str, *, is_local: bool) -> str:
+    """In what the network computes; one of `dtypes.COMPUTE_DTYPES`.
 
     Args:
-        wanted: by the user; None chooses.
+        wanted: by the user; `auto` chooses.
         is_local: whether the runner has no workers of its own.
 
     Returns:
         By default what is fastest on this machine; float32 where others do the work, which may
         differ, and a bundle that runs twice shall give the same image.
     """
-    if wanted is not None:
+    if wanted != AUTO:
         return wanted
     return backends.fastest_dtype() if is_local else "float32"
 
@@ -260,15 +261,15 @@ def _container_limit(name: str) -> str:
 _maker: Maker | None = None
 
 
-def _start_process(saved: SavedModel, settings: Settings, threads: int) -> None:
+def _start_process(saved: SavedModel, plan: RunPlan, threads: int) -> None:
     """Prepares a process of `MakerProcesses`."""
     global _maker  # noqa: PLW0603 - the only way from here to the calls
-    logs.join_run(settings.run_id)
+    logs.join_run(plan.settings.run_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    _maker = load(saved, settings)
+    _maker = load(saved, plan)
 
 
 def _end_with_parent() -> None:

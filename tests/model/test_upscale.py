@@ -183,3 +183,21 @@ def test_a_sheet_never_takes_a_image_s_place(tmp_path, capsys):
     assert upscale.main([str(image), str(tmp_path / "b.png"), "--compare"]) == 1
     assert "b_compare.png would be written over an image" in capsys.readouterr().err
     assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.tif", "x"])
+def test_upscale_refuses_a_suffix_that_it_cannot_write(name, tmp_path, capsys):
+    Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.jpg")
+    out = tmp_path / name
+    assert upscale.main([str(tmp_path / "a.jpg"), str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"model.upscale: cannot write {out}: name a file with .png, .jpg")
+    assert error.count("\n") == 1 and not out.exists()
+
+
+def test_upscale_writes_any_name_in_the_format_that_is_asked_for(tmp_path):
+    Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.jpg")
+    out = tmp_path / "result"
+    assert upscale.main([str(tmp_path / "a.jpg"), str(out), "--format", "webp"]) == 0
+    with Image.open(out) as result:
+        assert result.format == "WEBP"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
 
@@ -96,7 +96,18 @@ def make_settings(**changes: Any) -> Settings:
         "input": "/nowhere/manifest.csv",
         "output": "/nowhere/out",
         "run_id": "test",
-        "started_at": datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
-        "model_sha256": "0" * 64,
     }
     return Settings(**(defaults | changes))
+
+
+def make_plan(**changes: Any) -> RunPlan:
+    """A resolved plan; takes fields of `RunPlan` and of its settings alike."""
+    names = {field.name for field in dataclasses.fields(RunPlan)} - {"workers"}
+    resolved = {
+        "started_at": datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
+        "model_sha256": "0" * 64,
+        "workers": changes.pop("workers", 1),
+        "compute_dtype": "float32",
+    }
+    resolved |= {name: changes.pop(name) for name in names & changes.keys()}
+    return RunPlan(make_settings(**changes), **resolved)

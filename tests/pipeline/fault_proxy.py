@@ -7,24 +7,38 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 FAULTS = ("500", "503", "SlowDown", "reset", "short_body")
+# What a fault that is a code of S3 is answered with.
+STATUS = {
+    **{"500": 500, "503": 503, "SlowDown": 503, "ServiceUnavailable": 503},
+    **{"NotImplemented": 501, "ExpiredToken": 400, "RequestTimeTooSkewed": 403},
+    **{"SignatureDoesNotMatch": 403, "AccessDenied": 403},
+}
 
 
 @dataclass
 class Proxy:
     """What goes through.
 
-    `fault(method, path)` decides for each request: None or one of `FAULTS`; it may be replaced
-    while requests come in. `before(method, path)` runs before a request is passed on.
+    `fault(method, path)` decides for each request: None, one of `FAULTS`, a code of `STATUS`, or
+    `trickle`, a body of one byte each `pause_s`; it may be replaced while requests come in.
+    `before(method, path)` runs before a request is passed on, `strip` names its headers that the
+    server shall not know, `address(path)` returns the path that it sees, and
+    `change(method, path, data)` the body that is passed back.
     """
 
     endpoint: str = ""
     fault: Callable[[str, str], str | None] = lambda method, path: None
     before: Callable[[str, str], None] = lambda method, path: None
+    change: Callable[[str, str, bytes], bytes] = lambda method, path, data: data
+    address: Callable[[str], str] = lambda path: path
+    strip: frozenset[str] = frozenset()
+    pause_s: float = 0.05
     requests: list[tuple[str, str]] = field(default_factory=list)
     injected: int = 0
 
@@ -82,16 +96,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault == "reset":
             self._reset()
             return
-        if fault in ("500", "503", "SlowDown"):
+        if fault in STATUS:
             self._refuse(fault)
             return
         self.proxy.before(self.command, self.path)
         upstream = http.client.HTTPConnection(self.upstream, timeout=60)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
-        upstream.request(self.command, self.path, body=body, headers=headers)
+        dropped = _HOP_BY_HOP | self.proxy.strip
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
+        upstream.request(self.command, self.proxy.address(self.path), body=body, headers=headers)
         answer = upstream.getresponse()
         data = answer.read()
         upstream.close()
+        data = self.proxy.change(self.command, self.path, data)
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP_BY_HOP:
@@ -105,7 +121,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data[: len(data) // 2])
             self.close_connection = True
             return
+        if fault == "trickle":
+            self._trickle(data)
+            return
         self.wfile.write(data)
+
+    def _trickle(self, data: bytes) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # the client has had enough
+            for i in range(len(data)):
+                self.wfile.write(data[i : i + 1])
+                time.sleep(self.proxy.pause_s)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on
 
@@ -122,7 +148,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _refuse(self, fault: str) -> None:
         code = {"500": "InternalError", "503": "ServiceUnavailable"}.get(fault, fault)
         text = b"" if self.command == "HEAD" else _ERROR.format(code).encode()
-        self.send_response_only(500 if fault == "500" else 503)
+        self.send_response_only(STATUS[fault])
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()

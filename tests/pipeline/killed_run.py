@@ -15,7 +15,9 @@ import sys
 import threading
 from pathlib import Path
 
-import pipeline.runtime.startup  # noqa: F401 - first, as in run_pipeline.py
+from tests.pipeline import started  # noqa: F401 - first, as in run_pipeline.py
+
+# isort: split
 from model.inference.upscaler import Upscaler
 from pipeline import job
 from pipeline.storage.local import LocalStorage

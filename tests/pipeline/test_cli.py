@@ -23,8 +23,6 @@ def test_the_contract_s_defaults():
     assert (settings.images, settings.image_format) == ("parquet", "auto")
     assert settings.max_failure_rate == 0.05
     assert settings.s3_endpoint_url is None
-    assert settings.rows_folder == "s3://shop/out/rows/run_id=20260708T091011Z"
-    assert settings.run_folder == "s3://shop/out/runs/20260708T091011Z"
 
 
 def test_workers_are_a_number_or_chosen_by_the_run():
@@ -48,9 +46,9 @@ def test_beam_options_are_passed_on():
         (["--run_id", "../x"], "--run_id"),
         (["--run_id", ""], "--run_id"),
         (["--min_side", "0"], "at least 1"),
-        (["--min_side", "x"], "--min_side"),
+        (["--min_side", "x"], "--min_side: must be a whole number of at least 1: x"),
         (["--min_side", "500", "--max_side", "400"], "--max_side 400 is below"),
-        (["--max_failure_rate", "5"], "--max_failure_rate is 0..1"),
+        (["--max_failure_rate", "5"], "--max_failure_rate: must be a number from 0 to 1"),
         (["--images", "none"], "--images"),
         (["--image_format", "bmp"], "--image_format"),
         (["--input", "s3://shop/manifest.xlsx"], "neither a manifest"),
@@ -99,10 +97,3 @@ def test_settings_travel_to_workers():
     settings, _ = parse("--allow_schemes", "file,", "--max_side", "800")
     assert pickle.loads(pickle.dumps(settings)) == settings
     assert settings.allow_schemes == ("file",)
-
-
-def test_the_fingerprint_knows_what_changes_a_result():
-    settings, _ = parse()
-    same, _ = parse("--run_id", "x", "--max_side", "500", "--images", "both", "--look_ahead", "3")
-    other, _ = parse("--image_format", "png")
-    assert settings.fingerprint == same.fingerprint != other.fingerprint

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline import job
 from pipeline.records import Reason, RunError
-from pipeline.storage import s3
+from pipeline.storage import base, retries
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3 import S3Storage
@@ -29,8 +29,8 @@ def proxy(bucket):
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """The same retries with short pauses."""
-    monkeypatch.setattr(s3, "_FIRST_BACKOFF_S", 0.01)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    monkeypatch.setattr(retries, "FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(retries, "FIRST_THROTTLED_BACKOFF_S", 0.01)
 
 
 def proxied_storage(proxy, **changes):
@@ -67,7 +67,7 @@ def test_each_fault_is_retried_and_its_attempts_are_told(bucket, proxy, fault):
     assert proxied_storage(proxy).read(uri) == b"x" * 1000
     assert len(proxy.of("GET", "/in/a")) == 3
     proxy.requests.clear()
-    proxy.fault = lambda method, path: fault
+    proxy.fault = lambda method, path: fault if "/in/a" in path else None
     with pytest.raises(StorageError, match=r"5 attempts") as caught:
         proxied_storage(proxy).read(uri)
     assert caught.value.reason in (Reason.TIMEOUT, Reason.STORAGE_ERROR)
@@ -226,6 +226,7 @@ def test_no_secret_reaches_rows_logs_errors_or_the_summary(
     arguments = ("--input", bucket.uri("m.txt"), "--max_failure_rate", "1")
     assert run_job(bucket, proxy, *arguments) == 0
     proxy.fault = lambda method, path: "500"
+    monkeypatch.setattr(base, "_START_OUTAGE_S", 0.2)
     assert run_job(bucket, proxy, *arguments, "--run_id", "night2") == 1
     refused = f"http://user:{SECRET}@127.0.0.1:9"
     with pytest.raises(SystemExit):

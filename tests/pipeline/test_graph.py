@@ -7,8 +7,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from pipeline import graph
 from pipeline.graph import add_totals, count_group, first_mention, make_jobs
 from pipeline.records import CatalogEntry, Job, Reason, RunError, Totals, content_key
-from pipeline.runs import reuse
-from tests.pipeline.conftest import make_settings
+from pipeline.runs import resume
+from tests.pipeline.conftest import make_plan, make_settings
 
 
 def check_output(values, transform, expected):
@@ -27,7 +27,7 @@ def test_one_per_uri_keeps_the_first_mention():
 
 
 def test_a_uri_whose_row_is_kept_is_counted_but_not_done_again():
-    kept = CatalogEntry("s3://b/x", "", reuse.KEPT)
+    kept = CatalogEntry("s3://b/x", "", resume.KEPT)
     mention = CatalogEntry("s3://b/x", "s3://b/x", 4)
     assert list(first_mention(("s3://b/x", [mention, kept]))) == []
     counts = [
@@ -47,7 +47,7 @@ def test_identify_asks_only_where_it_must(bucket):
     etag = bucket.client.head_object(Bucket=bucket.name, Key="a.jpg")["ETag"].strip('"')
     check_output(
         [known, rejected, missing, there],
-        graph.Identify(make_settings(s3_endpoint_url=bucket.endpoint)),
+        graph.Identify(make_plan(s3_endpoint_url=bucket.endpoint)),
         [
             known,
             rejected,
@@ -60,10 +60,10 @@ def test_identify_asks_only_where_it_must(bucket):
 def test_identify_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
     monkeypatch.setattr(graph, "_IDENTIFIED_TOGETHER", 7)
     entries = [CatalogEntry(bucket.uri(f"{i}"), bucket.uri(f"{i}"), i) for i in range(50)]
-    settings = make_settings(s3_endpoint_url=bucket.endpoint, look_ahead=2)
+    plan = make_plan(s3_endpoint_url=bucket.endpoint, look_ahead=2)
     detail = "S3 answered 404 to HeadObject"
     expected = [entry.rejected(Reason.NOT_FOUND, detail) for entry in entries]
-    check_output(entries, graph.Identify(settings), expected)
+    check_output(entries, graph.Identify(plan), expected)
 
 
 def test_join_previous_joins_equal_content_only():
@@ -72,15 +72,15 @@ def test_join_previous_joins_equal_content_only():
     other_size = CatalogEntry("c", "c", 2, etag="1", size_bytes=6)
     lost = CatalogEntry("d", "", 3).rejected(Reason.NOT_FOUND, "gone")
     lost_too = CatalogEntry("e", "", 4).rejected(Reason.NOT_FOUND, "gone")
-    settings = make_settings()
-    key = content_key(a, settings.fingerprint)
+    plan = make_plan()
+    key = content_key(a, plan.fingerprint)
     assert len(key) == 32
     check_output(
         [lost_too, other_size, twin, a, lost],
-        graph.JoinPrevious(settings),
+        graph.JoinPrevious(plan),
         [
             Job(key, (a, twin)),
-            Job(content_key(other_size, settings.fingerprint), (other_size,)),
+            Job(content_key(other_size, plan.fingerprint), (other_size,)),
             Job(None, (lost,)),
             Job(None, (lost_too,)),
         ],
@@ -97,9 +97,9 @@ def test_the_content_key_depends_on_content_and_settings_not_on_names():
     assert list(make_jobs((key, group), make_settings())) == [Job(key, (entry,))]
 
 
-def stages(settings):
+def stages(plan):
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    graph.build(pipeline, settings)
+    graph.build(pipeline, plan)
     _, found = FnApiRunner().create_stages(pipeline.to_runner_api())
     return pipeline, [{transform.unique_name for transform in stage.transforms} for stage in found]
 
@@ -107,7 +107,7 @@ def stages(settings):
 @pytest.mark.parametrize("accelerator", [None, "type:nvidia-tesla-t4;count:1"])
 def test_from_job_to_file_is_one_stage(accelerator):
     """Otherwise images cross the runner's memory: 8 GB instead of 140 MB for 2,000 of 1 MB."""
-    _, found = stages(make_settings(accelerator=accelerator))
+    _, found = stages(make_plan(accelerator=accelerator))
     names = ["JoinPrevious/Job", "UpscaleAndWrite/Upscale", "UpscaleAndWrite/WriteRows"]
     (stage,) = [
         stage for stage in found if any("UpscaleAndWrite/Upscale" in name for name in stage)
@@ -117,7 +117,7 @@ def test_from_job_to_file_is_one_stage(accelerator):
 
 
 def test_the_accelerator_hint_is_on_the_upscaling_step_alone():
-    pipeline, _ = stages(make_settings(accelerator="type:nvidia-tesla-t4;count:1"))
+    pipeline, _ = stages(make_plan(accelerator="type:nvidia-tesla-t4;count:1"))
     proto = pipeline.to_runner_api()
     environments = proto.components.environments
     hinted = {
@@ -133,13 +133,13 @@ def test_the_accelerator_hint_is_on_the_upscaling_step_alone():
 def test_no_secret_of_the_environment_is_in_the_pipeline(monkeypatch):
     secret = "planted-secret-7Hq"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-    pipeline, _ = stages(make_settings())
+    pipeline, _ = stages(make_plan())
     assert secret.encode() not in pipeline.to_runner_api().SerializeToString()
 
 
 def test_a_model_that_changed_since_the_start_stops_the_run(local_files):
     with pytest.raises(RunError, match="changed since the run began"):
-        graph.load_maker(local_files, make_settings(model_sha256="f" * 64))
+        graph.load_maker(local_files, make_plan(model_sha256="f" * 64))
 
 
 @pytest.mark.parametrize("name", ["rdn-huge", "/no/such/file.keras", "gs://b/x.keras"])

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import job
-from pipeline.read import images
-from pipeline.runs import reuse
+from pipeline.read import __main__ as read
+from pipeline.read.images import ImageReader
+from pipeline.runs import finished
+from pipeline.runs.layout import Layout
 from pipeline.storage import locations
 from pipeline.storage.base import StorageConfig
 from pipeline.storage.routing import open_storage
@@ -50,7 +52,7 @@ class Nights:
 
     def summary(self, run_id):
         files = open_storage(StorageConfig())
-        return reuse.read_summary(files, f"{self.output}/runs/{run_id}")
+        return finished.read_summary(files, Layout(str(self.output), run_id))
 
 
 def statuses(rows):
@@ -111,7 +113,7 @@ def test_unchanged_rows_point_to_the_image_over_many_nights(nights, tmp_path):
     for name in ("0.png", "1.png", "2.png"):
         assert "run_id%3Dnight1" in third[name]["image_uri"]
     exported = tmp_path / "exported"
-    assert images.main([nights.output, str(exported)]) == 0
+    assert read.main([nights.output, str(exported)]) == 0
     with (exported / "pictures.csv").open() as file:
         index = {uri.rpartition("/")[2]: name for uri, name in list(csv.reader(file))[1:]}
     assert sorted(index) == ["0.png", "1.png", "2.png"]
@@ -327,7 +329,7 @@ def test_any_changes_between_nights_give_the_right_snapshot(evenings):
 def check_snapshot(rows, catalog, known, digests):
     """Rows against the catalog of that night and the contents of the night before."""
     assert set(rows) == {name.rpartition("/")[2] for name in catalog}
-    reader = images.ImageReader(open_storage(StorageConfig()))
+    reader = ImageReader(open_storage(StorageConfig()))
     for name, content in catalog.items():
         row = rows[name.rpartition("/")[2]]
         if content >= 4:
@@ -355,7 +357,7 @@ def test_an_unchanged_prefix_costs_no_request_for_any_image(bucket, tmp_path):
         for method in ("GET", "HEAD"):
             assert proxy.of(method, f"/{bucket.name}/in/") == []
     endpoint = ["--s3_endpoint_url", bucket.endpoint]
-    assert images.main([bucket.uri("out"), str(tmp_path / "got"), *endpoint]) == 0
+    assert read.main([bucket.uri("out"), str(tmp_path / "got"), *endpoint]) == 0
     assert len(list((tmp_path / "got").glob("*.png"))) == 4
 
 

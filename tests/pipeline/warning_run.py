@@ -7,7 +7,7 @@ import logging
 import sys
 import warnings
 
-import pipeline.runtime.startup  # noqa: F401 - first, as in run_pipeline.py
+from tests.pipeline import started  # noqa: F401 - first, as in run_pipeline.py
 
 # isort: split
 import apache_beam as beam
@@ -17,7 +17,7 @@ from model.network import presets
 from pipeline import graph, job
 from pipeline.runtime import logs
 from pipeline.upscale.upscaling import MakerProcesses
-from tests.pipeline.conftest import make_settings
+from tests.pipeline.conftest import make_plan
 
 
 def warn(who):
@@ -33,15 +33,15 @@ def step(who, settings):
 
 def main(kind, *beam_arguments):
     logs.name_run("night1")
-    settings = make_settings(run_id="night1")
+    plan = make_plan(run_id="night1")
     if kind == "maker":
-        processes = MakerProcesses(presets.resolve("rdn-small"), settings, 1)
+        processes = MakerProcesses(presets.resolve("rdn-small"), plan, 1)
         processes._pool.submit(warn, "maker").result()
         return
     options = PipelineOptions(beam_arguments)
     runner = job._runner(beam_arguments) or job._local_runner(options)
     with beam.Pipeline(runner=runner, options=options) as run:
-        _ = run | beam.Create(["worker"]) | beam.Map(step, settings)
+        _ = run | beam.Create(["worker"]) | beam.Map(step, plan.settings)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 "use strict";
-// Slider, error maps and the large view. No network, no storage; the page says the same without it.
+// Slider, error maps and the large view. Uses no network and no storage; all figures are readable without it.
 const colours = JSON.parse(document.body.dataset.heat);
 const dialog = document.querySelector("dialog");
-const place = dialog.querySelector(".place");
-const exhibits = [...document.querySelectorAll(".exhibit[data-width]")];
-let shown = null; // {figure, spot}: what is in the dialog, and where it belongs
+const frame = dialog.querySelector(".frame");
+const examples = [...document.querySelectorAll(".example[data-width]")];
+let shown = null; // {figure, spot}: the figure in the dialog, and its place in the gallery
 
 for (const cut of document.querySelectorAll(".cut")) {
   const follow = () => cut.closest(".view").style.setProperty("--cut", cut.value + "%");
@@ -16,8 +16,8 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   const data = button.dataset;
-  if (data.show) show(button.closest(".exhibit"), button);
-  else if (button.classList.contains("open")) open(button.closest(".exhibit"));
+  if (data.show) show(button.closest(".example"), button);
+  else if (button.classList.contains("open")) open(button.closest(".example"));
   else if (data.zoom) zoom(data.zoom);
   else if (data.step) step(Number(data.step));
   else if ("close" in data) dialog.close();
@@ -44,7 +44,7 @@ async function show(figure, button) {
   const map = what === "error" ? await errorMap(button) : await changeMap(figure);
   const about = key.querySelector(".about");
   about.textContent = about.dataset[what];
-  key.querySelector(".highest").textContent = map.highest;
+  key.querySelector(".max").textContent = map.max;
   map.canvas.setAttribute("role", "img");
   map.canvas.setAttribute("aria-label", about.textContent);
   layer.replaceChildren(map.canvas);
@@ -57,7 +57,7 @@ async function errorMap(button) {
   const pixels = pixelsOf(image);
   const levels = new Float32Array(pixels.data.length / 4);
   for (let i = 0; i < levels.length; i++) levels[i] = pixels.data[4 * i];
-  return { canvas: paint(levels, 255, pixels), highest: Number(button.dataset.highest) };
+  return { canvas: paint(levels, 255, pixels), max: Number(button.dataset.max) };
 }
 
 async function changeMap(figure) {
@@ -69,8 +69,8 @@ async function changeMap(figure) {
   const levels = new Float32Array(before.data.length / 4);
   for (let i = 0; i < levels.length; i++) levels[i] = Math.abs(luma(after, i) - luma(before, i));
   const sorted = levels.slice().sort();
-  const highest = Math.max(4, Math.ceil(sorted[Math.floor(0.995 * (sorted.length - 1))]));
-  return { canvas: paint(levels, highest, before), highest };
+  const max = Math.max(4, Math.ceil(sorted[Math.floor(0.995 * (sorted.length - 1))]));
+  return { canvas: paint(levels, max, before), max };
 }
 
 function luma(pixels, i) {
@@ -87,14 +87,14 @@ function pixelsOf(image) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-function paint(levels, highest, like) {
+function paint(levels, max, like) {
   const canvas = document.createElement("canvas");
   canvas.width = like.width;
   canvas.height = like.height;
   const context = canvas.getContext("2d");
   const painted = context.createImageData(like.width, like.height);
   levels.forEach((level, i) => {
-    const colour = colours[Math.min(255, Math.round((level / highest) * 255))];
+    const colour = colours[Math.min(255, Math.round((level / max) * 255))];
     painted.data.set([...colour, 255], 4 * i);
   });
   context.putImageData(painted, 0, 0);
@@ -105,7 +105,7 @@ function open(figure) {
   putBack();
   shown = { figure, spot: document.createElement("div") };
   figure.replaceWith(shown.spot);
-  place.replaceChildren(figure);
+  frame.replaceChildren(figure);
   if (!dialog.open) dialog.showModal();
   zoom("fit");
   (figure.querySelector(".cut") || dialog).focus();
@@ -125,13 +125,13 @@ function putBack() {
 
 function step(by) {
   if (!shown) return;
-  const openable = exhibits.filter((figure) => figure.querySelector(".open"));
+  const openable = examples.filter((figure) => figure.querySelector(".open"));
   const next = openable[(openable.indexOf(shown.figure) + by + openable.length) % openable.length];
   if (next) open(next);
 }
 
 function zoom(wanted) {
-  const stage = place.querySelector(".stage");
+  const stage = frame.querySelector(".stage");
   const { width, height } = shown.figure.dataset;
   const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
   const factor = wanted === "fit" ? Math.min(fit, 4) : Number(wanted);

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from model.data.hr_sources import Pair, make_pairs
+from model.data.recipes import RECIPES
+from model.evaluate import __main__ as command
 from model.evaluate import evaluation, pair_files, scoring, tables
-from model.evaluate.__main__ import main
 from model.evaluate.scoring import Figures, Score
 from model.imaging import resampling
 from model.inference.upscaler import OutOfMemoryError, Upscaler
@@ -56,7 +57,7 @@ def untrained(tmp_path):
 
 
 def run(*options):
-    return main([str(option) for option in options])
+    return command.main([str(option) for option in options])
 
 
 def strict_json(path):
@@ -69,7 +70,9 @@ def strict_json(path):
 
 
 def made_score(name, ours=38.0, noise=0.5):
-    return Score(name, {"bicubic": Figures(33.5, 0.91, 1.5), "ours": Figures(ours, 0.95, noise)})
+    return Score(
+        name, {"bicubic": Figures(33.5, 0.91, 1.5, 35), "ours": Figures(ours, 0.95, noise, 36)}
+    )
 
 
 def test_evaluate_prints_a_table_and_writes_json(pairs, tmp_path, capsys):
@@ -98,6 +101,7 @@ def test_the_figures_of_a_image_are_its_own(pairs, tmp_path):
         ours = upscaler.upscale_rgb(lr)
         assert one["psnr_y_db"] == full_reference.psnr_y(hr, ours, border=2)
         assert one["background_noise"] == full_reference.background_noise(hr, ours, border=2)
+        assert one["psnr_c_db"] == full_reference.psnr_c(hr, ours, border=2)
         assert one["lanczos_ssim_y"] == full_reference.ssim_y(hr, lanczos, border=2)
 
 
@@ -176,20 +180,27 @@ def test_a_record_has_our_figures_without_a_prefix():
         "psnr_y_db": 38.0,
         "ssim_y": 0.95,
         "background_noise": 0.5,
+        "psnr_c_db": 36,
         "bicubic_psnr_y_db": 33.5,
         "bicubic_ssim_y": 0.91,
         "bicubic_background_noise": 1.5,
+        "bicubic_psnr_c_db": 35,
     }
 
 
 def test_the_table():
     scores = [made_score("short"), made_score("a longer name", ours=40.0, noise=math.nan)]
     assert tables.as_text(scores).splitlines() == [
-        "                 PSNR-Y, dB                   SSIM-Y              background noise",
-        "                 bicubic     ours     gain    bicubic     ours    bicubic     ours",
-        "short              33.50    38.00    +4.50     0.9100   0.9500       1.50     0.50",
-        "a longer name      33.50    40.00    +6.50     0.9100   0.9500       1.50        -",
-        "mean               33.50    39.00    +5.50     0.9100   0.9500       1.50     0.50",
+        "                 PSNR-Y, dB                   SSIM-Y              background noise"
+        "    PSNR-C, dB",
+        "                 bicubic     ours     gain    bicubic     ours    bicubic     ours"
+        "    bicubic     ours",
+        "short              33.50    38.00    +4.50     0.9100   0.9500       1.50     0.50"
+        "      35.00    36.00",
+        "a longer name      33.50    40.00    +6.50     0.9100   0.9500       1.50        -"
+        "      35.00    36.00",
+        "mean               33.50    39.00    +5.50     0.9100   0.9500       1.50     0.50"
+        "      35.00    36.00",
         "gain: ours over bicubic",
         "background noise: mean over 1 of 2 images, the others have no flat background",
     ]
@@ -221,6 +232,25 @@ def test_evaluate_makes_lr_from_hr_images(images, tmp_path):
     assert scores[100]["psnr_y_db"] > scores[30]["psnr_y_db"] + 3
     assert scores[100]["bicubic_psnr_y_db"] > scores[30]["bicubic_psnr_y_db"] + 1
     assert scores[100]["background_noise"] < scores[30]["background_noise"]
+
+
+def test_evaluate_makes_lr_by_a_recipe(images, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    content = {}
+    for name in ("sharpened80", "jpeg50-jpeg95"):
+        assert run("--hr", images, "--limit", 2, "--json", out, "--recipe", name) == 0
+        content[name] = strict_json(out)
+    assert (content["sharpened80"]["recipe"], content["sharpened80"]["jpeg_quality"]) == (
+        *("sharpened80", 100),
+    )
+    assert content["jpeg50-jpeg95"]["jpeg_quality"] == 50
+    (pair, *_) = make_pairs(str(images), scale=2, recipe=RECIPES["sharpened80"])
+    lr = RECIPES["sharpened80"].make_lr(pair.hr, 2, np.random.default_rng(0))
+    np.testing.assert_array_equal(pair.lr, lr)
+    for options in (("--hr", images, "--jpeg_quality", 75), ("--pairs", images)):
+        with pytest.raises(SystemExit):
+            run(*options, "--recipe", "nearest")
+        assert "--recipe goes with --hr" in capsys.readouterr().err
 
 
 def test_shrink_first_shrinks_the_truth(images):

@@ -26,7 +26,10 @@ def untrained(scale=2):
 def made_score(name, ours, bicubic, noise=1.0):
     return Score(
         name,
-        {"bicubic": Figures(bicubic, 0.8, 2 * noise), "ours": Figures(ours, 0.9, noise)},
+        {
+            "bicubic": Figures(bicubic, 0.8, 2 * noise, 35.0),
+            "ours": Figures(ours, 0.9, noise, 36.0),
+        },
     )
 
 
@@ -88,6 +91,7 @@ def test_the_figures_are_the_metrics(upscaler):
             full_reference.psnr_y(comparison.hr, result, border=2),
             full_reference.ssim_y(comparison.hr, result, border=2),
             full_reference.background_noise(comparison.hr, result, border=2),
+            full_reference.psnr_c(comparison.hr, result, border=2),
         )
 
 
@@ -115,7 +119,7 @@ def test_the_gain():
     assert made_score("a", 38.0, 35.5).gain_db() == 2.5
     assert made_score("a", math.inf, math.inf).gain_db() == 0
     assert made_score("a", math.inf, 30.0).gain_db() == math.inf
-    score = Score("b", {"against": Figures(37.0, 1, 1), "ours": Figures(36.0, 1, 1)})
+    score = Score("b", {"against": Figures(37.0, 1, 1, 1), "ours": Figures(36.0, 1, 1, 1)})
     assert score.gain_db("against") == -1
 
 
@@ -123,7 +127,7 @@ def test_the_mean_of_figures():
     mean = scoring.mean([made_score("a", 38.0, 30.0, 1.0), made_score("b", 40.0, 35.0, 2.0)])
     assert mean == Score(
         "mean",
-        {"bicubic": Figures(32.5, 0.8, 3.0), "ours": Figures(39.0, 0.9, 1.5)},
+        {"bicubic": Figures(32.5, 0.8, 3.0, 35.0), "ours": Figures(39.0, 0.9, 1.5, 36.0)},
     )
 
 

@@ -358,6 +358,6 @@ def test_the_heading_says_which_networks_are_shown():
 
 def test_captions_take_the_score_of_the_whole_image():
     one = comparison(grey_with(), grey_with())
-    score = Score("a", dict.fromkeys(("bicubic", "lanczos", "ours"), Figures(31.234, 1, 0)))
+    score = Score("a", dict.fromkeys(("bicubic", "lanczos", "ours"), Figures(31.234, 1, 0, 0)))
     row = sheets.sheet_row(one, score)
     assert row.panels[1].caption == "bicubic  31.23 dB"

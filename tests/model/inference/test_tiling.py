@@ -135,7 +135,7 @@ def test_with_the_shipped_weights_too_small_a_halo_shows(shipped, upscaler, monk
 @pytest.mark.parametrize("halo", [5, 20])
 def test_inner_tiles_have_one_shape_lie_within_and_cover_the_image(step, halo):
     for length in [*range(1, 300, 13), 96, 97, 128, 160, 1000, 2049]:
-        tiles = tiling.inner_tiles(length, 40, step=step, short=96, longest=512, halo=halo)
+        tiles = tiling.inner_tiles(length, 40, step=step, short=96, max_side=512, halo=halo)
         rows = [rows for rows, _ in tiles]
         sides = {span.read_stop - span.read_start for span in rows}
         assert len(sides) == 1 and rows[0].read_start == 0 and rows[-1].read_stop == length
@@ -153,6 +153,6 @@ def test_inner_tiles_have_one_shape_lie_within_and_cover_the_image(step, halo):
 def test_an_axis_too_short_for_two_halos_is_one_inner_tile():
     """The paper's network, D = 16 and C = 8, has a halo of 133 pixels."""
     for length in (97, 200, 266, 287):
-        tiles = tiling.inner_tiles(length, 40, step=32, short=96, longest=512, halo=133)
+        tiles = tiling.inner_tiles(length, 40, step=32, short=96, max_side=512, halo=133)
         assert tiles == [(tiling.Span(0, 0, length, length), tiling.Span(0, 0, 40, 40))]
-    assert len(tiling.inner_tiles(600, 40, step=32, short=96, longest=512, halo=133)) > 1
+    assert len(tiling.inner_tiles(600, 40, step=32, short=96, max_side=512, halo=133)) > 1

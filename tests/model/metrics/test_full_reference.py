@@ -97,6 +97,28 @@ def test_the_border_does_not_count():
     assert full_reference.ssim_y(a, b, border=2) == pytest.approx(1)
 
 
+def test_chroma_equals_scikit_image():
+    a = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    np.testing.assert_allclose(full_reference.chroma(a), rgb2ycbcr(a)[..., 1:], atol=1e-9)
+    np.testing.assert_allclose(
+        full_reference.chroma(np.full((2, 2, 3), 77, np.uint8)), 128, atol=1e-9
+    )
+    with pytest.raises(ValueError, match="chroma needs RGB"):
+        full_reference.chroma(np.zeros((4, 4)))
+
+
+def test_psnr_c_is_the_psnr_of_the_chroma_and_blind_to_grey():
+    a, b = np.random.default_rng(2).integers(0, 256, (2, 20, 24, 3), dtype=np.uint8)
+    expected = full_reference.psnr(
+        rgb2ycbcr(a)[2:-2, 2:-2, 1:], rgb2ycbcr(b)[2:-2, 2:-2, 1:], data_range=255
+    )
+    assert full_reference.psnr_c(a, b, border=2) == pytest.approx(expected)
+    grey = np.repeat(np.arange(240, dtype=np.uint8).reshape(12, 20, 1), 3, axis=-1)
+    assert full_reference.psnr_c(grey, grey[::-1], border=0) > 200
+    with pytest.raises(ValueError, match="one shape"):
+        full_reference.psnr_c(a, b[1:], border=2)
+
+
 def test_psnr_y_is_the_psnr_of_the_luma():
     a, b = pair(planes=(3,))
     expected = reference.peak_signal_noise_ratio(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.scenes import __main__ as command
 from model.scenes import drawing, lettering, textures
-from model.scenes.__main__ import main
 from model.scenes.board import Board
 
 SIZES = [(16, 16), (16, 90), (131, 17), (65, 120), (200, 133)]
@@ -240,9 +240,9 @@ def test_fractal_noise_has_more_power_in_coarse_waves():
 
 def test_the_command_line(tmp_path, capsys):
     out = tmp_path / "drawn"
-    assert main([str(out), "--count", "2", "--side", "40", "--first", "7"]) == 0
+    assert command.main([str(out), "--count", "2", "--side", "40", "--first", "7"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["scene-7.png", "scene-8.png"]
     with Image.open(out / "scene-8.png") as image:
         np.testing.assert_array_equal(np.asarray(image), drawing.draw_scene(8, 40, 40))
-    assert main([str(out), "--side", "8"]) == 1
+    assert command.main([str(out), "--side", "8"]) == 1
     assert "at least 16" in capsys.readouterr().err

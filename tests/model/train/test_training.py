@@ -18,6 +18,7 @@ from model.data.hr_sources import make_pairs
 from model.data.recipes import RECIPES
 from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
+from model.train import __main__ as command
 from model.train import training
 from model.train.config import TrainConfig, from_options
 
@@ -415,29 +416,29 @@ def test_the_command_line(data, tmp_path, capsys):
     options = [*SMALL_OPTIONS, "--steps=2", "--batch_size=2", "--lr_patch_px=12"]
     ranges = ["--degraded_share=0.5", "--blur_px", "0", "0.5", "--jpeg_quality", "40", "90"]
     ranges += ["--kernels", "bicubic=2", "box=1"]
-    assert training.main(["--data", str(data), "--out", str(out), *options, *ranges]) == 0
+    assert command.main(["--data", str(data), "--out", str(out), *options, *ranges]) == 0
     assert (out / "model.keras").exists()
     written = json.loads((out / "config.json").read_text())["degradation"]
     assert written["blur_px"] == [0.0, 0.5] and written["jpeg_quality"] == [40, 90]
     assert written["kernels"] == [["bicubic", 2.0], ["box", 1.0]]
-    assert training.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 1
+    assert command.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 1
     assert "no such folder" in capsys.readouterr().err
-    assert training.main(["--data", str(data), "--out", str(tmp_path / "y"), "--steps", "0"]) == 1
+    assert command.main(["--data", str(data), "--out", str(tmp_path / "y"), "--steps", "0"]) == 1
     assert "steps >= 1" in capsys.readouterr().err
-    assert training.main(["--out", str(tmp_path / "z")]) == 1
+    assert command.main(["--out", str(tmp_path / "z")]) == 1
     assert "nothing to train on" in capsys.readouterr().err
 
 
 def test_a_image_that_cannot_be_read_is_named(tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    assert training.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    assert command.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     assert "broken.png" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
     Stopping(monkeypatch, after=4)
     command = ["--data", str(data), "--out", str(tmp_path), "--lr_patch_px=12", *SMALL_OPTIONS]
-    assert training.main(command) == 130
+    assert command.main(command) == 130
     assert f"after step 4 of 7000; the same command continues from {tmp_path}" in (
         capsys.readouterr().err
     )

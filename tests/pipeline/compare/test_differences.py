@@ -8,6 +8,7 @@ from PIL import Image
 from model.network import loading
 from model.scenes.drawing import draw_scene
 from pipeline import job
+from pipeline.compare import __main__ as command
 from pipeline.compare import differences
 from pipeline.compare.differences import group_of
 from pipeline.output.schema import Row, to_batch
@@ -17,7 +18,7 @@ from tests.pipeline.output.test_schema_and_shards import NOW
 
 
 def table(*rows):
-    return pa.Table.from_batches([to_batch(rows)]).select(list(differences._COLUMNS))
+    return pa.Table.from_batches([to_batch(rows)]).select(list(differences.COLUMNS))
 
 
 def row(uri, status=Status.UPSCALED, *, gain=None, reference=None, etag="e", sha="s", reason=None):
@@ -142,31 +143,31 @@ def test_two_models_on_one_catalog(two_models, tmp_path, capsys):
     a, b = (str(two_models / f"{name}/runs/r") for name in ("good", "weak"))
     page, figures = tmp_path / "worse.html", tmp_path / "f.json"
     options = ["--page", str(page), "--json", str(figures)]
-    assert differences.main([a, b, *options]) == 3
+    assert command.main([a, b, *options]) == 3
     output = capsys.readouterr()
     assert "3 images got worse (100.0%)" in output.out and "allows 1.0%" in output.err
     found = json.loads(figures.read_text())
     assert found["worse_share"] == 1.0 and len(found["worse"]) == 3
     with opened(page, viewport={"width": 390, "height": 800}) as view:
-        assert view.page.locator(".exhibit").count() == 3
+        assert view.page.locator(".example").count() == 3
         assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
         view.page.locator("[data-show=change]").first.click()
         view.page.locator("canvas").wait_for()
         assert view.troubles == []
-    assert differences.main([b, a]) == 0
-    assert differences.main([a, b, "--max_worse", "1"]) == 0
-    assert differences.main([a, a, "--max_worse", "0"]) == 0
-    assert "3 results are the same to the last byte" in capsys.readouterr().out
+    assert command.main([b, a]) == 0
+    assert command.main([a, b, "--max_worse", "1"]) == 0
+    assert command.main([a, a, "--max_worse", "0"]) == 0
+    assert "3 results identical to the last byte" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("run", ["nowhere/runs/x", "nowhere"])
 def test_no_such_run_is_one_clear_line(run, capsys):
-    assert differences.main([run, run]) == 1
+    assert command.main([run, run]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and run in error
 
 
 def test_a_share_out_of_range_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as stopped:
-        differences.main(["a", "b", "--max_worse", "5"])
+        command.main(["a", "b", "--max_worse", "5"])
     assert stopped.value.code == 2 and "0..1: 5.0" in capsys.readouterr().err

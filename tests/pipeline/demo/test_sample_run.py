@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
 from model.imaging.decode import ImageError, decode
-from pipeline.demo import sample_run
+from pipeline import text
+from pipeline.demo import __main__ as command
+from pipeline.demo.before_after import BLOCK_PX, ZOOM, most_detailed_block
+from pipeline.demo.options import BUCKET
 from pipeline.demo.sample_catalog import manifest_csv, sample_catalog
 
 
@@ -52,8 +56,11 @@ def test_the_manifest_names_one_image_twice(catalog):
 
 
 def test_the_demo(catalog, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sample_run, "OUTPUT", tmp_path / "demo-output")
-    assert sample_run.main([]) == 0
+    monkeypatch.setattr(command, "OUTPUT", tmp_path / "demo-output")
+    (tmp_path / "demo-output").mkdir()
+    (tmp_path / "demo-output/of-the-last-demo").touch()
+    assert command.main([]) == 0
+    assert not (tmp_path / "demo-output/of-the-last-demo").exists()
     rows = {
         row["uri"]: row
         for row in ds.dataset(tmp_path / "demo-output/rows", partitioning="hive")
@@ -62,7 +69,7 @@ def test_the_demo(catalog, tmp_path, monkeypatch, capsys):
     }
     assert len(rows) == len(catalog.samples)
     for sample in catalog.samples:
-        row = rows[f"s3://{sample_run.BUCKET}/{sample.key}"]
+        row = rows[f"s3://{BUCKET}/{sample.key}"]
         found = (row["status"], row["reason"])
         assert found == (sample.expected_status, sample.expected_reason), (
             sample.key,
@@ -77,5 +84,37 @@ def test_the_demo(catalog, tmp_path, monkeypatch, capsys):
     made = sum(row["status"] == "upscaled" for row in rows.values())
     assert len(images) == made - 1  # two URIs have the same content
     with Image.open(tmp_path / "demo-output/before_after.png") as sheet:
-        assert sheet.width == 4 * sample_run._SHEET_CROP_PX
-    assert str(tmp_path / "demo-output") in capsys.readouterr().out
+        assert 4 * BLOCK_PX * ZOOM < sheet.width < 5 * BLOCK_PX * ZOOM
+        assert sheet.height > 3 * BLOCK_PX * ZOOM
+    printed = capsys.readouterr().out
+    assert text.count(len(catalog.samples), "sample image") in printed
+    # The server is gone: all that is named is on this disk, the report last.
+    _, _, of_the_run = printed.partition("manifest.csv\n")
+    assert "s3://" not in of_the_run
+    last = of_the_run.splitlines()[-1]
+    assert last == f"report: {tmp_path / 'demo-output/runs/demo/report.html'}"
+    assert (tmp_path / "demo-output/runs/demo/report.html").is_file()
+
+
+def test_the_sheet_shows_the_most_detailed_block():
+    pixels = np.full((300, 400, 3), 255, np.uint8)
+    pixels[200:240, 300:340] = np.random.default_rng(1).integers(0, 256, (40, 40, 3))
+    rows, columns = most_detailed_block(pixels, 100)
+    assert rows.start <= 200 and rows.stop >= 240 and rows.stop - rows.start == 100
+    assert columns.start <= 300 and columns.stop >= 340
+    rows, columns = most_detailed_block(pixels[:, :50], 100)  # a narrow image
+    assert (columns.start, columns.stop) == (0, 50)
+
+
+@pytest.mark.parametrize(
+    "options", [["--help"], ["--version"], ["--max_syde", "200"], ["--min_side", "x"]]
+)
+def test_options_without_a_run_delete_nothing(options, tmp_path, monkeypatch, capsys):
+    kept = tmp_path / "demo-output/images/mine.png"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    monkeypatch.setattr(command, "OUTPUT", tmp_path / "demo-output")
+    with pytest.raises(SystemExit) as stopped:
+        command.main(options)
+    assert stopped.value.code == (2 if options[0] not in ("--help", "--version") else 0)
+    assert kept.exists()

@@ -8,22 +8,27 @@ import pytest
 from pipeline.output.schema import Row, to_batch
 from pipeline.read.images import ImageReader
 from pipeline.records import Status
-from pipeline.report import aggregate as surveys
-from pipeline.report.aggregate import FoundRow, LowestRows, SampledValues
+from pipeline.report.aggregate import (
+    PUBLISHED,
+    LocatedRow,
+    SmallestKeyRows,
+    ValueSample,
+    aggregate,
+)
 from tests.pipeline.output.test_schema_and_shards import NOW
 
 START = NOW.timestamp()
 
 
 def row_number(i):
-    return FoundRow({"uri": str(i)}, None)
+    return LocatedRow({"uri": str(i)}, None)
 
 
 @pytest.mark.parametrize("batches", [1, 7])
-def test_the_lowest_rows_of_all_batches_are_kept(batches):
+def test_the_rows_with_the_smallest_keys_of_all_batches_are_kept(batches):
     keys = np.random.default_rng(1).permutation(500).astype(float)
     keys[::9] = np.nan
-    kept, at = LowestRows(6), 0
+    kept, at = SmallestKeyRows(6), 0
     for part in np.array_split(keys, batches):
         kept.offer(part, lambda i, at=at: row_number(at + i))
         at += len(part)
@@ -31,8 +36,8 @@ def test_the_lowest_rows_of_all_batches_are_kept(batches):
     assert [row.columns["uri"] for row in kept.rows()] == [str(i) for i in expected]
 
 
-def test_rows_that_are_not_kept_are_never_made():
-    kept, asked = LowestRows(2), []
+def test_rows_that_are_not_kept_are_never_built():
+    kept, asked = SmallestKeyRows(2), []
     for keys in ([3.0, 1.0], [5.0, 4.0], [0.0, 9.0]):
         kept.offer(np.array(keys), lambda i, k=keys: asked.append(k[i]) or row_number(i))
     assert asked == [1.0, 3.0, 0.0]
@@ -40,10 +45,10 @@ def test_rows_that_are_not_kept_are_never_made():
 
 def test_a_sample_is_everything_until_it_is_full_and_then_fair():
     generator = np.random.default_rng(1)
-    sample = SampledValues(100)
+    sample = ValueSample(100)
     sample.add(np.array([1.0, np.nan, 3.0]), generator.random(3))
     assert sorted(sample.values()) == [1.0, 3.0] and sample.seen == 2
-    sample = SampledValues(2000)
+    sample = ValueSample(2000)
     for start in range(0, 100_000, 1000):
         sample.add(np.arange(start, start + 1000.0), generator.random(1000))
     values = sample.values()
@@ -53,7 +58,7 @@ def test_a_sample_is_everything_until_it_is_full_and_then_fair():
 
 @pytest.fixture
 def parts(tmp_path):
-    """40 rows in two files: made, fallbacks, reused, skipped and failed."""
+    """40 rows in two files: upscaled, fallbacks, reused and failed."""
     rows = []
     for i in range(20):
         at = NOW + datetime.timedelta(seconds=i)
@@ -84,13 +89,13 @@ def parts(tmp_path):
     return found
 
 
-def look(files, parts, **options):
-    made = {"statuses": surveys.MADE, "window": (START, START + 20), "seed": "x"}
-    return surveys.survey(files, parts, **(made | options))
+def aggregate_parts(files, parts, **options):
+    defaults = {"statuses": PUBLISHED, "window": (START, START + 20), "seed": "x"}
+    return aggregate(files, parts, **(defaults | options))
 
 
-def test_a_survey_of_rows(local_files, parts):
-    found = look(local_files, parts)
+def test_an_aggregate_of_rows(local_files, parts):
+    found = aggregate_parts(local_files, parts)
     assert found.rows == 40
     assert found.counts == {
         ("upscaled", None): 20,
@@ -107,26 +112,29 @@ def test_a_survey_of_rows(local_files, parts):
     assert sorted(found.measures["self_gain_db"].values()) == [-9] * 3 + list(range(20))
     assert found.times_ms["inference_ms"] == 40 and found.times_ms["fetch_ms"] == 0
     assert (found.source_bytes, found.image_bytes, found.result_pixels) == (40, 60, 4000)
-    assert found.made_at.sum() == 23 and found.made_at[0] == 4
+    assert found.published_at.sum() == 23 and found.published_at[0] == 4
 
 
-def test_a_row_s_place_leads_to_its_image(local_files, parts):
-    found = look(local_files, parts)
+def test_a_row_s_image_uri_leads_to_its_image(local_files, parts):
+    found = aggregate_parts(local_files, parts)
     reader = ImageReader(local_files)
-    places = [row.place for row in (*found.best.rows(), *found.worst.rows())]
-    assert {reader.read(place) for place in places} == {b"abc"}
-    assert found.fallbacks.rows()[0].place is None
+    uris = [row.image_uri for row in (*found.best.rows(), *found.worst.rows())]
+    assert {reader.read(uri) for uri in uris} == {b"abc"}
+    assert found.fallbacks.rows()[0].image_uri is None
 
 
 def test_the_same_seed_gives_the_same_samples(local_files, parts):
     def uris(seed):
-        return [row.columns["uri"] for row in look(local_files, parts, seed=seed).random.rows()]
+        return [
+            row.columns["uri"]
+            for row in aggregate_parts(local_files, parts, seed=seed).random.rows()
+        ]
 
     assert uris("a") == uris("a") != uris("b")
 
 
-def test_a_night_in_which_nothing_was_made(local_files, parts):
-    found = look(local_files, parts, statuses=(Status.UNCHANGED,))
+def test_a_run_that_published_nothing(local_files, parts):
+    found = aggregate_parts(local_files, parts, statuses=(Status.UNCHANGED,))
     assert set(found.measures["self_gain_db"].values()) == {99.0}
     assert len(found.best.rows()) == 6
 
@@ -134,5 +142,5 @@ def test_a_night_in_which_nothing_was_made(local_files, parts):
 def test_files_of_an_older_version_lack_columns(local_files, parts, tmp_path):
     old = tmp_path / "old.parquet"
     pq.write_table(pq.read_table(parts[0]).drop_columns(["background_noise", "image"]), old)
-    found = look(local_files, [str(old)])
+    found = aggregate_parts(local_files, [str(old)])
     assert found.rows == 20 and found.measures["background_noise"].seen == 0

@@ -17,7 +17,7 @@ def test_every_value_is_counted_once(spread):
     values[:2] = 1e9, -1e9  # counted in the last bin and in the first, without stretching the axis
     chart = charts.histogram(values)
     assert sum(chart.series[0]) == chart.values == 1000
-    assert chart.highest == max(chart.series[0])
+    assert chart.max_count == max(chart.series[0])
     assert chart.edges[-1] - chart.edges[0] < 12 * spread
     assert all(0 <= chart.position(tick) <= 1 for tick in chart.ticks) and len(chart.ticks) > 2
     assert chart.medians == [pytest.approx(np.median(values))]

@@ -1,4 +1,4 @@
-"""The page about a night, read as text and opened in a real browser."""
+"""The report of a run, read as text and opened in a real browser."""
 
 import io
 import json
@@ -17,8 +17,8 @@ from pipeline.output.schema import Row, to_batch
 from pipeline.records import RunError, Status
 from pipeline.report import __main__ as report
 from pipeline.report import html
-from pipeline.report.aggregate import Survey
-from pipeline.report.html import clean_text, notes_on, replay_command
+from pipeline.report.html import replay_command
+from pipeline.report.notes import write_notes
 from tests.pipeline.browser import opened
 from tests.pipeline.output.test_schema_and_shards import NOW
 
@@ -52,25 +52,25 @@ def night(tmp_path_factory):
     return folder / "out"
 
 
-def page_of(night):
+def report_of(night):
     return night / "runs/n1/report.html"
 
 
-def test_the_run_writes_its_page(night):
-    text = page_of(night).read_text()
+def test_the_run_writes_its_report(night):
+    text = report_of(night).read_text()
     assert "n1: 8 of 11 images upscaled" in text
-    assert text.count('<figure class="exhibit"') == 18  # worst 6, best 6, random 6
+    assert text.count('<figure class="example"') == 18  # worst 6, best 6, random 6
     assert "P3" in text and "no such file" in text
     assert 50_000 < len(text) < 2_000_000
 
 
-def test_the_page_can_be_made_again(night, capsys):
-    before = page_of(night).read_text()
-    page_of(night).unlink()
+def test_the_report_can_be_written_again(night, capsys):
+    before = report_of(night).read_text()
+    report_of(night).unlink()
     assert report.main([str(night)]) == 0
-    assert capsys.readouterr().out.strip() == str(page_of(night))
-    again = page_of(night).read_text()
-    footer = "<footer"  # it tells when the page was written
+    assert capsys.readouterr().out.strip() == str(report_of(night))
+    again = report_of(night).read_text()
+    footer = "<footer"  # it holds the time of writing
     assert again.partition(footer)[0] == before.partition(footer)[0]
 
 
@@ -81,19 +81,19 @@ def test_no_such_run_is_one_clear_line(tmp_path, night, capsys, arguments):
     assert "there is no finished run" in capsys.readouterr().err
 
 
-def test_a_page_that_cannot_be_written_does_not_fail_the_night(
+def test_a_report_that_cannot_be_written_does_not_fail_the_run(
     tmp_path, monkeypatch, caplog, capsys
 ):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.jpg").write_bytes(jpeg(1, 40, 40))
 
     def broken(*_):
-        raise RuntimeError("the page broke")
+        raise RuntimeError("the report broke")
 
-    monkeypatch.setattr(html, "make_page", broken)
+    monkeypatch.setattr(html, "make_report", broken)
     arguments = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
     assert job.run([*arguments, "--run_id", "n1"]) == 0
-    assert "the page broke" in caplog.text
+    assert "the report broke" in caplog.text
     assert (tmp_path / "out/runs/n1/_SUCCESS").exists()
     assert job.run([*arguments, "--run_id", "n2", "--report", "no"]) == 0
     assert not (tmp_path / "out/runs/n2/report.html").exists()
@@ -113,8 +113,8 @@ SIZES = {
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_page_in_a_browser(night, size):
-    with opened(page_of(night), **SIZES[size]) as view:
+def test_the_report_in_a_browser(night, size):
+    with opened(report_of(night), **SIZES[size]) as view:
         found = view.page
         width = found.evaluate("document.documentElement.scrollWidth")
         assert width <= SIZES[size]["viewport"]["width"], "it scrolls sideways"
@@ -129,8 +129,8 @@ def test_the_page_in_a_browser(night, size):
 
 
 def test_slider_maps_and_large_view_by_keyboard(night):
-    with opened(page_of(night), **SIZES["desktop"]) as view:
-        first = view.page.locator(".exhibit").first
+    with opened(report_of(night), **SIZES["desktop"]) as view:
+        first = view.page.locator(".example").first
         cut = first.locator(".cut")
         cut.focus()
         for _ in range(10):
@@ -158,7 +158,7 @@ def test_slider_maps_and_large_view_by_keyboard(night):
         view.page.keyboard.press("p")
         assert view.page.locator("dialog .file").inner_text() == name
         view.page.keyboard.press("Escape")
-        assert not view.visible("dialog") and view.page.locator(".exhibit").count() == 18
+        assert not view.visible("dialog") and view.page.locator(".example").count() == 18
         assert view.troubles == []
 
 
@@ -189,7 +189,7 @@ def test_hostile_texts_do_nothing(summary, local_files, tmp_path):
         "input": f"/nowhere/{HOSTILE[1]}.csv",
         "by_status": dict.fromkeys(Status, 5),
     }
-    text = html.make_page(local_files, str(tmp_path / "out"), hostile)
+    text = html.make_report(local_files, str(tmp_path / "out"), hostile)
     assert "SECRET" not in text and "u:pw" not in text
     assert "alert(1)&lt;/script&gt;" in text and "{{ 7*7 }}" in text
     assert "\x1b" not in text and "\u202e" not in text
@@ -202,23 +202,23 @@ def test_hostile_texts_do_nothing(summary, local_files, tmp_path):
 
 
 def test_what_the_policy_forbids_would_not_run_even_unescaped(night, tmp_path):
-    text = page_of(night).read_text()
+    text = report_of(night).read_text()
     path = tmp_path / "mistake.html"
     path.write_text(text.replace("<h1>", "<h1><img src=x onerror='document.title=1'>"))
     with opened(path) as view:
         view.page.wait_for_timeout(200)
-        assert view.page.title() == "Night n1"
+        assert view.page.title() == "Run n1"
         assert any("Content Security Policy" in trouble for trouble in view.troubles)
 
 
-def test_images_are_left_out_where_the_page_is_full(night, summary, local_files):
-    text = html.make_page(local_files, str(night), summary, max_bytes=10_000)
-    assert "the page has enough images" in text
-    whole = page_of(night).read_text()
+def test_images_are_left_out_where_the_report_is_full(night, summary, local_files):
+    text = html.make_report(local_files, str(night), summary, max_bytes=10_000)
+    assert "the report has enough images" in text
+    whole = report_of(night).read_text()
     assert text.count("data:image/webp") < whole.count("data:image/webp") == 54
 
 
-def test_a_image_in_several_parts_of_the_page_is_read_once(
+def test_an_image_in_several_parts_of_the_report_is_read_once(
     night, summary, local_files, monkeypatch
 ):
     read = []
@@ -229,20 +229,20 @@ def test_a_image_in_several_parts_of_the_page_is_read_once(
         return original(uri, *arguments, **options)
 
     monkeypatch.setattr(local_files, "read", counted)
-    html.make_page(local_files, str(night), summary)
+    html.make_report(local_files, str(night), summary)
     sources = [uri for uri in read if uri.endswith(".jpg")]
     assert len(sources) == len(set(sources)) == 8
 
 
 def test_a_source_that_is_gone_or_another(night, summary, local_files, tmp_path):
     moved = summary | {"input": str(tmp_path / "manifest.csv")}
-    text = html.make_page(local_files, str(night), moved)
+    text = html.make_report(local_files, str(night), moved)
     assert "the source cannot be shown: no such file" in text
     assert 'class="after"' in text and 'class="before"' not in text
 
 
-def test_a_doubted_result_is_made_again_to_be_seen(night, summary, local_files, tmp_path):
-    """One fallback row: bicubic was published, and the page shows what the network makes."""
+def test_a_rejected_result_is_upscaled_again_to_be_shown(night, summary, local_files, tmp_path):
+    """One fallback row: bicubic was published, and the report shows the network's result."""
     source = Image.open(io.BytesIO(jpeg(3))).convert("RGB")
     published = np.asarray(source.resize((240, 180), Image.Resampling.BICUBIC))
     png = io.BytesIO()
@@ -258,11 +258,11 @@ def test_a_doubted_result_is_made_again_to_be_seen(night, summary, local_files, 
     run.mkdir(parents=True)
     pq.write_table(pa.Table.from_batches([to_batch([row])]), run / "part-0.parquet")
     counts = dict.fromkeys(Status, 0) | {Status.FALLBACK: 1}
-    text = html.make_page(local_files, str(tmp_path / "out"), summary | {"by_status": counts})
-    assert "published: bicubic" in text and ">doubted<" in text
+    text = html.make_report(local_files, str(tmp_path / "out"), summary | {"by_status": counts})
+    assert "published: bicubic" in text and ">rejected<" in text
     other = summary | {"by_status": counts, "model": {"name": presets.DEFAULT, "sha256": "0"}}
-    text = html.make_page(local_files, str(tmp_path / "out"), other)
-    assert "cannot be shown: the network was replaced since" in text
+    text = html.make_report(local_files, str(tmp_path / "out"), other)
+    assert "cannot be shown: the network was replaced since the run" in text
 
 
 def test_the_replay_command_is_understood_by_the_job(summary):
@@ -296,55 +296,38 @@ def test_the_replay_command_replays(night, summary):
 
 
 def notes(summary, before=None, **changes):
-    return [
-        (note.level, note.text)
-        for note in notes_on(summary | changes, before, Survey((), (0.0, 1.0)))
-    ]
+    return [(note.level, note.text) for note in write_notes(summary | changes, before)]
 
 
 def test_notes_tell_the_worst_first(summary):
-    assert ("watch", "3 images failed, within what is allowed") in notes(summary)
+    assert ("watch", "3 images failed, within the limit") in notes(summary)
     bad = notes(summary, failure_rate=0.6)
-    assert bad[0] == ("bad", "60.0% of the images failed, 50.0% are allowed")
-    doubted = notes(summary, by_status={"upscaled": 90, "fallback": 10})
-    assert ("watch", "the gate doubted 10 of 100 results") in doubted
+    assert bad[0] == ("bad", "60.0% of the images failed, the limit is 50.0%")
+    rejected = notes(summary, by_status={"upscaled": 90, "fallback": 10})
+    assert ("watch", "the quality gate rejected 10 of 100 results") in rejected
     gone = notes(summary, disappeared=4, previous_run="n0")
     assert ("watch", "4 images of n0 disappeared from the catalog") in gone
 
 
-def test_notes_against_the_night_before(summary):
+def test_notes_against_the_previous_run(summary):
     def with_gain(gain):
         return summary | {"percentiles": {"self_gain_db": {"p50": gain}}}
 
     before = with_gain(3.0) | {"by_reason": {}}
     fell = notes(with_gain(2.5), before)
-    assert ("watch", "median gain +2.50 dB, -0.50 against the run before") in fell
-    assert ("watch", "not seen in the run before: not_found, unreadable") in fell
-    assert ("good", "median gain +3.10 dB, +0.10 against the run before") in notes(
+    assert ("watch", "median gain +2.50 dB, -0.50 against the previous run") in fell
+    assert ("watch", "new since the previous run: not_found, unreadable") in fell
+    assert ("good", "median gain +3.10 dB, +0.10 against the previous run") in notes(
         with_gain(3.1), before
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("https://u:p@h/a?X-Amz-Signature=abc&b=1", "https://h/a?X-Amz-Signature=…&b=1"),
-        ("see s3://b/k?token=abc, again", "see s3://b/k?token=… again"),
-        ("a\x00\nb", "a��b"),
-        (None, ""),
-        ("x" * 400, "x" * 300 + "…"),
-    ],
-)
-def test_texts_of_rows_are_cleaned(text, cleaned):
-    assert clean_text(text) == cleaned
-
-
-def test_an_unfinished_run_has_no_page(tmp_path, local_files):
+def test_an_unfinished_run_has_no_report(tmp_path, local_files):
     with pytest.raises(RunError, match="no finished run x"):
         html.write_report(local_files, str(tmp_path), "x")
 
 
-def test_the_page_lies_on_s3_too(bucket):
+def test_the_report_of_a_run_on_s3(bucket):
     bucket.put("in/a.jpg", jpeg(1, 60, 60))
     places = ["--input", bucket.uri("in/"), "--output", bucket.uri("out")]
     assert job.run([*places, "--run_id", "n1", "--s3_endpoint_url", bucket.endpoint]) == 0

@@ -1,109 +1,171 @@
+import dataclasses
 import json
 
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.output import shard_writer
 from pipeline.output.shard_writer import ShardWriter
-from pipeline.records import RunError
-from pipeline.runs import resume
-from tests.pipeline.conftest import make_settings
+from pipeline.records import RunError, Totals
+from pipeline.runs import reader, resume, summary
+from pipeline.runs.layout import Layout
+from pipeline.settings import OPTIONS
+from pipeline.storage.routing import list_if_any
+from tests.pipeline.conftest import make_plan
 from tests.pipeline.output.test_schema_and_shards import make_row
 
 
 @pytest.fixture(params=["s3", "local"])
 def run(request, tmp_path):
-    """(storage, settings) of a run that writes to either storage."""
+    """(storage, plan) of a run that writes to either storage."""
     if request.param == "s3":
         bucket = request.getfixturevalue("bucket")
         files = request.getfixturevalue("s3_files")
-        return files, make_settings(output=bucket.uri("out"), s3_endpoint_url=bucket.endpoint)
-    return request.getfixturevalue("local_files"), make_settings(output=str(tmp_path / "out"))
+        return files, make_plan(output=bucket.uri("out"), s3_endpoint_url=bucket.endpoint)
+    return request.getfixturevalue("local_files"), make_plan(output=str(tmp_path / "out"))
 
 
-def stage(files, settings, *names):
-    writer = ShardWriter(files, settings.staging_folder)
+def stage(files, plan, *names):
+    writer = ShardWriter(files, Layout.of(plan.settings).staging)
     for name in names:
         writer.add(make_row(f"s3://b/{name}"))
     return writer.close()
 
 
 def uris(files, shards):
-    from pipeline.storage.ranged import open_ranged  # noqa: PLC0415
-
     found = []
     for shard in shards:
-        with open_ranged(files, shard.uri) as file:
-            names = pq.ParquetFile(file).read(columns=["uri"])["uri"].to_pylist()
+        names = reader.read_columns(files, [shard.uri], ["uri"])["uri"].to_pylist()
         assert len(names) == shard.rows
         found.append([name.rpartition("/")[2] for name in names])
     return sorted(found)
 
 
 def listed(files, folder):
-    from pipeline.storage.routing import list_if_any  # noqa: PLC0415
-
     return [uri.rpartition("/")[2] for uri in list_if_any(files, folder)]
 
 
 def test_a_new_run_has_nothing_to_go_on_with(run):
-    files, settings = run
-    resume.claim(files, settings)
-    assert resume.recover(files, settings) == ()
+    files, plan = run
+    assert resume.begin(files, plan) == ()
 
 
 def test_complete_shards_are_kept_and_leftovers_removed(run):
-    files, settings = run
-    stage(files, settings, "a", "b")
-    stage(files, settings, "c")
-    files.write(f"{settings.staging_folder}/0123.parquet", b"PAR1 half")
-    files.write(f"{settings.staging_folder}/.x.parquet.partial-1-2", b"half")
-    kept = resume.recover(files, settings)
+    files, plan = run
+    stage(files, plan, "a", "b")
+    stage(files, plan, "c")
+    files.write(f"{Layout.of(plan.settings).staging}/0123.parquet", b"PAR1 half")
+    files.write(f"{Layout.of(plan.settings).staging}/.x.parquet.partial-1-2", b"half")
+    kept = resume.recover(files, Layout.of(plan.settings))
     assert uris(files, kept) == [["a", "b"], ["c"]]
     assert all(shard.size_bytes > 1000 for shard in kept)
-    assert len(listed(files, settings.staging_folder)) == 2
+    assert len(listed(files, Layout.of(plan.settings).staging)) == 2
 
 
 def test_of_shards_that_overlap_the_larger_stays(run):
-    files, settings = run
-    stage(files, settings, "a")
-    stage(files, settings, "a", "b", "c")
-    stage(files, settings, "c", "d")
-    assert uris(files, resume.recover(files, settings)) == [["a", "b", "c"]]
+    files, plan = run
+    stage(files, plan, "a")
+    stage(files, plan, "a", "b", "c")
+    stage(files, plan, "c", "d")
+    assert uris(files, resume.recover(files, Layout.of(plan.settings))) == [["a", "b", "c"]]
 
 
 @pytest.mark.parametrize("is_staging_cleared", [False, True])
 def test_published_parts_without_success_are_taken_back(run, is_staging_cleared):
     """The run was killed between the publishing of its rows and _SUCCESS."""
-    files, settings = run
-    shards = [stage(files, settings, "a", "b"), stage(files, settings, "c")]
-    shard_writer.publish(files, shards, settings.rows_folder)
+    files, plan = run
+    shards = [stage(files, plan, "a", "b"), stage(files, plan, "c")]
+    shard_writer.publish(files, shards, Layout.of(plan.settings).rows)
     if is_staging_cleared:
-        shard_writer.clear(files, settings.staging_folder)
-    kept = resume.recover(files, settings)
-    assert listed(files, settings.rows_folder) == []
+        shard_writer.clear(files, Layout.of(plan.settings).staging)
+    kept = resume.recover(files, Layout.of(plan.settings))
+    assert listed(files, Layout.of(plan.settings).rows) == []
     assert sorted(name for shard in uris(files, kept) for name in shard) == ["a", "b", "c"]
 
 
 def test_a_run_goes_on_with_the_settings_it_began_with(run):
-    files, settings = run
-    resume.claim(files, settings)
-    later = make_settings(
-        output=settings.output,
-        s3_endpoint_url=settings.s3_endpoint_url,
-        look_ahead=3,
-        max_failure_rate=0.5,
-    )
-    resume.claim(files, later)
+    files, plan = run
+    resume.begin(files, plan)
+    places = {"output": plan.settings.output, "s3_endpoint_url": plan.settings.s3_endpoint_url}
+    resume.begin(files, make_plan(**places, look_ahead=3, max_failure_rate=0.5))
     for name, value in (("max_side", 900), ("images", "both"), ("model_sha256", "f" * 64)):
-        other = make_settings(output=settings.output, **{name: value})
+        other = make_plan(output=plan.settings.output, **{name: value})
         with pytest.raises(RunError, match=f"began with --{name}.*another --run_id"):
-            resume.claim(files, other)
-    text = json.loads(files.read(f"{settings.run_folder}/run.json"))
-    assert text["look_ahead"] == settings.look_ahead
+            resume.begin(files, other)
+    text = json.loads(files.read(Layout.of(plan.settings).started))
+    assert text["look_ahead"] == plan.settings.look_ahead
 
 
-def test_an_output_that_cannot_be_written_is_told(local_files, tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(RunError, match="cannot be written"):
-        resume.claim(local_files, make_settings(output=str(tmp_path / "file/out")))
+@pytest.mark.parametrize("name", sorted(set(OPTIONS) - {"output", "run_id"}))
+def test_settings_that_decide_rows_must_match(local_files, tmp_path, name):
+    """Not those that belong to one attempt or machine."""
+    value = "other" if isinstance(OPTIONS[name].default, str | type(None)) else ("other",)
+    other = make_plan(output=str(tmp_path))
+    settings = dataclasses.replace(other.settings, **{name: value})
+    resume.begin(local_files, other)
+    changed = dataclasses.replace(other, settings=settings)
+    if name in {
+        *("max_failure_rate", "s3_endpoint_url", "look_ahead", "workers"),
+        *("precision", "accelerator", "report", "dry_run"),
+    }:
+        resume.begin(local_files, changed)
+    else:
+        with pytest.raises(RunError, match=f"began with --{name}"):
+            resume.begin(local_files, changed)
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"input": "/now', b"[]", b"\xff\xfe"])
+def test_a_damaged_run_json_is_told_and_the_run_begins_again(run, caplog, damage):
+    """What the finished shards were made with is unknown: they do not stay."""
+    files, plan = run
+    layout = Layout.of(plan.settings)
+    resume.begin(files, plan)
+    stage(files, plan, "a")
+    shard_writer.publish(files, [stage(files, plan, "b")], layout.rows)
+    files.write(layout.started, damage)
+    assert resume.begin(files, plan) == ()
+    assert listed(files, layout.staging) == listed(files, layout.rows) == []
+    assert json.loads(files.read(layout.started))["run_id"] == plan.settings.run_id
+    assert "run.json is damaged" in caplog.text and "begins again" in caplog.text
+
+
+def finish(files, plan, *names):
+    shards = [stage(files, plan, *names)]
+    return summary.finish_run(files, plan, shards, Totals(len(names), len(names), len(names)))
+
+
+def test_a_finished_run_is_found_with_its_rows(run):
+    files, plan = run
+    resume.begin(files, plan)
+    assert resume.finished_summary(files, plan) is None
+    assert finish(files, plan, "a", "b") == resume.finished_summary(files, plan)
+    with pytest.raises(RunError, match="began with --max_side"):
+        resume.finished_summary(
+            files,
+            dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, max_side=900)),
+        )
+
+
+@pytest.mark.parametrize("damage", [None, b"PAR1 half", b""])
+def test_a_finished_run_whose_rows_are_gone_is_no_success(run, damage):
+    files, plan = run
+    layout = Layout.of(plan.settings)
+    resume.begin(files, plan)
+    finish(files, plan, "a", "b")
+    (part,) = reader.parts_of(files, layout)
+    if damage is None:
+        files.delete(part)
+    else:
+        files.write(part, damage)
+    with pytest.raises(RunError, match=r"has _SUCCESS, but .*rows.*another --run_id"):
+        resume.finished_summary(files, plan)
+
+
+def test_a_finished_run_is_not_begun_again_and_keeps_its_rows(run):
+    files, plan = run
+    layout = Layout.of(plan.settings)
+    resume.begin(files, plan)
+    finish(files, plan, "a", "b")
+    before = listed(files, layout.rows)
+    with pytest.raises(RunError, match="finished by another process"):
+        resume.begin(files, plan)
+    assert listed(files, layout.rows) == before != []

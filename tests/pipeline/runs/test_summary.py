@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import re
@@ -7,29 +8,32 @@ import pytest
 from pipeline.output.schema import Row
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import Reason, RunError, Status, Totals
-from pipeline.runs import summary
-from tests.pipeline.conftest import make_settings
+from pipeline.runs import finished, reader, summary
+from pipeline.runs.layout import Layout
+from pipeline.runs.lock import Holder
+from pipeline.storage.base import StorageError
+from tests.pipeline.conftest import make_plan
 from tests.pipeline.output.test_schema_and_shards import NOW, make_row
 
 
 @pytest.fixture(params=["s3", "local"])
 def run(request, tmp_path):
-    """(storage, settings, stage) of a run that writes to either storage."""
+    """(storage, plan, stage) of a run that writes to either storage."""
     if request.param == "s3":
         bucket = request.getfixturevalue("bucket")
         files = request.getfixturevalue("s3_files")
-        settings = make_settings(output=bucket.uri("out"), s3_endpoint_url=bucket.endpoint)
+        plan = make_plan(output=bucket.uri("out"), s3_endpoint_url=bucket.endpoint)
     else:
         files = request.getfixturevalue("local_files")
-        settings = make_settings(output=str(tmp_path / "out"))
+        plan = make_plan(output=str(tmp_path / "out"))
 
     def stage(*rows):
-        writer = ShardWriter(files, settings.staging_folder)
+        writer = ShardWriter(files, Layout.of(plan.settings).staging)
         for row in rows:
             writer.add(row)
         return writer.close()
 
-    return files, settings, stage
+    return files, plan, stage
 
 
 def failed(uri, reason):
@@ -37,7 +41,7 @@ def failed(uri, reason):
 
 
 def test_a_run_that_adds_up(run):
-    files, settings, stage = run
+    files, plan, stage = run
     shards = [
         stage(
             make_row("s3://b/1", b"image", self_gain_db=1.0),
@@ -46,8 +50,8 @@ def test_a_run_that_adds_up(run):
         stage(failed("s3://b/3", Reason.NOT_FOUND)),
     ]
     stage(make_row("s3://b/1"))  # of a bundle that failed and ran again
-    result = summary.finish_run(files, settings, shards, Totals(mentions=5, named=3, rows=3))
-    written = json.loads(files.read(f"{settings.run_folder}/summary.json"))
+    result = summary.finish_run(files, plan, shards, Totals(mentions=5, named=3, rows=3))
+    written = json.loads(files.read(Layout.of(plan.settings).summary))
     assert written == result
     assert (result["uris"], result["rows"], result["repeats"]) == (3, 3, 2)
     assert result["by_status"] == {
@@ -61,30 +65,30 @@ def test_a_run_that_adds_up(run):
     assert math.isclose(result["failure_rate"], 1 / 3)
     assert result["percentiles"]["self_gain_db"]["p50"] == 2.0
     assert "reference_psnr_db" not in result["percentiles"]
-    names = sorted(item.uri.rpartition("/")[2] for item in files.list(f"{settings.output}/"))
+    names = sorted(item.uri.rpartition("/")[2] for item in files.list(f"{plan.settings.output}/"))
     assert names[:1] + names[2:] == ["_SUCCESS", "summary.json"]
     assert re.fullmatch(r"part-[0-9a-f]{16}\.parquet", names[1])
 
 
 @pytest.mark.parametrize("uris", [1, 3])
 def test_a_lost_or_surplus_row_fails_the_run(run, uris):
-    files, settings, stage = run
+    files, plan, stage = run
     shards = [stage(make_row("s3://b/1"), make_row("s3://b/2"))]
     with pytest.raises(RunError, match="do not add up"):
-        summary.finish_run(files, settings, shards, Totals(3, uris, uris))
-    assert not [i for i in files.list(f"{settings.output}/") if i.uri.endswith("_SUCCESS")]
+        summary.finish_run(files, plan, shards, Totals(3, uris, uris))
+    assert not [i for i in files.list(f"{plan.settings.output}/") if i.uri.endswith("_SUCCESS")]
 
 
 def test_one_lost_and_one_doubled_row_do_not_cancel_out(run):
-    files, settings, stage = run
+    files, plan, stage = run
     shards = [stage(make_row("s3://b/1"), make_row("s3://b/1"))]
     with pytest.raises(RunError, match="2 distinct URIs, 2 rows for 1 URIs"):
-        summary.finish_run(files, settings, shards, Totals(2, 2, 2))
+        summary.finish_run(files, plan, shards, Totals(2, 2, 2))
 
 
 def test_reading_columns_does_not_fetch_the_images(bucket, s3_files):
-    settings = make_settings(output=bucket.uri("out"))
-    writer = ShardWriter(s3_files, settings.staging_folder)
+    plan = make_plan(output=bucket.uri("out"))
+    writer = ShardWriter(s3_files, Layout.of(plan.settings).staging)
     for i in range(20):
         writer.add(make_row(f"s3://b/{i}", bytes(200_000)))
     shard = writer.close()
@@ -101,6 +105,62 @@ def test_reading_columns_does_not_fetch_the_images(bucket, s3_files):
             return data
 
     counting = Counting()
-    table = summary.read_columns(counting, [shard.uri], ["uri", "status"])
+    table = reader.read_columns(counting, [shard.uri], ["uri", "status"])
     assert table.num_rows == 20
     assert counting.read_bytes < 400_000
+
+
+def test_who_lost_the_run_publishes_nothing(run):
+    """Another process took the run over while this one was stopped."""
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("theirs").to_bytes())
+    shards = [stage(make_row("s3://b/1"))]
+    with pytest.raises(RunError, match="another process took over run"):
+        summary.finish_run(files, plan, shards, Totals(1, 1, 1))
+    assert reader.parts_of(files, layout) == []
+    assert files.read(layout.lock)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "_SUCCESS"])
+def test_who_loses_the_run_while_it_finishes_leaves_no_success(run, name):
+    """At the last moment: before or after _SUCCESS is written."""
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+
+    class TakenOver:
+        def __getattr__(self, attribute):
+            return getattr(files, attribute)
+
+        def write(self, uri, data):
+            files.write(uri, data)
+            if uri.endswith(name):
+                files.write(layout.lock, Holder.here("theirs").to_bytes())
+
+    shards = [stage(make_row("s3://b/1"))]
+    with pytest.raises(RunError, match="another process took over run"):
+        summary.finish_run(TakenOver(), plan, shards, Totals(1, 1, 1))
+    assert not finished.is_finished(files, layout)
+
+
+def test_a_finished_run_has_no_lock(run):
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+    summary.finish_run(files, plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    names = {item.uri.rpartition("/")[2] for item in files.list(f"{layout.folder}/")}
+    assert names == {"_SUCCESS", "summary.json"}
+
+
+def test_metrics_that_cannot_be_written_do_not_fail_a_finished_run(caplog):
+    class Full:
+        def write(self, uri, data):
+            raise StorageError(Reason.STORAGE_ERROR, "no space left")
+
+    layout = Layout("/nowhere", "night1")
+    assert summary.add_metrics(Full(), layout, {"uris": 1}, {"counters": {}})["uris"] == 1
+    assert "no space left" in caplog.text

@@ -73,7 +73,8 @@ def test_lines_tell_how_far_it_is(caplog):
 
 def test_a_traceback_is_one_line():
     code = (
-        "import logging, pipeline.runtime.startup; from pipeline.runtime.logs import name_run\n"
+        "import logging\nfrom pipeline.runtime import startup\n"
+        "from pipeline.runtime.logs import name_run\nstartup.prepare()\n"
         "name_run('night1')\n"
         "try: 1 / 0\n"
         "except ZeroDivisionError: logging.getLogger('pipeline.x').exception('told\\nagain')\n"

@@ -2,14 +2,12 @@ import io
 import os
 
 import pytest
-from botocore.exceptions import IncompleteReadError
 
 from pipeline.records import Reason, RunError
-from pipeline.storage import s3
+from pipeline.storage import ranged
 from pipeline.storage.base import StorageConfig, StorageError
-from pipeline.storage.ranged import RangedFile, open_file
+from pipeline.storage.ranged import open_file, open_object
 from pipeline.storage.routing import list_if_any, open_storage
-from pipeline.storage.s3 import S3Storage
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -97,6 +95,77 @@ def test_pipes_devices_and_giants_do_not_hang(local_files, tmp_path):
     assert local_files.identify(str(tmp_path / "giant")).size_bytes == 1 << 38
 
 
+def test_names_that_are_not_utf8_are_read_by_the_uri_that_lists_them(local_files, tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9 %.jpg")).write_bytes(b"x")
+    (listed,) = local_files.list(f"{tmp_path}/")
+    assert listed.uri.endswith("caf%E9%20%25.jpg")
+    assert local_files.read(listed.uri) == b"x" and local_files.identify(listed.uri).etag
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/a%00b.jpg", "file://[abc/x.jpg", "file://host/a"])
+def test_a_uri_that_names_no_file_is_one_bad_uri(local_files, uri):
+    for call in (local_files.identify, local_files.read):
+        with pytest.raises(StorageError) as caught:
+            call(uri)
+        assert caught.value.reason == Reason.BAD_URI
+
+
+def test_a_file_uri_has_no_query_and_no_fragment(local_files, tmp_path):
+    (tmp_path / "a?b#c").write_bytes(b"x")
+    assert local_files.read(f"file://{tmp_path}/a?b#c") == b"x"
+    assert local_files.read(f"file://localhost{tmp_path}/a%3Fb%23c") == b"x"
+
+
+def test_files_that_vanish_while_they_are_listed_are_left_out(local_files, tmp_path):
+    for name in ("a", "b", "c", "d/e", "f"):
+        local_files.write(str(tmp_path / name), b"x")
+    listing = local_files.list(f"{tmp_path}/")
+    assert next(listing).uri.endswith("/a")
+    (tmp_path / "b").unlink()
+    (tmp_path / "d/e").unlink()
+    (tmp_path / "d").rmdir()
+    assert [item.uri[-1] for item in listing] == ["c", "f"]
+
+
+def test_a_local_file_that_was_rewritten_is_refused(local_files, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    etag = local_files.identify(str(path)).etag
+    assert local_files.read(str(path), 1, 3, etag) == b"ld"
+    path.write_bytes(b"new, and longer")
+    with pytest.raises(StorageError) as caught:
+        local_files.read(str(path), 1, 3, etag)
+    assert caught.value.reason == Reason.CHANGED
+    assert local_files.read(str(path), etag=local_files.identify(str(path)).etag)
+
+
+def test_unfinished_files_are_not_listed(local_files, tmp_path):
+    (tmp_path / ".a.jpg.partial-12-345").write_bytes(b"ha")
+    (tmp_path / ".hidden.jpg").write_bytes(b"x")
+    assert [item.uri.rpartition("/")[2] for item in local_files.list(f"{tmp_path}/")] == [
+        ".hidden.jpg"
+    ]
+
+
+def test_one_creator_wins(place):
+    files, folder = place
+    assert files.create(f"{folder}/lock", b"mine")
+    assert not files.create(f"{folder}/lock", b"theirs")
+    assert files.read(f"{folder}/lock") == b"mine"
+    assert files.honours_conditions(folder)
+    assert len(list_if_any(files, folder)) == 1
+
+
+def test_a_file_system_without_links_creates_exclusively(local_files, tmp_path, monkeypatch):
+    def no_links(self, target):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", no_links)
+    assert local_files.create(str(tmp_path / "lock"), b"mine")
+    assert not local_files.create(str(tmp_path / "lock"), b"theirs")
+    assert local_files.read(str(tmp_path / "lock")) == b"mine"
+
+
 def test_a_changed_object_is_refused(s3_files, bucket):
     uri = bucket.put("a", b"old")
     etag = s3_files.identify(uri).etag
@@ -126,7 +195,11 @@ def test_a_missing_bucket_stops_a_listing(s3_files):
 
 
 def test_a_wrong_endpoint_stops_a_listing():
-    files = open_storage(StorageConfig("http://127.0.0.1:9", attempts=1))
+    waiting = open_storage(StorageConfig("http://127.0.0.1:9", attempts=1, outage_s=0.1))
+    for call in (waiting.read, waiting.identify, lambda uri: list(waiting.list(uri))):
+        with pytest.raises(RunError, match="--s3_endpoint_url"):
+            call("s3://bucket/p/")
+    files = open_storage(StorageConfig("http://127.0.0.1:9", attempts=1, outage_s=0))
     with pytest.raises(RunError, match="--s3_endpoint_url"):
         list(files.list("s3://bucket/p/"))
     with pytest.raises(StorageError) as caught:
@@ -146,70 +219,29 @@ def test_missing_credentials_stop_the_run(s3_endpoint, monkeypatch, tmp_path):
             call("s3://bucket/p")
 
 
-class FlakyClient:
-    """Answers, but the body breaks off a number of times."""
+class ShrunkStorage:
+    """An object that lost its end after it was identified, on a server without If-Match."""
 
-    def __init__(self, failures):
-        self.failures = failures
-        self.requests = 0
-
-    def get_object(self, **_):
-        self.requests += 1
-        return {"Body": self}
-
-    def read(self):
-        if self.requests <= self.failures:
-            raise IncompleteReadError(actual_bytes=3, expected_bytes=9)
-        return b"whole"
-
-
-@pytest.mark.parametrize(("failures", "succeeds"), [(0, True), (4, True), (5, False)])
-def test_a_body_that_breaks_off_is_fetched_again(monkeypatch, failures, succeeds):
-    monkeypatch.setattr(s3, "_FIRST_BACKOFF_S", 0)
-    client = FlakyClient(failures)
-    monkeypatch.setattr(S3Storage, "_client", client)
-    files = S3Storage(StorageConfig())
-    if succeeds:
-        assert files.read("s3://bucket/a") == b"whole"
-        return
-    with pytest.raises(StorageError, match="5 attempts") as caught:
-        files.read("s3://bucket/a")
-    assert caught.value.reason == Reason.TIMEOUT
-
-
-class CountingStorage:
-    """Remembers which ranges were read; the rest is the real thing."""
-
-    def __init__(self, files):
-        self._files = files
-        self.ranges = []
+    def __init__(self, files, left):
+        self._files, self._left = files, left
 
     def read(self, uri, start=0, stop=None, etag=None):
-        self.ranges.append((start, stop))
-        return self._files.read(uri, start, stop, etag)
+        return self._files.read(uri, start, min(stop, self._left))
 
 
-def test_ranged_file_fetches_only_the_blocks_that_are_read(local_files, tmp_path):
-    data = bytes(i % 251 for i in range(300_000))
-    (tmp_path / "big").write_bytes(data)
-    counting = CountingStorage(local_files)
-    file = RangedFile(counting, str(tmp_path / "big"), len(data), None)
-    assert file.read(1000) == data[:1000]
-    assert file.read(10) == data[1000:1010]
-    assert counting.ranges == [(0, 65536)]
-    file.seek(-5, io.SEEK_END)
-    assert file.read() == data[-5:]
-    assert counting.ranges == [(0, 65536), (262144, 300_000)]
-    file.seek(65_530)
-    assert file.read(100) == data[65_530:65_630]
-    assert file.whole() == data
-    assert counting.ranges[2:] == [(65536, 131072), (131072, 300_000)]
+@pytest.mark.parametrize("left", [0, 100, 65_536])
+def test_an_object_that_shrank_is_changed_and_no_endless_loop(local_files, tmp_path, left):
+    (tmp_path / "big").write_bytes(bytes(70_000))
+    file = open_object(ShrunkStorage(local_files, left), str(tmp_path / "big"), 70_000, None)
+    with pytest.raises(StorageError) as caught:
+        io.BufferedReader(file).read()
+    assert caught.value.reason == Reason.CHANGED
 
 
-def test_a_small_file_is_whole_after_its_first_block(local_files, tmp_path):
-    (tmp_path / "small").write_bytes(b"x" * 5000)
-    counting = CountingStorage(local_files)
-    file = RangedFile(counting, str(tmp_path / "small"), 5000, None)
-    file.read(10)
-    assert file.whole() == b"x" * 5000
-    assert counting.ranges == [(0, 5000)]
+def test_an_object_of_many_slow_blocks_is_given_up(local_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(ranged, "_DEADLINE_S", -1e9)
+    (tmp_path / "big").write_bytes(bytes(70_000))
+    file = open_object(local_files, str(tmp_path / "big"), 70_000, None)
+    with pytest.raises(StorageError) as caught:
+        file.whole()
+    assert caught.value.reason == Reason.TIMEOUT

@@ -12,7 +12,7 @@ from pipeline.storage.base import StorageError
 from pipeline.upscale import image_worker
 from pipeline.upscale.image_worker import ImageWorker
 from pipeline.upscale.upscaling import Maker
-from tests.pipeline.conftest import image_bytes, make_settings
+from tests.pipeline.conftest import image_bytes, make_plan
 
 
 class World:
@@ -22,8 +22,8 @@ class World:
         self.files = files
         self.folder = folder
         settings = {"output": str(folder / "out"), "min_side": 16, **settings}
-        settings = make_settings(**settings)
-        self.worker = ImageWorker(files, decoders, Maker(upscaler, settings), settings)
+        plan = make_plan(**settings)
+        self.worker = ImageWorker(files, decoders, Maker(upscaler, plan), plan)
 
     def entry(self, name, data=None, position=0, **fields):
         """An identified entry; without data its file does not exist."""
@@ -46,7 +46,7 @@ def world(local_files, tmp_path, decoders, upscaler):
 
 
 def maker(upscaler):
-    return Maker(upscaler, make_settings())
+    return Maker(upscaler, make_plan())
 
 
 def opened(row):
@@ -145,7 +145,7 @@ def test_a_filtered_image_is_not_downloaded_whole(
     assert len(data) > 300_000
     here = world()
     ranges = Ranges(local_files)
-    here.worker = ImageWorker(ranges, decoders, maker(upscaler), make_settings())
+    here.worker = ImageWorker(ranges, decoders, maker(upscaler), make_plan())
     (row,) = here.rows(here.entry("big", data))
     assert (row.reason, row.source_width, row.source_height) == ("large_enough", 1400, 600)
     assert ranges.read_bytes <= 2 * 65536
@@ -196,7 +196,7 @@ def test_a_image_that_vanishes_after_its_probe(
     image.save(buffer, "PNG", pnginfo=info)
     here = world()
     here.worker = ImageWorker(
-        VanishesAfterProbe(local_files, "a.png"), decoders, maker(upscaler), make_settings()
+        VanishesAfterProbe(local_files, "a.png"), decoders, maker(upscaler), make_plan()
     )
     a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
     assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
@@ -224,7 +224,7 @@ def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
             raise OutOfMemoryError("no memory for 4096 pixels")
 
     here = world()
-    here.worker = ImageWorker(here.files, decoders, maker(NoMemory()), make_settings())
+    here.worker = ImageWorker(here.files, decoders, maker(NoMemory()), make_plan())
     (row,) = here.rows(here.entry("a.jpg", image_bytes(40, 40)))
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
 
@@ -250,7 +250,7 @@ def test_a_doubted_result_is_replaced_by_bicubic_and_the_row_says_so(
     world, decoders, upscaler, mode
 ):
     here = world()
-    here.worker = ImageWorker(here.files, decoders, maker(Tinting(upscaler)), make_settings())
+    here.worker = ImageWorker(here.files, decoders, maker(Tinting(upscaler)), make_plan())
     data = image_bytes(40, 50, mode=mode, file_format="PNG")
     (row,) = here.rows(here.entry("a.png", data))
     assert (row.status, row.reason) == (Status.FALLBACK, "gate:colour")

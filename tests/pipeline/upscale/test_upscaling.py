@@ -18,7 +18,7 @@ from pipeline import graph
 from pipeline.records import RunError, Status
 from pipeline.upscale import quality_gate, upscaling
 from pipeline.upscale.upscaling import Maker, MakerProcesses, choose_precision, choose_workers
-from tests.pipeline.conftest import image_bytes, make_settings
+from tests.pipeline.conftest import image_bytes, make_plan
 
 TIMES = ("inference_ms", "measure_ms", "encode_ms")
 
@@ -26,7 +26,7 @@ TIMES = ("inference_ms", "measure_ms", "encode_ms")
 @pytest.fixture(scope="module")
 def processes():
     saved = presets.resolve(presets.DEFAULT)
-    return MakerProcesses(saved, make_settings(), 2)
+    return MakerProcesses(saved, make_plan(), 2)
 
 
 def decoded(**image):
@@ -36,7 +36,7 @@ def decoded(**image):
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 def test_other_processes_make_the_same_bits(processes, upscaler, mode):
     header, source = decoded(mode=mode, file_format="PNG")
-    here = Maker(upscaler, make_settings()).make(source, header, keep_result=True)
+    here = Maker(upscaler, make_plan()).make(source, header, keep_result=True)
     there = processes.make(source, header, keep_result=True)
     assert there.encoded == here.encoded
     np.testing.assert_array_equal(there.result.rgb, here.result.rgb)
@@ -51,7 +51,7 @@ def test_pixels_travel_only_where_they_are_wanted(processes):
 
 
 def test_a_process_that_dies_stops_the_run_with_advice():
-    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 1)
+    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 1)
     header, source = decoded()
     processes.make(source, header, keep_result=False)
     (child,) = processes._pool._processes
@@ -62,13 +62,13 @@ def test_a_process_that_dies_stops_the_run_with_advice():
 
 PARENT = """
 import os, signal, sys
-from model import presets
+from model.network import presets
 from model.imaging.decode import decode
 from pipeline.upscale.upscaling import MakerProcesses
-from tests.pipeline.conftest import make_settings, image_bytes
+from tests.pipeline.conftest import make_plan, image_bytes
 
 if __name__ == "__main__":
-    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_settings(), 1)
+    processes = MakerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 1)
     header, source = decode(image_bytes(60, 80), max_pixels=10**6)
     processes.make(source, header, keep_result=False)
     print(*processes._pool._processes, flush=True)
@@ -120,18 +120,18 @@ def test_when_one_process_is_enough(monkeypatch):
 
 
 def test_the_precision_is_the_machines_own_only_where_the_run_is():
-    assert choose_precision(None, is_local=True) == backends.fastest_dtype()
-    assert choose_precision(None, is_local=False) == "float32"
+    assert choose_precision("auto", is_local=True) == backends.fastest_dtype()
+    assert choose_precision("auto", is_local=False) == "float32"
     assert choose_precision("float16", is_local=False) == "float16"
 
 
 def test_the_network_computes_as_the_run_says(monkeypatch):
     told = []
     monkeypatch.setattr(upscaling, "Upscaler", lambda rdn, **options: told.append(options))
-    monkeypatch.setattr(upscaling, "Maker", lambda upscaler, settings: None)
+    monkeypatch.setattr(upscaling, "Maker", lambda upscaler, plan: None)
     saved = presets.resolve(presets.DEFAULT)
-    for precision in (None, "bfloat16"):
-        upscaling.load(saved, make_settings(precision=precision))
+    for dtype in ("float32", "bfloat16"):
+        upscaling.load(saved, make_plan(compute_dtype=dtype))
     assert [one["compute_dtype"] for one in told] == ["float32", "bfloat16"]
 
 
@@ -147,7 +147,7 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
             meeting.wait()
             return quality_gate.bicubic_image(image, 2)
 
-    maker = Maker(Gpu(), make_settings(self_psnr="off"))
+    maker = Maker(Gpu(), make_plan(self_psnr="off"))
     header, source = decoded(file_format="PNG")
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
         made = [threads.submit(maker.make, source, header, keep_result=False) for _ in range(2)]
@@ -155,7 +155,7 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
 
 
 def test_a_image_made_in_another_precision_is_no_other_content():
-    low, high = make_settings(precision="bfloat16"), make_settings(precision="float32")
+    low, high = make_plan(compute_dtype="bfloat16"), make_plan(compute_dtype="float32")
     assert low.fingerprint == high.fingerprint
 
 
@@ -163,7 +163,7 @@ def test_a_image_made_in_another_precision_is_no_other_content():
 def test_the_self_psnr_is_measured_as_asked(upscaler, self_psnr):
     source = RasterImage(draw_scene(5, 200, 240))
     header, _ = decoded(file_format="PNG")
-    maker = Maker(upscaler, make_settings(self_psnr=self_psnr))
+    maker = Maker(upscaler, make_plan(self_psnr=self_psnr))
     columns = maker.make(source, header, keep_result=False).columns
     assert (columns["self_psnr_db"] is None) == (self_psnr == "off")
 
@@ -171,7 +171,7 @@ def test_the_self_psnr_is_measured_as_asked(upscaler, self_psnr):
 def test_blank_background_is_skipped_unless_asked(local_files):
     saved = presets.resolve(presets.DEFAULT)
     for blank in ("skip", "magnify"):
-        settings = make_settings(blank=blank, model=saved.name, model_sha256=saved.sha256)
-        maker = graph.load_maker(local_files, settings)
+        plan = make_plan(blank=blank, model=saved.name, model_sha256=saved.sha256)
+        maker = graph.load_maker(local_files, plan)
         assert maker._upscaler._skips_background == (blank == "skip")
-    assert make_settings(blank="skip").fingerprint != make_settings(blank="magnify").fingerprint
+    assert make_plan(blank="skip").fingerprint != make_plan(blank="magnify").fingerprint

@@ -1,0 +1,90 @@
+"""Upscales an image together with its self-test, and measures the result."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.imaging.image import RasterImage
+from model.inference.upscaler import Upscaler
+from model.metrics import quality
+from model.metrics.quality import Measures, SelfTest
+
+
+@dataclass(frozen=True, eq=False)
+class UpscaledImage:
+    """An image, its upscaled version, and what the measures of it need.
+
+    Attributes:
+        source: [H, W].
+        result: [H * scale, W * scale].
+        scale: of the network.
+        self_test: see `model.metrics.quality.self_test`; None for an image too small for it.
+        self_sr: `self_test.lr` upscaled by the same network, uint8; None with `self_test`.
+        inference_ms: the network's time for `result`.
+        self_test_ms: the time of the self-test: its choice, and the network's time for it.
+
+    Example:
+        >>> image = RasterImage(np.zeros((20, 20, 3), np.uint8))
+        >>> result = RasterImage(np.zeros((40, 40, 3), np.uint8))
+        >>> UpscaledImage(image, result, scale=2).measure().roundtrip_psnr_db
+        100.0
+    """
+
+    source: RasterImage
+    result: RasterImage
+    scale: int
+    self_test: SelfTest | None = None
+    self_sr: np.ndarray | None = None
+    inference_ms: float = 0.0
+    self_test_ms: float = 0.0
+
+    def measure(self) -> Measures:
+        """Measures the result with its source as the only reference, without the network.
+
+        Raises:
+            ValueError: if the sizes of source and result do not belong together.
+        """
+        return quality.measure(
+            self.source,
+            self.result,
+            scale=self.scale,
+            self_test=self.self_test,
+            self_sr=self.self_sr,
+        )
+
+
+def upscale_with_self_test(
+    upscaler: Upscaler, source: RasterImage, *, jpeg_quality: int, extent: str = "window"
+) -> UpscaledImage:
+    """Makes all calls of the network that one image needs: its upscaling and its self-test.
+
+    `UpscaledImage.measure` needs no network: a caller that guards the network by a lock may
+    measure after it has released the lock.
+
+    Args:
+        upscaler: the network.
+        source: decoded, of any size.
+        jpeg_quality: 1..100, with which the source was compressed; 100 if it was not.
+        extent: of the self-test, `window`, `full` or `off`; see `model.metrics.quality.self_test`.
+
+    Returns:
+        See `UpscaledImage`.
+
+    Raises:
+        OutOfMemoryError: if the device cannot hold even a small tile.
+    """
+    started = time.perf_counter()
+    result = upscaler.upscale_image(source, jpeg_quality=jpeg_quality)
+    upscaled = time.perf_counter()
+    self_test = quality.self_test(source, upscaler.scale, extent)
+    self_sr = None if self_test is None else upscaler.upscale_rgb(self_test.lr)
+    return UpscaledImage(
+        source,
+        result,
+        upscaler.scale,
+        self_test,
+        self_sr,
+        inference_ms=(upscaled - started) * 1000,
+        self_test_ms=(time.perf_counter() - upscaled) * 1000,
+    )

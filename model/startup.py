@@ -1,0 +1,121 @@
+"""Start-up of a command: quiet, interruptible, and content with a reader who leaves early.
+
+Importing this module changes nothing and loads no framework. A command's `__main__.py` reads:
+
+    def main(argv: list[str]) -> int:
+        arguments = _parse(argv)  # errors and --help need no framework
+        startup.import_tensorflow()
+        from model.inference.upscaler import Upscaler
+        ...
+
+    if __name__ == "__main__":
+        sys.exit(startup.run_command("model.upscale", main))
+"""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+INTERRUPTED = 130
+
+
+def run_command(name: str, main: Callable[[list[str]], int]) -> int:
+    """Runs a command with the arguments of this process.
+
+    Standard output may be closed by its reader, as by `| head`: the command goes on and its exit
+    status stays its own. Ctrl-C ends it with one line.
+
+    Args:
+        name: of the command, for messages.
+        main: takes the arguments without the program's name and returns the exit status.
+
+    Returns:
+        The exit status: that of `main`, or 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: if `main` does, as argparse after `--help` or for a wrong command line.
+    """
+    _tolerate_closed_output()
+    try:
+        return main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and holds back what its C++ prints meanwhile, unless the import fails.
+
+    Processes that this one starts inherit the level of TensorFlow's own log. A second call does
+    nothing.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _stderr_held_back():
+        import tensorflow  # noqa: PLC0415 - the point of this function
+
+        tensorflow.config.list_physical_devices()  # looks for CUDA, loudly without a GPU
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Drops what the block prints on file descriptor 2, or prints it if the block fails."""
+    try:
+        kept = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError:  # no room for a temporary file: print everything
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output that drops everything once its reader is gone."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Points the file descriptor to the null device; what is still buffered goes there."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
+        super().flush()
+
+
+def _tolerate_closed_output() -> None:
+    """Replaces `sys.stdout`; `sys.__stdout__` keeps the original open."""
+    output = sys.stdout
+    if output is sys.__stdout__ and isinstance(output, io.TextIOWrapper):
+        sys.stdout = _Output(
+            output.buffer,
+            encoding=output.encoding,
+            errors=output.errors,
+            line_buffering=output.line_buffering,
+            write_through=output.write_through,
+        )

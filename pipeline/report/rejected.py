@@ -1,0 +1,67 @@
+"""Upscales a source again to show the result that the quality gate rejected.
+
+Imports TensorFlow: import this module only when a report has such a result to show.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from model.imaging.decode import assumed_quality
+from model.imaging.header import Header
+from model.imaging.image import RasterImage
+from model.inference.upscaler import OutOfMemoryError, Upscaler
+from model.network import loading, presets
+from pipeline.records import RunError
+from pipeline.storage.base import Storage
+from pipeline.upscale.saved_model import read_model
+
+# Larger sources take too long for a report.
+_MAX_PIXELS = 500_000
+
+
+class RejectedResults:
+    """Upscales sources with the network of a run, which it loads once.
+
+    Args:
+        files: storage of the model.
+        summary: content of the run's summary.json.
+
+    Raises:
+        RunError: if the network is missing or no longer the one of the run.
+
+    Example:
+        results = RejectedResults(files, summary)
+        pixels = results.upscale(header, source)
+    """
+
+    def __init__(self, files: Storage, summary: Mapping[str, Any]) -> None:
+        saved = read_model(files, summary["model"]["name"])
+        if saved.sha256 != summary["model"]["sha256"]:
+            raise RunError("the network was replaced since the run")
+        try:
+            self._upscaler = Upscaler(loading.load(saved))
+        except presets.ModelError as error:
+            raise RunError(str(error)) from error
+
+    def upscale(self, header: Header, source: RasterImage) -> np.ndarray:
+        """Upscales a source image.
+
+        Args:
+            header: of its file, for the JPEG quality.
+            source: the decoded image.
+
+        Returns:
+            uint8 [h, w, 3], over white.
+
+        Raises:
+            RunError: if the image is too large.
+        """
+        if source.height * source.width > _MAX_PIXELS:
+            raise RunError("the image is too large to upscale it for a report")
+        try:
+            result = self._upscaler.upscale_image(source, jpeg_quality=assumed_quality(header))
+        except OutOfMemoryError as error:
+            raise RunError(str(error)) from error
+        return result.over_white()

@@ -1,0 +1,111 @@
+"""Ends the process within seconds after Ctrl-C or SIGTERM; a second signal ends it at once.
+
+A run may be killed at any moment: finished shards stay, and the same `--run_id` goes on. So there
+is nothing to wind down but a few cleanups, and threads that wait for a network or a storage need
+not be waited for.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+# Cleanups that take longer are left undone.
+_CLEANUP_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Ending:
+    """Ends this process early, after cleanups.
+
+    Args:
+        run_id: names the run in the last line.
+
+    Example:
+        >>> ending = Ending("night1")
+        >>> with ending.on_signals(), RunLock(files, layout, ending.lost) as lock:
+        ...     ending.before(lock.release)
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._cleanups: list[Callable[[], None]] = []
+        self._has_begun = threading.Lock()
+
+    def before(self, cleanup: Callable[[], None]) -> None:
+        """Adds a cleanup to do before the process ends early; the last one comes first."""
+        self._cleanups.append(cleanup)
+
+    def lost(self) -> None:
+        """Ends the process because another one has taken the run over."""
+        self._end(
+            f"run_pipeline.py: another process took over run {self._run_id}; this one ends", 1
+        )
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Ends the process on SIGINT or SIGTERM while the block runs, in the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # A thread reads the signals: the main thread may be inside TensorFlow for seconds.
+        reading, writing = socket.socketpair()
+        writing.setblocking(False)
+        threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
+        handlers = {sign: signal.signal(sign, _leave_it_to_the_thread) for sign in STATUS}
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            for sign, handler in handlers.items():
+                signal.signal(sign, handler)
+            writing.close()
+
+    def _watch(self, reading: socket.socket) -> None:
+        """Waits for signals until the other end of the socket is closed."""
+        with reading:
+            while data := reading.recv(1):
+                if data[0] in STATUS:
+                    threading.Thread(target=self._on_signal, args=(data[0],), daemon=True).start()
+
+    def _on_signal(self, number: int) -> None:
+        status = STATUS[signal.Signals(number)]
+        if number == signal.SIGINT:
+            self._end(
+                f"run_pipeline.py: interrupted; --run_id {self._run_id} goes on with it", status
+            )
+        _log.warning("SIGTERM: the run ends; --run_id %s goes on with it", self._run_id)
+        self._end(None, status)
+
+    def _end(self, line: str | None, status: int) -> NoReturn:
+        """Ends the process; at once if it is already ending."""
+        if not self._has_begun.acquire(blocking=False):
+            os._exit(status)
+        if line is not None:
+            print(line, file=sys.stderr, flush=True)
+        cleaning = threading.Thread(target=self._clean_up, daemon=True)
+        cleaning.start()
+        cleaning.join(_CLEANUP_S)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(status)
+
+    def _clean_up(self) -> None:
+        for cleanup in reversed(self._cleanups):
+            try:
+                cleanup()
+            except Exception as error:  # one that fails must not keep the next from its turn
+                _log.warning("while ending: %s", error)
+
+
+def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
+    """Replaces the default action; the signal's number goes to the socket."""

@@ -1,0 +1,108 @@
+"""Paths of a run: the only module that knows where its files lie.
+
+OUT/rows/run_id=<run_id>/part-*.parquet    rows, complete when _SUCCESS is there
+OUT/images/                                encoded images with --images files or both
+OUT/runs/<run_id>/run.json                 settings that the run began with
+OUT/runs/<run_id>/lock.json                only while it runs
+OUT/runs/<run_id>/staging/                 finished shards, until all are finished
+OUT/runs/<run_id>/{summary.json,_SUCCESS,report.html,estimate.json}
+"""
+
+import dataclasses
+import re
+
+from pipeline.settings import Settings
+from pipeline.storage import locations
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where one run's files lie.
+
+    Attributes:
+        output: URI or absolute path of the folder that holds all runs.
+        run_id: names the run.
+
+    Example:
+        >>> Layout("s3://shop/out", "night1").rows
+        's3://shop/out/rows/run_id=night1'
+    """
+
+    output: str
+    run_id: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Layout":
+        """The run with these settings."""
+        return cls(settings.output, settings.run_id)
+
+    @classmethod
+    def of_folder(cls, folder: str) -> "Layout":
+        """The run with this folder, `OUT/runs/<run_id>`.
+
+        Raises:
+            ValueError: if the text does not end like that.
+        """
+        match = re.fullmatch(r"(.+)/runs/([^/]+)/?", folder)
+        if match is None:
+            raise ValueError(f"a run's folder is OUT/runs/<run_id>. Received: {folder!r}")
+        return cls(match[1], match[2])
+
+    def other(self, run_id: str) -> "Layout":
+        """Another run under the same output."""
+        return Layout(self.output, run_id)
+
+    @property
+    def rows(self) -> str:
+        """Folder of the Parquet files."""
+        return locations.join(self.output, f"rows/run_id={self.run_id}")
+
+    @property
+    def images(self) -> str:
+        """Folder of encoded images, shared by all runs."""
+        return locations.join(self.output, "images")
+
+    @property
+    def runs(self) -> str:
+        """Folder of all runs' folders."""
+        return locations.join(self.output, "runs")
+
+    @property
+    def folder(self) -> str:
+        """The run's own folder."""
+        return locations.join(self.runs, self.run_id)
+
+    @property
+    def staging(self) -> str:
+        """Folder of finished shards that are not yet published."""
+        return locations.join(self.folder, "staging")
+
+    @property
+    def started(self) -> str:
+        """File with the settings that the run began with."""
+        return locations.join(self.folder, "run.json")
+
+    @property
+    def lock(self) -> str:
+        """File that exists while a process works on the run."""
+        return locations.join(self.folder, "lock.json")
+
+    @property
+    def summary(self) -> str:
+        """File with counts, percentiles, settings and versions."""
+        return locations.join(self.folder, "summary.json")
+
+    @property
+    def success(self) -> str:
+        """Empty file, written last."""
+        return locations.join(self.folder, "_SUCCESS")
+
+    @property
+    def estimate(self) -> str:
+        """File that a dry run writes."""
+        return locations.join(self.folder, "estimate.json")
+
+    @property
+    def report(self) -> str:
+        """The report."""
+        return locations.join(self.folder, "report.html")

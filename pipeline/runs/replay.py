@@ -1,0 +1,62 @@
+"""Reads the catalog of a replay, `--retry`, from the rows of a previous run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.catalog import manifest
+from pipeline.records import CatalogEntry, Reason, RunError
+from pipeline.runs import reader
+from pipeline.runs.reader import UnreadableRowsError
+from pipeline.settings import Settings
+from pipeline.storage.base import Storage
+
+_COLUMNS = (
+    *("uri", "product_id", "reference_uri", "reference_etag"),
+    *("source_etag", "source_bytes", "reason", "detail"),
+)
+
+
+def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[CatalogEntry]:
+    """Reads the entries of a previous run's rows.
+
+    Entries to replay lose ETag and size, which are then looked up again; all others keep theirs
+    and find their previous result without a request.
+
+    Args:
+        part: URI of one of the previous run's Parquet files.
+        files: where it lies.
+        settings: of this run; plain paths are relative to its `input`.
+
+    Raises:
+        RunError: if the file is no complete file of rows: the catalog would lack some.
+    """
+    place = manifest.Place(settings.input, settings.allow_schemes)
+    try:
+        for _, first, batch in reader.read_batches(files, [part], _COLUMNS):
+            for position, row in enumerate(batch.to_pylist(), start=first):
+                yield _entry(place, position, row, settings.retry)
+    except UnreadableRowsError as error:
+        raise RunError(f"{error}; --retry needs all of them: run once without --retry") from error
+
+
+def _entry(
+    place: manifest.Place, position: int, row: dict[str, Any], retry: tuple[str, ...]
+) -> CatalogEntry:
+    """The entry of one row."""
+    entry = CatalogEntry(
+        row["uri"], "", position, row["product_id"], reference_uri=row["reference_uri"]
+    )
+    is_wanted = row["reason"] in retry and row["reason"] != Reason.BAD_LINE
+    if not is_wanted and row["source_etag"] is None:
+        return entry.rejected(Reason(row["reason"]), row["detail"])
+    try:
+        entry = place.locate_entry(entry)
+    except manifest.BadUri as error:
+        return entry.rejected(error.reason, error.detail)
+    if is_wanted:
+        return entry
+    return entry._replace(
+        etag=row["source_etag"],
+        size_bytes=row["source_bytes"],
+        reference_etag=row["reference_etag"],
+    )

@@ -1,0 +1,135 @@
+"""Whose fault an error of S3 is: the attempt's, the object's or the run's."""
+
+import botocore.exceptions as boto_errors
+
+from pipeline.records import Reason, RunError
+from pipeline.storage.base import StorageError
+from pipeline.storage.retries import TransientError
+
+BOTO_ERRORS = (boto_errors.BotoCoreError, boto_errors.ClientError)
+_BROKEN_BODY = (
+    boto_errors.IncompleteReadError,
+    boto_errors.ResponseStreamingError,
+    boto_errors.FlexibleChecksumError,
+)
+_NO_ANSWER = (boto_errors.ConnectionError, boto_errors.HTTPClientError)
+_NO_CREDENTIALS = (
+    boto_errors.NoCredentialsError,
+    boto_errors.PartialCredentialsError,
+    boto_errors.CredentialRetrievalError,
+    boto_errors.TokenRetrievalError,
+    boto_errors.SSOError,
+    boto_errors.ProfileNotFound,
+)
+# What the user has to put right for any request to succeed; a server may yet answer so to one
+# strange key, with which its signature and ours differ.
+RUN_CODES = {
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it, and start again",
+    "ExpiredToken": "the AWS credentials have expired: renew them, and start again",
+    "TokenRefreshRequired": "the AWS credentials have expired: renew them, and start again",
+    "InvalidAccessKeyId": "the AWS credentials are refused",
+    "SignatureDoesNotMatch": "the AWS credentials are refused",
+    "InvalidToken": "the AWS credentials are refused",
+}
+# Answers to HEAD have no body and so no code: the status alone may stand for one of the above.
+MUTE_CODES = {"400", "403"}
+_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
+_TRANSIENT = {
+    *("InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"),
+    *("500", "502", "503", "504", *_THROTTLED),
+}
+_REASON_OF_CODE = {
+    "404": Reason.NOT_FOUND,
+    "NoSuchKey": Reason.NOT_FOUND,
+    "NoSuchBucket": Reason.NOT_FOUND,
+    "NotFound": Reason.NOT_FOUND,
+    "403": Reason.ACCESS_DENIED,
+    "AccessDenied": Reason.ACCESS_DENIED,
+    "AllAccessDisabled": Reason.ACCESS_DENIED,
+    "412": Reason.CHANGED,
+    "PreconditionFailed": Reason.CHANGED,
+    "ConditionalRequestConflict": Reason.CHANGED,
+    "416": Reason.CHANGED,
+    "InvalidRange": Reason.CHANGED,
+    "RequestTimeout": Reason.TIMEOUT,
+}
+
+
+def code_of(error: Exception) -> str:
+    """Returns the S3 code of an answer, or its HTTP status; `""` if there was no answer."""
+    if not isinstance(error, boto_errors.ClientError):
+        return ""
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+def reason_of(code: str) -> Reason:
+    """Returns the row's reason for a code of S3."""
+    return _REASON_OF_CODE.get(code, Reason.STORAGE_ERROR)
+
+
+def is_refusal(code: str) -> bool:
+    """Returns whether a server does not know what was asked of it, such as a condition."""
+    return code in ("NotImplemented", "501")
+
+
+def sort_error(error: Exception) -> Exception:
+    """Returns our error for one of boto's; texts carry codes and statuses, no headers, no URLs.
+
+    Args:
+        error: one of `BOTO_ERRORS`.
+
+    Returns:
+        `TransientError` where another attempt may succeed, `RunError` for missing credentials
+        or an untrusted certificate, else `StorageError`. Codes of `RUN_CODES` are left to the
+        caller, who can ask about another key.
+    """
+    name = type(error).__name__
+    if isinstance(error, boto_errors.ClientError):
+        return _sort_answer(error)
+    if isinstance(error, _NO_CREDENTIALS):
+        return RunError(
+            f"no usable AWS credentials ({_profile_of(error) or name}): set AWS_PROFILE, or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
+        )
+    if isinstance(error, boto_errors.SSLError) and "certificate" in str(error).lower():
+        return RunError(
+            "the certificate of the S3 endpoint is not trusted: name its authority's file in "
+            "AWS_CA_BUNDLE"
+        )
+    if isinstance(error, _BROKEN_BODY):
+        return TransientError(f"the answer broke off ({name})")
+    if isinstance(error, _NO_ANSWER):
+        return TransientError(f"no answer from the S3 endpoint ({name})")
+    return StorageError(Reason.STORAGE_ERROR, name)
+
+
+def _sort_answer(error: boto_errors.ClientError) -> Exception:
+    """The same for an error that the server has answered."""
+    code = code_of(error)
+    told = f"S3 answered {code} to {error.operation_name}"
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _TRANSIENT or (status >= 500 and not is_refusal(code)):
+        return TransientError(told, throttled=code in _THROTTLED)
+    return StorageError(reason_of(code), told, code)
+
+
+def failed(error: TransientError) -> StorageError:
+    """Returns the row's error for a request whose attempts are used up."""
+    is_answer = error.told.startswith("S3 answered")
+    plural = "s" if error.attempts > 1 else ""
+    detail = f"{error.told}, {error.attempts} attempt{plural}"
+    return StorageError(Reason.STORAGE_ERROR if is_answer else Reason.TIMEOUT, detail)
+
+
+def remedy(reason: Reason) -> str:
+    """Returns what to do when a listing fails, and with it the run."""
+    return {
+        Reason.NOT_FOUND: ": is the bucket's name right?",
+        Reason.ACCESS_DENIED: ": the credentials need s3:ListBucket and s3:GetObject there",
+        Reason.TIMEOUT: ": is --s3_endpoint_url right, and can it be reached?",
+    }.get(reason, "")
+
+
+def _profile_of(error: Exception) -> str:
+    """The text of a missing profile's error names it; others may quote what they should not."""
+    return str(error) if isinstance(error, boto_errors.ProfileNotFound) else ""

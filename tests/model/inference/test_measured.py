@@ -1,0 +1,55 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from model.imaging import resampling
+from model.imaging.image import RasterImage
+from model.inference.measured import UpscaledImage, upscale_with_self_test
+from model.metrics import full_reference, quality
+from model.scenes.drawing import draw_scene
+
+
+@pytest.mark.parametrize("extent", ["window", "full", "off"])
+def test_the_self_test_is_the_network_s_on_a_part_of_the_image(upscaler, extent):
+    source = RasterImage(draw_scene(1, 120, 140))
+    upscaled = upscale_with_self_test(upscaler, source, jpeg_quality=70, extent=extent)
+    expected = upscaler.upscale_rgb(source.rgb, jpeg_quality=70)
+    np.testing.assert_array_equal(upscaled.result.rgb, expected)
+    assert upscaled.source is source and upscaled.scale == 2 and upscaled.inference_ms > 0
+    measures = upscaled.measure()
+    assert measures.roundtrip_psnr_db > 30
+    if extent == "off":
+        assert upscaled.self_test is None and measures.self_psnr_db is None
+        return
+    part = quality.self_test(source, 2, extent)
+    np.testing.assert_array_equal(upscaled.self_test.reference, part.reference)
+    sr = upscaler.upscale_rgb(part.lr)
+    assert measures.self_psnr_db == full_reference.psnr_y(part.reference, sr, border=2)
+
+
+def test_an_image_too_small_for_a_self_test_has_none(upscaler):
+    source = RasterImage(draw_scene(1, 60, 60)[:8])
+    upscaled = upscale_with_self_test(upscaler, source, jpeg_quality=100)
+    assert upscaled.self_test is None and upscaled.self_sr is None
+    assert upscaled.measure().self_psnr_db is None
+
+
+def test_a_result_of_bicubic_can_be_measured_alike():
+    rgb = draw_scene(1, 60, 60)
+    bicubic = resampling.to_uint8(resampling.bicubic(rgb, 120, 120))
+    measures = UpscaledImage(RasterImage(rgb), RasterImage(bicubic), scale=2).measure()
+    assert measures.sharpness_ratio == pytest.approx(1, abs=0.05)
+    assert measures.self_psnr_db is None
+
+
+LIGHT = ["model.inference.dtypes", "model.network.presets", "model.network.dihedral"]
+LIGHT += ["model.imaging.sandbox", "model.imaging.encode", "model.metrics.quality"]
+
+
+def test_light_modules_import_no_framework():
+    """Command lines list networks and dtypes, and decoder processes decode, without one."""
+    code = f"import {', '.join(LIGHT)}, sys; print(*{{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"tensorflow", "keras", "apache_beam", "boto3", "pyarrow"} & {*done.stdout.split()}

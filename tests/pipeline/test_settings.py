@@ -1,0 +1,112 @@
+"""Options: declared once, and read by the parser, the content key, a resume and a replay."""
+
+import datetime
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import cli
+from pipeline.settings import OPTIONS, replay_arguments
+from tests.pipeline.conftest import make_plan, make_settings
+
+NOW = datetime.datetime(2026, 7, 8, 9, 10, 11, tzinfo=datetime.UTC)
+PLACES = ["--input", "s3://shop/m.csv", "--output", "s3://shop/out"]
+# For each option, a value that is not the default: as argument, and as the field's value.
+OTHER = {
+    "input": ("s3://shop/n.csv", "s3://shop/n.csv"),
+    "output": ("s3://shop/else", "s3://shop/else"),
+    "run_id": ("night2", "night2"),
+    "min_side": ("16", 16),
+    "max_side": ("800", 800),
+    "max_pixels": ("1000000", 1_000_000),
+    "model": ("s3://shop/ours.keras", "s3://shop/ours.keras"),
+    "images": ("both", "both"),
+    "image_format": ("webp", "webp"),
+    "animated": ("first_frame", "first_frame"),
+    "previous": ("night1", "night1"),
+    "retry": ("timeout,gate:colour", ("timeout", "gate:colour")),
+    "max_failure_rate": ("0.2", 0.2),
+    "s3_endpoint_url": ("http://localhost:9000", "http://localhost:9000"),
+    "allow_schemes": ("file,", ("file",)),
+    "look_ahead": ("8", 8),
+    "workers": ("3", 3),
+    "precision": ("bfloat16", "bfloat16"),
+    "blank": ("magnify", "magnify"),
+    "self_psnr": ("off", "off"),
+    "accelerator": ("type:nvidia-tesla-t4;count:1", "type:nvidia-tesla-t4;count:1"),
+    "report": ("no", "no"),
+    "dry_run": (None, True),
+}
+
+
+def parse(arguments):
+    return cli.parse([*PLACES, *arguments], NOW)[0]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_command_line_has_every_declared_option(name):
+    text, value = OTHER[name]
+    arguments = [f"--{name}"] if text is None else [f"--{name}", text]
+    settings = parse(arguments)
+    assert getattr(settings, name) == value != getattr(parse([]), name)
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_content_key_changes_with_what_changes_an_image(name):
+    changed = make_plan(**{name: OTHER[name][1]}) if name != "workers" else make_plan(workers=3)
+    is_other = changed.fingerprint != make_plan().fingerprint
+    assert is_other == (name in {"image_format", "animated", "blank"})
+
+
+def test_the_content_key_changes_with_the_models_bytes():
+    assert make_plan(model_sha256="f" * 64).fingerprint != make_plan().fingerprint
+
+
+def test_the_content_key_is_what_it_was_in_earlier_versions():
+    """Rows of runs before this declaration existed must be found: sha256 of the JSON below."""
+    # printf '[2, "%064d", "auto", "skip", "skip"]' 0 | sha256sum
+    known = "25bd8938092083ee07931f5b0bea6b0af08cd1a8d27b97185aa4783028768a69"
+    assert make_plan().fingerprint == known
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_replay_repeats_what_decides_images_and_measures(name):
+    """Not the places, nor what belongs to one night or one machine."""
+    value = OTHER[name][1]
+    as_json = list(value) if isinstance(value, tuple) else value
+    arguments = replay_arguments({name: as_json})
+    if name in {
+        *("input", "output", "run_id", "previous", "retry", "look_ahead", "workers"),
+        *("accelerator", "report", "dry_run"),
+    }:
+        assert arguments == []
+    else:
+        assert getattr(parse(arguments), name) == value
+
+
+def test_a_replay_of_defaults_needs_no_arguments():
+    assert replay_arguments(vars(make_settings())) == []
+
+
+def test_settings_import_no_framework():
+    """What only parses a command line, or reads rows, must start at once."""
+    code = (
+        "import sys, pipeline.settings, pipeline.runs.layout;"
+        "print(sorted({'apache_beam', 'tensorflow', 'keras', 'boto3', 'pyarrow', 'numpy'}"
+        " & sys.modules.keys()))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_a_command_line_without_options_for_beam_does_not_import_it():
+    code = (
+        "import sys, datetime; from pipeline import cli;"
+        f"cli.parse({PLACES}, datetime.datetime.now(datetime.UTC));"
+        "print(sorted({'apache_beam', 'tensorflow', 'keras', 'boto3'} & sys.modules.keys()))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import degradation_sheet, degradations
+from model.data import degradation
+from model.data.hr_sources import HrArray
+from model.data.recipes import RECIPES
+from model.evaluate import scoring
+from model.imaging import resampling
+from model.inference.upscaler import Upscaler
+from model.network import loading, presets
+from model.scenes.drawing import draw_scene
+
+# Scenes that no network was trained on.
+IMAGES = [
+    HrArray(f"scene-{seed}", draw_scene(seed, 144, 160)) for seed in range(2_000_000, 2_000_006)
+]
+SOME = ("bicubic", "lanczos", "jpeg75", "jpeg50-jpeg95")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return {presets.DEFAULT: Upscaler(loading.load_by_name(presets.DEFAULT))}
+
+
+def rows_of(networks, names, quality_of=degradations.true_quality):
+    recipes = {name: RECIPES[name] for name in names}
+    rows = degradations.measure(IMAGES, recipes, networks, quality_of)
+    return {(row.recipe, row.method): row for row in rows}
+
+
+def test_the_shipped_network_is_better_than_bicubic_after_many_recipes(shipped):
+    rows = rows_of(shipped, SOME)
+    for name in SOME:
+        assert rows[name, presets.DEFAULT].gain_db > 0.5, name
+        assert rows[name, presets.DEFAULT].mean.ssim_y > rows[name, "bicubic"].mean.ssim_y
+    assert rows["bicubic", presets.DEFAULT].worse_share == 0
+
+
+def test_figures_are_those_of_the_recipes_own_images(shipped):
+    network = shipped[presets.DEFAULT]
+    rows = rows_of(shipped, ["jpeg75"])
+    assert [method for _, method in rows] == [
+        *("bicubic", "lanczos", presets.DEFAULT, f"{presets.DEFAULT} gated")
+    ]
+    expected = []
+    for image in IMAGES:
+        lr = degradation.compress_jpeg(resampling.to_uint8(resampling.shrink(image.pixels, 2)), 75)
+        sr = network.upscale_rgb(lr, jpeg_quality=75)
+        expected.append(scoring.measure(image.pixels, sr, 2))
+    row = rows["jpeg75", presets.DEFAULT]
+    assert row.images == len(IMAGES)
+    assert row.mean.psnr_y_db == pytest.approx(np.mean([one.psnr_y_db for one in expected]))
+    bicubic = rows["jpeg75", "bicubic"]
+    assert row.gain_db == pytest.approx(row.mean.psnr_y_db - bicubic.mean.psnr_y_db)
+    assert (bicubic.gain_db, bicubic.worse_share, bicubic.rejected_share) == (0, 0, 0)
+
+
+class Ruins:
+    """A network whose results are noise."""
+
+    scale = 2
+
+    def upscale_rgb(self, lr, *, jpeg_quality=100):
+        size = (2 * lr.shape[0], 2 * lr.shape[1], 3)
+        return np.random.default_rng(jpeg_quality).integers(0, 256, size, dtype=np.uint8)
+
+
+def test_bad_results_count_as_worse_and_the_gate_replaces_them():
+    rows = rows_of({"ruins": Ruins()}, ["bicubic"])
+    bad, gated = rows["bicubic", "ruins"], rows["bicubic", "ruins gated"]
+    assert (bad.worse_share, bad.rejected_share) == (1, 0) and bad.gain_db < -5
+    assert (gated.worse_share, gated.rejected_share, gated.gain_db) == (0, 1, 0)
+
+
+def test_networks_are_told_what_was_asked_for():
+    told = []
+
+    class Listens(Ruins):
+        def upscale_rgb(self, lr, *, jpeg_quality=100):
+            if lr.shape[:2] == (72, 80):
+                told.append(jpeg_quality)
+            return super().upscale_rgb(lr, jpeg_quality=jpeg_quality)
+
+    for source, expected in (("file", {95}), ("truth", {50}), ("pixels", {49, 50, 51})):
+        told.clear()
+        rows = rows_of({"listens": Listens()}, ["jpeg50-jpeg95"], degradations.QUALITIES[source])
+        assert set(told) <= expected
+        assert rows["jpeg50-jpeg95", "listens"].right_quality_share == (source != "file")
+
+
+def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
+    for image in IMAGES[:3]:
+        Image.fromarray(image.pixels).save(tmp_path / f"{image.name}.png")
+    out = tmp_path / "out.json"
+    options = ["--limit", "2", "--recipes", "box", "jpeg75", "--model", presets.DEFAULT]
+    assert degradations.main([str(tmp_path), *options, "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "PSNR-Y over bicubic",
+        "worse than bicubic, %",
+        "PSNR-C",
+        f"{presets.DEFAULT} gated",
+    ):
+        assert words in printed
+    content = json.loads(out.read_text())
+    assert content["models"] == {presets.DEFAULT: presets.PRESETS[presets.DEFAULT].sha256}
+    assert {(row["recipe"], row["images"]) for row in content["rows"]} == {
+        ("box", 2),
+        ("jpeg75", 2),
+    }
+    assert degradations.main([str(tmp_path / "none")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_the_sheet_shows_each_crop_in_five_versions(tmp_path, capsys):
+    source, out = tmp_path / "scene.png", tmp_path / "sheet.png"
+    Image.fromarray(IMAGES[0].pixels).save(source)
+    crops = [
+        ["--crop", str(source), "1", name, "20", "30"] for name in ("jpeg75-png", "sharpened80")
+    ]
+    command = [str(out), "--before", "rdn-small", "--side", "32"]
+    assert degradation_sheet.main([*command, *crops[0], *crops[1]]) == 0
+    with Image.open(out) as sheet:
+        assert sheet.width >= 5 * 3 * 32 and sheet.height >= 2 * 3 * 32
+        pixels = np.asarray(sheet)
+    hr = IMAGES[0].pixels[20:52, 30:62].repeat(3, axis=0).repeat(3, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels[..., 1], (96, 96))
+    assert (windows == hr[..., 1]).all(axis=(2, 3)).sum() == 2
+    assert degradation_sheet.main([*command, *crops[0][:3], "mitchell", "0", "0"]) == 1
+    assert "a recipe is one of" in capsys.readouterr().err

@@ -1,0 +1,148 @@
+"""Commands parse before they import a framework, and start up without noise."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("tensorflow", "keras", "apache_beam")
+LIGHT_COMMANDS = ["pipeline.read", "pipeline.report", "pipeline.compare"]
+COMMANDS = [
+    "run_pipeline",
+    "pipeline.demo",
+    *LIGHT_COMMANDS,
+    *("model.upscale", "model.scenes", "model.evaluate", "model.train"),
+]
+# Runs a command and then prints which of the heavy modules it has imported.
+PROBE = f"""
+import atexit, runpy, sys
+atexit.register(lambda: print("imported:", *[one for one in {HEAVY} if one in sys.modules]))
+sys.argv[0] = sys.argv[1]
+name = sys.argv.pop(1)
+runpy.run_module(name, run_name="__main__", alter_sys=True)
+"""
+
+
+def python(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def imported(done):
+    """The heavy modules that a probed command imported."""
+    return done.stdout.rpartition("imported:")[2].split()
+
+
+@pytest.mark.parametrize(
+    "module", ["model", "pipeline", "model.startup", "pipeline.runtime.startup"]
+)
+def test_an_import_has_no_effect(module):
+    code = (
+        "import logging, os, sys; before = dict(os.environ), list(logging.getLogger().handlers), "
+        f"sys.stdout; import {module}; "
+        "after = dict(os.environ), list(logging.getLogger().handlers), sys.stdout; "
+        f"print(before == after, *[one for one in {HEAVY} if one in sys.modules])"
+    )
+    done = python("-c", code, env=os.environ | {"CATALOG_MAGNIFIER_RUN_ID": "night1"})
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_needs_no_framework_and_is_quiet(command, option):
+    done = python("-c", PROBE, command, option)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: " if option == "--help" else "catalog-magnifier ")
+    assert imported(done) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_typo_needs_no_framework_and_is_the_only_message(command):
+    done = python("-c", PROBE, command, "--inptu", "x")
+    assert done.returncode == 2
+    assert "imported:" in done.stdout and "tensorflow" not in imported(done)
+    *usage, error = done.stderr.splitlines()
+    assert not usage or usage[0].startswith("usage: ")  # argparse prints it before the error
+    assert error.partition(": ")[0] in (f"python -m {command}", "run_pipeline.py")
+
+
+@pytest.mark.parametrize("command", LIGHT_COMMANDS)
+def test_commands_that_read_rows_import_no_framework(command, tmp_path):
+    missing = [str(tmp_path / "out"), "--run_id", "none"]
+    arguments = {
+        "pipeline.read": [missing[0], str(tmp_path / "images"), *missing[1:]],
+        "pipeline.report": missing,
+        "pipeline.compare": [f"{missing[0]}/runs/a", f"{missing[0]}/runs/b"],
+    }[command]
+    done = python("-c", PROBE, command, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{command}: ") and done.stderr.count("\n") == 1
+    assert imported(done) == []
+
+
+CLOSED = """
+import sys
+from model import startup
+
+def main(argv):
+    for _ in range(100_000):
+        print("a line of the output")
+    print("finished", file=sys.stderr)
+    return 7
+
+sys.exit(startup.run_command("command", main))
+"""
+
+
+def test_a_reader_who_leaves_early_does_not_fail_the_command():
+    with subprocess.Popen(
+        [sys.executable, "-c", CLOSED],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "a line of the output\n"
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, error) == (7, "finished\n")
+
+
+def test_ctrl_c_is_one_line():
+    code = (
+        "import sys; from model import startup\n"
+        "def main(argv): raise KeyboardInterrupt\n"
+        "sys.exit(startup.run_command('model.upscale', main))"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stderr) == (130, "model.upscale: interrupted\n")
+
+
+QUIET = """
+import sys
+from model.startup import import_tensorflow
+import_tensorflow()
+assert "tensorflow" in sys.modules
+import os
+os.write(2, b"after")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_room", [True, False])
+def test_tensorflow_is_imported_quietly(has_room):
+    code = QUIET
+    if not has_room:  # nowhere to hold its messages back: they are printed
+        code = "import tempfile; tempfile.TemporaryFile = lambda: open('/nowhere/x')\n" + QUIET
+    done = python("-c", code)
+    assert done.returncode == 0
+    assert (done.stderr == "after") == has_room and done.stderr.endswith("after")
