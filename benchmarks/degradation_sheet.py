@@ -3,9 +3,9 @@ r"""Draws crops of degraded images, upscaled by bicubic and by two networks.
     python -m benchmarks.degradation_sheet OUT.png --before old.keras [--model rdn-product] \
         --crop IMAGE SHRINK RECIPE TOP LEFT [--crop ...] [--side 96]
 
-The sheet has a row per crop: LR | bicubic | before | now | HR, with the PSNR-Y of the whole image. The HR
-image is shrunk by SHRINK first; TOP and LEFT are HR pixels. Networks are conditioned on the JPEG
-quality that the file states or, if it is lower, that the pixels show.
+The sheet has a row per crop: LR | bicubic | before | now | HR, with the PSNR-Y of the whole image.
+The HR image is shrunk by SHRINK first; TOP and LEFT are HR pixels. Networks are conditioned on the
+JPEG quality in the file or, if it is lower, on the one estimated from the pixels.
 """
 
 import argparse

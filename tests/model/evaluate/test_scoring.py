@@ -19,7 +19,7 @@ def scene_pair(seed=1, height=60, width=72):
 
 
 def untrained(scale=2):
-    """A network whose last convolution is still zero: it enlarges bicubically."""
+    """A network whose last convolution is still zero: it upscales bicubically."""
     return Upscaler(RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, scale=scale))
 
 
@@ -33,7 +33,7 @@ def made_score(name, ours, bicubic, noise=1.0):
     )
 
 
-def test_every_method_enlarges_the_same_image(upscaler):
+def test_every_method_upscales_the_same_image(upscaler):
     pair = scene_pair()
     comparison = scoring.compare(pair, upscaler, untrained())
     assert list(comparison.upscaled) == ["bicubic", "lanczos", "against", "ours"]
@@ -50,16 +50,16 @@ def test_every_method_enlarges_the_same_image(upscaler):
     assert list(scoring.compare(pair, upscaler).upscaled) == ["bicubic", "lanczos", "ours"]
 
 
-def test_the_quality_is_told_to_both_networks():
+def test_both_networks_get_the_quality():
     rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
     generator = np.random.default_rng(1)
     rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
-    knowing, pair = Upscaler(rdn), scene_pair()
-    told = scoring.compare(pair, knowing, knowing, jpeg_quality=30)
-    expected = knowing.upscale_rgb(pair.lr, jpeg_quality=30)
-    assert (expected != knowing.upscale_rgb(pair.lr)).any()
+    conditioned, pair = Upscaler(rdn), scene_pair()
+    both = scoring.compare(pair, conditioned, conditioned, jpeg_quality=30)
+    expected = conditioned.upscale_rgb(pair.lr, jpeg_quality=30)
+    assert (expected != conditioned.upscale_rgb(pair.lr)).any()
     for method in ("ours", "against"):
-        np.testing.assert_array_equal(told.upscaled[method], expected)
+        np.testing.assert_array_equal(both.upscaled[method], expected)
 
 
 @pytest.mark.parametrize("size", [(58, 72), (60, 70), (62, 72), (60, 144)])

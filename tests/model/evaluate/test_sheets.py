@@ -143,7 +143,7 @@ def test_invisible_errors_make_no_extreme_patch():
 @pytest.mark.parametrize(
     ("height", "width"), [(200, 260), (68, 68), (69, 131), (20, 300), (15, 15)]
 )
-def test_patches_cover_a_image_once_and_stay_inside(height, width):
+def test_patches_cover_an_image_once_and_stay_inside(height, width):
     ours = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
     found = patches.extreme_patches(comparison(ours, ours), over="bicubic", count=99)
     corners = [(patch.top, patch.left) for patch in found]
