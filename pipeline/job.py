@@ -26,7 +26,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from pipeline import cli, text
 from pipeline.catalog import manifest
 from pipeline.graph import build
-from pipeline.output import shard_writer
+from pipeline.output import publishing
 from pipeline.records import RunError, Status
 from pipeline.report import html
 from pipeline.runs import estimation, finished, reader, resume, reuse
@@ -39,8 +39,8 @@ from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage
+from pipeline.upscale.machine import WORTH_PROCESSES, choose_dtype, choose_workers
 from pipeline.upscale.saved_model import read_model
-from pipeline.upscale.upscaling import WORTH_PROCESSES, choose_precision, choose_workers
 
 DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
 
@@ -154,7 +154,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         started_at,
         model_sha256=read_model(files, settings.model).sha256,
         workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
-        compute_dtype=choose_precision(settings.precision, is_local=is_local),
+        compute_dtype=choose_dtype(settings.precision, is_local=is_local),
     )
     run_id = reuse.find_run(files, settings)
     if run_id is None:
@@ -192,7 +192,7 @@ def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Sub
                 kept = resume.begin(files, plan)
                 plan = dataclasses.replace(plan, kept=kept, lock_token=lock.token)
                 return _run_beam(plan, beam_arguments, ending, lock)
-    shard_writer.clear(files, layout.staging)  # of a run killed right after _SUCCESS
+    publishing.clear(files, layout.staging)  # of a run killed right after _SUCCESS
     print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
     return Finished(summary)
 

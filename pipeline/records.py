@@ -108,7 +108,7 @@ class PreviousResult(NamedTuple):
         reference_etag: of the reference that it was compared with.
         status, reason: of the earlier row.
         source_height, source_width: as displayed; None if they were never found.
-        columns: values of `previous.REUSED_COLUMNS`, in that order.
+        columns: values of `reuse.REUSED_COLUMNS`, in that order.
     """
 
     content_key: str
@@ -121,18 +121,15 @@ class PreviousResult(NamedTuple):
 
 
 class Job(NamedTuple):
-    """The URIs whose content is the same: one upscaling, a row for each.
+    """The URIs whose content is the same: one upscaling, a row for each. Crosses a shuffle.
 
     Attributes:
-        content_key: identity of the content together with model and settings; None for an entry
-            that was rejected before its content was identified.
-        entries: at least one, by position.
-        earlier: the result of a previous run that serves them; None if there is work.
+        content_key: identity of the content together with model and settings.
+        entries: at least one, by position, all with ETag and size.
     """
 
-    content_key: str | None
+    content_key: str
     entries: tuple[CatalogEntry, ...]
-    earlier: PreviousResult | None = None
 
 
 class Totals(NamedTuple):
