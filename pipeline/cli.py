@@ -11,17 +11,18 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from model.version import add_version
-from pipeline.catalog import manifest
+from pipeline.catalog import manifest, places
 from pipeline.records import Reason
 from pipeline.settings import NONE, OPTIONS, Option, Settings
 from pipeline.storage import locations
+from pipeline.storage.redaction import redact
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors end in exit status 2 with one line and no wall of usage."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"run_pipeline.py: {message} (--help shows all options)", file=sys.stderr)
+        print(f"run_pipeline.py: {redact(message)} (--help shows all options)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -47,9 +48,9 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     if ours.max_side < ours.min_side:
         parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
     for scheme in ours.allow_schemes:
-        if scheme not in manifest.SCHEMES:
+        if scheme not in places.SCHEMES:
             parser.error(
-                f"--allow_schemes {scheme}: images are read from {' and '.join(manifest.SCHEMES)} "
+                f"--allow_schemes {scheme}: images are read from {' and '.join(places.SCHEMES)} "
                 "only"
             )
     for reason in ours.retry:
@@ -58,6 +59,7 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     if ours.retry and ours.previous == NONE:
         parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
+    _check_secrets(parser, "--model", ours.model)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
@@ -136,6 +138,7 @@ def _name_of(argument: str) -> str:
 def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
     """Makes both places absolute; refuses those that cannot work, without asking a storage."""
     for option, place in (("--input", source), ("--output", output)):
+        _check_secrets(parser, option, place)
         scheme = locations.scheme_of(place)
         if scheme not in ("s3", "file", ""):
             parser.error(f"{option} {place}: {scheme}:// is not supported, use s3:// or a path")
@@ -157,6 +160,15 @@ def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
             "nor a local folder" + (f"; did you mean {source}/?" if is_prefix else "")
         )
     return _absolute(source), absolute_output
+
+
+def _check_secrets(parser: _Parser, option: str, place: str) -> None:
+    """Refuses a place that carries credentials: they would be kept with the run."""
+    if redact(place) != place:
+        parser.error(
+            f"{option} {redact(place)} may not carry credentials: give s3://bucket/key, and "
+            "credentials in the environment or profile"
+        )
 
 
 def _absolute(place: str) -> str:

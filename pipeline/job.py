@@ -145,7 +145,9 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         RunError: if the input is missing or empty, or the model is unknown.
     """
     files = open_storage(settings.storage.at_start())
-    catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
+    catalog = manifest.read_catalog(
+        files, settings.input, settings.allow_schemes, may_leave=settings.links_may_leave
+    )
     uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
     if not uris:
         raise RunError(f"--input {settings.input} names no images")
