@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pipeline.records import CatalogEntry, Reason
 from pipeline.storage import locations
 
-_KNOWN_SCHEMES = {"s3", "file", ""}
+# Schemes of URIs that can be read; a plain path has none.
+SCHEMES = ("s3", "file")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
@@ -49,7 +50,7 @@ class Place:
             BadUri: if the URI is malformed, or its scheme is not allowed.
         """
         scheme = locations.scheme_of(uri)
-        if scheme not in _KNOWN_SCHEMES:
+        if scheme and scheme not in SCHEMES:
             raise BadUri(
                 Reason.SCHEME_NOT_ALLOWED, f"{scheme}:// is not supported: use s3:// or file://"
             )
