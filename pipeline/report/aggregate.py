@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.output import schema
-from pipeline.output.schema import TIMED_STAGES
 from pipeline.records import Status
+from pipeline.row import TIMED_STAGES
 from pipeline.runs.reader import image_pointer, read_batches
 from pipeline.storage.base import Storage
 

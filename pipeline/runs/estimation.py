@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from model.files import RangedFile
+from model.inference.upscaler import OutOfMemoryError
 from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job
+from pipeline.row import Row
 from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.locations import scheme_of
-from pipeline.upscale.image_worker import ImageWorker
+from pipeline.upscale.job_rows import JobRows
+from pipeline.upscale.source import SourceReader
+from pipeline.upscale.upscaling import ImageUpscaler
 
 TO_UPSCALE = "to_upscale"
 _SAMPLE = 12
@@ -85,18 +89,22 @@ class Rate(NamedTuple):
     result_bytes: int
 
 
-def probe(worker: ImageWorker, job: Job) -> Probed:
-    """Looks at a job's first bytes, as the run would."""
-    work = worker.probe(job)
-    verdicts = [(str(row.status), row.reason) for row in work.rows]
-    asked = 0 if job.earlier is not None else len(work.rows)
-    if work.file is None:
+def probe(reader: SourceReader, job: Job) -> Probed:
+    """Reads the header of a job's source, as the run would."""
+    rows = JobRows(job)
+    source = reader.probe(rows)
+    verdicts = [(str(row.status), row.reason) for row in rows.finished]
+    asked = len(verdicts)
+    if source is None:
         return Probed(tuple(verdicts), 0, asked, None)
-    size_bytes = work.entries[0].size_bytes or 0
-    verdicts += [(TO_UPSCALE, None)] * len(work.entries)
-    pixels = work.columns["source_height"] * work.columns["source_width"]
-    asked += 1 if size_bytes <= RangedFile.BLOCK_BYTES else 2
-    return Probed(tuple(verdicts), pixels, asked, job)
+    verdicts += [(TO_UPSCALE, None)] * len(rows.waiting)
+    asked += 1 if source.size_bytes <= RangedFile.BLOCK_BYTES else 2
+    return Probed(tuple(verdicts), source.header.height * source.header.width, asked, job)
+
+
+def of_row(row: Row) -> Probed:
+    """A row that is finished before its image was read."""
+    return Probed(((str(row.status), row.reason),), 0, 0, None)
 
 
 def add_up(parts: Iterable[Any]) -> Counted:
@@ -125,7 +133,7 @@ def _chosen(jobs: list[Job]) -> list[Job]:
     return heapq.nsmallest(_SAMPLE, jobs, key=lambda job: str(job.content_key))
 
 
-def calibrate(worker: ImageWorker, jobs: Iterable[Job]) -> Rate | None:
+def calibrate(reader: SourceReader, upscaler: ImageUpscaler, jobs: Iterable[Job]) -> Rate | None:
     """Upscales images for some seconds, one after the other, and keeps none of them.
 
     Returns:
@@ -133,23 +141,22 @@ def calibrate(worker: ImageWorker, jobs: Iterable[Job]) -> Rate | None:
     """
     rate, is_warm = Rate(0, 0, 0.0, 0), False
     for job in jobs:
-        work = worker.prepare(job)
-        if work.source is None:
+        decoded = reader.read(JobRows(job))
+        if decoded is None:
             continue
-        if not is_warm:
-            worker.make(work)  # the first image pays for TensorFlow's start
-            is_warm = True
-        started = time.perf_counter()
-        made = worker.make(work).made
-        seconds = time.perf_counter() - started
-        if made is None:
+        try:
+            if not is_warm:
+                upscaler.upscale(decoded, keep_result=False)  # pays for TensorFlow's start
+                is_warm = True
+            started = time.perf_counter()
+            upscaled = upscaler.upscale(decoded, keep_result=False)
+        except OutOfMemoryError:
             continue
-        pixels = work.source.height * work.source.width
         rate = Rate(
             rate.images + 1,
-            rate.pixels + pixels,
-            rate.seconds + seconds,
-            rate.result_bytes + len(made.encoded.data),
+            rate.pixels + decoded.image.height * decoded.image.width,
+            rate.seconds + time.perf_counter() - started,
+            rate.result_bytes + len(upscaled.encoded.data),
         )
         if rate.images >= 2 and rate.seconds > _CALIBRATE_S:
             break

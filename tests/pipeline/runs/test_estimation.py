@@ -8,7 +8,7 @@ from PIL import Image
 from pipeline import job
 from pipeline.output.shard_writer import ShardWriter, count_shards
 from pipeline.runs import estimation
-from tests.pipeline.conftest import image_bytes, make_settings
+from tests.pipeline.conftest import image_bytes, make_row, make_settings
 
 
 @pytest.fixture
@@ -89,23 +89,11 @@ def test_nothing_to_do_takes_no_time(tmp_path, capsys):
     assert found["calibration"] is None and found["expected"]["hours"] == 0
 
 
-def test_shards_are_counted_as_the_writer_closes_them(monkeypatch, tmp_path):
-    writer = ShardWriter(None, "nowhere")
-    closed = []
-    monkeypatch.setattr(writer, "close", lambda: closed.append(_close(writer)))
-    for _ in range(300):
-        writer.add(_Upscaled())
-    writer._unsaved_work and writer.close()
-    assert len(closed) == count_shards(300)
-
-
-def _close(writer):
-    writer._saved_work += writer._unsaved_work
-    writer._unsaved_work, writer._pending = 0.0, []
-
-
-class _Upscaled:
-    size_bytes, inference_ms = 1, 1.0
+def test_shards_are_counted_as_the_writer_closes_them(local_files, tmp_path):
+    writer = ShardWriter(local_files, str(tmp_path))
+    closed = [writer.add(make_row(f"s3://b/{i}", inference_ms=1.0)) for i in range(300)]
+    closed.append(writer.close())
+    assert sum(shard is not None for shard in closed) == count_shards(300)
 
 
 def test_an_estimate_without_a_rate_says_so():
