@@ -36,7 +36,8 @@ class World:
         path = self.folder / name
         if data is not None:
             path.write_bytes(data)
-            fields = {"etag": "e", "size_bytes": len(data), **fields}
+            etag = self.files.identify(str(path)).etag
+            fields = {"etag": etag, "size_bytes": len(data), **fields}
         return CatalogEntry(f"uri/{name}", str(path), position, **fields)
 
     def rows(self, *entries):
