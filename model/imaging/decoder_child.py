@@ -24,7 +24,8 @@ from PIL import features
 
 from model.files import RangedFile
 from model.imaging.decode import decode
-from model.imaging.header import ImageError, read_header
+from model.imaging.errors import ImageError
+from model.imaging.header import read_header
 
 try:
     import resource

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from model.imaging import resampling
-from model.imaging.header import Header, ImageError
+from model.imaging.errors import ImageError
+from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool
 from model.metrics import full_reference

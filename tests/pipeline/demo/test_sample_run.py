@@ -7,7 +7,8 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
-from model.imaging.decode import ImageError, decode
+from model.imaging.decode import decode
+from model.imaging.errors import ImageError
 from pipeline import text
 from pipeline.demo import __main__ as command
 from pipeline.demo.before_after import BLOCK_PX, ZOOM, most_detailed_block

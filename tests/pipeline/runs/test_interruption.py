@@ -28,12 +28,13 @@ if cleanup == "fails":
 threading.Thread(target=time.sleep, args=(3600,)).start()  # which Python waits for at its end
 with ending.on_signals():
     if cleanup == "starts processes":
-        # One that waits for its first orders: Python's own would complain of a parent that is gone.
+        # One that waits for its first orders: Python's own would complain of its parent's end.
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
         pool = ProcessPoolExecutor(2, get_context("spawn"))
         futures = [pool.submit(time.sleep, 3600), pool.submit(time.sleep, 3600)]
-        children = [subprocess.Popen([sys.executable, "-c", "print(input())"], stdin=subprocess.PIPE)]
+        command = [sys.executable, "-c", "print(input())"]
+        children = [subprocess.Popen(command, stdin=subprocess.PIPE)]
     (folder / "ready").touch()
     if cleanup == "lost":
         ending.lost()

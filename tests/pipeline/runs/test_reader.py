@@ -10,7 +10,7 @@ from pipeline.runs import reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import StorageError
-from tests.pipeline.output.test_schema_and_shards import make_row
+from tests.pipeline.conftest import make_row
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -25,7 +25,7 @@ def place(request, tmp_path):
 def write_part(files, layout, *names, image=None):
     writer = ShardWriter(files, layout.rows)
     for name in names:
-        writer.add(make_row(f"s3://b/{name}", image))
+        writer.add(make_row(f"s3://b/{name}", image=image))
     shard = writer.close()
     part = f"{layout.rows}/part-0.parquet"
     files.move(shard.uri, part)

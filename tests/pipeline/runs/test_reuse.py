@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipeline.output import shard_writer
+from pipeline.output import publishing
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.runs import reader, reuse
 from pipeline.runs.layout import Layout
-from tests.pipeline.output.test_schema_and_shards import make_row
+from tests.pipeline.conftest import make_row
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -21,7 +21,7 @@ def publish(files, layout, *rows):
     writer = ShardWriter(files, layout.staging)
     for row in rows:
         writer.add(row)
-    (part,) = shard_writer.publish(files, [writer.close()], layout.rows)
+    (part,) = publishing.publish(files, [writer.close()], layout.rows)
     return part
 
 
@@ -32,7 +32,7 @@ def found(files, part):
 
 def row(name, image=None, **columns):
     made = {"image_format": "png", "image_bytes": 5}
-    return make_row(f"s3://b/{name}", image, content_key=name, **(made | columns))
+    return make_row(f"s3://b/{name}", image=image, content_key=name, **(made | columns))
 
 
 def test_images_in_the_rows_are_pointed_to(world):
@@ -122,7 +122,7 @@ def test_a_damaged_part_offers_nothing_and_is_named(world, caplog, damage):
 
 def test_results_without_an_image_need_none(world):
     files, output = world
-    failed = make_row("s3://b/a", None, content_key="a", image_bytes=None, image_format=None)
+    failed = make_row("s3://b/a", content_key="a", image_bytes=None, image_format=None)
     part = publish(files, Layout(output, "night1"), failed)
     assert found(files, part) == ["a"]
     assert reader.count_rows(files, part) == 1
