@@ -1,7 +1,7 @@
 """Settings of one run: each option declared once, and the plan that the run resolves from them.
 
 The parser, the content key, the check of a resumed run, the report's replay command and the tests
-of the README's table and of Dataflow's template all read the declarations. Imports no framework.
+of docs/reference.md and of Dataflow's template all read the declarations. Imports no framework.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Option:
         parse: turns the argument into the value; None for a flag without an argument.
         choices: values allowed; empty if any is.
         metavar: stands for the argument in `--help`.
-        default_name: stands for the default in `--help` and in the README; empty without one.
+        default_name: of the default, for `--help` and docs/reference.md; empty without one.
         in_content_key: whether another value gives another image, which is then upscaled again.
         resume_must_match: whether a run that goes on must have the value it began with.
         is_replayed: whether the report's replay command repeats it.
