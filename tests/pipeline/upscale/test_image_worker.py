@@ -1,5 +1,4 @@
 import concurrent.futures
-import hashlib
 import io
 import threading
 import time
@@ -37,7 +36,7 @@ class World:
         path = self.folder / name
         if data is not None:
             path.write_bytes(data)
-            etag = hashlib.blake2b(data, digest_size=16).hexdigest()  # as LocalStorage
+            etag = self.files.identify(str(path)).etag
             fields = {"etag": etag, "size_bytes": len(data), **fields}
         return CatalogEntry(f"uri/{name}", str(path), position, **fields)
 
