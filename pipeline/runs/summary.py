@@ -1,4 +1,4 @@
-"""The end of a run: publish its rows, count them again from the files, write the summary."""
+"""Finishes a run: publishes its rows, counts them in the files, writes the summary."""
 
 import collections
 import dataclasses
@@ -54,8 +54,7 @@ def finish_run(
     Args:
         files: where the run writes.
         plan: of the run.
-        shards: all that were staged by bundles that succeeded, and those kept of an earlier
-            attempt.
+        shards: of all bundles that succeeded, and kept from an earlier attempt.
         totals: of the catalog.
 
     Returns:
@@ -111,8 +110,8 @@ def add_metrics(
 ) -> dict[str, Any]:
     """Writes the summary again, with the runner's metrics.
 
-    The rows are the truth; Beam's metrics are what a runner's own monitoring shows too. A bundle
-    that ran twice may be counted twice in them.
+    The rows are the truth. Beam's metrics, which a runner's own monitoring shows too, may count a
+    bundle twice that ran twice.
 
     Args:
         files: where the run writes.
@@ -174,7 +173,7 @@ def summarise(
     by_status = collections.Counter(table["status"].to_pylist())
     by_reason = collections.Counter(table["reason"].drop_null().to_pylist())
     wall_s = max((now - plan.started_at).total_seconds(), 1e-3)
-    made = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
+    upscaled = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
     settings = plan.settings
     return {
         "run_id": settings.run_id,
@@ -191,7 +190,7 @@ def summarise(
         "by_status": {status.value: by_status[status] for status in Status},
         "by_reason": dict(sorted(by_reason.items())),
         "failure_rate": by_status[Status.FAILED] / table.num_rows,
-        "pictures_per_second": round(made / wall_s, 3),
+        "pictures_per_second": round(upscaled / wall_s, 3),
         "percentiles": {
             name: values
             for name in (*_PSNR_COLUMNS, *TIMED_STAGES)
@@ -206,7 +205,7 @@ def summarise(
 
 
 def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
-    """Percentiles of what is not null; None if nothing is."""
+    """Percentiles of the values that are not null; None without any."""
     values = column.drop_null().to_numpy()
     if not len(values):
         return None
