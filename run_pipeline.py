@@ -33,7 +33,8 @@ def main(argv: list[str]) -> int:
     try:
         scratch.use_own_folder()
     except OSError as error:
-        problem = f"cannot write temporary files: {error.strerror}"
+        place = f" in {error.filename}" if error.filename else ""
+        problem = f"cannot write temporary files{place}: {error.strerror}"
         print(f"run_pipeline.py: {problem}; free space, or set TMPDIR", file=sys.stderr)
         return 1
     import_tensorflow()

@@ -160,8 +160,8 @@ def test_no_room_for_temporary_files_is_one_line(tmp_path):
     done = python("-c", code)
     assert done.returncode == 1
     assert done.stderr == (
-        "run_pipeline.py: cannot write temporary files: No space left on device; free space, or "
-        "set TMPDIR\n"
+        "run_pipeline.py: cannot write temporary files in /x: No space left on device; free "
+        "space, or set TMPDIR\n"
     )
 
 

@@ -107,7 +107,7 @@ def probe(reader: SourceReader, job: Job) -> Probed:
     asked = len(verdicts)
     if source is None:
         return Probed(tuple(verdicts), 0, asked, None)
-    verdicts += [(TO_UPSCALE, None)] * len(rows.waiting)
+    verdicts += [(TO_UPSCALE, None)] * (len(rows.waiting) + rows.set_aside)
     asked += 1 if source.size_bytes <= RangedFile.BLOCK_BYTES else 2
     return Probed(tuple(verdicts), source.header.height * source.header.width, asked, job)
 

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import IO
 
 _PREFIX = "catalog-magnifier-"
+# The saved model, what TensorFlow and Beam write, and the first shard.
+_MIN_FREE_BYTES = 32 << 20
 _LOCK = "lock"
 
 
@@ -24,9 +27,11 @@ def use_own_folder() -> Path:
         The folder, within the one that `tempfile` chose before.
 
     Raises:
-        OSError: if no folder for temporary files can be written.
+        OSError: if no folder for temporary files can be written, or it has no room.
     """
     parent = Path(tempfile.gettempdir())
+    if shutil.disk_usage(parent).free < _MIN_FREE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(parent))
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     # Locked before it has its name: a process that starts now must not take it for left behind.
     unnamed = folder / f"{_LOCK}.new"

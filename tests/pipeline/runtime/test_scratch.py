@@ -1,6 +1,7 @@
 """Temporary files are gone after a run, and after the next one if a run was killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from pipeline.runtime import scratch
 
 ROOT = Path(__file__).parents[3]
 CODE = """
@@ -79,3 +82,12 @@ def test_processes_that_it_starts_use_its_folder(tmp_path):
     own, of_child = printed.decode().split()
     assert own == of_child and Path(own).parent == tmp_path
     assert tempfile.gettempdir() != own
+
+
+def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        scratch.use_own_folder()
+    assert caught.value.filename == str(tmp_path) and list(tmp_path.iterdir()) == []
