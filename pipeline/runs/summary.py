@@ -18,6 +18,7 @@ from pipeline.output import publishing
 from pipeline.records import RunError, Shard, Status, Totals
 from pipeline.row import TIMED_STAGES
 from pipeline.runs import lock, reader
+from pipeline.runs.finished import read_summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import RunPlan, Settings
@@ -51,6 +52,8 @@ def finish_run(
 ) -> dict[str, Any]:
     """Publishes the shards, checks them against the catalog and writes summary and _SUCCESS.
 
+    May be called again, as runners repeat a step: a finished run stays as it is.
+
     Args:
         files: where the run writes.
         plan: of the run.
@@ -64,6 +67,17 @@ def finish_run(
         RunError: if the published rows are not exactly one for each distinct URI, or another
             process has taken the run over; _SUCCESS is then missing.
     """
+    layout = Layout.of(plan.settings)
+    summary = read_summary(files, layout)
+    if summary is None:
+        summary = _publish(files, plan, shards, totals)
+    publishing.clear(files, layout.staging)
+    lock.remove(files, layout, plan.lock_token)
+    return summary
+
+
+def _publish(files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals) -> dict[str, Any]:
+    """Publishes the rows of a run that is not finished; see `finish_run`."""
     layout = Layout.of(plan.settings)
     _check_lock(files, layout, plan)
     parts = publishing.publish(files, shards, layout.rows)
@@ -88,14 +102,12 @@ def finish_run(
     )
     _write(files, layout, summary)
     _check_lock(files, layout, plan)
-    files.write(layout.success, b"")
-    try:
-        _check_lock(files, layout, plan)
-    except RunError:
-        files.delete(layout.success)  # another process has begun to change the rows
-        raise
-    publishing.clear(files, layout.staging)
-    lock.remove(files, layout, plan.lock_token)
+    if files.create(layout.success, b""):
+        try:
+            _check_lock(files, layout, plan)
+        except RunError:
+            files.delete(layout.success)  # another process has begun to change the rows
+            raise
     return summary
 
 
