@@ -205,7 +205,7 @@ def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
     if _execute(plan, beam_arguments, ending) is None:
         print(f"started; the estimate will be {layout.estimate}")
         return DONE
-    estimate = json.loads(open_storage(plan.settings.storage).read(layout.estimate))
+    estimate = estimation.read(open_storage(plan.settings.storage), plan.settings)
     print(estimation.describe(estimate, plan.settings))
     return DONE
 
