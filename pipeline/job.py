@@ -130,7 +130,7 @@ def _conclude(summary: dict[str, Any], settings: Settings) -> int:
 
 
 def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bool) -> RunPlan:
-    """Checks within seconds that the run can work, and resolves what the settings leave open.
+    """Checks within seconds that the run can work, and resolves settings that are left open.
 
     Args:
         settings: as parsed.
@@ -205,7 +205,7 @@ def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
     if _execute(plan, beam_arguments, ending) is None:
         print(f"started; the estimate will be {layout.estimate}")
         return DONE
-    estimate = json.loads(open_storage(plan.settings.storage).read(layout.estimate))
+    estimate = estimation.read(open_storage(plan.settings.storage), plan.settings)
     print(estimation.describe(estimate, plan.settings))
     return DONE
 
@@ -242,8 +242,7 @@ def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Pipeli
                 ending.before(result.cancel)
             state = result.wait_until_finish()
     except Exception as error:
-        # Beam adds the step to the text, and wraps what some workers raise in RuntimeErrors of
-        # its own, with the traceback as text.
+        # Beam raises a RuntimeError of its own, with the worker's traceback as text.
         found = RunError.find_in("".join(traceback.format_exception(error)))
         if found is None:
             raise
