@@ -59,10 +59,25 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    """The command line's options; exits with status 2 if they make no sense."""
+    """The command line's options; exits with status 2 if they contradict each other."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluate", description=(__doc__ or "").partition("\n")[0]
     )
+    _add_images(parser)
+    _add_networks(parser)
+    _add_outputs(parser)
+    add_version(parser)
+    arguments = parser.parse_args(argv)
+    if arguments.pairs and arguments.shrink_first > 1:
+        parser.error("--shrink_first goes with --hr, not with --pairs")
+    if arguments.recipe and (arguments.pairs or arguments.jpeg_quality < 100):
+        parser.error("--recipe goes with --hr, and without --jpeg_quality")
+    if arguments.image and not arguments.heat_map:
+        parser.error("--image goes with --heat_map")
+    return arguments
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--pairs", type=Path, metavar="DIR", help="files *LR.png and *HR.png")
     source.add_argument(
@@ -88,6 +103,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="make LR of --hr by this; default: bicubic, then --jpeg_quality",
     )
     parser.add_argument("--limit", type=_whole_number(1), metavar="N", help="use N images")
+
+
+def _add_networks(parser: argparse.ArgumentParser) -> None:
     network = "a shipped name or a .keras file"
     parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
@@ -104,6 +122,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         choices=("both", "ours"),
         help="mean of 8 flipped and rotated versions (RDN+): of both networks, or of ours only",
     )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings, mean, all figures")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="one line an image")
     parser.add_argument(
@@ -121,15 +142,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--image", metavar="NAME", help="of the heat map; default: the one with the least gain"
     )
-    add_version(parser)
-    arguments = parser.parse_args(argv)
-    if arguments.pairs and arguments.shrink_first > 1:
-        parser.error("--shrink_first goes with --hr, not with --pairs")
-    if arguments.recipe and (arguments.pairs or arguments.jpeg_quality < 100):
-        parser.error("--recipe goes with --hr, and without --jpeg_quality")
-    if arguments.image and not arguments.heat_map:
-        parser.error("--image goes with --heat_map")
-    return arguments
 
 
 def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
