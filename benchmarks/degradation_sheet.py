@@ -1,27 +1,26 @@
-r"""Draws crops of degraded images beside what two networks make of them.
+r"""Draws crops of degraded images, upscaled by bicubic and by two networks.
 
     python -m benchmarks.degradation_sheet OUT.png --before old.keras [--model rdn-product] \
         --crop IMAGE SHRINK RECIPE TOP LEFT [--crop ...] [--side 96]
 
-A row for each crop: LR | bicubic | before | now | HR, with the PSNR-Y of the whole image. The HR
-image is shrunk by SHRINK first; TOP and LEFT are HR pixels. Networks are conditioned on the JPEG
-quality that the file states or, if it is lower, that the pixels show.
+The sheet has a row per crop: LR | bicubic | before | now | HR, with the PSNR-Y of the whole image.
+The HR image is shrunk by SHRINK first; TOP and LEFT are HR pixels. Networks are conditioned on the
+JPEG quality in the file or, if it is lower, on the one estimated from the pixels.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+import benchmarks.quiet  # noqa: F401 - first, for its effect
 from benchmarks.degradations import quality_in_pixels
 from model.data.hr_sources import HrFile, make_pair
 from model.data.recipes import RECIPES
 from model.evaluate import scoring
+from model.evaluate.panels import Panel, Row, lay_out, zoomed
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS
-from model.evaluate.sheets import Panel, Row, lay_out
 from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 
@@ -30,10 +29,16 @@ _TITLES = {BICUBIC: "bicubic", AGAINST: "before", OURS: "now"}
 
 
 def row(crop: list[str], ours: Upscaler, before: Upscaler, side: int) -> Row:
-    """Draws one crop, given as the command line has it.
+    """Draws one crop.
+
+    Args:
+        crop: image file, factor to shrink it by, name of the recipe, top and left.
+        ours: the network.
+        before: the network to compare with.
+        side: of the crop, HR pixels.
 
     Raises:
-        ValueError: if the recipe is unknown or a number is none.
+        ValueError: if the recipe is unknown or a number is not a number.
         OSError: if the image cannot be read.
     """
     path, shrink, name, top, left = crop
@@ -46,18 +51,13 @@ def row(crop: list[str], ours: Upscaler, before: Upscaler, side: int) -> Row:
     figures = scoring.score(comparison).figures
     cut = comparison.crop(int(top), int(left), side, side)
     panels = [
-        Panel(f"{title}  {figures[method].psnr_y_db:.2f} dB", _enlarged(cut.enlarged[method]))
+        Panel(f"{title}  {figures[method].psnr_y_db:.2f} dB", zoomed(cut.upscaled[method], _ZOOM))
         for method, title in _TITLES.items()
     ]
     return Row(
         f"{name}: {pair.name}",
-        [Panel("LR", _enlarged(cut.lr)), *panels, Panel("HR", _enlarged(cut.hr))],
+        [Panel("LR", zoomed(cut.lr, _ZOOM)), *panels, Panel("HR", zoomed(cut.hr, _ZOOM))],
     )
-
-
-def _enlarged(pixels: np.ndarray) -> np.ndarray:
-    """Each pixel a square."""
-    return pixels.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -95,7 +95,7 @@ def comparison_sheet(upscaled: "UpscaledImage", name: str) -> np.ndarray:
         uint8 [h, w, 3]. The map shows, for each source pixel, the difference in grey levels of
         luma from the result shrunk again.
     """
-    from model.evaluate import sheets  # noqa: PLC0415 - imports TensorFlow
+    from model.evaluate import error_maps  # noqa: PLC0415 - imports TensorFlow
 
     source, result = upscaled.source.over_white(), upscaled.result.over_white()
     scale = upscaled.scale
@@ -103,7 +103,7 @@ def comparison_sheet(upscaled: "UpscaledImage", name: str) -> np.ndarray:
     error = np.abs(
         full_reference.luma(resampling.shrink(result, scale)) - full_reference.luma(source)
     )
-    return sheets.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
+    return error_maps.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
 
 
 def comparison_path(target: Path) -> Path:

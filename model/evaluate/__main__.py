@@ -6,10 +6,11 @@
     python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
         --sheet sheet.png --patches patches.png --heat_map errors.png
 
-Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` LR is made
-from each image by anti-aliased bicubic, and compressed if asked for, or by a recipe of
-`model.data.recipes`, on whose lowest JPEG quality networks are conditioned. Beside bicubic,
-Lanczos and, if wanted, a second network:
+Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` each image
+is shrunk by anti-aliased bicubic to make its LR image, which `--jpeg_quality` compresses; or a
+`--recipe` of `model.data.recipes` makes LR, and its lowest JPEG quality is the one on which
+networks are conditioned. The table compares the network with bicubic, Lanczos and, with
+`--against`, a second network:
 
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
     from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415
 
     try:
-        print(evaluation.run(arguments))
+        print(evaluation.run(evaluation.Options(**vars(arguments))))
     except (OSError, ValueError, OutOfMemoryError) as error:
         print(f"model.evaluate: {error}", file=sys.stderr)
         return 1
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    """The command line's options; exits with status 2 if they contradict each other."""
+    """Parses the options; exits with status 2 if they contradict each other."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluate", description=(__doc__ or "").partition("\n")[0]
     )
@@ -78,24 +79,25 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
+    """Options for the images to evaluate on."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--pairs", type=Path, metavar="DIR", help="files *LR.png and *HR.png")
     source.add_argument(
-        "--hr", metavar="PLACE", help="HR images, of which LR is made: folder, s3:// or list.txt"
+        "--hr", metavar="PLACE", help="HR images to make LR from: folder, s3:// or list.txt"
     )
     parser.add_argument(
         "--shrink_first",
         type=_whole_number(1),
         default=1,
         metavar="N",
-        help="shrink the images of --hr by this before their use",
+        help="shrink the images of --hr by this factor before their use",
     )
     parser.add_argument(
         "--jpeg_quality",
         type=_whole_number(1, 100),
         default=100,
         metavar="1..100",
-        help="compress LR with this quality; 100, the default: not at all",
+        help="compress LR with this quality; 100, the default, compresses nothing",
     )
     parser.add_argument(
         "--recipe",
@@ -106,6 +108,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_networks(parser: argparse.ArgumentParser) -> None:
+    """Options for the networks and how they compute."""
     network = "a shipped name or a .keras file"
     parser.add_argument("--model", default=presets.BEST_ON_CLEAN, help=network)
     parser.add_argument("--against", metavar="MODEL", help=f"compare with a second one: {network}")
@@ -113,7 +116,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=COMPUTE_DTYPES,
         default="float32",
-        help="in which the networks compute, as the job's --precision",
+        help="compute dtype of the networks, as the job's --precision",
     )
     parser.add_argument(
         "--self_ensemble",
@@ -125,8 +128,9 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Options for the files to write."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings, mean, all figures")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line an image")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line per image")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE", help="LR | bicubic | [against] | ours | HR"
     )
@@ -140,20 +144,22 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--heat_map", type=Path, metavar="FILE", help="each pixel's error in colours"
     )
     parser.add_argument(
-        "--image", metavar="NAME", help="of the heat map; default: the one with the least gain"
+        "--image",
+        metavar="NAME",
+        help="the image of the heat map; default: the one with the lowest gain",
     )
 
 
-def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers within a range, for argparse."""
+def _whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Returns a parser of whole numbers within a range, for argparse."""
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            value = lowest - 1
-        if value < lowest or (highest is not None and value > highest):
-            wanted = f"{lowest} or more" if highest is None else f"{lowest}..{highest}"
+            value = minimum - 1
+        if value < minimum or (maximum is not None and value > maximum):
+            wanted = f"{minimum} or more" if maximum is None else f"{minimum}..{maximum}"
             raise argparse.ArgumentTypeError(f"needs a whole number, {wanted}. Received: {text}")
         return value
 

@@ -28,13 +28,13 @@ if cleanup == "fails":
 threading.Thread(target=time.sleep, args=(3600,)).start()  # which Python waits for at its end
 with ending.on_signals():
     if cleanup == "starts processes":
-        # One that waits for its first orders: Python's own would complain of its parent's end.
+        # They wait for their first orders, and would complain that their parent is gone.
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
         pool = ProcessPoolExecutor(2, get_context("spawn"))
         futures = [pool.submit(time.sleep, 3600), pool.submit(time.sleep, 3600)]
         command = [sys.executable, "-c", "print(input())"]
-        children = [subprocess.Popen(command, stdin=subprocess.PIPE)]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE)
     (folder / "ready").touch()
     if cleanup == "lost":
         ending.lost()
