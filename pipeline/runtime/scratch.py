@@ -49,7 +49,7 @@ def use_own_folder() -> Path:
 
 
 def remove_own_folder() -> None:
-    """Removes the folder of `use_own_folder`, if there is one; `tempfile` uses the one above again.
+    """Removes the folder of `use_own_folder`, if any; `tempfile` uses its parent again.
 
     Python calls it at its exit; a process that ends by `os._exit` must call it.
     """
