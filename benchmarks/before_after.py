@@ -19,7 +19,7 @@ from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
 from model.inference.upscaler import Upscaler
 from model.network import loading
-from pipeline.demo.before_after import most_detailed_block
+from pipeline.demo.before_after import max_detail_block
 
 _MODEL = "rdn-product"
 _MAX_PIXELS = 4_000_000
@@ -41,7 +41,7 @@ def block_of(path: Path, upscaler: Upscaler) -> tuple[np.ndarray, np.ndarray]:
     header, image = decode(path.read_bytes(), max_pixels=_MAX_PIXELS)
     result = upscaler.upscale_image(image, jpeg_quality=assumed_quality(header)).over_white()
     bicubic = resampling.to_uint8(resampling.bicubic(image.over_white(), *result.shape[:2]))
-    block = most_detailed_block(bicubic, _BLOCK_PX)
+    block = max_detail_block(bicubic, _BLOCK_PX)
     return zoomed(bicubic[block], _ZOOM), zoomed(result[block], _ZOOM)
 
 

@@ -9,7 +9,6 @@ are drawn, and the previous run has no row for them.
 """
 
 import argparse
-import dataclasses
 import datetime
 import functools
 import hashlib
@@ -31,10 +30,10 @@ from model.network import presets
 from model.scenes import drawing
 from pipeline import cli
 from pipeline.demo.loopback import made_up_credentials
-from pipeline.output import shard_writer
-from pipeline.output.schema import Row
+from pipeline.output import publishing
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import CatalogEntry, Reason, Shard, Status, content_key
+from pipeline.row import ImageFile, Row
 from pipeline.settings import RunPlan
 from pipeline.storage.routing import open_storage
 
@@ -143,41 +142,40 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def previous_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
     """Yields the rows of the previous run, one per image that is not new."""
-    image: dict[str, bytes | str] = {"bytes": b"\xff" * 100, "path": "image.jpg"}
+    image: ImageFile = {"bytes": b"\xff" * 100, "path": "image.jpg"}
     for number in range(catalog.known):
         uri = f"s3://{_BUCKET}/{catalog.key(number)}"
         etag, size_bytes = catalog.etag(number), catalog.size_bytes(number)
         entry = CatalogEntry(uri, uri, number, etag=etag, size_bytes=size_bytes)
-        found = Row(
-            uri=uri,
-            status=Status.SKIPPED,
-            reason=str(Reason.LARGE_ENOUGH),
-            detail="1500x1500, longer side above 1000",
-            processed_at=_DAY,
-            content_key=content_key(entry, fingerprint),
-            source_etag=etag,
-            source_bytes=size_bytes,
-            source_format="JPEG",
-            source_mode="RGB",
-            source_width=1500,
-            source_height=1500,
-        )
+        columns = {
+            "uri": uri,
+            "status": Status.SKIPPED,
+            "reason": str(Reason.LARGE_ENOUGH),
+            "detail": "1500x1500, longer side above 1000",
+            "processed_at": _DAY,
+            "content_key": content_key(entry, fingerprint),
+            "source_etag": etag,
+            "source_bytes": size_bytes,
+            "source_format": "JPEG",
+            "source_mode": "RGB",
+            "source_width": 1500,
+            "source_height": 1500,
+        }
         if number % 2:
-            found = dataclasses.replace(
-                found,
-                status=Status.UPSCALED,
-                reason=None,
-                detail=None,
-                source_width=300,
-                source_height=300,
-                roundtrip_psnr_db=40.0,
-                self_psnr_db=33.3,
-                self_gain_db=1.1,
-                image_sha256=hashlib.sha256(etag.encode()).hexdigest(),
-                image_bytes=100,
-                image=image,
-            )
-        yield found
+            columns |= {
+                "status": Status.UPSCALED,
+                "reason": None,
+                "detail": None,
+                "source_width": 300,
+                "source_height": 300,
+                "roundtrip_psnr_db": 40.0,
+                "self_psnr_db": 33.3,
+                "self_gain_db": 1.1,
+                "image_sha256": hashlib.sha256(etag.encode()).hexdigest(),
+                "image_bytes": 100,
+                "image": image,
+            }
+        yield Row.from_columns(columns)
 
 
 def write_previous_run(catalog: Catalog, output: Path) -> None:
@@ -186,15 +184,15 @@ def write_previous_run(catalog: Catalog, output: Path) -> None:
     settings, _ = cli.parse(["--input", "x/", "--output", str(output)], _DAY)
     plan = RunPlan(settings, _DAY, sha256, workers=1, compute_dtype="float32")
     files = open_storage(settings.storage)
-    folder = output / "runs/earlier"
+    folder = output / "runs/previous"
     writer = ShardWriter(files, str(folder / "staging"))
     shards: list[Shard] = []
     for row in previous_rows(catalog, plan.fingerprint):
         shards += filter(None, [writer.add(row)])
     shards += filter(None, [writer.close()])
-    shard_writer.publish(files, shards, str(output / "rows/run_id=earlier"))
-    shard_writer.clear(files, str(folder / "staging"))
-    summary = {"run_id": "earlier", "by_reason": {}, "by_status": {}, "percentiles": {}}
+    publishing.publish(files, shards, str(output / "rows/run_id=previous"))
+    publishing.clear(files, str(folder / "staging"))
+    summary = {"run_id": "previous", "by_reason": {}, "by_status": {}, "percentiles": {}}
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "_SUCCESS").touch()
 

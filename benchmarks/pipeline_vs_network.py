@@ -38,7 +38,7 @@ from model.network import loading, presets
 from model.network.rdn import RDN, with_quality_plane
 from model.scenes import drawing
 from pipeline import job
-from pipeline.upscale.upscaling import choose_workers
+from pipeline.upscale.machine import choose_workers
 
 
 def time_network(upscaler: Upscaler, images: list[np.ndarray]) -> float:

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from pipeline.storage.redaction import redact
+
 
 class Status(enum.StrEnum):
     """What became of a URI. Each URI of the catalog ends in exactly one row with one of these."""
@@ -65,6 +67,7 @@ class CatalogEntry(NamedTuple):
         reference_etag: identity of the reference's content; None if there is none to be had.
         reason: a `Reason` once the entry can become nothing but a row.
         detail: one line for people about `reason`.
+        mentions: how many lines of the catalog the entry stands for.
     """
 
     uri: str
@@ -78,6 +81,7 @@ class CatalogEntry(NamedTuple):
     reference_etag: str | None = None
     reason: str | None = None
     detail: str | None = None
+    mentions: int = 1
 
     def rejected(self, reason: Reason, detail: str) -> "CatalogEntry":
         """This entry, on its way straight to its row."""
@@ -108,7 +112,7 @@ class PreviousResult(NamedTuple):
         reference_etag: of the reference that it was compared with.
         status, reason: of the earlier row.
         source_height, source_width: as displayed; None if they were never found.
-        columns: values of `previous.REUSED_COLUMNS`, in that order.
+        columns: values of `reuse.REUSED_COLUMNS`, in that order.
     """
 
     content_key: str
@@ -121,18 +125,15 @@ class PreviousResult(NamedTuple):
 
 
 class Job(NamedTuple):
-    """The URIs whose content is the same: one upscaling, a row for each.
+    """The URIs whose content is the same: one upscaling, a row for each. Crosses a shuffle.
 
     Attributes:
-        content_key: identity of the content together with model and settings; None for an entry
-            that was rejected before its content was identified.
-        entries: at least one, by position.
-        earlier: the result of a previous run that serves them; None if there is work.
+        content_key: identity of the content together with model and settings.
+        entries: at least one, by position, all with ETag and size.
     """
 
-    content_key: str | None
+    content_key: str
     entries: tuple[CatalogEntry, ...]
-    earlier: PreviousResult | None = None
 
 
 class Totals(NamedTuple):
@@ -180,6 +181,7 @@ class RunError(Exception):
     _MARK = "stops the run: "
 
     def __init__(self, text: str) -> None:
+        text = redact(text)
         super().__init__(text)
         self.add_note(self._MARK + json.dumps(text))
 

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output.schema import Row, to_batch
+from pipeline.output.schema import to_batch
 from pipeline.records import Status
 from tests.documents import DOCUMENTS, python_blocks
-from tests.pipeline.conftest import image_bytes
-from tests.pipeline.output.test_schema_and_shards import NOW
+from tests.pipeline.conftest import NOW, image_bytes, make_row
 
 REFERENCE = "docs/reference.md"
 RUNS = ("n1", "n2")
@@ -40,8 +39,8 @@ def output(tmp_path_factory):
     """Two runs, each with one upscaled image and one that failed."""
     folder = tmp_path_factory.mktemp("reading") / "demo-output"
     png = image_bytes(30, 40, file_format="PNG")
-    upscaled = Row("s3://b/1", Status.UPSCALED, NOW, image={"bytes": png, "path": "1.png"})
-    failed = Row("s3://b/2", Status.FAILED, NOW, reason="not_found")
+    upscaled = make_row("s3://b/1", Status.UPSCALED, NOW, image={"bytes": png, "path": "1.png"})
+    failed = make_row("s3://b/2", Status.FAILED, NOW, reason="not_found")
     for run in RUNS:
         partition = folder / f"rows/run_id={run}"
         partition.mkdir(parents=True)

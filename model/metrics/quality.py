@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,13 @@ _SMALLEST_SIDE_PX = 8
 _WINDOW_PX = 96
 
 
+class Meaning(NamedTuple):
+    """What a measure measures, in one line for people, and its unit; empty for a ratio."""
+
+    meaning: str
+    unit: str = ""
+
+
 @dataclass(frozen=True)
 class Measures:
     """Measures of an upscaled image; None if a measure is undefined for it.
@@ -26,43 +34,63 @@ class Measures:
     blockiness, textured images no background noise.
 
     Attributes:
-        roundtrip_psnr_db: PSNR of the result, shrunk again, against the source, on RGB. Detects
-            shifted colours and wrong tiles; a good network is above 40 dB.
-        self_psnr_db: PSNR on luma of a part of the source, shrunk and upscaled by the network,
-            against that part: the network's quality on this image. See `self_test`.
-        self_bicubic_psnr_db: the same with bicubic instead of the network.
-        self_gain_db: the difference of the two.
-        sharpness_ratio: fine detail of the result's luma over that of bicubic.
-        blockiness_source: steps across the source's 8 x 8 block boundaries over the steps inside
-            blocks; 1 without blocks.
-        blockiness: the same for the result, at the same boundaries.
-        background_noise_source: noise in the near-flat cells of the source, grey levels of luma.
-        background_noise: noise of the result in the same cells.
-        background_grain: pixel-to-pixel noise of the result there, which the source does not have.
-        clipped_share: share of pixels, 0..1, that reach 0 or 255 in the result only.
-        channel_drift: largest change of a channel's mean, grey levels.
-        block_drift: largest change of the luma's mean in a block of 16 x 16 source pixels.
-        block_shift_px: largest displacement of a block of 32 x 32 pixels, source pixels.
+        roundtrip_psnr_db: detects shifted colours and wrong tiles; a good network is above 40 dB.
+        self_psnr_db: the network's quality on this image. See `self_test`.
 
     Example:
         >>> Measures(self_psnr_db=31.5).self_psnr_db
         31.5
     """
 
-    roundtrip_psnr_db: float | None = None
-    self_psnr_db: float | None = None
-    self_bicubic_psnr_db: float | None = None
-    self_gain_db: float | None = None
-    sharpness_ratio: float | None = None
-    blockiness_source: float | None = None
-    blockiness: float | None = None
-    background_noise_source: float | None = None
-    background_noise: float | None = None
-    background_grain: float | None = None
-    clipped_share: float | None = None
-    channel_drift: float | None = None
-    block_drift: float | None = None
-    block_shift_px: float | None = None
+    roundtrip_psnr_db: Annotated[
+        float | None, Meaning("the result, shrunk again, against the source, RGB", "dB")
+    ] = None
+    self_psnr_db: Annotated[
+        float | None,
+        Meaning("a part of the source, shrunk and upscaled, against that part, luma", "dB"),
+    ] = None
+    self_bicubic_psnr_db: Annotated[
+        float | None, Meaning("the same with bicubic instead of the network", "dB")
+    ] = None
+    self_gain_db: Annotated[float | None, Meaning("the difference of the two", "dB")] = None
+    sharpness_ratio: Annotated[
+        float | None, Meaning("fine detail of the result's luma over that of bicubic")
+    ] = None
+    blockiness_source: Annotated[
+        float | None,
+        Meaning("steps across the source's 8 x 8 block boundaries over those inside; 1 without"),
+    ] = None
+    blockiness: Annotated[
+        float | None, Meaning("the same for the result, at the same boundaries")
+    ] = None
+    background_noise_source: Annotated[
+        float | None, Meaning("noise in the near-flat cells of the source, luma", "grey levels")
+    ] = None
+    background_noise: Annotated[
+        float | None, Meaning("noise of the result in the same cells", "grey levels")
+    ] = None
+    clipped_share: Annotated[
+        float | None,
+        Meaning("share of pixels, 0..1, that reach 0 or 255 in the result only"),
+    ] = None
+    channel_drift: Annotated[
+        float | None, Meaning("largest change of a channel's mean", "grey levels")
+    ] = None
+    background_grain: Annotated[
+        float | None,
+        Meaning(
+            "pixel-to-pixel noise of the result there, which the source has not", "grey levels"
+        ),
+    ] = None
+    block_drift: Annotated[
+        float | None,
+        Meaning(
+            "largest change of the luma's mean in a block of 16 x 16 source pixels", "grey levels"
+        ),
+    ] = None
+    block_shift_px: Annotated[
+        float | None, Meaning("largest displacement of a block of 32 x 32 source pixels", "px")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -70,18 +98,16 @@ class ReferenceMeasures:
     """Measures on luma against a true HR image.
 
     Attributes:
-        reference_psnr_db: PSNR of the result.
-        reference_bicubic_psnr_db: PSNR of bicubic.
-        reference_ssim: SSIM of the result; None for images too small for it.
+        reference_ssim: None for images too small for it.
 
     Example:
         >>> ReferenceMeasures(33.1, 31.9, None).reference_ssim is None
         True
     """
 
-    reference_psnr_db: float
-    reference_bicubic_psnr_db: float
-    reference_ssim: float | None
+    reference_psnr_db: Annotated[float, Meaning("the result against the reference", "dB")]
+    reference_bicubic_psnr_db: Annotated[float, Meaning("bicubic against the reference", "dB")]
+    reference_ssim: Annotated[float | None, Meaning("the result's SSIM, at most 1")]
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,7 @@ def draw_sheet(rows_folder: Path, sources: Mapping[str, bytes]) -> np.ndarray | 
     return lay_out(heading, list(_in_rows(panels, 2 * _IMAGES_PER_ROW)))
 
 
-def most_detailed_block(pixels: np.ndarray, side: int) -> tuple[slice, slice]:
+def max_detail_block(pixels: np.ndarray, side: int) -> tuple[slice, slice]:
     """Finds the block with the largest sum of luma gradients.
 
     Args:
@@ -70,7 +70,7 @@ def _pair(row: Mapping[str, Any], source: bytes) -> list[Panel]:
     if (lr.shape[0] * 2, lr.shape[1] * 2) != sr.shape[:2]:
         return []
     bicubic = resampling.to_uint8(resampling.bicubic(lr, *sr.shape[:2]))
-    block = most_detailed_block(bicubic, BLOCK_PX)
+    block = max_detail_block(bicubic, BLOCK_PX)
     name = row["uri"].rpartition("/")[2]
     return [
         Panel(f"{name}: {label}", pixels[block].repeat(ZOOM, 0).repeat(ZOOM, 1))

@@ -6,11 +6,12 @@ made again; its row points to where it lies.
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+from pipeline import text
 from pipeline.catalog.size_filter import reject_size
-from pipeline.output import schema
-from pipeline.records import PreviousResult, Reason, RunError, Status
+from pipeline.records import CatalogEntry, PreviousResult, Reason, RunError, Status
+from pipeline.row import COLUMNS, TIMED_STAGES, Row
 from pipeline.runs import reader
 from pipeline.runs.finished import newest_finished, read_summary
 from pipeline.runs.images_on_hand import ImagesOnHand
@@ -25,9 +26,9 @@ _log = logging.getLogger(__name__)
 _NOT_REUSED = {
     *("uri", "product_id", "status", "reason", "content_key", "source_etag", "source_bytes"),
     *("reference_uri", "reference_etag", "image"),
-    *schema.TIMED_STAGES,
+    *TIMED_STAGES,
 }
-REUSED_COLUMNS = tuple(name for name in schema.SCHEMA.names if name not in _NOT_REUSED)
+REUSED_COLUMNS = tuple(one.name for one in COLUMNS if one.name not in _NOT_REUSED)
 _JOINED = ("content_key", "reference_etag", "status", "reason")
 
 _MADE = {Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED}
@@ -97,37 +98,75 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
     except UnreadableRowsError as error:
         _log.warning("%s; results that stood there are made again", error)
     if lost:
-        _log.warning("%d images of %s are gone; they are upscaled again", lost, part)
+        _log.warning(
+            "%s that %s points to cannot be found; upscaled again", text.count(lost, "image"), part
+        )
 
 
-def reuse_result(
-    earlier: PreviousResult, settings: Settings
-) -> tuple[Status, str, dict[str, Any]] | None:
-    """Decides whether an earlier row serves this run.
+class ReusableResult(NamedTuple):
+    """A previous run's result that serves this run.
+
+    Attributes:
+        status, reason: of the rows of this run.
+        columns: values by column, for the rows of this run.
+    """
+
+    status: Status
+    reason: str
+    columns: dict[str, Any]
+
+
+def reuse_result(previous: PreviousResult, settings: Settings) -> ReusableResult | None:
+    """Decides whether a previous run's result serves this run.
 
     Args:
-        earlier: of the same content, model and settings that change the result.
+        previous: of the same content, model and settings that change the result.
         settings: of this run, whose size limits may be others.
 
     Returns:
-        Status, reason and the carried columns of the row; None if the image must be done again.
+        The result; None if the image must be upscaled again.
     """
-    if earlier.reason in settings.retry:
+    if previous.reason in settings.retry:
         return None
-    columns = dict(zip(REUSED_COLUMNS, earlier.columns, strict=True))
-    if earlier.source_height is not None and earlier.source_width is not None:
-        rejection = reject_size(earlier.source_height, earlier.source_width, settings.limits)
+    columns = dict(zip(REUSED_COLUMNS, previous.columns, strict=True))
+    if previous.source_height is not None and previous.source_width is not None:
+        rejection = reject_size(previous.source_height, previous.source_width, settings.limits)
         if rejection is not None:
             found = {name: columns[name] for name in REUSED_COLUMNS if name.startswith("source_")}
             reason, detail = rejection
             when = {"detail": detail, "processed_at": columns["processed_at"]}
-            return reason.status, str(reason), found | when
-    if earlier.status in _MADE:
+            return ReusableResult(reason.status, str(reason), found | when)
+    if previous.status in _MADE:
         lies_in_rows = reader.split_pointer(columns["image_uri"]) is not None
         if lies_in_rows and settings.images != "parquet":
-            return None  # asked for as a file, which there is not
-        return Status.UNCHANGED, earlier.reason or str(Reason.SAME_CONTENT), columns
-    if earlier.reason in _LASTING or (settings.retry and earlier.reason not in _GATED):
-        assert earlier.reason is not None  # as all that were not made
-        return Status(earlier.status), earlier.reason, columns
+            return None  # this run wants files, and there is none
+        why = previous.reason or str(Reason.SAME_CONTENT)
+        return ReusableResult(Status.UNCHANGED, why, columns)
+    if previous.reason in _LASTING or (settings.retry and previous.reason not in _GATED):
+        assert previous.reason is not None  # as all that were not upscaled
+        return ReusableResult(Status(previous.status), previous.reason, columns)
     return None
+
+
+def reused_row(result: ReusableResult, entry: CatalogEntry, content_key: str) -> Row:
+    """Returns the row of a URI whose result is reused.
+
+    Args:
+        result: of a previous run.
+        entry: the URI, as this run's catalog has it.
+        content_key: of its content.
+    """
+    return Row.from_columns(
+        {
+            **result.columns,
+            "status": result.status,
+            "reason": result.reason,
+            "uri": entry.uri,
+            "product_id": entry.product_id,
+            "content_key": content_key,
+            "source_etag": entry.etag,
+            "source_bytes": entry.size_bytes,
+            "reference_uri": entry.reference_uri,
+            "reference_etag": entry.reference_etag,
+        }
+    )

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.output import shard_writer
-from pipeline.output.schema import TIMED_STAGES
+from pipeline.output import publishing
 from pipeline.records import RunError, Shard, Status, Totals
+from pipeline.row import TIMED_STAGES
 from pipeline.runs import lock, reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
@@ -67,7 +67,7 @@ def finish_run(
     """
     layout = Layout.of(plan.settings)
     _check_lock(files, layout, plan)
-    parts = shard_writer.publish(files, shards, layout.rows)
+    parts = publishing.publish(files, shards, layout.rows)
     table = reader.read_columns(
         files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES]
     )
@@ -95,7 +95,7 @@ def finish_run(
     except RunError:
         files.delete(layout.success)  # another process has begun to change the rows
         raise
-    shard_writer.clear(files, layout.staging)
+    publishing.clear(files, layout.staging)
     lock.remove(files, layout, plan.lock_token)
     return summary
 

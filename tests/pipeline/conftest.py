@@ -14,9 +14,13 @@ import pytest
 from PIL import Image
 
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
+from pipeline.records import Status
+from pipeline.row import Row
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
+
+NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
 
 CATALOG = Path(__file__).parents[3] / "shared/data/catalog"
 
@@ -111,3 +115,10 @@ def make_plan(**changes: Any) -> RunPlan:
     }
     resolved |= {name: changes.pop(name) for name in names & changes.keys()}
     return RunPlan(make_settings(**changes), **resolved)
+
+
+def make_row(uri: str, status: Status = Status.UPSCALED, at: Any = NOW, **columns: Any) -> Row:
+    """A row with these values by column; an image by its bytes alone."""
+    if isinstance(columns.get("image"), bytes):
+        columns["image"] = {"bytes": columns["image"], "path": "a.png"}
+    return Row.from_columns({"uri": uri, "status": status, "processed_at": at, **columns})

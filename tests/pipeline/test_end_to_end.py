@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from pipeline import job
-from pipeline.output.schema import SCHEMA, TIMED_STAGES
+from pipeline.output.schema import SCHEMA
+from pipeline.row import TIMED_STAGES
 from tests import malformed
 from tests.pipeline.conftest import CATALOG, image_bytes
 

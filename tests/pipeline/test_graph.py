@@ -4,11 +4,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import graph
-from pipeline.graph import add_totals, count_group, first_mention, make_jobs
-from pipeline.records import CatalogEntry, Job, Reason, RunError, Totals, content_key
-from pipeline.runs import resume
-from tests.pipeline.conftest import make_plan, make_settings
+from pipeline import dofns, graph
+from pipeline.graph import add_totals, count_group, divide_work, first_mention
+from pipeline.records import CatalogEntry, Job, PreviousResult, Reason, Status, Totals, content_key
+from pipeline.row import NOT_TIMED
+from pipeline.runs import resume, reuse
+from tests.pipeline.conftest import NOW, make_plan, make_settings
 
 
 def check_output(values, transform, expected):
@@ -39,7 +40,7 @@ def test_a_uri_whose_row_is_kept_is_counted_but_not_done_again():
     assert add_totals([]) == Totals(0, 0, 0)
 
 
-def test_identify_asks_only_where_it_must(bucket):
+def test_etags_are_looked_up_asks_only_where_it_must(bucket):
     known = CatalogEntry("s3://b/none", "s3://b/none", 0, etag="listed", size_bytes=3)
     rejected = CatalogEntry("m#line=2", "", 1).rejected(Reason.BAD_LINE, "line 2")
     missing = CatalogEntry(bucket.uri("none"), bucket.uri("none"), 2)
@@ -47,7 +48,7 @@ def test_identify_asks_only_where_it_must(bucket):
     etag = bucket.client.head_object(Bucket=bucket.name, Key="a.jpg")["ETag"].strip('"')
     check_output(
         [known, rejected, missing, there],
-        graph.Identify(make_plan(s3_endpoint_url=bucket.endpoint)),
+        graph.LookUpETags(make_plan(s3_endpoint_url=bucket.endpoint)),
         [
             known,
             rejected,
@@ -57,34 +58,85 @@ def test_identify_asks_only_where_it_must(bucket):
     )
 
 
-def test_identify_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
-    monkeypatch.setattr(graph, "_IDENTIFIED_TOGETHER", 7)
+def test_etags_are_looked_up_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
+    monkeypatch.setattr(dofns, "ENTRIES_TOGETHER", 7)
     entries = [CatalogEntry(bucket.uri(f"{i}"), bucket.uri(f"{i}"), i) for i in range(50)]
     plan = make_plan(s3_endpoint_url=bucket.endpoint, look_ahead=2)
     detail = "S3 answered 404 to HeadObject"
     expected = [entry.rejected(Reason.NOT_FOUND, detail) for entry in entries]
-    check_output(entries, graph.Identify(plan), expected)
+    check_output(entries, graph.LookUpETags(plan), expected)
 
 
 def test_join_previous_joins_equal_content_only():
     a = CatalogEntry("a", "a", 0, etag="1", size_bytes=5)
     twin = CatalogEntry("b", "b", 1, etag="1", size_bytes=5)
     other_size = CatalogEntry("c", "c", 2, etag="1", size_bytes=6)
-    lost = CatalogEntry("d", "", 3).rejected(Reason.NOT_FOUND, "gone")
-    lost_too = CatalogEntry("e", "", 4).rejected(Reason.NOT_FOUND, "gone")
     plan = make_plan()
     key = content_key(a, plan.fingerprint)
     assert len(key) == 32
     check_output(
-        [lost_too, other_size, twin, a, lost],
+        [other_size, twin, a],
         graph.JoinPrevious(plan),
-        [
-            Job(key, (a, twin)),
-            Job(content_key(other_size, plan.fingerprint), (other_size,)),
-            Job(None, (lost,)),
-            Job(None, (lost_too,)),
-        ],
+        [Job(key, (a, twin)), Job(content_key(other_size, plan.fingerprint), (other_size,))],
     )
+
+
+def previous_result(**columns):
+    """An upscaled image of a previous run."""
+    values = dict.fromkeys(reuse.REUSED_COLUMNS) | {
+        "processed_at": NOW,
+        "image_uri": "s3://b/old.png",
+        "width": 20,
+        "self_gain_db": 1.5,
+    }
+    fields = {"reference_etag": None, "status": "upscaled", "reason": None} | columns
+    return PreviousResult("key", *fields.values(), 10, 10, tuple(values.values()))
+
+
+def test_a_reused_result_is_a_finished_row_and_the_rest_is_a_job():
+    old = CatalogEntry("a", "a", 0, product_id="1", etag="e", size_bytes=5)
+    compared = old._replace(uri="b", position=1, reference_etag="hr", reference_uri="hr.png")
+    group = {"entries": [compared, old], "previous": [previous_result()]}
+    settings = make_settings(min_side=1)
+    row, job = divide_work(("key", group), settings)
+    assert job == Job("key", (compared,))
+    assert (row.uri, row.product_id, row.content_key) == ("a", "1", "key")
+    assert (row.status, row.reason) == (Status.UNCHANGED, "same_content")
+    assert (row.source.source_etag, row.source.source_bytes) == ("e", 5)
+    assert (row.encoded.image_uri, row.encoded.width) == ("s3://b/old.png", 20)
+    assert row.encoded.image is None and row.timings == NOT_TIMED
+    assert (row.measures.self_gain_db, row.processed_at) == (1.5, NOW)
+    with_reference = {**group, "previous": [previous_result(reference_etag="hr")]}
+    job, row = sorted(
+        divide_work(("key", with_reference), settings),
+        key=lambda one: one[0] if isinstance(one, Job) else "~",
+    )
+    assert job == Job("key", (old,))
+    assert (row.uri, row.reference.reference_uri, row.reference.reference_etag) == (
+        *("b", "hr.png", "hr"),
+    )
+
+
+def test_whether_a_result_is_reused_is_decided_once(monkeypatch):
+    decided = []
+    original = reuse.reuse_result
+    monkeypatch.setattr(
+        reuse, "reuse_result", lambda *arguments: decided.append(1) or original(*arguments)
+    )
+    entries = [CatalogEntry(f"{i}", "", i, etag="e", size_bytes=5) for i in range(3)]
+    group = {"entries": entries, "previous": [previous_result()]}
+    rows = list(divide_work(("key", group), make_settings(min_side=1)))
+    assert [row.uri for row in rows] == ["0", "1", "2"] and len(decided) == 1
+
+
+def test_a_rejected_entry_is_a_finished_row():
+    lost = CatalogEntry("d", "", 3).rejected(Reason.NOT_FOUND, "gone")
+    group = {"entries": [lost], "previous": []}
+    (row,) = divide_work((content_key(lost, ""), group), make_settings())
+    assert (row.uri, row.status, row.reason, row.detail) == (
+        *("d", Status.FAILED, "not_found", "gone"),
+    )
+    assert row.content_key is None
 
 
 def test_the_content_key_depends_on_content_and_settings_not_on_names():
@@ -93,8 +145,8 @@ def test_the_content_key_depends_on_content_and_settings_not_on_names():
     assert key == content_key(entry._replace(uri="b", location="/b", product_id="2"), "settings")
     assert key != content_key(entry, "other settings")
     assert key != content_key(entry._replace(etag="f"), "settings")
-    group = {"entries": [entry], "earlier": []}
-    assert list(make_jobs((key, group), make_settings())) == [Job(key, (entry,))]
+    group = {"entries": [entry], "previous": []}
+    assert list(divide_work((key, group), make_settings())) == [Job(key, (entry,))]
 
 
 def stages(plan):
@@ -108,7 +160,7 @@ def stages(plan):
 def test_from_job_to_file_is_one_stage(accelerator):
     """Otherwise images cross the runner's memory: 8 GB instead of 140 MB for 2,000 of 1 MB."""
     _, found = stages(make_plan(accelerator=accelerator))
-    names = ["JoinPrevious/Job", "UpscaleAndWrite/Upscale", "UpscaleAndWrite/WriteRows"]
+    names = ["JoinPrevious/Work", "UpscaleAndWrite/Upscale", "UpscaleAndWrite/WriteRows"]
     (stage,) = [
         stage for stage in found if any("UpscaleAndWrite/Upscale" in name for name in stage)
     ]
@@ -135,14 +187,3 @@ def test_no_secret_of_the_environment_is_in_the_pipeline(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     pipeline, _ = stages(make_plan())
     assert secret.encode() not in pipeline.to_runner_api().SerializeToString()
-
-
-def test_a_model_that_changed_since_the_start_stops_the_run(local_files):
-    with pytest.raises(RunError, match="changed since the run began"):
-        graph.load_maker(local_files, make_plan(model_sha256="f" * 64))
-
-
-@pytest.mark.parametrize("name", ["rdn-huge", "/no/such/file.keras", "gs://b/x.keras"])
-def test_an_unknown_model_is_told_with_the_known_ones(local_files, name):
-    with pytest.raises(RunError, match=r"--model"):
-        graph.read_model(local_files, name)

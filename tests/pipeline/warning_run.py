@@ -1,6 +1,6 @@
-"""A run whose processes warn; see test_run_log.py.
+"""A run whose processes warn; see runtime/test_logs.py.
 
-python -m tests.pipeline.warning_run maker | worker <options of Beam>
+python -m tests.pipeline.warning_run upscaler | worker <options of Beam>
 """
 
 import logging
@@ -14,9 +14,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.network import presets
-from pipeline import graph, job
+from pipeline import dofns, job
 from pipeline.runtime import logs
-from pipeline.upscale.upscaling import MakerProcesses
+from pipeline.upscale.processes import UpscalerProcesses
 from tests.pipeline.conftest import make_plan
 
 
@@ -27,16 +27,16 @@ def warn(who):
 
 
 def step(who, settings):
-    graph.open_storage(settings)
+    dofns.join_run(settings)
     warn(who)
 
 
 def main(kind, *beam_arguments):
     logs.name_run("night1")
     plan = make_plan(run_id="night1")
-    if kind == "maker":
-        processes = MakerProcesses(presets.resolve("rdn-small"), plan, 1)
-        processes._pool.submit(warn, "maker").result()
+    if kind == "upscaler":
+        processes = UpscalerProcesses(presets.resolve("rdn-small"), plan, 1)
+        processes._pool.submit(warn, "upscaler").result()
         return
     options = PipelineOptions(beam_arguments)
     runner = job._runner(beam_arguments) or job._local_runner(options)

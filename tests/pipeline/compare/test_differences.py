@@ -11,10 +11,10 @@ from pipeline import job
 from pipeline.compare import __main__ as command
 from pipeline.compare import differences
 from pipeline.compare.differences import group_of
-from pipeline.output.schema import Row, to_batch
+from pipeline.output.schema import to_batch
 from pipeline.records import Status
 from tests.pipeline.browser import opened
-from tests.pipeline.output.test_schema_and_shards import NOW
+from tests.pipeline.conftest import make_row
 
 
 def table(*rows):
@@ -22,8 +22,9 @@ def table(*rows):
 
 
 def row(uri, status=Status.UPSCALED, *, gain=None, reference=None, etag="e", sha="s", reason=None):
-    return Row(
-        *(f"s3://b/{uri}", status, NOW),
+    return make_row(
+        f"s3://b/{uri}",
+        status,
         reason=reason,
         source_etag=etag,
         self_gain_db=gain,

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output.schema import Row, to_batch
+from pipeline.output.schema import to_batch
 from pipeline.read.images import ImageReader
 from pipeline.records import Status
 from pipeline.report.aggregate import (
@@ -15,7 +15,7 @@ from pipeline.report.aggregate import (
     ValueSample,
     aggregate,
 )
-from tests.pipeline.output.test_schema_and_shards import NOW
+from tests.pipeline.conftest import NOW, make_row
 
 START = NOW.timestamp()
 
@@ -63,7 +63,7 @@ def parts(tmp_path):
     for i in range(20):
         at = NOW + datetime.timedelta(seconds=i)
         rows.append(
-            Row(
+            make_row(
                 *(f"s3://b/{i}", Status.UPSCALED, at),
                 self_gain_db=float(i),
                 width=20,
@@ -75,14 +75,14 @@ def parts(tmp_path):
             )
         )
     rows += [
-        Row(f"s3://b/f{i}", Status.FALLBACK, NOW, reason="gate:noise", self_gain_db=-9.0)
+        make_row(f"s3://b/f{i}", Status.FALLBACK, NOW, reason="gate:noise", self_gain_db=-9.0)
         for i in range(3)
     ]
     rows += [
-        Row(f"s3://b/u{i}", Status.UNCHANGED, NOW, reason="same_content", self_gain_db=99.0)
+        make_row(f"s3://b/u{i}", Status.UNCHANGED, NOW, reason="same_content", self_gain_db=99.0)
         for i in range(7)
     ]
-    rows += [Row(f"s3://b/b{i}", Status.FAILED, NOW, reason="unreadable") for i in range(10)]
+    rows += [make_row(f"s3://b/b{i}", Status.FAILED, NOW, reason="unreadable") for i in range(10)]
     found = [str(tmp_path / f"{half}.parquet") for half in range(2)]
     for half, path in enumerate(found):
         pq.write_table(pa.Table.from_batches([to_batch(rows[half::2])]), path)

@@ -13,14 +13,14 @@ from PIL import Image
 from model.network import presets
 from model.scenes.drawing import draw_scene
 from pipeline import cli, job
-from pipeline.output.schema import Row, to_batch
+from pipeline.output.schema import to_batch
 from pipeline.records import RunError, Status
 from pipeline.report import __main__ as report
 from pipeline.report import html
 from pipeline.report.html import replay_command
 from pipeline.report.notes import write_notes
 from tests.pipeline.browser import opened
-from tests.pipeline.output.test_schema_and_shards import NOW
+from tests.pipeline.conftest import NOW, make_row
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -169,7 +169,7 @@ def summary(night):
 
 def test_hostile_texts_do_nothing(summary, local_files, tmp_path):
     rows = [
-        Row(
+        make_row(
             *(f"s3://b/{text}", status, NOW),
             product_id=text,
             reason="unreadable" if status == Status.FAILED else text,
@@ -247,7 +247,7 @@ def test_a_rejected_result_is_upscaled_again_to_be_shown(night, summary, local_f
     published = np.asarray(source.resize((240, 180), Image.Resampling.BICUBIC))
     png = io.BytesIO()
     Image.fromarray(published).save(png, "PNG")
-    row = Row(
+    row = make_row(
         *(str(night.parent / "3.jpg"), Status.FALLBACK, NOW),
         reason="gate:noise",
         detail="published is bicubic",

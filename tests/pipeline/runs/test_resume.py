@@ -3,15 +3,14 @@ import json
 
 import pytest
 
-from pipeline.output import shard_writer
+from pipeline.output import publishing
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import RunError, Totals
 from pipeline.runs import reader, resume, summary
 from pipeline.runs.layout import Layout
 from pipeline.settings import OPTIONS
 from pipeline.storage.routing import list_if_any
-from tests.pipeline.conftest import make_plan
-from tests.pipeline.output.test_schema_and_shards import make_row
+from tests.pipeline.conftest import make_plan, make_row
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -74,9 +73,9 @@ def test_published_parts_without_success_are_taken_back(run, is_staging_cleared)
     """The run was killed between the publishing of its rows and _SUCCESS."""
     files, plan = run
     shards = [stage(files, plan, "a", "b"), stage(files, plan, "c")]
-    shard_writer.publish(files, shards, Layout.of(plan.settings).rows)
+    publishing.publish(files, shards, Layout.of(plan.settings).rows)
     if is_staging_cleared:
-        shard_writer.clear(files, Layout.of(plan.settings).staging)
+        publishing.clear(files, Layout.of(plan.settings).staging)
     kept = resume.recover(files, Layout.of(plan.settings))
     assert listed(files, Layout.of(plan.settings).rows) == []
     assert sorted(name for shard in uris(files, kept) for name in shard) == ["a", "b", "c"]
@@ -120,7 +119,7 @@ def test_a_damaged_run_json_is_told_and_the_run_begins_again(run, caplog, damage
     layout = Layout.of(plan.settings)
     resume.begin(files, plan)
     stage(files, plan, "a")
-    shard_writer.publish(files, [stage(files, plan, "b")], layout.rows)
+    publishing.publish(files, [stage(files, plan, "b")], layout.rows)
     files.write(layout.started, damage)
     assert resume.begin(files, plan) == ()
     assert listed(files, layout.staging) == listed(files, layout.rows) == []

@@ -5,15 +5,13 @@ import re
 
 import pytest
 
-from pipeline.output.schema import Row
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import Reason, RunError, Status, Totals
 from pipeline.runs import finished, reader, summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Holder
 from pipeline.storage.base import StorageError
-from tests.pipeline.conftest import make_plan
-from tests.pipeline.output.test_schema_and_shards import NOW, make_row
+from tests.pipeline.conftest import make_plan, make_row
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -37,15 +35,15 @@ def run(request, tmp_path):
 
 
 def failed(uri, reason):
-    return Row(uri=uri, status=Status.FAILED, processed_at=NOW, reason=reason)
+    return make_row(uri, Status.FAILED, reason=reason)
 
 
 def test_a_run_that_adds_up(run):
     files, plan, stage = run
     shards = [
         stage(
-            make_row("s3://b/1", b"image", self_gain_db=1.0),
-            make_row("s3://b/2", b"image", self_gain_db=3.0),
+            make_row("s3://b/1", image=b"image", self_gain_db=1.0),
+            make_row("s3://b/2", image=b"image", self_gain_db=3.0),
         ),
         stage(failed("s3://b/3", Reason.NOT_FOUND)),
     ]
@@ -90,7 +88,7 @@ def test_reading_columns_does_not_fetch_the_images(bucket, s3_files):
     plan = make_plan(output=bucket.uri("out"))
     writer = ShardWriter(s3_files, Layout.of(plan.settings).staging)
     for i in range(20):
-        writer.add(make_row(f"s3://b/{i}", bytes(200_000)))
+        writer.add(make_row(f"s3://b/{i}", image=bytes(200_000)))
     shard = writer.close()
 
     class Counting:

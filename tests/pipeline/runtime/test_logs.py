@@ -38,7 +38,7 @@ def warnings_of(*arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("who", "beam_arguments"), [("maker", []), ("worker", []), ("worker", TWO_PROCESSES)]
+    ("who", "beam_arguments"), [("upscaler", []), ("worker", []), ("worker", TWO_PROCESSES)]
 )
 def test_processes_on_this_machine_name_the_run(who, beam_arguments):
     pythons, ours = warnings_of(who, *beam_arguments)

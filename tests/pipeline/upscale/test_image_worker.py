@@ -1,4 +1,8 @@
+import concurrent.futures
 import io
+import threading
+import time
+import types
 
 import numpy as np
 import pytest
@@ -11,8 +15,9 @@ from pipeline.records import CatalogEntry, Job, Reason, Status
 from pipeline.storage.base import StorageError
 from pipeline.upscale import image_worker
 from pipeline.upscale.image_worker import ImageWorker
-from pipeline.upscale.upscaling import Maker
+from pipeline.upscale.upscaling import LocalUpscaler
 from tests.pipeline.conftest import image_bytes, make_plan
+from tests.pipeline.output.test_schema import by_column
 
 
 class World:
@@ -21,20 +26,24 @@ class World:
     def __init__(self, files, folder, decoders, upscaler, **settings):
         self.files = files
         self.folder = folder
+        self.decoders = decoders
         settings = {"output": str(folder / "out"), "min_side": 16, **settings}
         plan = make_plan(**settings)
-        self.worker = ImageWorker(files, decoders, Maker(upscaler, plan), plan)
+        self.worker = worker(files, decoders, LocalUpscaler(upscaler, plan), plan)
 
     def entry(self, name, data=None, position=0, **fields):
         """An identified entry; without data its file does not exist."""
         path = self.folder / name
         if data is not None:
             path.write_bytes(data)
-            fields = {"etag": "e", "size_bytes": len(data), **fields}
+            etag = self.files.identify(str(path)).etag
+            fields = {"etag": etag, "size_bytes": len(data), **fields}
         return CatalogEntry(f"uri/{name}", str(path), position, **fields)
 
     def rows(self, *entries):
-        return self.worker.process(Job("key", entries))
+        """The rows of a job, their columns as attributes."""
+        rows = self.worker.process(Job("key", entries))
+        return [types.SimpleNamespace(**by_column(row)) for row in rows]
 
 
 @pytest.fixture
@@ -45,15 +54,21 @@ def world(local_files, tmp_path, decoders, upscaler):
     return make
 
 
-def maker(upscaler):
-    return Maker(upscaler, make_plan())
+def worker(files, decoders, upscaler, plan=None):
+    plan = plan or make_plan()
+    folder = f"{plan.settings.output}/images"
+    return ImageWorker(files, decoders, upscaler, plan, images_folder=folder)
+
+
+def local(upscaler):
+    return LocalUpscaler(upscaler, make_plan())
 
 
 def opened(row):
     return Image.open(io.BytesIO(row.image["bytes"]))
 
 
-def test_a_image_becomes_one_full_row(world):
+def test_an_image_becomes_one_full_row(world):
     data = image_bytes(40, 61, quality=80)
     (row,) = world().rows(world().entry("a.jpg", data, product_id="p1"))
     assert (row.uri, row.product_id, row.status) == ("uri/a.jpg", "p1", Status.UPSCALED)
@@ -145,7 +160,7 @@ def test_a_filtered_image_is_not_downloaded_whole(
     assert len(data) > 300_000
     here = world()
     ranges = Ranges(local_files)
-    here.worker = ImageWorker(ranges, decoders, maker(upscaler), make_plan())
+    here.worker = worker(ranges, decoders, local(upscaler))
     (row,) = here.rows(here.entry("big", data))
     assert (row.reason, row.source_width, row.source_height) == ("large_enough", 1400, 600)
     assert ranges.read_bytes <= 2 * 65536
@@ -171,6 +186,29 @@ def test_a_twin_that_cannot_be_read_does_not_take_the_others_with_it(world):
     ]
 
 
+def test_a_twin_that_was_rewritten_is_taken_as_it_is_now_and_harms_no_other(world):
+    """Also with nonsense, which costs only its own row."""
+    here, data = world(), image_bytes(40, 40)
+    names = ("new.jpg", "bad.jpg", "c.jpg", "d.jpg")
+    entries = [here.entry(name, data, i) for i, name in enumerate(names)]
+    other = image_bytes(44, 48, seed=2)
+    here.entry("new.jpg", other)
+    here.entry("bad.jpg", b"nonsense" * 30)
+    rows = {row.uri.removeprefix("uri/"): row for row in here.rows(*entries)}
+    assert [rows[name].status for name in names] == ["upscaled", "failed", "upscaled", "upscaled"]
+    assert rows["bad.jpg"].reason == "unsupported_format"
+    assert (rows["new.jpg"].source_width, rows["new.jpg"].source_bytes) == (48, len(other))
+    assert rows["c.jpg"].image == rows["d.jpg"].image != rows["new.jpg"].image
+    assert rows["c.jpg"].content_key == rows["d.jpg"].content_key == "key"
+    assert len({row.content_key for row in rows.values()}) == 3
+
+
+def test_a_twin_whose_listed_etag_is_not_the_head_s_is_no_failure(world):
+    here, data = world(), image_bytes(40, 40)
+    entries = [here.entry("a.jpg", data, 0, etag="listed"), here.entry("b.jpg", data, 1)]
+    assert [row.status for row in here.rows(*entries)] == ["upscaled", "upscaled"]
+
+
 class VanishesAfterProbe:
     """The first image disappears between its probe and the reading of the rest."""
 
@@ -183,36 +221,69 @@ class VanishesAfterProbe:
             raise StorageError(Reason.CHANGED, "412")
         return self._files.read(uri, start, stop, etag)
 
+    def identify(self, uri):
+        return self._files.identify(uri)
+
 
 @pytest.mark.parametrize("ahead_max_pixels", [0, 10**9])
-def test_a_image_that_vanishes_after_its_probe(
+def test_an_image_that_vanishes_after_its_probe(
     world, local_files, decoders, upscaler, monkeypatch, ahead_max_pixels
 ):
-    monkeypatch.setattr(image_worker, "_AHEAD_MAX_PIXELS", ahead_max_pixels)
+    monkeypatch.setattr(image_worker, "AHEAD_MAX_PIXELS", ahead_max_pixels)
     image = Image.open(io.BytesIO(image_bytes(200, 200, file_format="PNG")))
     info = PngInfo()
     info.add_text("comment", "x" * 100_000)  # larger than the probe's first block
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     here = world()
-    here.worker = ImageWorker(
-        VanishesAfterProbe(local_files, "a.png"), decoders, maker(upscaler), make_plan()
-    )
+    here.worker = worker(VanishesAfterProbe(local_files, "a.png"), decoders, local(upscaler))
     a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
-    assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
+    assert sorted((row.uri, row.reason) for row in here.rows(a, b)) == [
         ("uri/a.png", "changed"),
         ("uri/b.png", None),
     ]
 
 
-def test_large_images_wait_for_the_device_undecoded(world, monkeypatch):
-    monkeypatch.setattr(image_worker, "_AHEAD_MAX_PIXELS", 100)
-    here = world()
-    entry = here.entry("a.png", image_bytes(40, 40, file_format="PNG"))
-    work = here.worker.prepare(Job("key", (entry,)))
-    assert work.source is None and work.file is not None
-    (row,) = here.rows(entry)
-    assert row.status == Status.UPSCALED
+def in_two_threads(here):
+    """The rows of two images that two threads process."""
+    entries = [
+        here.entry(f"{seed}.png", image_bytes(40, 40, file_format="PNG", seed=seed))
+        for seed in range(2)
+    ]
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        return [row for (row,) in threads.map(here.rows, entries)]
+
+
+def test_small_images_are_decoded_ahead(world, monkeypatch):
+    """Two of them meet in the decoder: one after the other, the first would wait in vain."""
+    here, meeting = world(), threading.Barrier(2, timeout=60)
+    decode = here.decoders.decode
+
+    def meet(*arguments, **options):
+        meeting.wait()
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(here.decoders, "decode", meet)
+    assert [row.status for row in in_two_threads(here)] == [Status.UPSCALED] * 2
+
+
+def test_large_images_are_decoded_one_at_a_time(world, monkeypatch):
+    here, busy, overlapped = world(), threading.Lock(), []
+    monkeypatch.setattr(image_worker, "AHEAD_MAX_PIXELS", 100)
+    decode = here.decoders.decode
+
+    def alone(*arguments, **options):
+        is_alone = busy.acquire(blocking=False)
+        overlapped.append(not is_alone)
+        time.sleep(0.3)  # the other thread would come by now
+        result = decode(*arguments, **options)
+        if is_alone:
+            busy.release()
+        return result
+
+    monkeypatch.setattr(here.decoders, "decode", alone)
+    assert [row.status for row in in_two_threads(here)] == [Status.UPSCALED] * 2
+    assert overlapped == [False, False]
 
 
 def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
@@ -224,7 +295,7 @@ def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
             raise OutOfMemoryError("no memory for 4096 pixels")
 
     here = world()
-    here.worker = ImageWorker(here.files, decoders, maker(NoMemory()), make_plan())
+    here.worker = worker(here.files, decoders, local(NoMemory()))
     (row,) = here.rows(here.entry("a.jpg", image_bytes(40, 40)))
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
 
@@ -246,11 +317,11 @@ class Tinting:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_doubted_result_is_replaced_by_bicubic_and_the_row_says_so(
+def test_a_rejected_result_is_replaced_by_bicubic_and_the_row_says_so(
     world, decoders, upscaler, mode
 ):
     here = world()
-    here.worker = ImageWorker(here.files, decoders, maker(Tinting(upscaler)), make_plan())
+    here.worker = worker(here.files, decoders, local(Tinting(upscaler)))
     data = image_bytes(40, 50, mode=mode, file_format="PNG")
     (row,) = here.rows(here.entry("a.png", data))
     assert (row.status, row.reason) == (Status.FALLBACK, "gate:colour")
@@ -316,8 +387,8 @@ def test_format_and_mode_survive(world, mode, file_format, expected):
     data = image_bytes(40, 50, mode=mode, file_format=file_format)
     (row,) = here.rows(here.entry("a", data))
     # Dither is noise that the network smooths too much: the gate may choose bicubic.
-    made = (Status.UPSCALED, Status.FALLBACK) if mode in ("P", "1") else (Status.UPSCALED,)
-    assert row.status in made, row.detail
+    published = (Status.UPSCALED, Status.FALLBACK) if mode in ("P", "1") else (Status.UPSCALED,)
+    assert row.status in published, row.detail
     assert (opened(row).format, opened(row).mode) == expected
     assert row.image_format == expected[0].lower()
     # Palettes and bilevel images are dithered here, and lossy formats blur such loud colours:

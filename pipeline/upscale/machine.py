@@ -1,0 +1,81 @@
+"""Chooses how many processes upscale on this machine, and the network's compute dtype."""
+
+import logging
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.inference import backends
+from pipeline.settings import AUTO
+
+_log = logging.getLogger(__name__)
+
+# A process with TensorFlow and an image in work; no more of them than fit into the memory.
+_PROCESS_BYTES = 2 << 30
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+# Fewer images take less time than to start the processes.
+WORTH_PROCESSES = 200
+
+
+def choose_dtype(wanted: str, *, is_local: bool) -> str:
+    """Chooses the network's compute dtype, one of `dtypes.COMPUTE_DTYPES`.
+
+    Args:
+        wanted: by the user; `auto` chooses.
+        is_local: whether the runner has no workers of its own.
+
+    Returns:
+        By default what is fastest on this machine; float32 where workers of another machine
+        upscale: a bundle that runs twice must give the same image.
+    """
+    if wanted != AUTO:
+        return wanted
+    return backends.fastest_dtype() if is_local else "float32"
+
+
+def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
+    """Chooses how many processes upscale.
+
+    Args:
+        wanted: by the user; None chooses.
+        is_local: whether the runner has no workers of its own.
+        uris: of the catalog, counted up to `WORTH_PROCESSES`.
+
+    Returns:
+        By default one for each core, as far as the memory allows. A single one with a GPU, which
+        all threads of one process feed; with a runner that starts workers itself; and for a
+        catalog that is done before processes have started.
+    """
+    if wanted is not None:
+        fitting = max(1, _memory_bytes() // _PROCESS_BYTES)
+        if is_local and wanted > fitting:
+            _log.warning("--workers %d: this machine's memory fits about %d", wanted, fitting)
+        return wanted
+    if not is_local or uris < WORTH_PROCESSES or tf.config.list_physical_devices("GPU"):
+        return 1
+    return max(1, min(count_cores(), _memory_bytes() // _PROCESS_BYTES))
+
+
+def count_cores() -> int:
+    """Returns how many cores this process may use: of the machine, or of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota, _, period = _container_limit("cpu.max").partition(" ")
+    if quota.isdecimal():
+        return max(1, min(cores or 1, int(quota) // int(period)))
+    return cores or 1
+
+
+def _memory_bytes() -> int:
+    """Memory of the machine, or of its container."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _container_limit("memory.max")
+    return min(machine, int(limit)) if limit.isdecimal() else machine
+
+
+def _container_limit(name: str) -> str:
+    """A limit of the container's control group (Linux, cgroup v2); empty without one."""
+    try:
+        return (CONTROL_GROUP / name).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,118 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from model.imaging.decode import decode
+from model.network import presets
+from pipeline.records import RunError, Status
+from pipeline.row import NOT_TIMED
+from pipeline.upscale import processes
+from pipeline.upscale.processes import UpscalerProcesses, open_upscaler
+from pipeline.upscale.steps import Decoded
+from pipeline.upscale.upscaling import LocalUpscaler
+from tests.pipeline.conftest import image_bytes, make_plan
+
+
+@pytest.fixture(scope="module")
+def in_processes():
+    return UpscalerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 2)
+
+
+def decoded(**image):
+    header, pixels = decode(image_bytes(60, 80, **image), max_pixels=10**6)
+    return Decoded(pixels, header, NOT_TIMED)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_other_processes_give_the_same_bits(in_processes, upscaler, mode):
+    source = decoded(mode=mode, file_format="PNG")
+    here = LocalUpscaler(upscaler, make_plan()).upscale(source, keep_result=True)
+    there = in_processes.upscale(source, keep_result=True)
+    np.testing.assert_array_equal(there.result.rgb, here.result.rgb)
+    here, there = (
+        dataclasses.replace(one, timings=NOT_TIMED, result=None) for one in (here, there)
+    )
+    assert dataclasses.asdict(there) == dataclasses.asdict(here)
+    assert here.status == Status.UPSCALED
+
+
+def test_pixels_travel_only_where_they_are_wanted(in_processes):
+    assert in_processes.upscale(decoded(), keep_result=False).result is None
+
+
+def child_of(process):
+    """The one process that Python spawned below this one for its executor."""
+    (child,) = [
+        one for one in psutil.Process(process).children() if "spawn_main" in str(one.cmdline())
+    ]
+    return child
+
+
+def test_a_process_that_dies_stops_the_run_with_advice():
+    others = set(psutil.Process().children())
+    upscaler = UpscalerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 1)
+    upscaler.upscale(decoded(), keep_result=False)
+    (child,) = [
+        one
+        for one in set(psutil.Process().children()) - others
+        if "spawn_main" in str(one.cmdline())
+    ]
+    child.kill()
+    with pytest.raises(RunError, match="fewer --workers"):
+        upscaler.upscale(decoded(), keep_result=False)
+
+
+PARENT = """
+import os, signal
+
+import psutil
+
+from model.network import presets
+from pipeline.upscale.processes import UpscalerProcesses
+from tests.pipeline.conftest import make_plan
+from tests.pipeline.upscale.test_processes import decoded
+
+if __name__ == "__main__":
+    upscaler = UpscalerProcesses(presets.resolve(presets.DEFAULT), make_plan(), 1)
+    upscaler.upscale(decoded(), keep_result=False)
+    children = psutil.Process().children()
+    print(*(one.pid for one in children if "spawn_main" in str(one.cmdline())), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_process_outlives_a_killed_parent(tmp_path, request):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(request.config.rootpath)}
+    told = subprocess.run(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, check=False
+    )
+    assert told.returncode == -signal.SIGKILL
+    child = int(told.stdout)
+    for _ in range(100):
+        if not psutil.pid_exists(child):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {child} still lives")
+
+
+def test_a_model_that_changed_since_the_start_stops_the_run(local_files):
+    with pytest.raises(RunError, match="changed since the run began"):
+        open_upscaler(local_files, make_plan(model_sha256="f" * 64))
+
+
+def test_the_run_chooses_between_this_process_and_others(local_files, monkeypatch):
+    monkeypatch.setattr(processes, "UpscalerProcesses", lambda saved, plan, count: count)
+    sha256 = presets.resolve(presets.DEFAULT).sha256
+    settings = make_plan(model_sha256=sha256)
+    local = open_upscaler(local_files, dataclasses.replace(settings, workers=1))
+    assert isinstance(local, LocalUpscaler)
+    assert open_upscaler(local_files, dataclasses.replace(settings, workers=3)) == 3
