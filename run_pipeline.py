@@ -10,7 +10,7 @@ import datetime
 import sys
 
 from model.startup import import_tensorflow
-from pipeline.runtime import logs, startup
+from pipeline.runtime import logs, scratch, startup
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +30,13 @@ def main(argv: list[str]) -> int:
     started_at = datetime.datetime.now(datetime.UTC)
     settings, beam_arguments = cli.parse(argv, started_at)
     logs.name_run(settings.run_id)
+    try:
+        scratch.use_own_folder()
+    except OSError as error:
+        place = f" in {error.filename}" if error.filename else ""
+        problem = f"cannot write temporary files{place}: {error.strerror}"
+        print(f"run_pipeline.py: {problem}; free space, or set TMPDIR", file=sys.stderr)
+        return 1
     import_tensorflow()
     from pipeline import job  # noqa: PLC0415 - imports Beam
 

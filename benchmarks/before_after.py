@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 import benchmarks.quiet  # noqa: F401 - first, for its effect
-from model.evaluate import sheets
+from model.evaluate.panels import Panel, Row, lay_out, zoomed
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
 from model.inference.upscaler import Upscaler
 from model.network import loading
-from pipeline.demo.before_after import most_detailed_block
+from pipeline.demo.before_after import max_detail_block
 
 _MODEL = "rdn-product"
 _MAX_PIXELS = 4_000_000
@@ -32,7 +32,7 @@ def block_of(path: Path, upscaler: Upscaler) -> tuple[np.ndarray, np.ndarray]:
     """Upscales one image and cuts out its most detailed block.
 
     Args:
-        path: of the image.
+        path: the image file.
         upscaler: the network.
 
     Returns:
@@ -41,11 +41,8 @@ def block_of(path: Path, upscaler: Upscaler) -> tuple[np.ndarray, np.ndarray]:
     header, image = decode(path.read_bytes(), max_pixels=_MAX_PIXELS)
     result = upscaler.upscale_image(image, jpeg_quality=assumed_quality(header)).over_white()
     bicubic = resampling.to_uint8(resampling.bicubic(image.over_white(), *result.shape[:2]))
-    block = most_detailed_block(bicubic, _BLOCK_PX)
-    by_bicubic, by_network = (
-        pixels[block].repeat(_ZOOM, 0).repeat(_ZOOM, 1) for pixels in (bicubic, result)
-    )
-    return by_bicubic, by_network
+    block = max_detail_block(bicubic, _BLOCK_PX)
+    return zoomed(bicubic[block], _ZOOM), zoomed(result[block], _ZOOM)
 
 
 def main(argv: list[str]) -> int:
@@ -57,10 +54,10 @@ def main(argv: list[str]) -> int:
     upscaler = Upscaler(loading.load_by_name(_MODEL))
     pairs = [block_of(path, upscaler) for path in arguments.images]
     rows = [
-        sheets.Row("", [sheets.Panel(caption, pair[i]) for pair in pairs])
+        Row("", [Panel(caption, pair[i]) for pair in pairs])
         for i, caption in enumerate(("bicubic", "catalog magnifier"))
     ]
-    sheet = Image.fromarray(sheets.lay_out("", rows))
+    sheet = Image.fromarray(lay_out("", rows))
     sheet.save(arguments.file, quality=_JPEG_QUALITY, subsampling=0, optimize=True)
     return 0
 

@@ -1,7 +1,7 @@
 r"""Measures every network on LR images made by every recipe: what shops do to images.
 
     python -m benchmarks.degradations HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME ...]
-        [--recipes jpeg75 nearest ...] [--quality_from file|truth] [--json FILE]
+        [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--json FILE]
 
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
@@ -12,8 +12,11 @@ PSNR-C              on Cb and Cr together.
 background noise    on the flat background beside objects, grey levels.
 worse               share of the images whose PSNR-Y is more than 0.3 dB below bicubic's.
 
-A network that knows its input's JPEG quality gets what the file states, or, with
-`--quality_from truth`, the lowest quality that the image went through.
+right quality       share of the images whose true JPEG quality the network is conditioned on,
+                    within 1.
+
+That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if it is
+lower; with `truth` the lowest that the image went through.
 """
 
 import argparse
@@ -35,6 +38,7 @@ from model.evaluate import scoring
 from model.evaluate.scoring import BICUBIC, LANCZOS, Figures, Score
 from model.imaging import resampling
 from model.imaging.image import RasterImage
+from model.imaging.jpeg_history import find_jpeg
 from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.network import loading, presets
@@ -56,6 +60,7 @@ class Row:
         mean: of the figures, each over the images where it is finite for all methods.
         gain_db: mean PSNR-Y over bicubic's.
         worse_share: 0..1 of the images.
+        right_quality_share: 0..1 of the images whose true quality the networks get, within 1.
         rejected_share: 0..1 of the images that the gate replaces; 0 for other methods.
         images: how many.
     """
@@ -65,6 +70,7 @@ class Row:
     mean: Figures
     gain_db: float
     worse_share: float
+    right_quality_share: float
     rejected_share: float
     images: int
 
@@ -134,21 +140,28 @@ def measure(
     scale = next(iter(networks.values())).scale
     scores: dict[str, list[Score]] = {name: [] for name in recipes}
     rejected: dict[str, list[set[str]]] = {name: [] for name in recipes}
+    right: dict[str, list[bool]] = {name: [] for name in recipes}
     for image in images:
         hr = resampling.crop_to_multiple(image.read(), scale)
         for name, recipe in recipes.items():
             generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
             lr = recipe.make_lr(hr, scale, generator)
-            made = results(lr, networks, quality_of(recipe, lr), scale)
+            told = quality_of(recipe, lr)
+            right[name].append(abs(told - recipe.lowest_quality) <= 1)
+            made = results(lr, networks, told, scale)
             of_methods = {m: scoring.measure(hr, one.rgb, scale) for m, one in made.items()}
             scores[name].append(Score(image.name, of_methods))
             rejected[name].append({m for m, one in made.items() if one.is_rejected})
     if not any(scores.values()):
         raise ValueError("there is no HR image to measure")
-    return [row for name in recipes for row in _rows(name, scores[name], rejected[name])]
+    return [
+        row for name in recipes for row in _rows(name, scores[name], rejected[name], right[name])
+    ]
 
 
-def _rows(recipe: str, scores: Sequence[Score], rejected: Sequence[set[str]]) -> Iterator[Row]:
+def _rows(
+    recipe: str, scores: Sequence[Score], rejected: Sequence[set[str]], right: Sequence[bool]
+) -> Iterator[Row]:
     """Means and shares over images, method by method."""
     mean = scoring.mean(scores)
     for method, figures in mean.figures.items():
@@ -162,6 +175,7 @@ def _rows(recipe: str, scores: Sequence[Score], rejected: Sequence[set[str]]) ->
             figures,
             gain_db=figures.psnr_y_db - mean.figures[BICUBIC].psnr_y_db,
             worse_share=sum(worse) / len(scores),
+            right_quality_share=sum(right) / len(scores),
             rejected_share=sum(method in one for one in rejected) / len(scores),
             images=len(scores),
         )
@@ -174,6 +188,7 @@ def table(rows: Sequence[Row]) -> str:
         ("PSNR-Y over bicubic, dB", lambda row: f"{row.gain_db:+.2f}"),
         ("worse than bicubic, %", lambda row: f"{100 * row.worse_share:.1f}"),
         ("rejected by the gate, %", lambda row: f"{100 * row.rejected_share:.1f}"),
+        ("right quality, %", lambda row: f"{100 * row.right_quality_share:.1f}"),
         ("SSIM-Y", lambda row: f"{row.mean.ssim_y:.4f}"),
         ("PSNR-C, dB", lambda row: f"{row.mean.psnr_c_db:.2f}"),
         ("background noise, grey levels", lambda row: f"{row.mean.background_noise:.2f}"),
@@ -213,12 +228,19 @@ def stated_quality(recipe: Recipe, lr: np.ndarray) -> int:
     return recipe.stated_quality
 
 
+def quality_in_pixels(recipe: Recipe, lr: np.ndarray) -> int:
+    """The lower of what the file states and what the pixels show."""
+    trace = find_jpeg(lr)
+    stated = recipe.stated_quality
+    return stated if trace is None else min(stated, trace.quality)
+
+
 def true_quality(recipe: Recipe, lr: np.ndarray) -> int:
     """The lowest quality that the image went through."""
     return recipe.lowest_quality
 
 
-QUALITIES = {"file": stated_quality, "truth": true_quality}
+QUALITIES = {"file": stated_quality, "pixels": quality_in_pixels, "truth": true_quality}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,7 +19,8 @@ from benchmarks import quiet  # noqa: F401 - first, for its effect
 
 # isort: split
 from benchmarks.gate import RUINS, Sample
-from model.evaluate import sheets
+from model.evaluate import panels
+from model.evaluate.panels import Panel, Row
 from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.inference.upscaler import Upscaler
@@ -66,7 +67,7 @@ def draw(seed: int) -> np.ndarray:
         "the result": lambda: sr,
         "bicubic": lambda: resampling.to_uint8(resampling.bicubic(lr, *sr.shape[:2])),
     }
-    panels = []
+    shown = []
     for name, told in _SHOWN.items():
         sample = Sample(2, sr, other, np.random.default_rng(1))
         make = versions.get(name, lambda sample=sample, name=name: RUINS[name](sample))
@@ -74,22 +75,20 @@ def draw(seed: int) -> np.ndarray:
         measures = quality.measure(
             RasterImage(lr), RasterImage(image), scale=2, self_test=None, self_sr=None
         )
-        panels.append(_panel(name, image, measures, told))
-    half = len(panels) // 2
-    rows = [sheets.Row("", panels[:half]), sheets.Row("", panels[half:])]
-    return sheets.lay_out("What the measures say", rows)
+        shown.append(_panel(name, image, measures, told))
+    half = len(shown) // 2
+    rows = [Row("", shown[:half]), Row("", shown[half:])]
+    return panels.lay_out("What the measures say", rows)
 
 
-def _panel(
-    name: str, image: np.ndarray, measures: Measures, told: tuple[str, ...]
-) -> sheets.Panel:
+def _panel(name: str, image: np.ndarray, measures: Measures, told: tuple[str, ...]) -> Panel:
     doubt = quality_gate.failed_rule(measures, quality_gate.GateLimits())
     lines = [f"{one} {getattr(measures, one):.2f}" for one in told]
     lines.append("passes the gate" if doubt is None else f"gate:{doubt.rule}")
     font = ImageFont.load_default(_FONT_PX)
     band = Image.new("RGB", (image.shape[1], round(1.4 * _FONT_PX * len(lines))), "white")
     ImageDraw.Draw(band).multiline_text((0, 0), "\n".join(lines), fill="black", font=font)
-    return sheets.Panel(name, np.concatenate([np.asarray(band), image]))
+    return Panel(name, np.concatenate([np.asarray(band), image]))
 
 
 def main(argv: list[str]) -> int:

@@ -65,11 +65,12 @@ def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         size = (rgb.shape[1] * rdn.scale, rgb.shape[0] * rdn.scale)
         return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
 
-    in_float32, in_bfloat16, in_tiles = (
-        Upscaler(rdn, compute_dtype=precision, skip_background=False)
-        for precision in ("float32", "bfloat16", "float32")
+    in_float32, in_bfloat16 = (
+        Upscaler(rdn, compute_dtype=compute_dtype, skip_background=False)
+        for compute_dtype in ("float32", "bfloat16")
     )
-    in_tiles._backend = TileBatchBackend(Network(rdn, "float32"), max_call_px=DEFAULT_MAX_CALL_PX)
+    tiles = TileBatchBackend(Network(rdn, "float32"), max_call_px=DEFAULT_MAX_CALL_PX)
+    in_tiles = Upscaler(rdn, skip_background=False, backend=tiles)
     return {
         "Pillow bicubic": bicubic,
         _OURS: in_float32.upscale_rgb,

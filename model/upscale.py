@@ -21,8 +21,9 @@ from PIL import Image
 from model import startup
 from model.data.hr_sources import find_images
 from model.imaging import resampling
-from model.imaging.decode import ImageError, assumed_quality, decode
+from model.imaging.decode import assumed_quality, decode
 from model.imaging.encode import encode
+from model.imaging.errors import ImageError
 from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.metrics import full_reference
@@ -50,18 +51,29 @@ def upscale_file(
         max_pixels: refuse a source with more.
 
     Returns:
-        The image before encoding, with its measures.
+        The image before encoding, and what its measures need.
 
     Raises:
-        ImageError: if the source cannot be decoded.
+        ImageError: if the source cannot be decoded, or its result is too long for the format.
         OutOfMemoryError: if the device cannot hold even a small tile.
         OSError: if a file cannot be read or written.
+
+    Example:
+        upscaler = Upscaler(loading.load_by_name("rdn-product"))
+        options = {"image_format": "png", "max_pixels": 40_000_000}
+        upscale_file(Path("a.jpg"), Path("a_x2.png"), upscaler, **options).measure()
     """
     from model.inference.measured import upscale_with_self_test  # noqa: PLC0415
 
     header, image = decode(source.read_bytes(), max_pixels=max_pixels)
     upscaled = upscale_with_self_test(upscaler, image, jpeg_quality=assumed_quality(header))
-    target.write_bytes(encode(upscaled.result, image_format, lossless=True).data)
+    encoded = encode(upscaled.result, image_format, lossless=True)
+    if encoded.image_format != image_format:
+        raise ImageError(
+            f"the result, {upscaled.result.height} x {upscaled.result.width}, is too long for "
+            f"{image_format}: name a .{encoded.image_format} file as OUT"
+        )
+    target.write_bytes(encoded.data)
     return upscaled
 
 
@@ -83,7 +95,7 @@ def comparison_sheet(upscaled: "UpscaledImage", name: str) -> np.ndarray:
         uint8 [h, w, 3]. The map shows, for each source pixel, the difference in grey levels of
         luma from the result shrunk again.
     """
-    from model.evaluate import sheets  # noqa: PLC0415 - imports TensorFlow
+    from model.evaluate import error_maps  # noqa: PLC0415 - imports TensorFlow
 
     source, result = upscaled.source.over_white(), upscaled.result.over_white()
     scale = upscaled.scale
@@ -91,7 +103,7 @@ def comparison_sheet(upscaled: "UpscaledImage", name: str) -> np.ndarray:
     error = np.abs(
         full_reference.luma(resampling.shrink(result, scale)) - full_reference.luma(source)
     )
-    return sheets.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
+    return error_maps.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
 
 
 def comparison_path(target: Path) -> Path:

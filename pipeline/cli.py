@@ -1,4 +1,4 @@
-"""The command line of the job, checked before anything starts."""
+"""Parses and checks the job's command line before anything starts."""
 
 import argparse
 import dataclasses
@@ -6,21 +6,23 @@ import datetime
 import difflib
 import re
 import sys
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from model.version import add_version
-from pipeline.catalog import manifest
+from pipeline.catalog import manifest, places
 from pipeline.records import Reason
 from pipeline.settings import NONE, OPTIONS, Option, Settings
 from pipeline.storage import locations
+from pipeline.storage.redaction import redact
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors end in exit status 2 with one line and no wall of usage."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"run_pipeline.py: {message} (--help shows all options)", file=sys.stderr)
+        print(f"run_pipeline.py: {redact(message)} (--help shows all options)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -39,17 +41,25 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     """
     parser = _parser(now)
     ours, rest = parser.parse_known_args(argv)
+    _check_required(parser, ours, rest)
     _check_beam_options(parser, rest)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", ours.run_id):
         parser.error(f"--run_id takes letters, digits, '.', '_' and '-': {ours.run_id!r}")
     if ours.max_side < ours.min_side:
         parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
+    for scheme in ours.allow_schemes:
+        if scheme not in places.SCHEMES:
+            parser.error(
+                f"--allow_schemes {scheme}: images are read from {' and '.join(places.SCHEMES)} "
+                "only"
+            )
     for reason in ours.retry:
         if reason not in list(Reason) and not reason.startswith("gate:"):
             parser.error(f"--retry {reason}: no such reason; they are {', '.join(Reason)}")
     if ours.retry and ours.previous == NONE:
         parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
+    _check_secrets(parser, "--model", ours.model)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
@@ -59,6 +69,7 @@ def _parser(now: datetime.datetime) -> _Parser:
     """Parser of all declared options."""
     parser = _Parser(
         prog="run_pipeline.py",
+        usage="run_pipeline.py --input MANIFEST_OR_PREFIX --output FOLDER_OR_PREFIX [options]",
         description="Upscales the small images of a catalog and writes them, with measures of "
         "their quality, to Parquet.",
         epilog="All other options go to Apache Beam (--runner, ...). Exit status: 0 done; 1 the "
@@ -82,7 +93,6 @@ def _add(parser: _Parser, option: Option) -> None:
     parser.add_argument(
         name,
         type=option.parse,
-        required=option.is_required,
         default=None if option.default is dataclasses.MISSING else option.default,
         choices=option.choices or None,
         metavar=option.metavar,
@@ -90,8 +100,18 @@ def _add(parser: _Parser, option: Option) -> None:
     )
 
 
+def _check_required(parser: _Parser, given: argparse.Namespace, rest: list[str]) -> None:
+    """Refuses a command line without a required option; one that looks like it is named."""
+    for option in OPTIONS.values():
+        if option.is_required and not getattr(given, option.name):
+            near = difflib.get_close_matches(f"--{option.name}", map(_name_of, rest), n=1)
+            if near:
+                parser.error(f"unknown option {near[0]}; did you mean --{option.name}?")
+            parser.error(f"--{option.name} is required: {option.help}")
+
+
 def _check_beam_options(parser: _Parser, rest: list[str]) -> None:
-    """Refuses what Beam would ignore silently: a misspelt option is not an option."""
+    """Refuses an option that Beam would ignore silently, such as a misspelt one."""
     if not rest:
         return
     # Beam takes seconds to import: only a command line with options for it pays.
@@ -104,21 +124,29 @@ def _check_beam_options(parser: _Parser, rest: list[str]) -> None:
             with_arguments(beam)
     _, unknown = beam.parse_known_args(rest)
     if unknown:
-        known = [name for one in (parser, beam) for name in one._option_string_actions]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        known = [f"--{name}" for name in OPTIONS] + re.findall(r"--\w+", beam.format_help())
+        near = difflib.get_close_matches(_name_of(unknown[0]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         parser.error(f"unknown option {unknown[0]}{hint}")
 
 
+def _name_of(argument: str) -> str:
+    """The option in `--option=value`."""
+    return argument.partition("=")[0]
+
+
 def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
-    """Returns both places absolute; refuses what can be seen to be wrong without looking."""
+    """Makes both places absolute; refuses those that cannot work, without asking a storage."""
     for option, place in (("--input", source), ("--output", output)):
+        _check_secrets(parser, option, place)
         scheme = locations.scheme_of(place)
         if scheme not in ("s3", "file", ""):
             parser.error(f"{option} {place}: {scheme}:// is not supported, use s3:// or a path")
         if scheme == "s3" and not locations.split_s3(place)[0]:
             parser.error(f"{option} {place}: an S3 URI is s3://bucket/key")
     absolute_output = _absolute(output)
+    if locations.scheme_of(output) != "s3" and Path(absolute_output).is_file():
+        parser.error(f"--output {output} is a file, not a folder")
     if manifest.is_prefix(source):
         folder = manifest.input_folder(source)
         if f"{absolute_output}/".startswith(folder):
@@ -126,11 +154,21 @@ def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
         return folder, absolute_output
     if source.rpartition(".")[2].lower() not in manifest.FORMATS:
         suffixes = ", ".join(f".{suffix}" for suffix in manifest.FORMATS)
+        is_prefix = locations.scheme_of(source) == "s3" and "." not in source.rpartition("/")[2]
         parser.error(
             f"--input {source} is neither a manifest ({suffixes}) nor a prefix ending in / "
-            "nor a local folder"
+            "nor a local folder" + (f"; did you mean {source}/?" if is_prefix else "")
         )
     return _absolute(source), absolute_output
+
+
+def _check_secrets(parser: _Parser, option: str, place: str) -> None:
+    """Refuses a place that carries credentials: they would be kept with the run."""
+    if redact(place) != place:
+        parser.error(
+            f"{option} {redact(place)} may not carry credentials: give s3://bucket/key, and "
+            "credentials in the environment or profile"
+        )
 
 
 def _absolute(place: str) -> str:

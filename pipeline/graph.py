@@ -92,7 +92,9 @@ def read_source(kind_and_uri: tuple[str, str], settings: Settings) -> Iterator[C
         return resume.read_kept(uri, files)
     if kind == "replay":
         return replay.read_replay(uri, files, settings)
-    return manifest.read_catalog(files, uri, settings.allow_schemes)
+    return manifest.read_catalog(
+        files, uri, settings.allow_schemes, may_leave=settings.links_may_leave
+    )
 
 
 class OnePerUri(beam.PTransform):
@@ -119,7 +121,7 @@ def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[Catalog
 
 def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
     """Counts the mentions of one URI."""
-    mentions = sum(entry.position != resume.KEPT for entry in group[1])
+    mentions = sum(entry.mentions for entry in group[1] if entry.position != resume.KEPT)
     return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
 
 

@@ -1,4 +1,4 @@
-"""Runs the job from a command line: checks everything first, then lets Beam work."""
+"""Runs the job from a command line: checks, lock, Beam, exit status."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipeline import cli
+from pipeline import cli, text
 from pipeline.catalog import manifest
 from pipeline.graph import build
 from pipeline.output import publishing
@@ -37,6 +37,7 @@ from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress
 from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
+from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage
 from pipeline.upscale.machine import WORTH_PROCESSES, choose_dtype, choose_workers
 from pipeline.upscale.saved_model import read_model
@@ -144,10 +145,12 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         RunError: if the input is missing or empty, or the model is unknown.
     """
     files = open_storage(settings.storage.at_start())
-    catalog = manifest.read_catalog(files, settings.input, settings.allow_schemes)
+    catalog = manifest.read_catalog(
+        files, settings.input, settings.allow_schemes, may_leave=settings.links_may_leave
+    )
     uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
     if not uris:
-        raise RunError(f"--input {settings.input} names no images at all")
+        raise RunError(f"--input {settings.input} names no images")
     plan = RunPlan(
         settings,
         started_at,
@@ -158,8 +161,25 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     run_id = reuse.find_run(files, settings)
     if run_id is None:
         return plan
+    _warn_of_idle_retry(files, settings, Layout(settings.output, run_id))
     parts = reader.parts_of(files, Layout(settings.output, run_id))
+    if not parts:
+        _log.warning("run %s has no rows any more: nothing is reused", run_id)
     return dataclasses.replace(plan, previous_run=run_id, previous_parts=tuple(parts))
+
+
+def _warn_of_idle_retry(files: Storage, settings: Settings, previous: Layout) -> None:
+    """Warns of reasons of `--retry` that no row of the previous run has."""
+    summary = finished.read_summary(files, previous) if settings.retry else None
+    found = (summary or {}).get("by_reason", {})
+    for reason in settings.retry:
+        if reason not in found:
+            _log.warning(
+                "--retry %s: no row of run %s has this reason; its reasons: %s",
+                reason,
+                previous.run_id,
+                ", ".join(found) or "none",
+            )
 
 
 def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Submitted | Finished:
@@ -240,18 +260,18 @@ def _runner(beam_arguments: list[str]) -> str | None:
 
 
 def _local_runner(beam_options: PipelineOptions) -> FnApiRunner:
-    """Beam's local runner; its processes, if the options ask for some, are `local_worker`s."""
-    # DirectRunner would first look for another local runner, and fall back to this one silently.
+    """Beam's local runner; processes that the options ask for are `local_worker`s."""
+    # DirectRunner would first try another local runner and fall back to this one silently.
     direct = beam_options.view_as(DirectOptions)
     if direct.direct_running_mode != "multi_processing":
         return FnApiRunner()
-    direct.direct_running_mode = None  # stands for a command of Beam's
+    direct.direct_running_mode = None  # it would start Beam's own command
     command = f"{shlex.quote(sys.executable)} -m pipeline.runtime.local_worker"
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
 
 def _name_job(beam_options: PipelineOptions, run_id: str) -> None:
-    """Names the runner's job after the run: whoever reads its logs finds the run's rows.
+    """Names the runner's job after the run, so that its logs lead to the run's rows.
 
     Dataflow takes small letters, digits and hyphens, and refuses a second job of the same name.
     """
@@ -262,22 +282,22 @@ def _name_job(beam_options: PipelineOptions, run_id: str) -> None:
 
 
 def _write_report(settings: Settings) -> None:
-    """Writes the page about a finished run, which no trouble with the page shall fail."""
+    """Writes the report of a finished run; if that fails, the run does not."""
     files = open_storage(settings.storage)
     try:
         print(f"report:  {html.write_report(files, settings.output, settings.run_id)}")
-    except Exception as error:  # whatever it is: the images are made
+    except Exception as error:  # the images and rows are complete
         _log.warning("the report could not be written: %s", error, exc_info=True)
 
 
 def describe(summary: dict[str, Any], settings: Settings) -> str:
-    """A run in a few lines for people."""
+    """Describes a finished run in a few lines for people."""
+    layout = Layout.of(settings)
     statuses = ", ".join(
         f"{count} {status}" for status, count in summary["by_status"].items() if count
     )
-    layout = Layout.of(settings)
     lines = [
-        f"{summary['uris']} images: {statuses}",
+        f"{text.count(summary['uris'], 'image')}: {statuses}",
         *(f"  {count:>7} {reason}" for reason, count in summary["by_reason"].items()),
     ]
     if summary["disappeared"]:
@@ -286,16 +306,13 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
     gain = summary["percentiles"].get("self_gain_db")
     roundtrip = summary["percentiles"].get("roundtrip_psnr_db")
     if gain:
-        lines.append(
-            f"self gain over bicubic: median {gain['p50']:.2f} dB, least {gain['p0']:.2f}"
-        )
+        lines.append(f"self gain over bicubic: median {gain['p50']:.2f} dB, min {gain['p0']:.2f}")
     if roundtrip:
         lines.append(
-            f"round-trip PSNR: median {roundtrip['p50']:.1f} dB, least {roundtrip['p0']:.1f}"
+            f"round-trip PSNR: median {roundtrip['p50']:.1f} dB, min {roundtrip['p0']:.1f}"
         )
-    made = summary["by_status"][Status.UPSCALED]
     lines += [
-        f"{made} upscaled in {summary['wall_seconds']:.1f} s, "
+        f"{summary['by_status'][Status.UPSCALED]} upscaled in {summary['wall_seconds']:.1f} s, "
         f"{summary['pictures_per_second']:.2f} images a second, start-up included",
         f"rows:    {layout.rows}/",
         f"summary: {layout.summary}",

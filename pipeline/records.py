@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from pipeline.storage.redaction import redact
+
 
 class Status(enum.StrEnum):
     """What became of a URI. Each URI of the catalog ends in exactly one row with one of these."""
@@ -65,6 +67,7 @@ class CatalogEntry(NamedTuple):
         reference_etag: identity of the reference's content; None if there is none to be had.
         reason: a `Reason` once the entry can become nothing but a row.
         detail: one line for people about `reason`.
+        mentions: how many lines of the catalog the entry stands for.
     """
 
     uri: str
@@ -78,6 +81,7 @@ class CatalogEntry(NamedTuple):
     reference_etag: str | None = None
     reason: str | None = None
     detail: str | None = None
+    mentions: int = 1
 
     def rejected(self, reason: Reason, detail: str) -> "CatalogEntry":
         """This entry, on its way straight to its row."""
@@ -177,6 +181,7 @@ class RunError(Exception):
     _MARK = "stops the run: "
 
     def __init__(self, text: str) -> None:
+        text = redact(text)
         super().__init__(text)
         self.add_note(self._MARK + json.dumps(text))
 

@@ -203,11 +203,30 @@ class Settings:
     s3_endpoint_url: str | None = _option(
         "another S3 server than AWS", None, default_name="AWS", is_replayed=True
     )
+    s3_requester_pays: str = _option(
+        "pay for requests to buckets whose owner asks for it",
+        "no",
+        choices=("yes", "no"),
+        is_replayed=True,
+    )
+    s3_unsigned: str = _option(
+        "send S3 requests without credentials, to public buckets",
+        "no",
+        choices=("yes", "no"),
+        is_replayed=True,
+    )
     allow_schemes: tuple[str, ...] = _option(
         "additional URI schemes allowed in the manifest, comma-separated (e.g. file)",
         (),
         parse=_comma_list,
         metavar="SCHEMES",
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    follow_links: str = _option(
+        "where links in a local --input folder may lead",
+        "inside",
+        choices=("inside", "anywhere"),
         resume_must_match=True,
         is_replayed=True,
     )
@@ -265,7 +284,17 @@ class Settings:
     @property
     def storage(self) -> StorageConfig:
         """How to reach the storages."""
-        return StorageConfig(self.s3_endpoint_url, connections=2 * self.look_ahead)
+        return StorageConfig(
+            self.s3_endpoint_url,
+            connections=2 * self.look_ahead,
+            requester_pays=self.s3_requester_pays == "yes",
+            unsigned=self.s3_unsigned == "yes",
+        )
+
+    @property
+    def links_may_leave(self) -> bool:
+        """Whether links in a local `--input` folder may lead out of it."""
+        return self.follow_links == "anywhere"
 
 
 # By name, in the order of `--help`.

@@ -1,12 +1,7 @@
 """Formats counts, sizes, durations and texts of rows for people."""
 
-import re
+from pipeline.storage.redaction import redact
 
-# What presigned URIs and web addresses carry; rows have digests in their place.
-_CREDENTIAL = re.compile(
-    r"(?i)\b((?:X-(?:Amz|Goog)-\w+|Signature|AWSAccessKeyId|sig|token)=)[^&\s\"']+"
-)
-_LOGIN = re.compile(r"//[^/@\s]*@")
 # Longer texts of a row are cut.
 _MAX_CHARS = 300
 
@@ -46,6 +41,6 @@ def clean(text: str | None, max_chars: int = _MAX_CHARS) -> str:
     Returns:
         Text that a terminal or, once escaped, a report can show.
     """
-    cleaned = _LOGIN.sub("//", _CREDENTIAL.sub(r"\1…", text or ""))
-    cleaned = "".join(letter if letter.isprintable() else "�" for letter in cleaned)
+    redacted = redact(text or "")
+    cleaned = "".join(letter if letter.isprintable() else "�" for letter in redacted)
     return cleaned if len(cleaned) <= max_chars else f"{cleaned[:max_chars]}…"

@@ -1,4 +1,4 @@
-"""Hostile, broken and odd files of every kind that catalogs meet; and writers of files by hand."""
+"""Hostile, broken and unusual image files of every format, and writers of files by hand."""
 
 import io
 import itertools
@@ -122,7 +122,7 @@ def tag_bomb(tags, bytes_each):
 
 
 def valid_files():
-    """Names and bytes of sound images: every allowed format in its common varieties."""
+    """Names and bytes of valid images: every allowed format in its common varieties."""
     small = np.random.default_rng(1).integers(0, 256, (5, 6, 4), dtype=np.uint8)
     rgba = Image.fromarray(small).resize((61, 47), Image.Resampling.BICUBIC)
     rgb, grey = rgba.convert("RGB"), rgba.convert("L")
@@ -239,7 +239,7 @@ _MUTATIONS: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
 
 
 def hostile_files():
-    """Names and bytes of files made to hurt, and of odd ones that are sound."""
+    """Names and bytes of hostile files, and of unusual but valid ones."""
     tiny = Image.new("RGB", (10, 10), (200, 30, 30))
     zeros = zlib.compress(bytes(80 << 20), 9)
     body = bytes(10 * 31)
@@ -305,7 +305,7 @@ def hostile_files():
 
 
 def foreign_files():
-    """What Pillow has decoders for that must not start, and other things named as images."""
+    """Formats whose Pillow decoders must not start, and other files named as images."""
     tiny = Image.new("RGB", (10, 10), (200, 30, 30))
     written = ("EPS", "PPM", "ICO", "ICNS", "JPEG2000", "PCX", "SGI", "TGA", "PDF", "DDS", "IM")
     files = {f"{name.lower()}.jpg": saved(tiny, name) for name in written}

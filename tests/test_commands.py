@@ -42,6 +42,7 @@ PROGRAMS = {
 FILLED_IN = {
     "--input …": "--input s3://shop/images/",
     "--output …": "--output s3://shop/upscaled",
+    "HR_FOLDER [--shrink_first 2] [--json FILE]": "images",
     "measures_sheet FILE": "measures_sheet sheet.png",
     "--drawn_scenes 900 --drawn_share": "--drawn_scenes 4 --drawn_share",
 }
@@ -86,7 +87,6 @@ RUNS = {
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
     r"model.upscale ": Run("", "photo_x2.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
-    r"model.train .*--growth_rate 96 ": Run(BRIEFLY, TRAINED),
     r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
     r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
@@ -94,6 +94,7 @@ RUNS = {
     r"benchmarks.before_after ": Run("", "before-after.jpg"),
     r"benchmarks.measures_sheet ": Run("", "sheet.png"),
     r"benchmarks.gate ": bench("", "values wrapped around"),
+    r"benchmarks.degradations ": bench("--recipes jpeg75 --limit 1 --model rdn-small", "PSNR-Y"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(
         "--images 1 --rounds 1 --repeat 1", "times the plain loop"
@@ -127,6 +128,7 @@ FOLDERS = {
 }
 PAIRS = ("Set5", "DIR")
 SIDE_PX = 140
+IMAGES_TO_TRAIN_ON = 4  # training holds out a quarter
 SIDE_TO_SHRINK_PX = 250  # large enough for a patch of the training after it was shrunk by 2
 
 
@@ -214,17 +216,17 @@ class Reader:
     def __init__(self, folder, endpoint, commands):
         self.folder, text = folder, "\n".join(commands)
         _link_checkout(folder)
-        images = _images(SIDE_PX)
+        images = _images(SIDE_PX, IMAGES_TO_TRAIN_ON)
         for name in FOLDERS:
             _write(folder / name, images)
-        _write(folder / "product", _images(SIDE_TO_SHRINK_PX))
+        _write(folder / "product", _images(SIDE_TO_SHRINK_PX, IMAGES_TO_TRAIN_ON))
         for name in PAIRS:
             _write(folder / name, _pair(images["0.jpg"]))
         _write(folder, {"photo.jpg": images["0.jpg"]})
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
-        self.shop = Shop(endpoint, images) if "s3://" in text or "…" in text else None
+        self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if "s3://" in text or "…" in text else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
         if "--retry" in text or "pipeline.read" in text:
             earlier.append(("s3://shop/upscaled", "earlier"))
@@ -285,8 +287,8 @@ def _link_checkout(folder):
     (folder / ".venv/.ready").touch()
 
 
-def _images(side):
-    return {f"{i}.jpg": image_bytes(side, side, seed=i) for i in range(3)}
+def _images(side, count):
+    return {f"{i}.jpg": image_bytes(side, side, seed=i) for i in range(count)}
 
 
 def _write(folder, files):

@@ -50,6 +50,8 @@ VALUES = {
     "retry": ("timeout,gate:colour", "timeout, not_found"),
     "max_failure_rate": ("0.2", "5%"),
     "s3_endpoint_url": ("https://storage.googleapis.com", "https://me:secret@host"),
+    "s3_requester_pays": ("yes", "true"),
+    "s3_unsigned": ("yes", "true"),
     "allow_schemes": ("file", "file:"),
     "look_ahead": ("8", "many"),
     "precision": ("bfloat16", "half"),
@@ -57,8 +59,9 @@ VALUES = {
     "self_psnr": ("off", "none"),
     "accelerator": (T4, "nvidia-tesla-t4"),
 }
-# Dataflow starts the processes itself, and nobody waits for the run to write its page.
-NOT_ON_DATAFLOW = {"workers", "report", "dry_run"}
+# Dataflow starts the processes itself, nobody waits for the run to write its page, and its workers
+# have no folders of images.
+NOT_ON_DATAFLOW = {"workers", "report", "dry_run", "follow_links"}
 
 
 @pytest.fixture(scope="module")

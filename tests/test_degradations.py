@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import degradations
+from benchmarks import degradation_sheet, degradations
 from model.data import degradation
 from model.data.hr_sources import HrArray
 from model.data.recipes import RECIPES
@@ -85,10 +85,11 @@ def test_networks_are_told_what_was_asked_for():
                 told.append(jpeg_quality)
             return super().upscale_rgb(lr, jpeg_quality=jpeg_quality)
 
-    for source, expected in (("file", 95), ("truth", 50)):
+    for source, expected in (("file", {95}), ("truth", {50}), ("pixels", {49, 50, 51})):
         told.clear()
-        rows_of({"listens": Listens()}, ["jpeg50-jpeg95"], degradations.QUALITIES[source])
-        assert set(told) == {expected}
+        rows = rows_of({"listens": Listens()}, ["jpeg50-jpeg95"], degradations.QUALITIES[source])
+        assert set(told) <= expected
+        assert rows["jpeg50-jpeg95", "listens"].right_quality_share == (source != "file")
 
 
 def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
@@ -113,3 +114,21 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
     }
     assert degradations.main([str(tmp_path / "none")]) == 1
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_the_sheet_shows_each_crop_in_five_versions(tmp_path, capsys):
+    source, out = tmp_path / "scene.png", tmp_path / "sheet.png"
+    Image.fromarray(IMAGES[0].pixels).save(source)
+    crops = [
+        ["--crop", str(source), "1", name, "20", "30"] for name in ("jpeg75-png", "sharpened80")
+    ]
+    command = [str(out), "--before", "rdn-small", "--side", "32"]
+    assert degradation_sheet.main([*command, *crops[0], *crops[1]]) == 0
+    with Image.open(out) as sheet:
+        assert sheet.width >= 5 * 3 * 32 and sheet.height >= 2 * 3 * 32
+        pixels = np.asarray(sheet)
+    hr = IMAGES[0].pixels[20:52, 30:62].repeat(3, axis=0).repeat(3, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels[..., 1], (96, 96))
+    assert (windows == hr[..., 1]).all(axis=(2, 3)).sum() == 2
+    assert degradation_sheet.main([*command, *crops[0][:3], "mitchell", "0", "0"]) == 1
+    assert "a recipe is one of" in capsys.readouterr().err

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.conftest import image_bytes
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ("tensorflow", "keras", "apache_beam")
 LIGHT_COMMANDS = ["pipeline.read", "pipeline.report", "pipeline.compare"]
@@ -146,3 +148,40 @@ def test_tensorflow_is_imported_quietly(has_room):
     done = python("-c", code)
     assert done.returncode == 0
     assert (done.stderr == "after") == has_room and done.stderr.endswith("after")
+
+
+def test_no_room_for_temporary_files_is_one_line(tmp_path):
+    code = (
+        "import errno, sys, tempfile, run_pipeline\n"
+        "def full(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device', '/x')\n"
+        "tempfile.mkdtemp = full\n"
+        f"sys.exit(run_pipeline.main(['--input', {str(tmp_path)!r}, '--output', '/nowhere/out']))"
+    )
+    done = python("-c", code)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "run_pipeline.py: cannot write temporary files in /x: No space left on device; free "
+        "space, or set TMPDIR\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_run_whose_reader_leaves_finishes(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "in/a.png").write_bytes(image_bytes(40, 40, file_format="PNG"))
+    places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    with subprocess.Popen(
+        [sys.executable, "run_pipeline.py", *places, "--run_id", "r1"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, error) == (0, "")
+    assert (tmp_path / "out/runs/r1/_SUCCESS").exists()
+    assert (tmp_path / "out/runs/r1/report.html").exists()
+    assert list((tmp_path / "tmp").iterdir()) == []  # nor is anything left there

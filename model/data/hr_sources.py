@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from model.data.object_store import ObjectStore, open_s3
+from model.data.recipes import Recipe
 from model.imaging import resampling
 from model.scenes import drawing
 
@@ -183,10 +185,11 @@ def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarr
         raise OSError(f"cannot read the image {place}: {error}") from error
 
 
-def make_pair(image: HrImage, scale: int) -> Pair:
-    """Makes LR from HR by anti-aliased bicubic, rounded to uint8; HR is cut to a multiple."""
+def make_pair(image: HrImage, scale: int, recipe: Recipe | None = None) -> Pair:
+    """Makes LR from HR by a recipe, without one by bicubic; HR is cut to a multiple."""
     hr = resampling.crop_to_multiple(image.read(), scale)
-    return Pair(image.name, resampling.to_uint8(resampling.shrink(hr, scale)), hr)
+    generator = np.random.default_rng(zlib.crc32(image.name.encode()))
+    return Pair(image.name, (recipe or Recipe()).make_lr(hr, scale, generator), hr)
 
 
 def make_pairs(
@@ -195,6 +198,7 @@ def make_pairs(
     scale: int,
     shrink_first: int = 1,
     min_lr_side: int = 16,
+    recipe: Recipe | None = None,
     store: ObjectStore | None = None,
 ) -> Iterator[Pair]:
     """Makes a pair of every HR image of a place, one at a time.
@@ -203,6 +207,7 @@ def make_pairs(
         place: see `list_images`.
         scale: of the network.
         shrink_first: see `HrFile`.
+        recipe: see `make_pair`.
         min_lr_side: an image whose LR has a shorter side, pixels, is left out with a note.
         store: see `HrFile`.
 
@@ -218,7 +223,7 @@ def make_pairs(
             note_too_small(image.name, hr, least)
             continue
         found = True
-        yield make_pair(HrArray(image.name, hr), scale)
+        yield make_pair(HrArray(image.name, hr), scale, recipe)
     if not found:
         raise FileNotFoundError(f"no image in {place} has at least {least} x {least} pixels")
 

@@ -258,6 +258,7 @@ RECIPES: dict[str, Recipe] = {
     "lanczos-jpeg80": Recipe(kernel="lanczos", compressions=_jpegs(80)),
     "webp75": Recipe(compressions=(Compression(75, "webp"),)),
     "jpeg75-png": Recipe(compressions=_jpegs(75), hidden=True),
+    "jpeg75-cropped-png": Recipe(compressions=(Compression(75, grid=(3, 5)),), hidden=True),
     "jpeg50-jpeg95": Recipe(compressions=_jpegs(50, 95)),
     "jpeg75-cropped-jpeg85": Recipe(
         compressions=(Compression(75, grid=(3, 5)), Compression(85)),

@@ -1,9 +1,9 @@
-"""Colours for errors: from black over purple and orange to light yellow."""
+"""Heat map colours: from black over purple and orange to light yellow."""
 
 import numpy as np
 
-# Every 15th colour of matplotlib's inferno; on straight lines between them no colour is more than
-# 6 levels off, and no worker of the pipeline needs matplotlib.
+# Every 15th colour of matplotlib's inferno: linear interpolation between them is at most 6 levels
+# off, and no worker of the pipeline needs matplotlib.
 _EVERY_15TH = (
     *((0, 0, 3), (9, 6, 33), (29, 12, 69), (55, 9, 97), (80, 13, 108), (104, 22, 110)),
     *((128, 31, 107), (152, 39, 101), (175, 49, 91), (197, 61, 77), (217, 77, 61), (232, 97, 43)),
@@ -19,14 +19,14 @@ COLOURS = np.rint(
 ).T.astype(np.uint8)
 
 
-def coloured(error: np.ndarray, highest: float) -> np.ndarray:
+def coloured(error: np.ndarray, max_error: float) -> np.ndarray:
     """Maps errors to colours, from black over red and orange to light yellow.
 
     Args:
         error: [H, W], 0 or more.
-        highest: the error from which on the colour is the lightest.
+        max_error: the error from which on the colour is the lightest.
 
     Returns:
         uint8 [H, W, 3]; a larger error is never darker.
     """
-    return COLOURS[np.rint(np.clip(error / highest, 0, 1) * 255).astype(np.uint8)]
+    return COLOURS[np.rint(np.clip(error / max_error, 0, 1) * 255).astype(np.uint8)]

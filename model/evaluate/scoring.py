@@ -1,4 +1,4 @@
-"""One image in all its versions, and the figures of each: what an evaluation is made of."""
+"""Compares all methods on one image, measures them and takes means over images."""
 
 import dataclasses
 import math
@@ -21,41 +21,45 @@ _MIN_INNER_PX = 11
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One image as every method enlarges it, beside the true one.
+    """One image upscaled by every method, beside HR.
 
     Attributes:
         name: of the image.
-        scale: of the enlargement.
-        lr: uint8 [H, W, 3], LR enlarged plainly: each of its pixels is a square of
-            scale x scale. H and W are those of HR.
-        enlarged: by method, from the plainest to ours: uint8 [H, W, 3].
+        scale: factor of the upscaling.
+        lr: uint8 [H, W, 3], LR with each pixel repeated as a square of scale x scale; H and W
+            are those of HR.
+        upscaled: results by method, from bicubic to ours: uint8 [H, W, 3].
         hr: uint8 [H, W, 3].
+
+    Example:
+        comparison = compare(pair, upscaler)
+        middle = comparison.crop(top=20, left=50, height=160, width=160)
     """
 
     name: str
     scale: int
     lr: np.ndarray
-    enlarged: dict[str, np.ndarray]
+    upscaled: dict[str, np.ndarray]
     hr: np.ndarray
 
     def crop(self, top: int, left: int, height: int, width: int) -> "Comparison":
-        """Cuts the same rectangle out of every version; a copy, which keeps nothing else alive.
+        """Cuts the same rectangle out of every version, as copies that keep no other pixels alive.
 
         Args:
             top, left: its first row and column, HR pixels.
-            height, width: of the rectangle; what reaches beyond the image is left out.
+            height, width: of the rectangle; it is clipped to the image.
         """
 
         def cut(version: np.ndarray) -> np.ndarray:
             return version[top : top + height, left : left + width].copy()
 
-        enlarged = {method: cut(version) for method, version in self.enlarged.items()}
-        return dataclasses.replace(self, lr=cut(self.lr), enlarged=enlarged, hr=cut(self.hr))
+        upscaled = {method: cut(version) for method, version in self.upscaled.items()}
+        return dataclasses.replace(self, lr=cut(self.lr), upscaled=upscaled, hr=cut(self.hr))
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one method reaches on one image, or in the mean of several.
+    """Figures of one method on one image, or their means over images.
 
     Attributes:
         psnr_y_db: see `full_reference.psnr_y`; infinite where the result is exact.
@@ -64,6 +68,9 @@ class Figures:
             flat background.
         psnr_c_db: see `full_reference.psnr_c`; infinite where the chroma is exact, as of grey
             images.
+
+    Example:
+        Figures(psnr_y_db=38.02, ssim_y=0.961, background_noise=0.42, psnr_c_db=43.1)
     """
 
     psnr_y_db: float
@@ -78,14 +85,17 @@ class Score:
 
     Attributes:
         name: of the image, or `mean`.
-        figures: by method, in the order of `Comparison.enlarged`.
+        figures: by method, in the order of `Comparison.upscaled`.
+
+    Example:
+        print(score(comparison).gain_db())  # over bicubic
     """
 
     name: str
     figures: dict[str, Figures]
 
     def gain_db(self, over: str = BICUBIC) -> float:
-        """Our PSNR-Y less another method's, dB; 0 where both are exact."""
+        """Our PSNR-Y minus another method's, dB; 0 where both are exact."""
         ours, other = self.figures[OURS].psnr_y_db, self.figures[over].psnr_y_db
         return 0.0 if math.isinf(ours) and math.isinf(other) else ours - other
 
@@ -103,13 +113,16 @@ class Score:
 def compare(
     pair: Pair, ours: Upscaler, against: Upscaler | None = None, *, jpeg_quality: int = 100
 ) -> Comparison:
-    """Enlarges one image by every method.
+    """Upscales one image by every method.
 
     Args:
         pair: HR `scale` times LR; up to scale - 1 more rows and columns are cut off.
         ours: the network to measure.
         against: a second one, if wanted.
         jpeg_quality: 1..100 with which LR was compressed, 100 if it was not.
+
+    Returns:
+        The comparison, cut to `scale` times LR.
 
     Raises:
         ValueError: if the networks' scales differ, or HR is not `scale` times LR.
@@ -124,38 +137,49 @@ def compare(
             f"{pair.name}: HR must be {s} times LR. "
             f"Received: LR {pair.lr.shape[:2]}, HR {pair.hr.shape[:2]}"
         )
-    enlarged = {
+    upscaled = {
         BICUBIC: resampling.to_uint8(resampling.bicubic(pair.lr, height, width)),
         LANCZOS: resampling.to_uint8(resampling.lanczos(pair.lr, height, width)),
     }
     if against is not None:
-        enlarged[AGAINST] = against.upscale_rgb(pair.lr, jpeg_quality=jpeg_quality)
-    enlarged[OURS] = ours.upscale_rgb(pair.lr, jpeg_quality=jpeg_quality)
+        upscaled[AGAINST] = against.upscale_rgb(pair.lr, jpeg_quality=jpeg_quality)
+    upscaled[OURS] = ours.upscale_rgb(pair.lr, jpeg_quality=jpeg_quality)
     squares = pair.lr.repeat(s, axis=0).repeat(s, axis=1)
-    return Comparison(pair.name, s, squares, enlarged, pair.hr[:height, :width])
+    return Comparison(pair.name, s, squares, upscaled, pair.hr[:height, :width])
 
 
 def score(comparison: Comparison) -> Score:
     """Measures every method, inside a border of `scale` pixels.
 
+    Args:
+        comparison: the image in all versions.
+
+    Returns:
+        The figures by method.
+
     Raises:
         ValueError: if less than 11 x 11 pixels are left inside the border.
     """
     hr, border = comparison.hr, comparison.scale
-    least = _MIN_INNER_PX + 2 * border
-    if min(hr.shape[:2]) < least:
+    min_px = _MIN_INNER_PX + 2 * border
+    if min(hr.shape[:2]) < min_px:
         raise ValueError(
-            f"{comparison.name} is too small to measure: HR needs at least {least} x {least}. "
+            f"{comparison.name} is too small to measure: HR needs at least {min_px} x {min_px}. "
             f"Received: {hr.shape[0]} x {hr.shape[1]}"
         )
     figures = {
-        method: measure(hr, result, border) for method, result in comparison.enlarged.items()
+        method: measure(hr, result, border) for method, result in comparison.upscaled.items()
     }
     return Score(comparison.name, figures)
 
 
 def measure(hr: np.ndarray, result: np.ndarray, border: int) -> Figures:
-    """Measures one result, uint8 [H, W, 3], inside a border.
+    """Measures one result.
+
+    Args:
+        hr: uint8 [H, W, 3].
+        result: the same.
+        border: rows and columns to leave out at each side.
 
     Raises:
         ValueError: if shapes differ, or less than 11 x 11 pixels are left inside the border.
@@ -169,11 +193,11 @@ def measure(hr: np.ndarray, result: np.ndarray, border: int) -> Figures:
 
 
 def mean(scores: Sequence[Score]) -> Score:
-    """The mean over images, as papers report it, over the same images for each method.
+    """Takes the mean over images, as papers report it, over the same images for each method.
 
-    An image on which a figure of any method is not finite (an exact one's PSNR, the noise of one
-    without a flat background) has no part in that figure's mean of any method: one infinity, or
-    a method judged on other images than its neighbour, would make it worthless.
+    A figure's mean leaves out an image on which that figure is not finite for any method (PSNR of
+    an exact result, noise without a flat background): one infinity, or methods measured on
+    different images, would make the mean worthless.
 
     Args:
         scores: of the images, at least one, all of the same methods.

@@ -1,1 +1,4 @@
-"""Files to pixels and back: formats, alpha, resampling, sandboxed decoders. No TensorFlow."""
+"""Images between files and arrays: header, decode, encode, alpha, resampling, sandboxed decoders.
+
+Imports numpy, Pillow and `model.files`.
+"""

@@ -1,10 +1,10 @@
-"""The process in which `model.imaging.sandbox` decodes.
+"""Program of the processes in which `model.imaging.sandbox` decodes.
 
     python -m model.imaging.decoder_child BYTES SECONDS
 
-It answers requests on stdin with messages on stdout until stdin ends. A message is the length of
-its JSON header (4 bytes, big endian), the header, and the parts whose lengths the header names:
-plain data, so that a decoder that a hostile file took over cannot run code in the parent.
+Answers requests on stdin with messages on stdout until stdin ends. A message is the length of its
+JSON header (4 bytes, big endian), the header, and the parts, whose lengths the header holds. It is
+plain data: a hostile file that takes over the decoder cannot run code in the parent.
 """
 
 import contextlib
@@ -24,11 +24,12 @@ from PIL import features
 
 from model.files import RangedFile
 from model.imaging.decode import decode
-from model.imaging.header import ImageError, read_header
+from model.imaging.errors import ImageError
+from model.imaging.header import read_header
 
 try:
     import resource
-except ImportError:  # Windows has no such limits
+except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 _LENGTH = struct.Struct(">I")
@@ -40,11 +41,11 @@ def send(stream: IO[bytes], header: dict[str, Any], *parts: bytes | memoryview) 
 
     Args:
         stream: buffered.
-        header: what JSON holds.
-        parts: what follows it.
+        header: JSON values by name.
+        parts: bytes that follow the header.
 
     Raises:
-        OSError: if the other side is gone.
+        OSError: if the other process is gone.
     """
     lengths = [memoryview(part).nbytes for part in parts]
     text = json.dumps({**header, "parts": lengths}).encode()
@@ -55,18 +56,18 @@ def send(stream: IO[bytes], header: dict[str, Any], *parts: bytes | memoryview) 
 
 
 def receive(stream: IO[bytes], max_bytes: int) -> tuple[dict[str, Any], list[bytes]]:
-    """Reads one message and trusts nothing in it.
+    """Reads one message; checks its structure before it allocates memory.
 
     Args:
         stream: buffered.
-        max_bytes: refuse parts that are larger together.
+        max_bytes: most bytes of all parts together.
 
     Returns:
         The header and the parts.
 
     Raises:
         EOFError: if the stream ends.
-        ValueError: if it is no such message.
+        ValueError: if the bytes are not such a message.
     """
     (length,) = _LENGTH.unpack(_read(stream, _LENGTH.size))
     if length > _MAX_HEADER_BYTES:
@@ -84,7 +85,7 @@ def receive(stream: IO[bytes], max_bytes: int) -> tuple[dict[str, Any], list[byt
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
-    """Exactly `size` bytes."""
+    """Reads exactly `size` bytes."""
     data = stream.read(size)
     if len(data) < size:
         raise EOFError(f"{len(data)} bytes instead of {size}")
@@ -92,7 +93,7 @@ def _read(stream: IO[bytes], size: int) -> bytes:
 
 
 class _Child:
-    """This process, seen from its own end of the pipes."""
+    """The child's end of the pipes: reads requests, decodes, answers."""
 
     def __init__(self, requests: IO[bytes], answers: IO[bytes], backstop_s: float) -> None:
         self._requests = requests
@@ -100,7 +101,7 @@ class _Child:
         self._backstop_s = backstop_s
 
     def serve(self) -> None:
-        """Answers one request after the other until the parent is gone."""
+        """Answers requests until the parent is gone."""
         with contextlib.suppress(EOFError, BrokenPipeError):
             send(self._answers, {"ready": True})
             while True:
@@ -110,7 +111,7 @@ class _Child:
                 send(self._answers, header, *results)
 
     def fetch(self, start: int, stop: int) -> bytes:
-        """Asks the parent for bytes of the file whose header is being read."""
+        """Fetches bytes of the current file from the parent."""
         self._set_alarm(0)
         send(self._answers, {"read": [start, stop]})
         _, (data,) = receive(self._requests, stop - start)
@@ -120,7 +121,7 @@ class _Child:
     def _answer(
         self, request: dict[str, Any], data: bytes
     ) -> tuple[dict[str, Any], list[bytes | memoryview]]:
-        """A header, with an image's parts if it was asked for; or one of the known errors."""
+        """Answers a request: a header, with the parts of a decoded image, or a known error."""
         try:
             if "size_bytes" in request:
                 file = RangedFile(self.fetch, request["size_bytes"], head=data)
@@ -137,24 +138,28 @@ class _Child:
 
     @contextlib.contextmanager
     def _backstop(self) -> Iterator[None]:
-        """Ends this process should it hang in a decoder after its parent died."""
+        """Ends this process if a decoder hangs after the parent has died."""
         self._set_alarm(self._backstop_s)
         yield
         self._set_alarm(0)
 
     def _set_alarm(self, seconds: float) -> None:
-        # No handler of Python's, which would wait for the decoder to return: the system ends us.
+        # No handler, which would wait for the decoder to return: the system ends the process.
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def main(argv: list[str]) -> None:
-    """Takes over the standard streams, limits this process, and serves."""
+    """Redirects the standard streams, limits this process, and serves.
+
+    Args:
+        argv: limits of memory, in bytes, and of one call, in seconds.
+    """
     memory_bytes, backstop_s = int(argv[0]), float(argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # Nothing that a library prints about a file gets into the messages, or floods the log; a
-    # traceback of ours still does.
+    # Libraries' output about a file must not get into the messages or flood the log; Python's own
+    # tracebacks still reach it.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -167,7 +172,7 @@ def main(argv: list[str]) -> None:
     if features.check("avif"):
         from PIL import AvifImagePlugin  # noqa: PLC0415 - not every Pillow has it
 
-        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the children are the parallelism
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the pool decodes in parallel
     _Child(requests, answers, backstop_s).serve()
 
 

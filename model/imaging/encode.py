@@ -1,4 +1,4 @@
-"""From a `RasterImage` back to a file."""
+"""Encodes a `RasterImage` as PNG, JPEG or WebP."""
 
 import dataclasses
 import hashlib
@@ -12,17 +12,27 @@ from model.imaging.formats import IMAGE_FORMATS
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
 
-# High enough that coding stays far below the differences between two networks.
+# The coding error stays far below the difference between two networks.
 _LOSSY_QUALITY = 92
-# Level 1 costs a fifth of the default level's time for a file some 10 % larger.
+# Level 1 takes a fifth of the default level's time; the file is about 10 % larger.
 _PNG_LEVEL = 1
-# 14 bits less one in VP8; libjpeg stops at 65,500, a little before JPEG itself.
+# VP8 has 14 bits, less one; libjpeg's limit is 65,500, slightly below that of JPEG.
 _MAX_SIDE_PX = {"webp": 16383, "jpeg": 65500, "png": 2**31 - 1}
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image file in memory: its bytes, its format (`png`, `jpeg`, `webp`), its digest."""
+    """An image file in memory.
+
+    Attributes:
+        data: content of the file.
+        image_format: `png`, `jpeg` or `webp`.
+        sha256: of `data`, hexadecimal.
+
+    Example:
+        >>> encode(RasterImage(np.zeros((4, 4, 3), np.uint8)), "png").data[:4]
+        b'\\x89PNG'
+    """
 
     data: bytes
     image_format: str
@@ -30,7 +40,7 @@ class Encoded:
 
 
 def choose_format(header: Header, wanted: str) -> str:
-    """Decides the format of a result.
+    """Chooses the format of a result.
 
     Args:
         header: of the source.
@@ -54,16 +64,15 @@ def choose_format(header: Header, wanted: str) -> str:
 
 
 def encode(image: RasterImage, image_format: str, *, lossless: bool = False) -> Encoded:
-    """Encodes an image; its colour profile is kept, other metadata is not.
+    """Encodes an image with its colour profile and without other metadata.
 
     Args:
-        image: what to write. As JPEG, which has no transparency, it is laid over white.
-        image_format: one of `IMAGE_FORMATS`; an image longer than the format allows becomes
-            PNG instead.
+        image: for JPEG, which has no transparency, it is composited over white.
+        image_format: one of `IMAGE_FORMATS`; an image too long for the format becomes PNG.
         lossless: for WebP, keep every pixel.
 
     Returns:
-        The file. The same image always gives the same bytes under one Pillow version.
+        The file. One Pillow version gives the same bytes for the same image.
 
     Raises:
         ValueError: if the format is unknown.
@@ -90,14 +99,14 @@ def encode(image: RasterImage, image_format: str, *, lossless: bool = False) -> 
             **profile,
         )
     else:
-        # 4:2:0 of the result holds as much colour detail as 4:4:4 of the source.
+        # Chroma at half the size of the result has the resolution of the source.
         pil_image.save(buffer, "JPEG", quality=_LOSSY_QUALITY, subsampling="4:2:0", **profile)
     data = buffer.getvalue()
     return Encoded(data, image_format, hashlib.sha256(data).hexdigest())
 
 
 def _to_pillow(image: RasterImage, *, with_alpha: bool) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA."""
+    """Converts an image to Pillow's, of mode L, LA, RGB or RGBA."""
     if image.alpha is None or not with_alpha:
         rgb = image.over_white()
         return Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if image.is_grey else rgb)
@@ -107,7 +116,7 @@ def _to_pillow(image: RasterImage, *, with_alpha: bool) -> Image.Image:
 
 
 def _grey_to_srgb(image: RasterImage, profile: bytes) -> RasterImage:
-    """The same look without the profile; one that cannot be used is left out."""
+    """Converts grey by its profile to sRGB; drops an unusable profile."""
     try:
         srgb = ImageCms.profileToProfile(
             Image.fromarray(np.ascontiguousarray(image.rgb[..., 0])),

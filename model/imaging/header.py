@@ -1,4 +1,4 @@
-"""What an image file's first bytes tell, and the errors of files that are none."""
+"""Reads format, size and JPEG quality from as few bytes of an image file as possible."""
 
 import io
 import struct
@@ -9,19 +9,22 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, features
 
-# Decoders outside this list are never started.
+from model.imaging.containers import avif, png, tiff
+from model.imaging.errors import ImageError, UnreadableImageError, UnsupportedFormatError
+
+# Pillow's other decoders are never started.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (
     ["AVIF"] if features.check("avif") else []
 )
 _LOSSLESS = {"PNG", "GIF", "BMP", "TIFF"}
 
-# The size gate decides what is decoded, from the header and with its own limit; Pillow's global
-# limit would hide an image's size behind an exception.
+# The size filter decides by the header and its own limit; Pillow's global limit would hide an
+# image's size behind an exception.
 Image.MAX_IMAGE_PIXELS = None
-# A PNG with more than 1 MB of text or profile is no reason for Pillow to refuse its pixels.
+# A PNG with more than 1 MB of text or profile still has good pixels, which Pillow would refuse.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
-# What Pillow's plugins raise on broken files, found by reading them and by trying.
+# Exceptions of Pillow's plugins on broken files, found in their sources and by tests.
 BROKEN_FILE = (
     OSError,
     SyntaxError,
@@ -36,58 +39,30 @@ BROKEN_FILE = (
     zlib.error,
 )
 
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *_TIFF_SIGNATURES)
+_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *tiff.SIGNATURES)
 
-# What rows hold in 32 bits; every format but TIFF and AVIF ends there, too.
+# Rows hold sides in 32 bits; every format but TIFF and AVIF has this limit, too.
 MAX_SIDE_PX = 2**31 - 1
-
-
-class ImageError(ValueError):
-    """A file that cannot become an image. `reason` is the stable code of the row."""
-
-    reason = "unreadable"
-
-
-class UnreadableImageError(ImageError):
-    """A known format, but broken, truncated or empty."""
-
-
-class UnsupportedFormatError(ImageError):
-    """Not an image of an allowed format, or a pixel type without a defined appearance."""
-
-    reason = "unsupported_format"
-
-
-class TooManyPixelsError(ImageError):
-    """More pixels than the run allows to decode."""
-
-    reason = "too_many_pixels"
-
-
-class AnimatedImageError(ImageError):
-    """More than one frame."""
-
-    reason = "animated"
-
-
-class DecodeTimeoutError(ImageError):
-    """Decoding took longer than allowed; raised by `model.imaging.sandbox` only."""
-
-    reason = "decode_timeout"
+_MAX_WEBP_CHUNKS = 1000
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of a file tell.
+    """Format, size and quality of an image file.
 
     Attributes:
         format: `JPEG`, `PNG`, `WEBP`, `GIF`, `BMP`, `TIFF` or `AVIF`.
-        mode: Pillow's name of the pixel type; None where only decoding tells.
+        mode: Pillow's name of the pixel type; None where only decoding finds it.
         height: rows as displayed, after the EXIF orientation where the header holds it.
         width: columns as displayed.
         is_lossless: whether the format kept every pixel.
         jpeg_quality: 1..100, estimated for JPEG; 100 if lossless; None for other lossy formats.
+        note: one line for people about damage that browsers ignore and so do we; set by
+            decoding only.
+
+    Example:
+        >>> Header("PNG", "RGB", 40, 56, is_lossless=True, jpeg_quality=100).note is None
+        True
     """
 
     format: str
@@ -96,20 +71,22 @@ class Header:
     width: int
     is_lossless: bool
     jpeg_quality: int | None
+    note: str | None = None
 
 
 def read_header(file: BinaryIO | io.RawIOBase) -> Header:
     """Reads format and size without decoding, from as few bytes as the format allows.
 
     Args:
-        file: seekable, at its start; only what is needed is read from it.
+        file: seekable, at its start. Containers are walked by seeking: what lies between is not
+            read.
 
     Returns:
         See `Header`.
 
     Raises:
         UnreadableImageError: if the file is empty, or its header is broken.
-        UnsupportedFormatError: if it is no image of an allowed format.
+        UnsupportedFormatError: if it is not an image of an allowed format.
     """
     try:
         header = _read_header(file)
@@ -125,15 +102,18 @@ def read_header(file: BinaryIO | io.RawIOBase) -> Header:
 
 
 def open_image(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
-    """Opens with the allowed decoders only; nothing is decoded yet.
+    """Opens an image with the allowed decoders only, without decoding it.
 
     Args:
         file: seekable.
         start: its first bytes.
 
+    Returns:
+        Pillow's image.
+
     Raises:
-        UnreadableImageError: if the file says that it is of an allowed format.
-        UnsupportedFormatError: if it does not.
+        UnreadableImageError: if a file with the signature of an allowed format does not open.
+        UnsupportedFormatError: if it has another signature.
     """
     try:
         return Image.open(file, formats=FORMATS)  # type: ignore[arg-type]
@@ -147,16 +127,16 @@ def open_image(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """Tells how an image must be turned, beyond what Pillow does itself.
+    """Returns the EXIF orientation that Pillow has not applied itself.
 
-    XMP may name an orientation as well, which browsers ignore.
+    An orientation in XMP is ignored, as browsers do.
 
     Args:
         image: opened, or decoded: a PNG's EXIF block may stand behind its pixels.
 
     Returns:
-        The EXIF orientation 1..8; 1 where there is none, where the block is broken, and for
-        TIFF images, which Pillow turns.
+        1..8; 1 without an EXIF block, with a broken one, and for TIFF images, which Pillow turns
+        upright.
     """
     block = image.info.get("exif")
     if image.format == "TIFF" or not block:
@@ -171,47 +151,50 @@ def exif_orientation(image: Image.Image) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an error's text, short and on one line."""
+    """Returns an error's text on one line of up to 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _read_header(file: BinaryIO | io.RawIOBase) -> Header:
-    """`read_header`, before its errors are sorted."""
+    """Reads a header; Pillow's and struct's errors pass through."""
     start = file.read(4096) or b""
     if not start:
         raise UnreadableImageError("the file is empty")
-    # Pillow reads the first two whole, and allocates their canvas, before it tells their size;
-    # of the third it reads every tag, and some hold all layers of an image.
+    # Pillow reads WebP and AVIF files whole, and allocates their canvas, before it knows their
+    # size; it reads every tag of a TIFF, and some tags hold all layers of an image; it refuses a
+    # PNG for one wrong checksum.
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return _webp_header(start)
+        return _webp_header(file, start)
     if start[4:8] == b"ftyp":
-        return _avif_header(start)
-    if start.startswith(_TIFF_SIGNATURES):
-        return _tiff_header(file, start)
+        return _avif_header(file, start)
+    if start.startswith(tiff.SIGNATURES):
+        size = tiff.read_tiff(file, start)
+        return Header("TIFF", None, size.height, size.width, True, 100)
     file.seek(0)
-    image = open_image(file, start)
-    turned = exif_orientation(image) >= 5
+    is_png = start.startswith(png.SIGNATURE)
+    image = open_image(io.BytesIO(png.header_part(file)) if is_png else file, start)
+    is_on_its_side = exif_orientation(image) >= 5
     height, width = image.height, image.width
     is_lossless = image.format in _LOSSLESS
     return Header(
         format=_format_name(image),
         mode=image.mode,
-        height=width if turned else height,
-        width=height if turned else width,
+        height=width if is_on_its_side else height,
+        width=height if is_on_its_side else width,
         is_lossless=is_lossless,
         jpeg_quality=100 if is_lossless else _jpeg_quality(image),
     )
 
 
 def _unsupported(start: bytes) -> UnsupportedFormatError:
-    """For a file that starts so."""
+    """The error for a file with these first bytes."""
     return UnsupportedFormatError(
         f"not an image of an allowed format ({', '.join(FORMATS)}); it starts with {start[:12]!r}"
     )
 
 
 def _format_name(image: Image.Image) -> str:
-    """The format's own name: an MPO is a JPEG."""
+    """The format's common name: an MPO is a JPEG."""
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
@@ -234,7 +217,7 @@ def _jpeg_quality(image: Image.Image) -> int | None:
     return int(np.clip(round(quality), 1, 100))
 
 
-def _webp_header(start: bytes) -> Header:
+def _webp_header(file: BinaryIO | io.RawIOBase, start: bytes) -> Header:
     """RFC 9649: a lossy (VP8), lossless (VP8L) or extended (VP8X) first chunk."""
     chunk, payload = start[12:16], start[20:30]
     if len(payload) < 10:
@@ -252,57 +235,36 @@ def _webp_header(start: bytes) -> Header:
         mode = "RGB"
     else:
         raise UnreadableImageError(f"unknown first WebP chunk {chunk!r}")
-    # An extended file's image chunk comes after profile and animation chunks; the 4 KB at
-    # hand nearly always reach it, and a lossless one taken for lossy is only stored lossily.
-    is_lossless = chunk == b"VP8L" or (chunk == b"VP8X" and b"VP8L" in start)
+    # An extended file's pixels come after its profile, and an animation's inside its frames.
+    is_lossless = (_first_webp_pixels(file) if chunk == b"VP8X" else chunk) == b"VP8L"
     return Header("WEBP", mode, height, width, is_lossless, 100 if is_lossless else None)
 
 
-def _avif_header(start: bytes) -> Header:
-    """ISO/IEC 23008-12, 6.5.3: the image spatial extents; the largest is the image's."""
-    # ISO/IEC 14496-12, 4.3: HEIC and films begin with this box, too; it lists their brands.
+def _first_webp_pixels(file: BinaryIO | io.RawIOBase) -> bytes | None:
+    """Kind of an extended WebP's first chunk with pixels, be it in a frame; None without any."""
+    at = 12
+    for _ in range(_MAX_WEBP_CHUNKS):
+        file.seek(at)
+        head = file.read(8) or b""
+        if len(head) < 8:
+            break
+        if head[:4] in (b"VP8L", b"VP8 "):
+            return head[:4]
+        # A frame's own chunks follow its 16 bytes of position and duration.
+        length = 16 if head[:4] == b"ANMF" else int.from_bytes(head[4:], "little")
+        at += 8 + length + length % 2
+    return None
+
+
+def _avif_header(file: BinaryIO | io.RawIOBase, start: bytes) -> Header:
+    """Reads the size if the brands say AVIF, not HEIC or a film (ISO/IEC 14496-12, 4.3)."""
     brands = start[8 : max(16, int.from_bytes(start[:4], "big"))]
     if not {b"avif", b"avis"} & {brands[at : at + 4] for at in range(0, len(brands), 4)}:
         raise _unsupported(start)
     if "AVIF" not in FORMATS:
         raise UnsupportedFormatError("this Pillow was built without AVIF")
-    sizes = []
-    at = start.find(b"ispe")
-    while at != -1 and at + 16 <= len(start):
-        width, height = struct.unpack(">II", start[at + 8 : at + 16])
-        sizes.append((height, width))
-        at = start.find(b"ispe", at + 4)
-    if not sizes:
-        raise UnreadableImageError("an AVIF header without a size")
-    height, width = max(sizes, key=lambda size: size[0] * size[1])
-    return Header("AVIF", None, height, width, False, None)
-
-
-def _tiff_header(file: BinaryIO | io.RawIOBase, start: bytes) -> Header:
-    """TIFF 6.0, section 2, and BigTIFF: three tags of the first directory."""
-    order = "<" if start[:2] == b"II" else ">"
-    is_big = 43 in start[2:4]
-    # Directory's offset and place of that; its count; an entry: tag, type, count, value.
-    layout = ("Q", 8, "Q", "HHQ8s") if is_big else ("L", 4, "H", "HHL4s")
-    (offset,) = struct.unpack_from(order + layout[0], start, layout[1])
-    file.seek(offset)
-    size = struct.calcsize(order + layout[2])
-    (entries,) = struct.unpack(order + layout[2], file.read(size) or b"")
-    entry = struct.Struct(order + layout[3])
-    directory = file.read(entry.size * min(entries, 65535)) or b""
-    found = {}
-    for at in range(0, len(directory) - entry.size + 1, entry.size):
-        tag, kind, count, value = entry.unpack_from(directory, at)
-        letter = {3: "H", 4: "L", 16: "Q"}.get(kind)
-        if count == 1 and letter:
-            (found[tag],) = struct.unpack_from(order + letter, value)
-    try:
-        height, width = found[ExifTags.Base.ImageLength], found[ExifTags.Base.ImageWidth]
-    except KeyError as error:
-        raise UnreadableImageError("a TIFF directory without a size") from error
-    if found.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
-        height, width = width, height
-    return Header("TIFF", None, height, width, True, 100)
+    info = avif.read_avif(file)
+    return Header("AVIF", None, info.height, info.width, False, None)
 
 
 _STANDARD_LUMA = np.array(

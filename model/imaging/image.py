@@ -1,4 +1,4 @@
-"""A decoded image between file and network: pixels, transparency, and what must survive."""
+"""A decoded image: pixels, transparency, grey mode and colour profile."""
 
 from dataclasses import dataclass, replace
 
@@ -7,15 +7,19 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class RasterImage:
-    """Pixels as people see them: upright, in 8 bits, colours apart from transparency.
+    """An upright image of 8 bits, its colours apart from its transparency.
 
     Attributes:
         rgb: uint8 [H, W, 3], straight (not premultiplied); three equal planes if `is_grey`.
         alpha: uint8 [H, W], 255 opaque; None for an image without an alpha channel.
-        is_grey: the file had one grey plane, or a palette of greys, and the result shall have
-            one grey plane.
-        icc_profile: the colour profile that gives `rgb` (or the grey plane) its meaning; None
-            for sRGB.
+        is_grey: whether the file had one grey plane or a palette of greys; a result then has one
+            grey plane, too.
+        icc_profile: the colour profile of `rgb` (or the grey plane); None for sRGB.
+
+    Example:
+        >>> image = RasterImage(np.zeros((40, 56, 3), np.uint8))
+        >>> image.height, image.width, image.is_opaque
+        (40, 56, True)
     """
 
     rgb: np.ndarray
@@ -35,14 +39,14 @@ class RasterImage:
 
     @property
     def is_opaque(self) -> bool:
-        """Whether nothing shines through anywhere."""
+        """Whether no pixel is transparent, not even partly."""
         return self.alpha is None or bool(self.alpha.min() == 255)
 
     def with_pixels(self, rgb: np.ndarray, alpha: np.ndarray | None) -> "RasterImage":
-        """The same kind of image with other pixels; a grey image gets three equal planes.
+        """Returns an image of the same mode and profile with other pixels.
 
         Args:
-            rgb: uint8 [h, w, 3], any size.
+            rgb: uint8 [h, w, 3], any size; of a grey image their mean is taken.
             alpha: uint8 [h, w], or None if this image has none.
         """
         if self.is_grey:
@@ -51,7 +55,7 @@ class RasterImage:
         return replace(self, rgb=rgb, alpha=alpha)
 
     def over_white(self) -> np.ndarray:
-        """uint8 [H, W, 3]: as a white product page shows it."""
+        """Composites the image over white, as a product page shows it: uint8 [H, W, 3]."""
         if self.alpha is None or self.is_opaque:
             return self.rgb
         opacity = self.alpha[..., None].astype(np.float32) / 255

@@ -53,6 +53,10 @@ class JpegTrace:
         evidence: logarithm of how much better these steps explain the coefficients than no
             compression does, nats.
         mean_evidence: the same for each coefficient that is not rounded to 0, nats.
+
+    Example:
+        >>> find_jpeg(np.zeros((64, 64, 3), np.uint8)) is None
+        True
     """
 
     quality: int
@@ -114,8 +118,8 @@ def _find_other_grid(luma: np.ndarray, is_clipped: np.ndarray) -> tuple[int, int
     """The grid with the most evidence among the 63 others, in some windows of 15 x 15 pixels."""
     side, stride = 2 * _BLOCK_PX - 1, 2 * _BLOCK_PX
     at = _textured(luma, side, stride, _MAX_SEARCH_WINDOWS)
-    blocks = _blocks_at_all_places(_windows(luma, side, stride)[at])
-    clipped = _blocks_at_all_places(_windows(is_clipped, side, stride)[at])
+    blocks = _blocks_at_all_offsets(_windows(luma, side, stride)[at])
+    clipped = _blocks_at_all_offsets(_windows(is_clipped, side, stride)[at])
     unclipped = np.where(clipped.any(axis=-1, keepdims=True), np.float32(0), blocks)
     counts = _count(unclipped, _MAX_SEARCH_FREQUENCY)
     evidence = _evidence(counts, _MAX_SEARCH_FREQUENCY).max(axis=(1, 2))  # [64]
@@ -159,8 +163,8 @@ def _textured(luma: np.ndarray, side: int, stride: int, count: int) -> np.ndarra
     return np.argsort(steps)[::-1][:count]
 
 
-def _blocks_at_all_places(windows: np.ndarray) -> np.ndarray:
-    """Windows [N, 15, 15] to the blocks at each of 64 places in them, [64, N, 64]."""
+def _blocks_at_all_offsets(windows: np.ndarray) -> np.ndarray:
+    """Windows [N, 15, 15] to the blocks at each of 64 offsets in them, [64, N, 64]."""
     view = np.lib.stride_tricks.sliding_window_view(windows, (_BLOCK_PX, _BLOCK_PX), (1, 2))
     return view.transpose(1, 2, 0, 3, 4).reshape(_BLOCK_PX**2, -1, _BLOCK_PX**2)
 
@@ -168,12 +172,12 @@ def _blocks_at_all_places(windows: np.ndarray) -> np.ndarray:
 def _count(blocks: np.ndarray, max_frequency: int) -> np.ndarray:
     """Histograms of the coefficients' absolute values: [P, N, 64] to float32 [P, K, bins]."""
     coefficients = np.abs(blocks @ _dct(max_frequency))  # [P, N, K]
-    places, _, frequencies = coefficients.shape
+    offsets, _, frequencies = coefficients.shape
     bins = (coefficients / _BIN).astype(np.int32)
-    row = np.arange(places)[:, None, None] * frequencies + np.arange(frequencies)
+    row = np.arange(offsets)[:, None, None] * frequencies + np.arange(frequencies)
     index = (row * _BINS + bins)[bins < _BINS]
-    counted = np.bincount(index, minlength=places * frequencies * _BINS)
-    return counted.reshape(places, frequencies, _BINS).astype(np.float32)
+    counted = np.bincount(index, minlength=offsets * frequencies * _BINS)
+    return counted.reshape(offsets, frequencies, _BINS).astype(np.float32)
 
 
 def _evidence(counts: np.ndarray, max_frequency: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Resampling: the one bicubic of this project, Lanczos, and rounding to uint8."""
+"""Resampling: the bicubic of this project, Lanczos, and rounding to uint8."""
 
 import numpy as np
 from PIL import Image
@@ -32,8 +32,8 @@ def bicubic(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 def lanczos(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes an image with the Lanczos kernel of three lobes, anti-aliased when it shrinks.
 
-    Pillow's resampling at float precision, as in `bicubic`: sharper, and rings more beside
-    strong edges. A baseline only: LR images are made by `bicubic`.
+    Pillow's resampling at float precision, as in `bicubic`: sharper, with more ringing beside
+    strong edges. It is a baseline only: LR images come from `bicubic`.
 
     Args:
         pixels: [H, W] or [H, W, K], uint8 or float, any range.
@@ -56,7 +56,7 @@ def lanczos(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 def _resize(
     name: str, kernel: Image.Resampling, pixels: np.ndarray, height: int, width: int
 ) -> np.ndarray:
-    """Pillow's resampling of each plane at float precision; `name` is for the error."""
+    """Resamples each plane by Pillow at float precision; `name` is for the error."""
     if height < 1 or width < 1 or pixels.size == 0:
         raise ValueError(
             f"{name} needs a non-empty image and a size of at least 1 x 1. "
@@ -75,11 +75,11 @@ def _resize(
 
 
 def shrink(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """Shrinks an image by an integer scale, as LR is made from HR.
+    """Shrinks an image by an integer scale: HR to LR.
 
     Args:
         pixels: [H, W] or [H, W, K], uint8 or float; H and W multiples of `scale`.
-        scale: by how much, at least 1.
+        scale: shrinking factor, at least 1.
 
     Returns:
         float32 [H / scale, W / scale] or [H / scale, W / scale, K], not rounded.
@@ -97,7 +97,7 @@ def shrink(pixels: np.ndarray, scale: int) -> np.ndarray:
 
 
 def crop_to_multiple(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """Cuts rows and columns at the lower and right border, so that the sides divide by `scale`.
+    """Crops the lower and right border until the sides are multiples of `scale`.
 
     Args:
         pixels: [H, W, ...], any dtype.
@@ -113,8 +113,8 @@ def crop_to_multiple(pixels: np.ndarray, scale: int) -> np.ndarray:
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Rounds grey levels to the nearest uint8.
 
-    `astype(uint8)` alone would truncate: half a level darker on average, and wrapped beside
-    edges that overshoot.
+    `astype(uint8)` alone truncates: half a level darker on average, and wrapped around where an
+    edge overshoots.
 
     Args:
         pixels: float, any shape, nominally 0..255.

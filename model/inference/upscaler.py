@@ -11,7 +11,7 @@ from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference import background, tiling
-from model.inference.backends import choose_backend
+from model.inference.backends import ExecutionBackend, choose_backend
 from model.network import dihedral
 from model.network.rdn import RDN
 
@@ -47,6 +47,8 @@ class Upscaler:
         self_ensemble: return the mean over the eight dihedral transforms of each image, "RDN+" in
             papers: slightly better at eight times the time and the same memory. The result of a
             flipped or rotated image is then exactly the flipped or rotated result.
+        backend: runs the network instead of the backend that fits the machine; `compute_dtype`
+            then has no effect.
 
     Example:
         upscaler = Upscaler(loading.load_by_name("rdn-product"))
@@ -66,12 +68,15 @@ class Upscaler:
         max_call_px: int = DEFAULT_MAX_CALL_PX,
         skip_background: bool = True,
         self_ensemble: bool = False,
+        backend: ExecutionBackend | None = None,
     ) -> None:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
         self._halo_px = rdn.halo_px
         self._max_call_px = max_call_px
-        self._backend = choose_backend(rdn, compute_dtype=compute_dtype, max_call_px=max_call_px)
+        self._backend = backend or choose_backend(
+            rdn, compute_dtype=compute_dtype, max_call_px=max_call_px
+        )
         self._skips_background = skip_background and self._keeps_white()
 
     @property

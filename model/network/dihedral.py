@@ -27,7 +27,7 @@ def invert(images: np.ndarray, quarter_turns: int, is_flipped: bool) -> np.ndarr
     """Inverts `transform` with the same arguments.
 
     Args:
-        images: [N, H, W, ...], any dtype; what `transform` returned.
+        images: [N, H, W, ...], any dtype, as `transform` returned them.
         quarter_turns: as given to `transform`.
         is_flipped: as given to `transform`.
 

@@ -1,7 +1,7 @@
-"""Grows a trained RDN into a larger one that computes the same, to be trained on.
+"""Net2Net growth: copies a trained RDN into a larger one that computes the same function.
 
-Training a large network from the weights of a small one saves the steps that the small one has
-already learnt; so does training another scale from its body.
+Training the large network from there saves the steps that the small one has already taken; so does
+training another scale from its body.
 """
 
 import numpy as np
@@ -12,25 +12,30 @@ _LAST = "upnet_subpixel"
 
 
 def grow(small: RDN, large: RDN) -> None:
-    """Gives `large` weights with which its results equal those of `small`.
+    """Sets the weights of `large` so that its results equal those of `small`.
 
-    What is new starts without influence on what was there: new maps keep their random weights
-    on the way in and zeros on the way out, new convolutions and blocks are fused with zeros.
+    New weights start without influence on the old ones: new feature maps keep their random weights
+    at their inputs and get zeros at their outputs; new convolutions and blocks are fused with
+    zeros.
 
-    A network of another scale takes over all but the last convolution, whose maps are the pixels
-    of that scale: it starts as bicubic.
+    A network of another scale gets all but the last convolution, whose maps are the pixels of
+    that scale: it starts as bicubic.
 
     Args:
         small: a trained network.
-        large: C, D, G and G0 at least those of `small`; it may know the quality of its input
-            where `small` does not. Its random weights are used.
+        large: a network with random weights, which is changed in place. Its C, D, G and G0 are at
+            least those of `small`; it may be conditioned on the JPEG quality where `small` is not.
 
     Raises:
-        ValueError: if `large` is smaller in some respect.
+        ValueError: if `large` is smaller in some parameter.
+
+    Example:
+        >>> size = {"convs_per_block": 1, "num_blocks": 1, "features": 4}
+        >>> grow(RDN(growth_rate=4, **size), RDN(growth_rate=8, **size))
 
     Source:
         Chen et al., "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016: the same
-        idea; new maps here begin with zeros on the way out instead of copies.
+        idea; here new maps start with zeros at their outputs instead of copies.
     """
     for name in ("convs_per_block", "num_blocks", "growth_rate", "features", "knows_quality"):
         if getattr(large, name) < getattr(small, name):
@@ -47,11 +52,11 @@ def grow(small: RDN, large: RDN) -> None:
 
 
 def _grow_layer(small: RDN, large: RDN, name: str) -> None:
-    """Writes one convolution's old weights to their places among the new ones."""
+    """Copies one convolution's weights into the corresponding slice of the larger convolution."""
     old_kernel, old_bias = small.get_layer(name).get_weights()
     kernel, bias = large.get_layer(name).get_weights()
     width = len(old_bias)
-    # The maps that were there see what they saw, and nothing of what is new.
+    # Old feature maps get no input from new ones.
     kernel[..., :width] = 0
     kernel[:, :, _inputs(small, large, name), :width] = old_kernel
     bias[:width] = old_bias
@@ -59,16 +64,16 @@ def _grow_layer(small: RDN, large: RDN, name: str) -> None:
 
 
 def _inputs(small: RDN, large: RDN, name: str) -> np.ndarray:
-    """Where the inputs of a convolution of `small` lie among those of `large`."""
+    """Indices of a convolution's input channels among those of the larger convolution."""
     count = small.get_layer(name).get_weights()[0].shape[2]
     old, new = [small.features], [large.features]
     if name == "sfe1":  # the image and its planes
         return np.arange(count)
-    if name == "gff_1x1":  # the blocks' results, one behind the other
+    if name == "gff_1x1":  # the blocks' outputs, concatenated
         old, new = old * small.num_blocks, new * large.num_blocks
-    elif name.startswith("rdb"):  # the block's input, then what its convolutions grew
+    elif name.startswith("rdb"):  # the block's input, then the outputs of its convolutions
         old += [small.growth_rate] * small.convs_per_block
         new += [large.growth_rate] * small.convs_per_block
     starts = np.cumsum([0, *new])[: len(old)]
-    at = [start + np.arange(width) for start, width in zip(starts, old, strict=True)]
-    return np.concatenate(at)[:count]
+    indices = [start + np.arange(width) for start, width in zip(starts, old, strict=True)]
+    return np.concatenate(indices)[:count]

@@ -42,7 +42,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m model.scenes", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="a folder")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
     parser.add_argument("--count", type=int, default=12, help="number of scenes")
     parser.add_argument("--side", type=int, default=440, help="height and width, pixels")
     parser.add_argument("--first", type=int, default=0, help="seed of the first scene")

@@ -1,4 +1,4 @@
-"""The drawing board: shapes, print and faces in perspective, with clean edges."""
+"""Drawing board: shapes, print and sheets in perspective, with clean edges."""
 
 import math
 from collections.abc import Sequence
@@ -7,37 +7,34 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from model.imaging import resampling
-from model.scenes import lettering
-from model.scenes.geometry import Point, lit_around, perspective, strips
-from model.scenes.textures import Color, Fill, Patch, Relief, plain
+from model.scenes import geometry, lettering
+from model.scenes.geometry import Point
+from model.scenes.palette import PAINTS, Color
+from model.scenes.textures import Fill, Patch, Relief, plain
 
-# Boards are drawn larger than the image, and shapes larger still, by _FINE.
+# Boards are this many times larger than the image, and masks of shapes _FINE times the board.
 SUPERSAMPLING = 3
 _FINE = 2
-# Smaller print would be grey mush in the image: 5 pixels there.
-_LEGIBLE_PX = 15
-
-INKS: tuple[Color, ...] = (
-    *((24, 26, 30), (18, 52, 96), (122, 20, 32), (16, 84, 60), (92, 52, 16), (60, 24, 84)),
-)
-PAPERS: tuple[Color, ...] = (
-    *((255, 255, 255), (248, 246, 240), (250, 240, 200), (226, 236, 244), (244, 226, 226)),
-)
-PAINTS: tuple[Color, ...] = (
-    *((214, 64, 52), (238, 176, 40), (42, 110, 180), (60, 150, 92), (130, 84, 160)),
-    *((232, 226, 210), (52, 58, 70), (226, 132, 160), (20, 70, 78), (120, 170, 200)),
-    *((150, 110, 74), (246, 246, 244), (28, 28, 32), (178, 190, 120), (240, 120, 60)),
-)
-
-
-def darker(paint: Color, share: float) -> Color:
-    """Takes light from a colour, or adds some with a share above 1."""
-    red, green, blue = (min(255, int(share * channel)) for channel in paint)
-    return red, green, blue
+# Minimum em height of print: 5 pixels in the image. Smaller print would be grey mush there.
+_MIN_PRINT_PX = 15
 
 
 class Board:
-    """A transparent board; positions and sizes are in units, from the upper left corner."""
+    """A transparent board to draw on.
+
+    Positions and sizes are in units, from the upper left corner.
+
+    Args:
+        unit_px: pixels of one unit.
+        generator: the only source of randomness.
+        height, width: of the board, units.
+
+    Example:
+        board = Board(300, np.random.default_rng(1))
+        board.disc(0.5, 0.5, 0.4, (214, 64, 52), textures.ball)
+        board.text(0.5, 0.5, "Alma", 0.1, (255, 255, 255), 0.6, "DejaVuSans-Bold")
+        board.image.save("disc.png")
+    """
 
     def __init__(
         self,
@@ -53,17 +50,17 @@ class Board:
         self.image = Image.new("RGBA", size)
 
     def sheet(self, height: float, width: float, paint: Color | Fill) -> "Board":
-        """A smaller board of the same scale, filled with a paint."""
+        """Returns another board with the same unit, filled with a paint."""
         sheet = Board(self.unit_px, self.generator, height, width)
         sheet.rectangle(0, 0, width, height, paint)
         return sheet
 
     def paint(self) -> Color:
-        """A random colour for a surface."""
+        """Chooses a colour for a surface."""
         return lettering.choose(self.generator, PAINTS)
 
     def face(self, faces: Sequence[str]) -> str:
-        """A random font."""
+        """Chooses a font from `faces`."""
         return lettering.choose(self.generator, faces)
 
     # -- shapes
@@ -76,7 +73,7 @@ class Board:
         Args:
             points: (x, y) in units.
             paint: a colour or a texture.
-            light: multiplied with it.
+            light: brightness to multiply it with.
         """
         pixels = np.asarray(points, np.float64) * self.unit_px
         left, top = (math.floor(at) - 1 for at in pixels.min(0))
@@ -109,16 +106,7 @@ class Board:
         light: Relief | None = None,
     ) -> None:
         """Fills a rectangle with round corners."""
-        radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
-        corners = ((x1, y0, 3), (x1, y1, 0), (x0, y1, 1), (x0, y0, 2))
-        points = []
-        for x, y, quarter in corners:
-            cx = x - radius if x == x1 else x + radius
-            cy = y - radius if y == y1 else y + radius
-            for step in range(7):
-                angle = (quarter + step / 6) * math.pi / 2
-                points.append((cx + radius * math.cos(angle), cy + radius * math.sin(angle)))
-        self.path(points, paint, light)
+        self.path(geometry.rounded_box(x0, y0, x1, y1, radius), paint, light)
 
     def ellipse(  # noqa: PLR0917 - where, how large, how
         self,
@@ -128,14 +116,17 @@ class Board:
         high: float,
         paint: Color | Fill,
         light: Relief | None = None,
-        turn: float = 0.0,
+        rotation_rad: float = 0.0,
     ) -> None:
-        """Fills an ellipse of two half axes, turned by radians."""
-        angle = np.linspace(0, math.tau, 48, endpoint=False)
-        across, down = wide * np.cos(angle), high * np.sin(angle)
-        xs = x + across * math.cos(turn) - down * math.sin(turn)
-        ys = y + across * math.sin(turn) + down * math.cos(turn)
-        self.path(list(zip(xs.tolist(), ys.tolist(), strict=True)), paint, light)
+        """Fills an ellipse.
+
+        Args:
+            x, y: its centre.
+            wide, high: its half axes.
+            paint, light: see `path`.
+            rotation_rad: clockwise around the centre.
+        """
+        self.path(geometry.ellipse(x, y, wide, high, rotation_rad), paint, light)
 
     def disc(
         self, x: float, y: float, radius: float, paint: Color | Fill, light: Relief | None = None
@@ -150,7 +141,7 @@ class Board:
         paint: Color | Fill,
         light: Relief | None = None,
     ) -> None:
-        """Draws a line with round ends, at least a board's pixel wide."""
+        """Draws a line with round ends, at least 1.5 pixels of the board wide."""
         pixels = np.asarray(points, np.float64) * self.unit_px
         thick = max(width * self.unit_px, 1.5)
         left, top = (math.floor(at - thick) - 1 for at in pixels.min(0))
@@ -165,7 +156,7 @@ class Board:
         self._stamp(mask.reduce(_FINE), left, top, paint, light)
 
     def seam(self, points: Sequence[Point], paint: Color, stitch: float = 0.014) -> None:
-        """Draws a dashed line of stitches along points."""
+        """Draws a seam: a dashed line along points, one dash per stitch."""
         p = np.asarray(points, np.float64)
         along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(p, axis=0).T))])
         starts = np.arange(0, along[-1], stitch)
@@ -186,29 +177,29 @@ class Board:
         room: float,
         face: str,
         anchor: str = "m",
-        turn: float = 0.0,
+        rotation_deg: float = 0.0,
     ) -> None:
         """Prints a line, smaller if it does not fit.
 
         Args:
-            x, y: its middle; its left or right end with the anchor `l` or `r`.
-            words: to print.
-            size: em height; at least what can be read, if there is room.
+            x, y: its middle, or its left or right end with the anchor `l` or `r`.
+            words: the text.
+            size: em height; raised to 15 pixels of the board where there is room.
             ink: colour.
-            room: greatest width.
+            room: maximum width.
             face: font.
             anchor: `l`, `m` or `r`.
-            turn: degrees, counter-clockwise around the middle.
+            rotation_deg: counter-clockwise around the middle.
         """
-        size_px = max(round(size * self.unit_px), _LEGIBLE_PX)
+        size_px = max(round(size * self.unit_px), _MIN_PRINT_PX)
         mask = lettering.line(words, face, size_px)
         room_px = room * self.unit_px
         if mask.width > room_px:
             size_px = max(1, int(size_px * room_px / mask.width))
             mask = lettering.line(words, face, size_px)
         shift = {"l": 0.5, "m": 0.0, "r": -0.5}[anchor] * mask.width
-        if turn:
-            mask = mask.rotate(turn, Image.Resampling.BICUBIC, expand=True)
+        if rotation_deg:
+            mask = mask.rotate(rotation_deg, Image.Resampling.BICUBIC, expand=True)
         left = round(x * self.unit_px + shift - mask.width / 2)
         self._stamp(mask, left, round(y * self.unit_px - mask.height / 2), ink)
 
@@ -224,7 +215,7 @@ class Board:
         anchor: str = "l",
     ) -> None:
         """Fills a box with lines of small print."""
-        size_px = max(round(size * self.unit_px), _LEGIBLE_PX)
+        size_px = max(round(size * self.unit_px), _MIN_PRINT_PX)
         pitch_px = size_px * 1.18
         count = int((y1 - y0) * self.unit_px / pitch_px)
         words: list[str] = []
@@ -240,12 +231,12 @@ class Board:
             self.text(x, y, words_, size, ink, x1 - x0, face, anchor)
 
     def bars(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """A bar code with its number."""
+        """Prints a bar code, with its number where there is room."""
         self.rectangle(x0 - 0.012, y0 - 0.01, x1 + 0.012, y1 + 0.01, (255, 255, 255))
         step = max((x1 - x0) / 60, 3.2 / self.unit_px)
         generator = self._child()
         digits_high = (y1 - y0) * 0.26
-        numbered = digits_high * self.unit_px > 0.7 * _LEGIBLE_PX
+        numbered = digits_high * self.unit_px > 0.7 * _MIN_PRINT_PX
         foot = y1 - digits_high if numbered else y1
         at = x0
         while at < x1 - step:
@@ -265,7 +256,7 @@ class Board:
         Args:
             sheet: flat.
             corners: upper left, upper right, lower right, lower left, units.
-            light: on this face, 1 as printed.
+            light: brightness of the sheet, at most 1.
         """
         quad = np.asarray(corners, np.float64) * self.unit_px
         left, top = (math.floor(at) - 2 for at in quad.min(0))
@@ -278,7 +269,7 @@ class Board:
         laid = flat.transform(
             (right - left, bottom - top),
             Image.Transform.PERSPECTIVE,
-            perspective(quad - (left, top), source),
+            geometry.perspective(quad - (left, top), source),
             Image.Resampling.BICUBIC,
         )
         self._lay(laid, left, top)
@@ -297,20 +288,20 @@ class Board:
 
         Args:
             sheet: flat; its whole width is on the visible half.
-            x0, y0, x1, y1: where, units, without the bend.
-            bend: how far the middle hangs lower than the sides, units.
+            x0, y0, x1, y1: box on this board, units, without the bend.
+            bend: distance of the middle below the sides, units.
             light: on the cylinder.
         """
         size = (max(2, round((x1 - x0) * self.unit_px)), max(2, round((y1 - y0) * self.unit_px)))
         flat = sheet.image.convert("RGB")
         if light is not None:
-            bent = lit_around(np.asarray(flat, np.float32), light, self._patch(flat))
+            bent = geometry.lit_around(np.asarray(flat, np.float32), light, self._patch(flat))
             flat = Image.fromarray(resampling.to_uint8(bent))
         framed = Image.new("RGBA", (flat.width, flat.height + 4))
         framed.paste(flat, (0, 2))
         drop = bend * self.unit_px
         height = size[1] + math.ceil(abs(drop)) + 2
-        mesh = strips(framed.size, (size[0], height), drop, flat.height / size[1])
+        mesh = geometry.strips(framed.size, (size[0], height), drop, flat.height / size[1])
         laid = framed.transform(
             (size[0], height), Image.Transform.MESH, mesh, Image.Resampling.BICUBIC
         )
@@ -319,11 +310,11 @@ class Board:
     # -- inside
 
     def _child(self) -> np.random.Generator:
-        """A generator for what depends on the size: later choices stay the same."""
+        """A generator for draws whose number depends on the size: later choices stay the same."""
         return np.random.default_rng(int(self.generator.integers(2**32)))
 
     def _patch(self, image: Image.Image) -> Patch:
-        """What a texture must know."""
+        """The patch of a texture that covers an image."""
         return Patch(self._child(), image.height, image.width, self.unit_px)
 
     def _stamp(
@@ -349,7 +340,7 @@ class Board:
         self._lay(layer, left, top)
 
     def _lay(self, layer: Image.Image, left: int, top: int) -> None:
-        """Composes a layer that may reach over the border."""
+        """Composes a layer; crops it at the border."""
         x0, y0 = max(0, -left), max(0, -top)
         x1 = min(layer.width, self.image.width - left)
         y1 = min(layer.height, self.image.height - top)

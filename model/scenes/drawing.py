@@ -1,8 +1,8 @@
-"""Drawn product images: printed packs, cloth, metal, wood and food on a shop's background.
+"""Draws product images: printed packs, cloth, metal, wood and food on a shop's background.
 
-Our own material: drawn by these functions with free fonts, larger than asked for and shrunk, so
-that edges and textures are clean. The same seed and size give the same pixels with the same
-versions of Pillow, NumPy and matplotlib; without matplotlib, all print is in one font.
+The project owns these images: these functions draw them with free fonts, larger than requested,
+and shrink them, so that edges and textures are clean. The same seed and size give the same pixels
+with the same versions of Pillow, NumPy and matplotlib; without matplotlib, all print has one font.
 """
 
 import math
@@ -13,13 +13,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from model.imaging import resampling
-from model.scenes import textures
+from model.scenes import palette, textures
 from model.scenes.board import SUPERSAMPLING, Board
 from model.scenes.household import HOUSEHOLD
 from model.scenes.lettering import choose
 from model.scenes.packaging import PACKAGING
+from model.scenes.palette import Color
 from model.scenes.paper import PAPER
-from model.scenes.textures import Color, Fill
+from model.scenes.textures import Fill
 from model.scenes.wear import WEAR
 
 Kind = Callable[[Board], None]
@@ -33,14 +34,14 @@ _PRINTED_SHARE = 0.55
 _PAIR_SHARE = 0.15
 _CLOSE_UP_SHARE = 0.12
 _TILTED_SHARE = 0.25  # by a few degrees
-_TURNED_SHARE = 0.15  # by any angle
+_ROTATED_SHARE = 0.15  # by any angle
 _NO_SHADOW_SHARE = 0.15
 # Optical softness: standard deviation, pixels of the image.
 _SOFTEST_PX = 0.6
 # Free border around a product, share of the shorter side.
 _MARGIN = 0.02
 
-# What lies behind a product: share of the scenes, name.
+# Backgrounds: share of the scenes, name.
 BACKGROUNDS: tuple[tuple[float, str], ...] = (
     (0.60, "white"),
     (0.08, "near-white"),
@@ -61,16 +62,19 @@ class Pose:
         kind: draws it.
         seed: of the drawing.
         size: side of its board, share of the frame's shorter side; above 1 the frame cuts it.
-        turn: degrees, counter-clockwise.
-        place: (y, x), shares of the free room above and to the left.
-        part: (from, to), the part of the longer side that belongs to it.
+        rotation_deg: counter-clockwise.
+        position: (y, x), shares of the free room above and to the left.
+        part: (start, end) of its part of the frame's longer side, shares.
+
+    Example:
+        upper_left = Pose(packaging.mug, 7, size=0.5, rotation_deg=0.0, position=(0.0, 0.0))
     """
 
     kind: Kind
     seed: int
     size: float
-    turn: float
-    place: tuple[float, float]
+    rotation_deg: float
+    position: tuple[float, float]
     part: tuple[float, float] = (0.0, 1.0)
 
 
@@ -84,6 +88,9 @@ class Plan:
         seed: of the background.
         shadow: darkness 0..1.
         softness_px: optical blur, standard deviation, pixels of the image.
+
+    Example:
+        white = [seed for seed in range(100) if plan(seed).background == "white"]
     """
 
     poses: tuple[Pose, ...]
@@ -163,30 +170,30 @@ def plan(seed: int) -> Plan:
     return Plan(poses, background, backdrop_seed, shadow, softness_px)
 
 
-def _pose(generator: np.random.Generator, part: tuple[float, float], smallest: float) -> Pose:
+def _pose(generator: np.random.Generator, part: tuple[float, float], min_size: float) -> Pose:
     """A whole product somewhere in its part of the frame."""
-    turn, chance = 0.0, generator.random()
+    rotation, chance = 0.0, generator.random()
     if chance < _TILTED_SHARE:
-        turn = float(generator.uniform(-8, 8))
-    elif chance < _TILTED_SHARE + _TURNED_SHARE:
-        turn = float(generator.uniform(-180, 180))
-    size = 1 - (1 - smallest) * float(generator.random()) ** 2.5  # most are large
+        rotation = float(generator.uniform(-8, 8))
+    elif chance < _TILTED_SHARE + _ROTATED_SHARE:
+        rotation = float(generator.uniform(-180, 180))
+    size = 1 - (1 - min_size) * float(generator.random()) ** 2.5  # most are large
     down, across = (float(at) for at in np.clip(generator.normal(0.5, 0.22, 2), 0, 1))
     seed = int(generator.integers(2**32))
-    return Pose(_kind(generator), seed, size, turn, (down, across), part)
+    return Pose(_kind(generator), seed, size, rotation, (down, across), part)
 
 
 def _close_up(generator: np.random.Generator) -> Pose:
     """A detail: the product is larger than the frame."""
     size = float(generator.uniform(1.25, 1.7))
-    turn = float(generator.uniform(-8, 8)) if generator.random() < _TILTED_SHARE else 0.0
+    rotation = float(generator.uniform(-8, 8)) if generator.random() < _TILTED_SHARE else 0.0
     down, across = (float(at) for at in generator.uniform(0.3, 0.7, 2))
     seed = int(generator.integers(2**32))
-    return Pose(_kind(generator), seed, size, turn, (down, across))
+    return Pose(_kind(generator), seed, size, rotation, (down, across))
 
 
 def _kind(generator: np.random.Generator) -> Kind:
-    """Something printed, or something of an interesting material."""
+    """A printed product, or one of an interesting material."""
     kinds = PRINTED if generator.random() < _PRINTED_SHARE else GOODS
     return choose(generator, kinds)
 
@@ -200,8 +207,8 @@ def _products(scene_plan: Plan, height: int, width: int) -> tuple[Image.Image, I
     for pose in scene_plan.poses:
         product, left, top = _posed(pose, *size)
         if scene_plan.shadow:
-            lies = abs(pose.turn) > 8
-            cast = _cast_shadow if lies else _contact_shadow
+            is_lying = abs(pose.rotation_deg) > 8
+            cast = _cast_shadow if is_lying else _contact_shadow
             dark = cast(product, (left, top), size, scene_plan.shadow)
             shadow.paste(255, mask=dark)
         x0, y0 = max(0, -left), max(0, -top)
@@ -214,23 +221,23 @@ def _products(scene_plan: Plan, height: int, width: int) -> tuple[Image.Image, I
 
 
 def _posed(pose: Pose, width: int, height: int) -> tuple[Image.Image, int, int]:
-    """A product as it stands in the frame: its image, cropped, and its left and top."""
+    """Draws a posed product: its image, cropped, and its left and top in the frame."""
     begin, end = pose.part
     wide = width * (end - begin) if width >= height else width
     high = height if width >= height else height * (end - begin)
-    # A turned board must fit as well.
-    angle = math.radians(pose.turn)
+    # A rotated board must fit as well.
+    angle = math.radians(pose.rotation_deg)
     spread = abs(math.cos(angle)) + abs(math.sin(angle))
     size = min(pose.size, 1 / spread) if pose.size <= 1 else pose.size
     side = min(wide, high) * (1 - 2 * _MARGIN) * size
     board = Board(max(side, 12), np.random.default_rng(pose.seed))
     pose.kind(board)
     image = board.image
-    if pose.turn:
-        image = image.rotate(pose.turn, Image.Resampling.BICUBIC, expand=True)
+    if pose.rotation_deg:
+        image = image.rotate(pose.rotation_deg, Image.Resampling.BICUBIC, expand=True)
     box = image.getbbox() or (0, 0, *image.size)
     image = image.crop(box)
-    down, across = pose.place
+    down, across = pose.position
     x0 = width * begin if width >= height else 0
     y0 = 0 if width >= height else height * begin
     margin = min(width, height) * _MARGIN
@@ -269,12 +276,12 @@ def _scaled(share: float) -> list[int]:
 
 
 def _softened(image: Image.Image, sigma_px: float) -> Image.Image:
-    """The image through a lens that is not quite sharp."""
+    """Blurs an image as a lens does."""
     return image.filter(ImageFilter.GaussianBlur(sigma_px * SUPERSAMPLING))
 
 
 def _background(scene_plan: Plan, width: int, height: int) -> Image.Image:
-    """What lies behind the products, RGB."""
+    """Draws the background, RGB."""
     generator = np.random.default_rng(scene_plan.seed)
     name = scene_plan.background
     if name == "white":
@@ -287,7 +294,7 @@ def _background(scene_plan: Plan, width: int, height: int) -> Image.Image:
         return Image.new("RGB", (width, height), tint)
     fill: Fill = textures.ramp(bright, tint, upright=bool(generator.integers(4)))
     if name == "wood":
-        fill = textures.plain(choose(generator, textures.WOODS), textures.wood)
+        fill = textures.plain(choose(generator, palette.WOODS), textures.wood)
     elif name == "stone":
         fill = textures.plain(_level(generator, (150, 230)), textures.stone)
     patch = textures.Patch(generator, height, width, min(width, height))

@@ -7,7 +7,7 @@ import numpy as np
 
 from model.scenes.textures import Patch, Relief
 
-# A cylinder is made of this many flat strips.
+# Flat strips of a cylinder.
 _STRIPS = 16
 
 Point = tuple[float, float]
@@ -18,8 +18,8 @@ def smooth(points: Sequence[Point], steps: int = 10, closed: bool = True) -> lis
 
     Args:
         points: at least three.
-        steps: of the curve between two of them.
-        closed: ends where it began.
+        steps: points of the curve per point given.
+        closed: whether the curve ends where it began.
 
     Returns:
         A finer polygon or line, a Catmull-Rom spline.
@@ -40,13 +40,51 @@ def mirrored(right: list[Point]) -> list[Point]:
         right: its right half, from top to bottom.
 
     Returns:
-        All of it.
+        The right half, then the left half from bottom to top.
     """
     return right + [(1 - x, y) for x, y in reversed(right)]
 
 
+def rounded_box(x0: float, y0: float, x1: float, y1: float, radius: float) -> list[Point]:
+    """Outlines a rectangle with round corners.
+
+    Args:
+        x0, y0, x1, y1: the rectangle.
+        radius: of the corners; at most half of the shorter side is used.
+    """
+    radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
+    points = []
+    for x, y, quarter in ((x1, y0, 3), (x1, y1, 0), (x0, y1, 1), (x0, y0, 2)):
+        cx = x - radius if x == x1 else x + radius
+        cy = y - radius if y == y1 else y + radius
+        for step in range(7):
+            angle = (quarter + step / 6) * math.pi / 2
+            points.append((cx + radius * math.cos(angle), cy + radius * math.sin(angle)))
+    return points
+
+
+def ellipse(x: float, y: float, wide: float, high: float, rotation_rad: float) -> list[Point]:
+    """Outlines an ellipse by 48 points.
+
+    Args:
+        x, y: its centre.
+        wide, high: its half axes.
+        rotation_rad: clockwise around the centre, as y points down.
+    """
+    angle = np.linspace(0, math.tau, 48, endpoint=False)
+    across, down = wide * np.cos(angle), high * np.sin(angle)
+    cos, sin = math.cos(rotation_rad), math.sin(rotation_rad)
+    xs, ys = x + across * cos - down * sin, y + across * sin + down * cos
+    return list(zip(xs.tolist(), ys.tolist(), strict=True))
+
+
 def perspective(target: np.ndarray, source: np.ndarray) -> list[float]:
-    """Pillow's 8 coefficients that take 4 target points [4, 2] to 4 source points."""
+    """Solves for Pillow's 8 coefficients of a perspective.
+
+    Args:
+        target: 4 points [4, 2] of the result.
+        source: their 4 points [4, 2] in the image to transform.
+    """
     rows, values = [], []
     for (x, y), (u, v) in zip(target, source, strict=True):
         rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
@@ -55,12 +93,21 @@ def perspective(target: np.ndarray, source: np.ndarray) -> list[float]:
 
 
 def _around(across: np.ndarray) -> np.ndarray:
-    """Where on the flat sheet a column of the image of a cylinder lies, shares."""
+    """Maps columns of a cylinder's image to columns of the flat sheet, both as shares."""
     return np.arcsin(np.clip(across * 2 - 1, -1, 1)) / math.pi + 0.5
 
 
 def lit_around(flat: np.ndarray, light: Relief, patch: Patch) -> np.ndarray:
-    """Lights a flat sheet [H, W, 3] as it will be lit around the cylinder."""
+    """Lights a flat sheet so that the light fits once the sheet is around the cylinder.
+
+    Args:
+        flat: [H, W, 3], grey levels.
+        light: on the cylinder.
+        patch: of the sheet's size.
+
+    Returns:
+        [H, W, 3], grey levels.
+    """
     shade = np.broadcast_to(light(patch), flat.shape[:2])
     seen = (np.sin((patch.across[0] - 0.5) * math.pi) + 1) / 2
     columns = np.clip(np.round(seen * patch.width - 0.5), 0, patch.width - 1).astype(int)
@@ -70,9 +117,16 @@ def lit_around(flat: np.ndarray, light: Relief, patch: Patch) -> np.ndarray:
 def strips(
     source: tuple[int, int], target: tuple[int, int], drop: float, scale: float
 ) -> list[tuple[tuple[int, int, int, int], tuple[float, ...]]]:
-    """Pillow's mesh for `Board.wrap`: upright strips, each a box and its source quadrilateral.
+    """Builds Pillow's mesh for `Board.wrap`.
 
-    `scale` is source pixels per target pixel, downwards; the source has a clear margin of 2.
+    Args:
+        source: width and height of the flat sheet, pixels; 2 rows above and below it are clear.
+        target: width and height of the result, pixels.
+        drop: distance of the middle below the sides, target pixels.
+        scale: source pixels per target pixel, downwards.
+
+    Returns:
+        Upright strips: each a box of the target and its quadrilateral in the source.
     """
     edges = np.unique(np.round(np.linspace(0, target[0], _STRIPS + 1)).astype(int))
     shares = edges / target[0]

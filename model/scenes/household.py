@@ -1,4 +1,4 @@
-"""Things for the house: toys, metal, wood, food, plants, cables."""
+"""Household goods: toys, metal, wood, food, plants, cables."""
 
 import math
 from collections.abc import Callable
@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from model.scenes import lettering, textures
-from model.scenes.board import Board, darker
+from model.scenes.board import Board
 from model.scenes.geometry import Point, smooth
 from model.scenes.lettering import choose
-from model.scenes.textures import METALS, STEEL, WOODS, Color, Relief
+from model.scenes.palette import METALS, STEEL, WOODS, Color, darker
+from model.scenes.textures import Relief
 
 
 def toy_ball(board: Board) -> None:
@@ -43,7 +44,7 @@ def toy_ball(board: Board) -> None:
 
 
 def _gore(board: Board, bulge: float, paint: Color) -> None:
-    """One stripe of a beach ball between its poles, lit as the whole is."""
+    """One stripe of a beach ball from pole to pole, with the light of the ball."""
     xs = []
     for angle in np.linspace(-math.pi / 2, math.pi / 2, 24).tolist():
         xs.append((0.5 + (bulge - 0.5) * math.cos(angle) * 0.95, 0.5 + 0.42 * math.sin(angle)))

@@ -52,7 +52,7 @@ _SENTENCES = (
     *("Nach dem Öffnen kühl lagern!", "À consommer de préférence avant fin.", "100 % recycled."),
     *("Mantener fuera del alcance de los niños.", "Net weight 250 g / 8.8 oz.", "Read leaflet."),
 )
-_LIKENESSES = {
+_ASCII_FORMS = {
     **{"€": "EUR", "£": "GBP", "–": "-", "÷": "/", "×": "x", "ø": "o", "Ł": "L", "ü": "u"}
 }
 _FORMS = {
@@ -70,7 +70,7 @@ _FORMS = {
 
 @functools.lru_cache(maxsize=1)
 def _font_folder() -> Path | None:
-    """Where matplotlib keeps its fonts; None where it is not installed."""
+    """The folder of matplotlib's fonts; None where matplotlib is not installed."""
     try:
         import matplotlib  # noqa: PLC0415 - training data only, and slow to import
     except ModuleNotFoundError:
@@ -108,7 +108,7 @@ def line(words: str, face: str, size_px: int, stretch: float = 1.0) -> Image.Ima
     """Prints one line.
 
     Args:
-        words: anything; the embedded font, which knows ASCII alone, prints a likeness of it.
+        words: any text; the embedded font has ASCII only and prints similar letters instead.
         face: one of `FACES`.
         size_px: em height, pixels.
         stretch: width of the letters, 1 as designed.
@@ -131,9 +131,9 @@ def line(words: str, face: str, size_px: int, stretch: float = 1.0) -> Image.Ima
 
 
 def _ascii(words: str) -> str:
-    """Words without accents and signs that are not ASCII."""
-    for sign, likeness in _LIKENESSES.items():
-        words = words.replace(sign, likeness)
+    """Replaces accents and signs by ASCII."""
+    for sign, ascii_form in _ASCII_FORMS.items():
+        words = words.replace(sign, ascii_form)
     return unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode() or "-"
 
 
@@ -143,7 +143,7 @@ def choose(generator: np.random.Generator, choices: Sequence[Choice]) -> Choice:
 
 
 def brand(generator: np.random.Generator) -> str:
-    """Invents a name: from the table or from syllables, in some case."""
+    """Invents a brand name: from a table or from syllables, at random in capitals."""
     if generator.random() < 0.4:
         words = choose(generator, BRANDS)
     else:
@@ -154,18 +154,18 @@ def brand(generator: np.random.Generator) -> str:
 
 
 def goods(generator: np.random.Generator) -> str:
-    """Names what is inside."""
+    """Chooses the name of a content, at random in capitals."""
     words = choose(generator, GOODS)
     return words.upper() if generator.random() < 0.3 else words
 
 
 def claim(generator: np.random.Generator) -> str:
-    """Says why to buy it."""
+    """Chooses a claim, such as `NEW!`."""
     return choose(generator, CLAIMS)
 
 
 def fact(generator: np.random.Generator, form: str) -> str:
-    """Fills in a number.
+    """Writes a fact with a random number.
 
     Args:
         generator: the only source of randomness.
@@ -189,7 +189,7 @@ def fact(generator: np.random.Generator, form: str) -> str:
 
 
 def small_print(generator: np.random.Generator) -> str:
-    """One piece of what nobody reads: contents, advice or a code."""
+    """Writes one piece of small print: contents, advice or a code."""
     kind = generator.random()
     if kind < 0.4:
         count = int(generator.integers(4, 9))
@@ -203,7 +203,7 @@ def wrap(words: Sequence[str], face: str, size_px: int, room_px: float) -> list[
     """Breaks words into lines that fit.
 
     Args:
-        words: in order; one wider than the room gets a line of its own.
+        words: in order; a word wider than the room gets a line of its own.
         face: one of `FACES`.
         size_px: em height, pixels.
         room_px: width of a line.

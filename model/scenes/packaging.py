@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from model.scenes import lettering, textures
-from model.scenes.board import PAINTS, PAPERS, Board, darker
+from model.scenes.board import Board
 from model.scenes.geometry import Point, smooth
 from model.scenes.lettering import choose
+from model.scenes.palette import PAINTS, PAPERS, Color, darker
 from model.scenes.printing import back, emblem, front, ink_on
-from model.scenes.textures import Color
 
 
 def carton(board: Board) -> None:
@@ -52,14 +52,21 @@ def _upright_name(sheet: Board, paint: Color) -> None:
     ink, face = ink_on(sheet, paint), sheet.face(lettering.DISPLAY)
     size = sheet.width * 0.5
     sheet.text(
-        0.5 * sheet.width, 0.5 * sheet.height, words, size, ink, 0.85 * sheet.height, face, turn=90
+        0.5 * sheet.width,
+        0.5 * sheet.height,
+        words,
+        size,
+        ink,
+        0.85 * sheet.height,
+        face,
+        rotation_deg=90,
     )
 
 
 def _round_label(  # noqa: PLR0917 - a box, as Pillow's
     board: Board, x0: float, y0: float, x1: float, y1: float, bend: float
 ) -> None:
-    """A printed label around a bottle or jar; its middle is what one sees best."""
+    """A printed label around a bottle or jar; print is in its middle, which is least distorted."""
     paper: Color = choose(board.generator, (*PAPERS, *PAINTS[:4]))
     wide = (x1 - x0) * math.pi / 2
     sheet = board.sheet(y1 - y0, wide, paper)
@@ -114,7 +121,7 @@ def jar(board: Board) -> None:
 
 
 def tin(board: Board) -> None:
-    """A tin or drink can, printed all over, with metal rims."""
+    """A tin or drink can with metal rims and print all around."""
     g = board.generator
     half = float(g.uniform(0.19, 0.34))
     top, bend = float(g.uniform(0.1, 0.3)), float(g.uniform(0.015, 0.04))

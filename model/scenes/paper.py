@@ -6,15 +6,16 @@ from collections.abc import Callable
 import numpy as np
 
 from model.scenes import lettering, textures
-from model.scenes.board import PAINTS, PAPERS, Board, darker
+from model.scenes.board import Board
 from model.scenes.geometry import smooth
 from model.scenes.lettering import choose
+from model.scenes.palette import PAINTS, PAPERS, Color, darker
 from model.scenes.printing import back, emblem, ink_on
-from model.scenes.textures import Color, Fill
+from model.scenes.textures import Fill
 
 
 def book(board: Board) -> None:
-    """A book, its cover turned a little to the side."""
+    """A book with its cover in slight perspective."""
     g = board.generator
     paint = board.paint()
     ink, face = ink_on(board, paint), board.face(lettering.DISPLAY)
@@ -56,10 +57,12 @@ def card(board: Board) -> None:
         size = float(np.exp(g.uniform(math.log(0.028), math.log(0.2))))
         size = min(size, high - y - 0.05)
         words = _any_words(g, size)
-        turn = float(g.uniform(-3, 3)) if g.random() < 0.2 else 0.0
+        rotation = float(g.uniform(-3, 3)) if g.random() < 0.2 else 0.0
         own = ink if g.random() < 0.7 else ink_on(board, paper)
         face = board.face(lettering.FACES)
-        sheet.text(wide / 2, y + size / 2, words, size, own, wide - 0.14, face, turn=turn)
+        sheet.text(
+            wide / 2, y + size / 2, words, size, own, wide - 0.14, face, rotation_deg=rotation
+        )
         y += size * float(g.uniform(1.05, 1.5))
     x0, y0 = (1 - wide) / 2, (1 - high) / 2
     tilt = float(g.uniform(-0.04, 0.04))
@@ -69,10 +72,10 @@ def card(board: Board) -> None:
 
 
 def _any_words(generator: np.random.Generator, size: float) -> str:
-    """Words for a line: the smaller, the more."""
-    makers: tuple[Callable[[np.random.Generator], str], ...]
-    makers = (lettering.brand, lettering.goods, lettering.claim)
-    words = makers[int(generator.integers(3))](generator)
+    """Words for one line: a small line gets more of them."""
+    kinds: tuple[Callable[[np.random.Generator], str], ...]
+    kinds = (lettering.brand, lettering.goods, lettering.claim)
+    words = kinds[int(generator.integers(3))](generator)
     if generator.random() < 0.3:
         words = lettering.fact(generator, choose(generator, ("price", "date", "quantity")))
     if size < 0.06:

@@ -1,17 +1,17 @@
-"""What is printed on a pack: its front, its back, and emblems."""
+"""Print of packs: fronts, backs and emblems."""
 
 import math
 
 import numpy as np
 
 from model.scenes import lettering, textures
-from model.scenes.board import INKS, PAPERS, Board, darker
+from model.scenes.board import Board
 from model.scenes.lettering import choose
-from model.scenes.textures import Color
+from model.scenes.palette import INKS, PAPERS, Color, darker
 
 
 def ink_on(board: Board, paper: Color) -> Color:
-    """A colour for print that stands out from a paper: dark on light, light on dark."""
+    """Chooses a colour for print with high contrast to a paper: dark on light, light on dark."""
     if sum(paper) > 420:
         return choose(board.generator, INKS)
     return choose(board.generator, PAPERS)
@@ -23,7 +23,7 @@ def front(board: Board, paper: Color, lower_half: bool = True) -> None:
     Args:
         board: a sheet of any proportions, already painted.
         paper: its colour.
-        lower_half: print there too.
+        lower_half: whether to print the lower half too.
     """
     g, w, h = board.generator, board.width, board.height
     panel = paper
@@ -44,7 +44,7 @@ def front(board: Board, paper: Color, lower_half: bool = True) -> None:
 
 
 def _lower_half(board: Board, paper: Color) -> None:
-    """An image or a claim, small print and perhaps a bar code below the name."""
+    """A seal or an emblem, small print, at random a bar code: all below the name."""
     g, w, h = board.generator, board.width, board.height
     print_ink = ink_on(board, paper)
     kind = int(g.integers(3))
@@ -52,7 +52,7 @@ def _lower_half(board: Board, paper: Color) -> None:
         r = min(0.16 * h, 0.24 * w)
         seal = board.paint()
         board.disc(0.27 * w, 0.76 * h, r, seal)
-        turn = float(g.choice([0, 12, -15, 25]))
+        rotation = float(g.choice([0, 12, -15, 25]))
         seal_face = board.face(lettering.BOLD)
         seal_ink = ink_on(board, seal)
         board.text(
@@ -63,7 +63,7 @@ def _lower_half(board: Board, paper: Color) -> None:
             seal_ink,
             1.75 * r,
             seal_face,
-            turn=turn,
+            rotation_deg=rotation,
         )
         board.paragraph(
             0.54 * w, 0.62 * h, 0.94 * w, 0.95 * h, 0.028, print_ink, board.face(lettering.TEXT)
@@ -154,7 +154,7 @@ def emblem(board: Board, x: float, y: float, radius: float) -> None:
             angle = math.radians(-90 + 32 * (i - 2))
             cx, cy = x + 0.5 * radius * math.cos(angle), y + 0.5 * radius * math.sin(angle)
             fill = textures.ramp(first, darker(first, 0.6))
-            board.ellipse(cx, cy, 0.55 * radius, 0.18 * radius, fill, turn=angle)
+            board.ellipse(cx, cy, 0.55 * radius, 0.18 * radius, fill, rotation_rad=angle)
     else:
         for i in range(4):
             xs = np.linspace(-1, 1, 24)

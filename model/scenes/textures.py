@@ -1,6 +1,7 @@
-"""What surfaces look like: natural and woven textures, metal, and light on round bodies.
+"""Surfaces: natural and woven textures, metal, and light on round bodies.
 
-A fill or a light is a function of a `Patch`, the part of the board that a shape covers.
+A `Fill` (colours) or a `Relief` (brightness) is a function of a `Patch`, the part of the board
+that a shape covers.
 """
 
 import math
@@ -10,25 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-Color = tuple[int, int, int]
+from model.scenes.palette import Color
 
-STEEL: Color = (204, 207, 212)
-METALS: tuple[Color, ...] = (STEEL, (222, 184, 96), (204, 140, 112), (150, 152, 160))
-WOODS: tuple[Color, ...] = ((206, 160, 108), (150, 98, 60), (228, 196, 146), (104, 68, 44))
-
-# Nothing finer is drawn into a texture: it would vanish when the board is shrunk.
+# Size of the finest detail of a texture: finer details would vanish when the board is shrunk.
 _FINEST_PX = 4.0
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Where a texture is wanted.
+    """The part of a board that a texture fills.
 
     Attributes:
         generator: the texture's own source of randomness.
         height: rows of the board, pixels.
         width: columns of the board, pixels.
         unit_px: pixels per unit of the board, for the size of threads and grains.
+
+    Example:
+        patch = Patch(np.random.default_rng(1), height=200, width=260, unit_px=300)
+        pixels = plain((206, 160, 108), wood)(patch)  # float32 [200, 260, 3]
     """
 
     generator: np.random.Generator
@@ -57,7 +58,7 @@ class Patch:
         return (self.y + 0.5) / np.float32(self.height)
 
     def period(self, units: float) -> float:
-        """A length in pixels, no finer than what an image can show."""
+        """Converts a length to pixels, at least twice the finest detail."""
         return max(units * self.unit_px, 2 * _FINEST_PX)
 
 
@@ -71,8 +72,8 @@ def noise(patch: Patch, cell_y_px: float, cell_x_px: float) -> np.ndarray:
     """Smooth random hills.
 
     Args:
-        patch: where.
-        cell_y_px, cell_x_px: about the size of a hill, pixels; unlike ones give fibres.
+        patch: the part of the board to fill.
+        cell_y_px, cell_x_px: about the size of a hill, pixels; unequal sizes give fibres.
 
     Returns:
         float32 [H, W], mean 0, deviation about 1.
@@ -89,10 +90,10 @@ def noise(patch: Patch, cell_y_px: float, cell_x_px: float) -> np.ndarray:
 
 
 def hills(patch: Patch, cell_px: float) -> np.ndarray:
-    """Smooth random hills whose lattice is turned, so that no rows and columns show.
+    """Smooth random hills on a rotated lattice, so that no rows and columns show.
 
     Args:
-        patch: where.
+        patch: the part of the board to fill.
         cell_px: about the size of a hill, pixels.
 
     Returns:
@@ -104,20 +105,20 @@ def hills(patch: Patch, cell_px: float) -> np.ndarray:
     rows = math.ceil(patch.width * sin + patch.height * cos) + 5
     columns = math.ceil(patch.width * cos + patch.height * sin) + 5
     lattice = Image.fromarray(patch.generator.standard_normal((rows, columns), np.float32))
-    turned = lattice.transform(
+    rotated = lattice.transform(
         (patch.width, patch.height),
         Image.Transform.AFFINE,
         (cos, sin, 2.5, -sin, cos, 2.5 + patch.width * sin),
         Image.Resampling.BICUBIC,
     )
-    return np.asarray(turned) * np.float32(1.35)
+    return np.asarray(rotated) * np.float32(1.35)
 
 
 def fractal(patch: Patch, coarsest_px: float, slope: float = 1.0) -> np.ndarray:
     """Noise at every scale, as in most natural surfaces.
 
     Args:
-        patch: where.
+        patch: the part of the board to fill.
         coarsest_px: size of the largest hills.
         slope: amplitude grows with size to this power; 1 gives an amplitude of 1 / frequency.
 
@@ -135,12 +136,12 @@ def fractal(patch: Patch, coarsest_px: float, slope: float = 1.0) -> np.ndarray:
 
 
 def grains(patch: Patch, size_px: float, density: float) -> np.ndarray:
-    """Specks of random size, place and brightness.
+    """Specks of random size, position and brightness.
 
     Args:
-        patch: where.
+        patch: the part of the board to fill.
         size_px: largest diameter.
-        density: about the share of the area that they cover.
+        density: about the share of the area under them.
 
     Returns:
         float32 [H, W], 0 between the grains, else -1..1.
@@ -186,7 +187,7 @@ def striped(paints: tuple[Color, ...], period: float, checked: bool, relief: Rel
     Args:
         paints: two colours.
         period: of the stripes, units.
-        checked: stripes in both directions.
+        checked: whether there are stripes in both directions.
         relief: of the cloth.
     """
 
@@ -206,7 +207,7 @@ def striped(paints: tuple[Color, ...], period: float, checked: bool, relief: Rel
 
 
 def weave(patch: Patch) -> np.ndarray:
-    """Plain woven cloth: threads over and under, no two alike."""
+    """Plain woven cloth: crossing threads with random slubs."""
     period = patch.period(0.014)
     x, y = (math.tau * at / period for at in (patch.x, patch.y))
     slubs = noise(patch, period / 2, period * 12) + noise(patch, period * 12, period / 2)
@@ -308,7 +309,7 @@ def ball(patch: Patch) -> np.ndarray:
 
 
 def dome(patch: Patch) -> np.ndarray:
-    """Soft light from above on a bulging thing."""
+    """Soft light from above on a bulging body."""
     x, y = patch.across * 2 - 1, patch.down * 2 - 1
     return 1.1 - 0.2 * x * x - 0.12 * y - 0.16 * y * y
 

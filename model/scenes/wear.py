@@ -1,4 +1,4 @@
-"""What one wears: cloth, denim, leather, fine metal."""
+"""Clothes and accessories: cloth, denim, leather, fine metal."""
 
 import math
 from collections.abc import Callable
@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from model.scenes import lettering, textures
-from model.scenes.board import INKS, PAINTS, Board, darker
+from model.scenes.board import Board
 from model.scenes.geometry import Point, mirrored, smooth
 from model.scenes.lettering import choose
-from model.scenes.textures import METALS, STEEL, Color, Fill, Relief
+from model.scenes.palette import INKS, METALS, PAINTS, STEEL, Color, darker
+from model.scenes.textures import Fill, Relief
 
 
 def _cloth(board: Board, first: Color) -> Fill:
@@ -172,12 +173,12 @@ def necklace(board: Board) -> None:
         if i % 2:
             board.line(list(zip(xs, ys, strict=True)), 0.006, darker(metal, 0.75))
             continue
-        turn = math.atan2(ys[1] - ys[0], xs[1] - xs[0])
+        rotation = math.atan2(ys[1] - ys[0], xs[1] - xs[0])
         cx, cy = sum(xs) / 2, sum(ys) / 2
         angle = np.linspace(0, math.tau, 16)
         u, v = link / 2 * np.cos(angle), link / 3 * np.sin(angle)
-        ring_x = cx + u * math.cos(turn) - v * math.sin(turn)
-        ring_y = cy + u * math.sin(turn) + v * math.cos(turn)
+        ring_x = cx + u * math.cos(rotation) - v * math.sin(rotation)
+        ring_y = cy + u * math.sin(rotation) + v * math.cos(rotation)
         board.line(list(zip(ring_x.tolist(), ring_y.tolist(), strict=True)), 0.005, metal)
     low = float(y.max())
     size = float(g.uniform(0.06, 0.12))
@@ -220,8 +221,8 @@ def watch(board: Board) -> None:
         board.text(x, y, str(hour), 0.048, ink, 0.06, face)
     board.text(0.5, 0.41, lettering.brand(g), 0.034, ink, 0.17, face)
     for reach, thick in ((0.11, 0.014), (0.165, 0.009), (0.19, 0.004)):
-        turn = float(g.random())
-        tip = (0.5 + reach * math.sin(turn * math.tau), 0.5 - reach * math.cos(turn * math.tau))
+        angle = float(g.random()) * math.tau
+        tip = (0.5 + reach * math.sin(angle), 0.5 - reach * math.cos(angle))
         board.line(((0.5, 0.5), tip), thick, ink if thick > 0.005 else (200, 40, 40))
     board.disc(0.5, 0.5, 0.014, ink)
 

@@ -1,11 +1,15 @@
-"""Etag and size of images: by listing the folders where many of them lie, else by requests."""
+"""ETag and size lookup: by listing folders that hold many wanted images, else by HEAD requests.
+
+A listing saves requests and decides nothing: what it does not have is asked for by itself.
+"""
 
 import collections
 import concurrent.futures
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from pipeline.records import CatalogEntry, Reason, RunError
+from pipeline.catalog.manifest import lists_true_etags
+from pipeline.records import CatalogEntry, RunError
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError, StoredObject
 
@@ -13,7 +17,7 @@ from pipeline.storage.base import Storage, StorageError, StoredObject
 _PAGE_OBJECTS = 1000
 _MIN_PER_PAGE = 20
 
-_Found = dict[str, StoredObject | None]
+_Found = dict[str, StoredObject]
 
 
 def identify_all(
@@ -55,16 +59,11 @@ def _identify(files: Storage, listed: _Found, entry: CatalogEntry) -> CatalogEnt
 
 
 def _look_up(files: Storage, listed: _Found, location: str) -> StoredObject:
-    if location not in listed:
-        return files.identify(location)
-    found = listed[location]
-    if found is None:
-        raise StorageError(Reason.NOT_FOUND, "the bucket's listing does not have it")
-    return found
+    return listed[location] if location in listed else files.identify(location)
 
 
 def _list_where_many(files: Storage, places: Iterable[str]) -> _Found:
-    """What listings tell; None for an object that is missing, no key where none was listed."""
+    """The objects that listings have, of folders where many are wanted."""
     folders: dict[str, set[str]] = collections.defaultdict(set)
     for location in places:
         if locations.scheme_of(location) == "s3":
@@ -72,28 +71,24 @@ def _list_where_many(files: Storage, places: Iterable[str]) -> _Found:
     found: _Found = {}
     for folder, wanted in folders.items():
         if len(wanted) >= _MIN_PER_PAGE:
-            found |= _list_folder(files, folder, sorted(wanted))
+            found |= _list_folder(files, folder, wanted)
     return found
 
 
-def _list_folder(files: Storage, folder: str, wanted: list[str]) -> _Found:
-    """Walks a folder's names from the first wanted to the last, while that is worth its pages."""
+def _list_folder(files: Storage, folder: str, wanted: set[str]) -> _Found:
+    """Walks a folder's names behind the first wanted one, while that is worth its pages."""
     found: _Found = {}
-    missing = iter(wanted[1:])  # the first is asked for by itself: listings start after a name
-    next_wanted = next(missing, None)
-    try:
-        for seen, item in enumerate(files.list(folder, after=wanted[0]), start=1):
-            while next_wanted is not None and next_wanted < item.uri:
-                found[next_wanted] = None
-                next_wanted = next(missing, None)
-            if next_wanted is None:
-                return found
-            if next_wanted == item.uri:
+    last = max(wanted)
+    # No permission to list is no reason to stop: the objects may be readable.
+    with contextlib.suppress(RunError):
+        for seen, item in enumerate(files.list(folder, after=min(wanted)), start=1):
+            if item.uri in wanted and item.etag is not None:
+                if not found and not lists_true_etags(files, item):
+                    return {}
                 found[item.uri] = item
-                next_wanted = next(missing, None)
+            is_over = item.uri >= last or len(found) == len(wanted)
+            if is_over and seen % _PAGE_OBJECTS == 0:
+                break
             if seen % _PAGE_OBJECTS == 0 and len(found) * _PAGE_OBJECTS < seen * _MIN_PER_PAGE:
-                return found  # the rest one by one
-    except RunError:
-        return found  # no permission to list is no reason to stop: the objects may be readable
-    found |= dict.fromkeys(filter(None, [next_wanted, *missing]))
+                break  # the rest one by one
     return found

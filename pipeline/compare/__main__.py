@@ -77,7 +77,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _compare(options: argparse.Namespace) -> Difference:
     """Compares the runs, prints the difference and writes the files of the options."""
-    files = open_storage(StorageConfig(options.s3_endpoint_url))
+    files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
     runs = find_run(files, options.run_a), find_run(files, options.run_b)
     tables = [read_rows(files, run) for run in runs]
     names = display_names(*runs)

@@ -12,11 +12,9 @@ from pipeline.compare.differences import COLUMNS
 from pipeline.records import RunError
 from pipeline.report import aggregate
 from pipeline.report.aggregate import LocatedRow
-from pipeline.runs import finished
+from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
-from pipeline.runs.reader import read_batches
 from pipeline.storage.base import Storage
-from pipeline.storage.routing import list_if_any
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class FinishedRun:
 
     def parts(self, files: Storage) -> list[str]:
         """Lists the URIs of its Parquet files."""
-        return list_if_any(files, Layout(self.output, self.run_id).rows)
+        return reader.parts_of(files, Layout(self.output, self.run_id))
 
 
 def find_run(files: Storage, folder: str) -> FinishedRun:
@@ -66,13 +64,12 @@ def read_rows(files: Storage, run: FinishedRun) -> pa.Table:
     """Reads the columns that `differences.compare` needs; about 200 bytes of memory a row.
 
     Raises:
-        RunError: if the run has no rows.
-        StorageError: if they cannot be read.
+        RunError: if the run has no rows, or they cannot be read.
     """
-    batches = [batch for *_, batch in read_batches(files, run.parts(files), COLUMNS)]
-    if not batches:
+    rows = reader.read_columns(files, run.parts(files), COLUMNS)
+    if not rows.num_rows:
         raise RunError(f"the run {run.run_id} under {run.output} has no rows")
-    return pa.Table.from_batches(batches)
+    return rows
 
 
 def read_located_rows(
@@ -81,11 +78,11 @@ def read_located_rows(
     """Reads the rows of some URIs, by URI, with the URIs of their images.
 
     Raises:
-        StorageError: if the rows cannot be read.
+        RunError: if the rows cannot be read.
     """
     found = {}
     wanted = pa.array(list(uris), pa.string())
-    batches = read_batches(files, run.parts(files), aggregate.COLUMNS)
+    batches = reader.read_batches(files, run.parts(files), aggregate.COLUMNS)
     for part, first, batch in batches:
         is_wanted = pc.is_in(batch["uri"], value_set=wanted).to_numpy(zero_copy_only=False)
         for index in np.flatnonzero(is_wanted):

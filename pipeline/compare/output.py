@@ -52,7 +52,7 @@ def make_report(
         difference: of their rows.
 
     Raises:
-        StorageError: if the rows cannot be read.
+        RunError: if the rows cannot be read.
     """
     wanted = {one.uri: one.why for one in difference.worse[:_MAX_EXAMPLES]}
     rows_a, rows_b = (read_located_rows(files, run, wanted) for run in runs)

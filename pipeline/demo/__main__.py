@@ -13,8 +13,8 @@ from pathlib import Path
 
 from model.startup import import_tensorflow
 from model.version import add_version
-from pipeline.demo.options import RUN_ID, job_arguments
-from pipeline.runtime import logs, startup
+from pipeline.demo.options import job_arguments
+from pipeline.runtime import startup
 
 OUTPUT = Path("demo-output")
 _ANY_ENDPOINT = "http://127.0.0.1"
@@ -33,7 +33,6 @@ def main(argv: list[str]) -> int:
         SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
     """
     options = _parse(argv)
-    logs.name_run(RUN_ID)
     import_tensorflow()
     from pipeline.demo.sample_run import run_demo  # noqa: PLC0415 - imports Beam
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from model.evaluate import sheets
+from model.evaluate.panels import Panel, Row, lay_out
 from model.imaging import resampling
 from model.metrics import full_reference
 
@@ -42,10 +42,10 @@ def draw_sheet(rows_folder: Path, sources: Mapping[str, bytes]) -> np.ndarray | 
         return None
     model = chosen[0]["model"]
     heading = f"bicubic beside ours ({model}): the most detailed block of each image, {ZOOM}:1"
-    return sheets.lay_out(heading, list(_in_rows(panels, 2 * _IMAGES_PER_ROW)))
+    return lay_out(heading, list(_in_rows(panels, 2 * _IMAGES_PER_ROW)))
 
 
-def most_detailed_block(pixels: np.ndarray, side: int) -> tuple[slice, slice]:
+def max_detail_block(pixels: np.ndarray, side: int) -> tuple[slice, slice]:
     """Finds the block with the largest sum of luma gradients.
 
     Args:
@@ -63,21 +63,21 @@ def most_detailed_block(pixels: np.ndarray, side: int) -> tuple[slice, slice]:
     return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
 
 
-def _pair(row: Mapping[str, Any], source: bytes) -> list[sheets.Panel]:
+def _pair(row: Mapping[str, Any], source: bytes) -> list[Panel]:
     """Two labelled panels of one image; none if EXIF turned it and the plain decoder does not."""
     lr = np.asarray(Image.open(io.BytesIO(source)).convert("RGB"))
     sr = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB"))
     if (lr.shape[0] * 2, lr.shape[1] * 2) != sr.shape[:2]:
         return []
     bicubic = resampling.to_uint8(resampling.bicubic(lr, *sr.shape[:2]))
-    block = most_detailed_block(bicubic, BLOCK_PX)
+    block = max_detail_block(bicubic, BLOCK_PX)
     name = row["uri"].rpartition("/")[2]
     return [
-        sheets.Panel(f"{name}: {label}", pixels[block].repeat(ZOOM, 0).repeat(ZOOM, 1))
+        Panel(f"{name}: {label}", pixels[block].repeat(ZOOM, 0).repeat(ZOOM, 1))
         for label, pixels in (("bicubic", bicubic), ("ours", sr))
     ]
 
 
-def _in_rows(panels: Sequence[sheets.Panel], per_row: int) -> Iterator[sheets.Row]:
+def _in_rows(panels: Sequence[Panel], per_row: int) -> Iterator[Row]:
     for start in range(0, len(panels), per_row):
-        yield sheets.Row("", list(panels[start : start + per_row]))
+        yield Row("", list(panels[start : start + per_row]))

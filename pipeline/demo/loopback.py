@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def loopback_s3() -> Iterator[str]:
-    """Runs an S3 server on a free port of 127.0.0.1; yields its endpoint's URL.
+    """Runs an S3 server on a free port of 127.0.0.1 while the block runs.
+
+    Yields:
+        The URL of its endpoint.
 
     Raises:
         SystemExit: if moto, a development requirement, is not installed.
@@ -31,7 +34,10 @@ def loopback_s3() -> Iterator[str]:
 
 @contextlib.contextmanager
 def made_up_credentials() -> Iterator[None]:
-    """The loopback server takes any; boto3 wants some, and must not send the user's own."""
+    """Sets credentials in the environment while the block runs.
+
+    The loopback server accepts any credentials; boto3 needs some and must not send the user's own.
+    """
     made_up = {
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",

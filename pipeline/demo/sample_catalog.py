@@ -1,4 +1,4 @@
-"""The sample catalog of the demo: drawn products in many formats, with the usual troubles."""
+"""Draws the sample catalog of the demo: products in many formats, with the usual problems."""
 
 import csv
 import io
@@ -14,15 +14,18 @@ from model.scenes import drawing
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of the sample catalog, and what must become of it.
+    """One image of the sample catalog, with its expected result.
 
     Attributes:
         key: of its object.
         data: the file; None for an object that the manifest names but nobody uploaded.
         product_id: for the manifest.
-        expected_status: with default options.
-        expected_reason: likewise; None for `upscaled`.
-        reference_key: of the HR image from which this one was made, if there is one.
+        expected_status: status of its row with default options.
+        expected_reason: reason of its row; None for `upscaled`.
+        reference_key: of the HR image that it was shrunk from; None without one.
+
+    Example:
+        Sample("broken/empty.jpg", b"", "B", "failed", "unreadable")
     """
 
     key: str
@@ -35,7 +38,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleCatalog:
-    """All samples, and the HR images that some of them refer to, by key."""
+    """All samples, and the HR images that some of them refer to, by key.
+
+    Example:
+        catalog = sample_catalog()
+        len(catalog.samples)
+    """
 
     samples: list[Sample]
     references: dict[str, bytes]
@@ -45,11 +53,11 @@ def sample_catalog(seed: int = 1) -> SampleCatalog:
     """Draws the sample catalog.
 
     Args:
-        seed: decides everything.
+        seed: the same seed gives the same catalog.
 
     Returns:
         About 50 samples: small JPEGs, other formats and modes, pairs with a reference, images
-        that the size gate filters out, and broken ones.
+        that the size filter skips, and broken files.
     """
     samples, references = _with_references(seed)
     generator = np.random.default_rng(seed)
@@ -59,11 +67,11 @@ def sample_catalog(seed: int = 1) -> SampleCatalog:
 
 
 def manifest_csv(catalog: SampleCatalog, bucket: str) -> bytes:
-    """The catalog's manifest; it names one image twice, as real ones do.
+    """Returns the catalog's manifest, which names one image twice, as real ones do.
 
     Args:
         catalog: see `sample_catalog`.
-        bucket: where its objects lie.
+        bucket: bucket of its objects.
 
     Returns:
         A CSV file with the columns uri, product_id and reference_uri.
@@ -78,7 +86,7 @@ def manifest_csv(catalog: SampleCatalog, bucket: str) -> bytes:
 
 
 def _plain_jpegs(generator: np.random.Generator) -> Iterator[Sample]:
-    """What most of a catalog is: small JPEGs of mixed size and quality."""
+    """Small JPEGs of mixed size and quality, as most images of a catalog."""
     for i in range(28):
         height, width = (int(side) for side in generator.integers(120, 421, 2))
         image = Image.fromarray(_scene(generator, height, width))
@@ -90,7 +98,7 @@ def _plain_jpegs(generator: np.random.Generator) -> Iterator[Sample]:
 
 
 def _other_formats(generator: np.random.Generator) -> Iterator[Sample]:
-    """The formats, modes and orientations that shops also send."""
+    """Other formats, modes and orientations that shops send."""
     turned = Image.Exif()
     turned[0x0112] = 6
 
@@ -134,7 +142,7 @@ def _filtered(generator: np.random.Generator) -> Iterator[Sample]:
 
 
 def _broken(generator: np.random.Generator) -> Iterator[Sample]:
-    """Files that no image can be made of."""
+    """Files that cannot be decoded, and one that is missing."""
     whole = _file(Image.fromarray(_scene(generator, 300, 300)), "JPEG", quality=90)
     files = {
         "truncated.jpg": (whole[: len(whole) // 2], "unreadable"),
@@ -147,7 +155,7 @@ def _broken(generator: np.random.Generator) -> Iterator[Sample]:
 
 
 def _with_references(seed: int) -> tuple[list[Sample], dict[str, bytes]]:
-    """Images made from a larger one, which the manifest names as their reference."""
+    """Images shrunk from a larger one, which the manifest names as their reference."""
     samples, references = [], {}
     for i in range(3):
         hr = drawing.draw_scene(seed * 1000 + i, 400, 360)
@@ -164,7 +172,7 @@ def _scene(generator: np.random.Generator, height: int, width: int) -> np.ndarra
 
 
 def _file(image: Image.Image, file_format: str, **options: object) -> bytes:
-    """The image as a file."""
+    """Encodes the image."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()

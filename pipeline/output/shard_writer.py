@@ -1,9 +1,11 @@
 """Writes rows to Parquet shards in bounded memory; no half-written file has a final name."""
 
+import contextlib
 import hashlib
 import math
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -128,16 +130,17 @@ class LocalShard:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="shard-")
-        self._path = Path(self._folder.name) / "shard.parquet"
         # Images are compressed already, and a dictionary of them would cost memory only.
         small = [name for name in row_schema.SCHEMA.names if name != "image"]
-        self._writer = pq.ParquetWriter(
-            self._path,
-            row_schema.SCHEMA,
-            compression={name: "zstd" for name in small} | {"image.bytes": "none"},
-            use_dictionary=["status", "reason", "source_format", "source_mode", "model"],
-        )
+        with _temporary_file_errors():
+            self._folder = tempfile.TemporaryDirectory(prefix="shard-")
+            self._path = Path(self._folder.name) / "shard.parquet"
+            self._writer = pq.ParquetWriter(
+                self._path,
+                row_schema.SCHEMA,
+                compression={name: "zstd" for name in small} | {"image.bytes": "none"},
+                use_dictionary=["status", "reason", "source_format", "source_mode", "model"],
+            )
         self.uris: list[str] = []
 
     @property
@@ -146,8 +149,13 @@ class LocalShard:
         return self._path.stat().st_size
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Appends one row group."""
-        self._writer.write_batch(batch)
+        """Appends one row group.
+
+        Raises:
+            RunError: if the temporary file cannot be written.
+        """
+        with _temporary_file_errors():
+            self._writer.write_batch(batch)
         self.uris += batch["uri"].to_pylist()
 
     def upload(self, files: Storage, uri: str) -> Shard:
@@ -156,7 +164,8 @@ class LocalShard:
         Raises:
             RunError: if it cannot be written there.
         """
-        self._writer.close()
+        with _temporary_file_errors():
+            self._writer.close()
         try:
             files.write_file(uri, self._path)
         except StorageError as error:
@@ -165,8 +174,22 @@ class LocalShard:
 
     def remove(self) -> None:
         """Deletes the local file."""
-        self._writer.close()
+        with contextlib.suppress(OSError):  # a full disk; nobody needs the end of the file
+            self._writer.close()
         self._folder.cleanup()
+
+
+@contextlib.contextmanager
+def _temporary_file_errors() -> Iterator[None]:
+    """Ends the run with one line if a temporary file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        problem = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+        raise RunError(
+            f"cannot write temporary files in {tempfile.gettempdir()}: {problem}; free space, or "
+            "set TMPDIR to another folder"
+        ) from error
 
 
 def digest_of(names: Iterable[str]) -> str:

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     """
     options = _parse(argv)
     try:
-        files = open_storage(StorageConfig(options.s3_endpoint_url))
+        files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
         run_id = _find_run(files, options.output, options.run_id)
         wanted = set(options.uri)
         found = [

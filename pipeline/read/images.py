@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.records import Reason
+from pipeline.runs import reader
 from pipeline.runs.layout import Layout
-from pipeline.runs.reader import ROW_MARK
+from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.ranged import open_ranged
-from pipeline.storage.routing import list_if_any
 
 INDEX = "pictures.csv"
 _MAX_STEM_CHARS = 80
@@ -72,29 +70,25 @@ class ImageReader:
         Raises:
             StorageError: if it cannot be read, or the row holds no image.
         """
-        part, mark, number = image_uri.rpartition(ROW_MARK)
-        if not mark:
+        pointer = reader.split_pointer(image_uri)
+        if pointer is None:
             return self._files.read(image_uri)
-        if part != self._part or int(number) not in self._rows:
-            self._load_row_group(part, int(number))
+        part, number = pointer
+        if part != self._part or number not in self._rows:
+            self._load_row_group(part, number)
         assert self._images is not None
-        image = self._images[int(number) - self._rows.start].as_py()
+        image = self._images[number - self._rows.start].as_py()
         if image is None:
             raise StorageError(Reason.NOT_FOUND, f"the row {image_uri} holds no image")
         return image["bytes"]
 
     def _load_row_group(self, part: str, number: int) -> None:
-        with open_ranged(self._files, part) as file:
-            table = pq.ParquetFile(file)
-            start = 0
-            for group in range(table.num_row_groups):
-                rows = range(start, start + table.metadata.row_group(group).num_rows)
-                if number in rows:
-                    self._images = table.read_row_group(group, columns=["image"])["image"]
-                    self._part, self._rows = part, rows
-                    return
-                start = rows.stop
-        raise StorageError(Reason.NOT_FOUND, f"there is no row {number} in {part}")
+        try:
+            first, table = reader.read_row_group(self._files, part, number, ["image"])
+        except UnreadableRowsError as error:  # it costs the images of this file, not the run's
+            raise StorageError(Reason.NOT_FOUND, str(error)) from error
+        self._images = table["image"]
+        self._part, self._rows = part, range(first, first + table.num_rows)
 
 
 def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
@@ -112,19 +106,19 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
         The images in the order of the rows.
 
     Raises:
-        StorageError: if the rows cannot be read.
+        RunError: if the rows cannot be read.
     """
     columns = ["uri", "content_key", "image_format", "image_uri"]
-    for part in list_if_any(files, Layout(output, run_id).rows):
-        with open_ranged(files, part) as file:
-            table = pq.ParquetFile(file).read(columns=columns)
-        for number, row in enumerate(table.to_pylist()):
+    parts = reader.parts_of(files, Layout(output, run_id))
+    for part, first, batch in reader.read_batches(files, parts, columns):
+        for number, row in enumerate(batch.to_pylist(), start=first):
             if row["image_format"] is None:
                 continue
             stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row["uri"].rpartition("/")[2])
             stem = stem[:_MAX_STEM_CHARS].lstrip(".")
             name = f"{stem}-{row['content_key'][:8]}.{row['image_format']}"
-            yield RunImage(row["uri"], name, row["image_uri"] or f"{part}{ROW_MARK}{number}")
+            image_uri = row["image_uri"] or reader.image_pointer(part, number)
+            yield RunImage(row["uri"], name, image_uri)
 
 
 def export(
@@ -144,13 +138,13 @@ def export(
         OSError: if a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    reader, failed = ImageReader(files), []
+    image_reader, failed = ImageReader(files), []
     with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
         index = csv.writer(file)
         index.writerow(["uri", "file"])
         for image in sorted(images, key=lambda image: image.image_uri):
             try:
-                data = reader.read(image.image_uri)
+                data = image_reader.read(image.image_uri)
             except StorageError as error:
                 failed.append((image, error))
                 continue

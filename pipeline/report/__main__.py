@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     """
     options = _parse(argv)
     try:
-        files = open_storage(StorageConfig(options.s3_endpoint_url))
+        files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
         run_id = options.run_id or finished.newest_finished(files, options.output)
         if run_id is None:
             raise RunError(f"there is no finished run under {options.output}")

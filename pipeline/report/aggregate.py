@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pipeline.output import schema
 from pipeline.records import Status
 from pipeline.row import TIMED_STAGES
-from pipeline.runs.reader import ROW_MARK, read_batches
+from pipeline.runs.reader import image_pointer, read_batches
 from pipeline.storage.base import Storage
 
 COLUMNS = tuple(name for name in schema.SCHEMA.names if name != "image")
@@ -33,7 +33,6 @@ MEASURES = (
 # Statuses of rows whose image this run published.
 PUBLISHED = (Status.UPSCALED, Status.FALLBACK)
 
-_BATCH_ROWS = 4096
 MAX_VALUES = 20_000
 _EXAMPLES_PER_REASON = 5
 _IMAGES_PER_SECTION = 6
@@ -202,7 +201,7 @@ def aggregate(
         The aggregate. Memory does not depend on the number of rows.
 
     Raises:
-        StorageError: if a file cannot be read.
+        RunError: if a file cannot be read.
     """
     found = RunAggregate(tuple(statuses), window)
     generator = np.random.default_rng(zlib.crc32(seed.encode()))
@@ -282,7 +281,7 @@ def located_row(batch: pa.RecordBatch, index: int, part: str, first: int) -> Loc
     columns = batch.slice(index, 1).to_pylist()[0]
     image_uri = columns["image_uri"]
     if image_uri is None and columns["image_bytes"] is not None:
-        image_uri = f"{part}{ROW_MARK}{first + index}"
+        image_uri = image_pointer(part, first + index)
     return LocatedRow(columns, image_uri)
 
 

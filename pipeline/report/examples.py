@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from model.imaging import resampling
-from model.imaging.header import Header, ImageError
+from model.imaging.errors import ImageError
+from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool
 from model.metrics import full_reference
@@ -244,7 +245,7 @@ class ExampleReader:
         top, left = 0.5, 0.5
         if before is not None:
             before = _centre_crop(before, _MAX_SIDE_PX)
-            top, left = _most_different(before, after)
+            top, left = _max_difference(before, after)
         return Example(
             row,
             after=self._data_uri(after),
@@ -273,8 +274,7 @@ def _show_no_rejected() -> UpscalesRejected:
 
 def _position(row: LocatedRow) -> tuple[str, int]:
     """File and row number of an image: images of one row group are read one after the other."""
-    part, _, number = (row.image_uri or "").rpartition(reader.ROW_MARK)
-    return part, int(number) if part else 0
+    return reader.split_pointer(row.image_uri or "") or ("", 0)
 
 
 def _centre_crop(pixels: np.ndarray, max_px: int) -> np.ndarray:
@@ -283,7 +283,7 @@ def _centre_crop(pixels: np.ndarray, max_px: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[top : top + max_px, left : left + max_px])
 
 
-def _most_different(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+def _max_difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     """The window with the largest difference: top and left, 0..1 of the scrollable range."""
     difference = np.abs(full_reference.luma(after, dtype=np.float32) - full_reference.luma(before))
     windows = full_reference.window_sums(

@@ -25,11 +25,10 @@ from pipeline.report.examples import (
     ExampleReader,
     UpscalesRejected,
 )
-from pipeline.runs import finished
+from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
 from pipeline.settings import replay_arguments
 from pipeline.storage.base import Storage
-from pipeline.storage.routing import list_if_any
 
 _MAX_COMMAND_CHARS = 2000
 
@@ -46,8 +45,8 @@ def write_report(files: Storage, output: str, run_id: str) -> str:
         The report's URI or path.
 
     Raises:
-        RunError: if the run is not finished.
-        StorageError: if its rows cannot be read or the report cannot be written.
+        RunError: if the run is not finished or its rows cannot be read.
+        StorageError: if the report cannot be written.
     """
     layout = Layout(output, run_id)
     summary = finished.read_summary(files, layout)
@@ -69,19 +68,17 @@ def make_report(
         max_bytes: of all images in the report.
 
     Raises:
-        StorageError: if the rows cannot be read.
+        RunError: if the rows cannot be read.
     """
     published = sum(summary["by_status"].get(status, 0) for status in PUBLISHED)
     found = aggregate(
         files,
-        list_if_any(files, Layout(output, summary["run_id"]).rows),
+        reader.parts_of(files, Layout(output, summary["run_id"])),
         statuses=PUBLISHED if published else (Status.UNCHANGED,),
         window=(_timestamp(summary["started_at"]), _timestamp(summary["finished_at"])),
         seed=summary["run_id"],
     )
-    previous = None
-    if summary.get("previous_run"):
-        previous = finished.read_summary(files, Layout(output, summary["previous_run"]))
+    previous = _read_previous(files, output, summary)
     return render(
         "report.html.j2",
         summary=summary,
@@ -150,6 +147,18 @@ def replay_command(summary: Mapping[str, Any], *reasons: str) -> str:
     given = {"model": summary["model"]["name"]} | dict(summary["settings"])
     arguments += replay_arguments(given)
     return shlex.join(["python", "run_pipeline.py", *arguments])
+
+
+def _read_previous(
+    files: Storage, output: str, summary: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The previous run's summary; None without one, or where it is damaged."""
+    if not summary.get("previous_run"):
+        return None
+    try:
+        return finished.read_summary(files, Layout(output, summary["previous_run"]))
+    except RunError:
+        return None
 
 
 def _gallery(

@@ -1,6 +1,6 @@
-"""What a night would cost: probe, count, upscale a few images for the rate.
+"""Estimates the cost of a run: probes and counts all images, upscales a few for the rate.
 
-The catalog goes the same way as in a run up to the size gate, so that the counts are the run's.
+The catalog takes the same steps as in a run, up to the size filter, so the counts are the run's.
 """
 
 import heapq
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from model.files import RangedFile
 from model.inference.upscaler import OutOfMemoryError
+from pipeline import text
 from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job
 from pipeline.row import Row
@@ -28,13 +29,13 @@ from pipeline.upscale.upscaling import ImageUpscaler
 
 TO_UPSCALE = "to_upscale"
 _SAMPLE = 12
-# As long as it takes to be right within a tenth or so; at least two images are upscaled.
+# Enough for a rate within about a tenth; at least two images are upscaled.
 _CALIBRATE_S = 20.0
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What would become of a job. Crosses a shuffle.
+    """The outcome that a run would have for a job. Crosses a shuffle.
 
     Attributes:
         verdicts: (status, reason) of each of its URIs; `TO_UPSCALE` is a status here.
@@ -50,7 +51,7 @@ class Probed:
 
     @property
     def uris(self) -> int:
-        """How many URIs the job has."""
+        """Number of the job's URIs."""
         return len(self.verdicts)
 
 
@@ -64,6 +65,10 @@ class Counted:
         pixels: of these, before upscaling.
         requests: GETs for images.
         sample: a few jobs to upscale, chosen by content key: the same in each dry run.
+
+    Example:
+        >>> add_up([Probed((("failed", "not_found"),), 0, 1, None)]).requests
+        1
     """
 
     verdicts: Counter[tuple[str, str | None]]
@@ -74,11 +79,11 @@ class Counted:
 
 
 class Rate(NamedTuple):
-    """What upscaling a few of the catalog's images took here.
+    """Time and size of a few of the catalog's images that were upscaled on this machine.
 
     Attributes:
-        images: how many.
-        pixels: theirs, before upscaling.
+        images: their number.
+        pixels: of all of them, before upscaling.
         seconds: network, measures and encoding.
         result_bytes: of the encoded images.
     """
@@ -90,25 +95,30 @@ class Rate(NamedTuple):
 
 
 def probe(reader: SourceReader, job: Job) -> Probed:
-    """Reads the header of a job's source, as the run would."""
+    """Reads the header of a job's source, as the run would.
+
+    Args:
+        reader: of sources.
+        job: with at least one URI.
+    """
     rows = JobRows(job)
     source = reader.probe(rows)
     verdicts = [(str(row.status), row.reason) for row in rows.finished]
     asked = len(verdicts)
     if source is None:
         return Probed(tuple(verdicts), 0, asked, None)
-    verdicts += [(TO_UPSCALE, None)] * len(rows.waiting)
+    verdicts += [(TO_UPSCALE, None)] * (len(rows.waiting) + rows.set_aside)
     asked += 1 if source.size_bytes <= RangedFile.BLOCK_BYTES else 2
     return Probed(tuple(verdicts), source.header.height * source.header.width, asked, job)
 
 
 def of_row(row: Row) -> Probed:
-    """A row that is finished before its image was read."""
+    """Counts a row that is finished before its image was read, such as a reused one."""
     return Probed(((str(row.status), row.reason),), 0, 0, None)
 
 
 def add_up(parts: Iterable[Any]) -> Counted:
-    """Adds `Probed` and sums of them, which are `Counted`."""
+    """Adds up parts of the catalog: `Probed`, and sums of them, which are `Counted`."""
     verdicts: Counter[tuple[str, str | None]] = Counter()
     images = pixels = requests = 0
     sample: list[Job] = []
@@ -136,8 +146,13 @@ def _chosen(jobs: list[Job]) -> list[Job]:
 def calibrate(reader: SourceReader, upscaler: ImageUpscaler, jobs: Iterable[Job]) -> Rate | None:
     """Upscales images for some seconds, one after the other, and keeps none of them.
 
+    Args:
+        reader: of sources.
+        upscaler: in this process.
+        jobs: the sample.
+
     Returns:
-        None if none of them could be read.
+        The rate; None if no image could be read.
     """
     rate, is_warm = Rate(0, 0, 0.0, 0), False
     for job in jobs:
@@ -172,11 +187,14 @@ def write(
         files: where the run would write.
         settings: of the run.
         counted: the catalog.
-        rate: measured here; None if there is nothing to upscale, or nothing that can be read.
+        rate: measured here; None if there is no image to upscale, or none can be read.
 
     Returns:
-        What was written: counts; `expected` with hours and bytes, None without a rate, and
-        requests; `calibration`, on what they are based.
+        The content of estimate.json: counts; `expected` hours and bytes, None without a rate, and
+        requests; `calibration`, the measurement behind them.
+
+    Raises:
+        StorageError: if it cannot be written.
     """
     uris = counted.verdicts.total()
     by_status: Counter[str] = Counter()
@@ -209,8 +227,8 @@ def write(
             "model": settings.model,
         },
     }
-    text = json.dumps(estimate, indent=2) + "\n"
-    files.write(Layout.of(settings).estimate, text.encode())
+    content = json.dumps(estimate, indent=2) + "\n"
+    files.write(Layout.of(settings).estimate, content.encode())
     return estimate
 
 
@@ -221,7 +239,7 @@ def _times(pixels: int, per_pixel: float | None, unit: float, digits: int) -> fl
 
 
 def _requests(settings: Settings, counted: Counted, uris: int) -> dict[str, int]:
-    """Requests of the run, at most: retries and what a rewritten image costs are not in it."""
+    """Largest number of requests by kind, without retries and rewritten images."""
     reads_s3, writes_s3 = (scheme_of(one) == "s3" for one in (settings.input, settings.output))
     is_listed = settings.input.endswith("/")
     shards = 3 * count_shards(counted.images + 0.02 * uris)  # staged, copied, deleted
@@ -235,24 +253,24 @@ def _requests(settings: Settings, counted: Counted, uris: int) -> dict[str, int]
 
 
 def describe(estimate: dict[str, Any], settings: Settings) -> str:
-    """An estimate in a few lines for people."""
+    """Describes an estimate in a few lines for people."""
     expected, calibration = estimate["expected"], estimate["calibration"]
     lines = [
-        f"dry run: {estimate['uris']} images: "
+        f"dry run: {text.count(estimate['uris'], 'image')}: "
         + ", ".join(
             f"{count} {status.replace('_', ' ')}"
             for status, count in estimate["by_status"].items()
         ),
         *(f"  {count:>7} {reason}" for reason, count in estimate["by_reason"].items()),
-        f"{estimate['pictures_to_magnify']} different images to upscale, "
+        f"{text.count(estimate['pictures_to_magnify'], 'different image')} to upscale, "
         f"{estimate['megapixels_to_magnify']:,.2f} megapixels",
     ]
     if calibration:
         lines += [
-            f"expected: {_duration(expected['hours'])}, "
-            f"{_size(expected['gigabytes_of_pictures'])} of images",
+            f"expected: {text.duration(3600 * expected['hours'])}, "
+            f"{text.size(1e9 * expected['gigabytes_of_pictures'])} of images",
             f"  measured on {calibration['images']} of them with one process on "
-            f"{calibration['cores']} cores of this machine: "
+            f"{text.count(calibration['cores'], 'core')} of this machine: "
             f"{calibration['megapixels_per_second']:.2f} megapixels a second",
         ]
     elif estimate["pictures_to_magnify"]:
@@ -266,11 +284,3 @@ def describe(estimate: dict[str, Any], settings: Settings) -> str:
         lines.append(f"S3 requests, at most: {asked}")
     lines.append(f"estimate: {Layout.of(settings).estimate}")
     return "\n".join(lines)
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, math.ceil(60 * hours))} minutes"
-
-
-def _size(gigabytes: float) -> str:
-    return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{1000 * gigabytes:.1f} MB"

@@ -7,18 +7,21 @@ not be waited for.
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # Cleanups that take longer are left undone.
 _CLEANUP_S = 5.0
+_TRACKER_RULE = "ignore:resource_tracker:UserWarning"
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Ending:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        _silence_resource_tracker()
         # A thread reads the signals: the main thread may be inside TensorFlow for seconds.
         reading, writing = socket.socketpair()
         writing.setblocking(False)
@@ -95,6 +99,7 @@ class Ending:
         cleaning = threading.Thread(target=self._clean_up, daemon=True)
         cleaning.start()
         cleaning.join(_CLEANUP_S)
+        _kill_children()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(status)
@@ -105,6 +110,26 @@ class Ending:
                 cleanup()
             except Exception as error:  # one that fails must not keep the next from its turn
                 _log.warning("while ending: %s", error)
+
+
+def _silence_resource_tracker() -> None:
+    """Keeps Python's own cleaner of semaphores, which outlives this process, from warning."""
+    rules = filter(None, (os.environ.get("PYTHONWARNINGS"), _TRACKER_RULE))
+    if _TRACKER_RULE not in os.environ.get("PYTHONWARNINGS", ""):
+        os.environ["PYTHONWARNINGS"] = ",".join(rules)
+
+
+def _kill_children() -> None:
+    """Ends the processes that this one started, before they can complain that it is gone."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    # A process that is just being started is known to the system only.
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            pid, parent = int(stat.parent.name), stat.read_text().rpartition(")")[2].split()[1]
+            command = (stat.parent / "cmdline").read_bytes()
+            if int(parent) == os.getpid() and b"resource_tracker" not in command:
+                os.kill(pid, signal.SIGKILL)
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:

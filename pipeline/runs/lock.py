@@ -141,9 +141,9 @@ class RunLock:
         try:
             self._acquire()
         except StorageError as error:
-            raise RunError(
-                f"--output {self._layout.output} cannot be written: {error.detail}"
-            ) from error
+            is_missing = error.reason == Reason.NOT_FOUND
+            why = "the folder cannot be created" if is_missing else error.detail
+            raise RunError(f"--output {self._layout.output} cannot be written: {why}") from error
         self._thread.start()
         return self
 

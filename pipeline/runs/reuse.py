@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pipeline import text
 from pipeline.catalog.size_filter import reject_size
 from pipeline.records import CatalogEntry, PreviousResult, Reason, RunError, Status
 from pipeline.row import COLUMNS, TIMED_STAGES, Row
@@ -97,7 +98,9 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
     except UnreadableRowsError as error:
         _log.warning("%s; results that stood there are made again", error)
     if lost:
-        _log.warning("%d images of %s are gone; they are upscaled again", lost, part)
+        _log.warning(
+            "%s that %s points to cannot be found; upscaled again", text.count(lost, "image"), part
+        )
 
 
 class ReusableResult(NamedTuple):

@@ -1,4 +1,5 @@
 """Start-up of the commands, log lines, progress, and Beam's worker processes.
 
-Imported by all rooms of `pipeline`; imports only `model.startup`, and Beam in the worker programs.
+Any room of `pipeline` may import it. It imports `model.startup`, the redaction of secrets, and in
+the modules for Beam also Beam.
 """

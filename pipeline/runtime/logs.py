@@ -10,6 +10,8 @@ import os
 import sys
 import time
 
+from pipeline.storage.redaction import redact
+
 _VARIABLE = "CATALOG_MAGNIFIER_RUN_ID"
 _run_id = os.environ.get(_VARIABLE, "-")
 
@@ -22,7 +24,7 @@ class _Message(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
-        message = super().format(record).replace("{run_id}", _run_id, 1)
+        message = redact(super().format(record)).replace("{run_id}", _run_id, 1)
         return " | ".join(line.strip() for line in message.splitlines())
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.records import Reason
+from pipeline.storage.redaction import redact
 
 # At the start of a run nobody waits long for an endpoint that may simply be misspelt.
 _START_OUTAGE_S = 20.0
@@ -33,9 +34,9 @@ class StorageError(Exception):
     """
 
     def __init__(self, reason: Reason, detail: str, code: str = "") -> None:
-        super().__init__(detail)
+        self.detail = redact(detail)
+        super().__init__(self.detail)
         self.reason = reason
-        self.detail = detail
         self.code = code
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -210,9 +210,19 @@ class S3Storage:
                         number = len(parts) + 1
                         done = self._ask("upload_part", PartNumber=number, Body=data, **place)
                         parts.append({"PartNumber": number, "ETag": done["ETag"]})
-                self._ask("complete_multipart_upload", MultipartUpload={"Parts": parts}, **place)
+                self._complete(uri, path.stat().st_size, place, parts)
             except BaseException:
                 self._abort(place)
+                raise
+
+    def _complete(
+        self, uri: str, size_bytes: int, place: dict[str, Any], parts: Sequence[dict[str, Any]]
+    ) -> None:
+        """Joins the parts; an attempt whose answer got lost has ended the upload."""
+        try:
+            self._ask("complete_multipart_upload", MultipartUpload={"Parts": parts}, **place)
+        except StorageError as error:
+            if error.code != "NoSuchUpload" or self.identify(uri).size_bytes != size_bytes:
                 raise
 
     def _abort(self, place: dict[str, Any]) -> None:
@@ -264,17 +274,23 @@ class S3Storage:
     def _stop_run_if_meant(self, error: Exception, bucket: str) -> None:
         """Raises RunError for refused credentials or a wrong clock, unless one key is to blame."""
         code = code_of(error)
-        if code in RUN_CODES and self._simple_answer(bucket) in (code, *RUN_CODES):
+        if code not in RUN_CODES:
+            return
+        # The answer to a GET has a body, and so a code; one to HEAD has none.
+        if self._simple_answer(bucket, "list_objects_v2", MaxKeys=1) in RUN_CODES:
             raise RunError(f"request failed: {RUN_CODES[code]} ({code})") from error
 
     def _is_alive(self, bucket: str) -> bool:
-        """Whether the endpoint answers a simple question, be it with a refusal."""
-        return self._simple_answer(bucket) is not None
+        """Whether the endpoint answers one of two simple questions, be it with a refusal."""
+        return (
+            self._simple_answer(bucket, "head_bucket") is not None
+            or self._simple_answer(bucket, "list_objects_v2", MaxKeys=1) is not None
+        )
 
-    def _simple_answer(self, bucket: str) -> str | None:
-        """The code of a one-object listing, `""` if it succeeds, None if nothing useful came."""
+    def _simple_answer(self, bucket: str, operation: str, **arguments: Any) -> str | None:
+        """The code of an answer about a bucket, `""` for success, None if nothing useful came."""
         try:
-            self._connection.client.list_objects_v2(Bucket=bucket, MaxKeys=1, **self._payer)
+            getattr(self._connection.client, operation)(Bucket=bucket, **arguments)
         except BOTO_ERRORS as error:
             return None if isinstance(sort_error(error), TransientError) else code_of(error)
         return ""

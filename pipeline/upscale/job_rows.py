@@ -25,17 +25,35 @@ class JobRows:
         self.waiting = list(job.entries)
         self.finished: list[Row] = []
         self.was_rewritten = False
+        self._rewritten: list[tuple[CatalogEntry, str]] = []
 
     @property
     def has_reference(self) -> bool:
         """Whether the result is compared with a reference."""
         return any(entry.reference_location for entry in self.waiting)
 
-    def rewrite(self, entry: CatalogEntry, content_key: str) -> None:
-        """Replaces the only URI by itself with its new content."""
-        self.waiting = [entry]
-        self.content_key = content_key
-        self.was_rewritten = True
+    @property
+    def set_aside(self) -> int:
+        """How many URIs wait with a content of their own."""
+        return len(self._rewritten)
+
+    def rewrite_first(self, entry: CatalogEntry, content_key: str) -> None:
+        """Sets the first URI aside: its content is not that of the others any more.
+
+        Args:
+            entry: the URI with its new ETag and size.
+            content_key: of its new content.
+        """
+        self.waiting.pop(0)
+        self._rewritten.append((entry, content_key))
+
+    def turn_to_rewritten(self) -> bool:
+        """Lets a URI that was set aside wait, alone; returns False if there is none."""
+        if not self._rewritten:
+            return False
+        entry, self.content_key = self._rewritten.pop(0)
+        self.waiting, self.was_rewritten = [entry], True
+        return True
 
     def reject_first(self, rejected: Rejected) -> None:
         """The first URI that waits gets its row; the others go on waiting."""

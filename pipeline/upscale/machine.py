@@ -1,5 +1,6 @@
 """Chooses how many processes upscale on this machine, and the network's compute dtype."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import tensorflow as tf
 
 from model.inference import backends
 from pipeline.settings import AUTO
+
+_log = logging.getLogger(__name__)
 
 # A process with TensorFlow and an image in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30
@@ -45,6 +48,9 @@ def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
         catalog that is done before processes have started.
     """
     if wanted is not None:
+        fitting = max(1, _memory_bytes() // _PROCESS_BYTES)
+        if is_local and wanted > fitting:
+            _log.warning("--workers %d: this machine's memory fits about %d", wanted, fitting)
         return wanted
     if not is_local or uris < WORTH_PROCESSES or tf.config.list_physical_devices("GPU"):
         return 1

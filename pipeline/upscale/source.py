@@ -41,7 +41,7 @@ class SourceReader:
         Returns:
             The source; None if no URI waits for it any more.
         """
-        while rows.waiting:
+        while rows.waiting or rows.turn_to_rewritten():
             try:
                 probed = probe(
                     rows.waiting[0],
@@ -97,10 +97,10 @@ class SourceReader:
     ) -> None:
         """The first URI cannot be read: its row says so, and the others wait for their turn.
 
-        An image that was rewritten since its ETag was looked up is taken as it is now, once.
+        An image that was rewritten since its ETag was looked up, or that listings give another
+        ETag than HEAD, is taken as it is now, once.
         """
-        is_alone = len(rows.waiting) == 1 and not rows.finished
-        if error.reason == Reason.CHANGED and is_alone and not rows.was_rewritten:
+        if error.reason == Reason.CHANGED and not rows.was_rewritten:
             entry = rows.waiting[0]
             try:
                 found = self._files.identify(entry.location)
@@ -108,7 +108,7 @@ class SourceReader:
                 error = gone
             else:
                 now = entry._replace(etag=found.etag, size_bytes=found.size_bytes)
-                rows.rewrite(now, content_key(now, self._fingerprint))
+                rows.rewrite_first(now, content_key(now, self._fingerprint))
                 return
         rejected = Rejected(error.reason, error.detail)
         if probed is not None:

@@ -71,7 +71,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_file_s_data_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
     flushed = []
-    monkeypatch.setattr("os.fsync", lambda handle: flushed.append((tmp_path / "a").exists()))
+    monkeypatch.setattr("os.fsync", lambda _: flushed.append((tmp_path / "a").exists()))
     with appearing(tmp_path / "a") as partial:
         partial.write_text("x")
     assert flushed[0] is False  # of the file; then, where folders can be flushed, of its folder

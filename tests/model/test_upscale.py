@@ -42,6 +42,13 @@ def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):
     assert "several images named same" in capsys.readouterr().err
 
 
+def test_a_result_too_long_for_its_format_is_not_written(tmp_path, capsys):
+    Image.new("RGB", (8200, 4)).save(tmp_path / "a.png")
+    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.webp")]) == 1
+    assert "too long for webp: name a .png file" in capsys.readouterr().err
+    assert not (tmp_path / "b.webp").exists()
+
+
 def test_upscale_never_writes_over_a_source(tmp_path, capsys):
     image = tmp_path / "one.png"
     Image.fromarray(draw_scene(1, 40, 40)).save(image)

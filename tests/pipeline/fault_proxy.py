@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-FAULTS = ("500", "503", "SlowDown", "reset", "short_body")
+# `lost_answer`: the server does what it was asked for, and its answer gets lost.
+FAULTS = ("500", "503", "SlowDown", "reset", "short_body", "lost_answer")
 # What a fault that is a code of S3 is answered with.
 STATUS = {
     **{"500": 500, "503": 503, "SlowDown": 503, "ServiceUnavailable": 503},
@@ -107,6 +108,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         data = answer.read()
         upstream.close()
+        if fault == "lost_answer":
+            self._reset()
+            return
         data = self.proxy.change(self.command, self.path, data)
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():

@@ -41,6 +41,12 @@ def test_beam_options_are_passed_on():
     ("arguments", "says"),
     [
         (["--max_sid", "800"], "did you mean --max_side"),
+        (
+            ["--allow_schemes", "https"],
+            "images are read from s3 and file only",
+        ),
+        (["--input", "s3://shop/pictures"], "did you mean s3://shop/pictures/?"),
+        (["--output", __file__], "is a file, not a folder"),
         (["--runer=FlinkRunner"], "did you mean --runner"),
         (["stray"], "unknown option stray"),
         (["--run_id", "../x"], "--run_id"),
@@ -70,11 +76,19 @@ def test_a_wrong_command_line_ends_with_status_2_and_one_line(capsys, arguments,
     assert "secret" not in error
 
 
-def test_input_and_output_are_required(capsys):
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--output", "x"], "--input is required"),
+        (["--input", "x/"], "--output is required"),
+        (["--inptu", "x/", "--output", "x"], "unknown option --inptu; did you mean --input?"),
+    ],
+)
+def test_a_missing_place_is_named_unless_it_is_misspelt(capsys, arguments, says):
     with pytest.raises(SystemExit) as caught:
-        cli.parse(["--output", "x"], NOW)
+        cli.parse(arguments, NOW)
     assert caught.value.code == 2
-    assert "--input" in capsys.readouterr().err
+    assert says in capsys.readouterr().err
 
 
 def test_local_places_become_absolute(tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ from PIL import Image
 
 from pipeline import job
 from pipeline.records import Reason, RunError
+from pipeline.runs.layout import Layout
+from pipeline.runs.lock import RunLock
 from pipeline.storage import base, retries
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
@@ -49,9 +51,9 @@ def read_rows(bucket):
         for key in bucket.keys("out/rows/")
         for row in pq.read_table(io.BytesIO(bucket.get(key))).to_pylist()
     ]
-    found = {row["uri"].rpartition("/")[2]: row for row in rows}
+    found = {row["uri"]: row for row in rows}
     assert len(found) == len(rows)
-    return found
+    return {uri.removeprefix(bucket.uri("in/")): row for uri, row in found.items()}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -83,19 +85,18 @@ def test_what_will_not_get_better_is_asked_once(bucket, proxy):
 
 def test_a_lock_whose_answer_got_lost_is_ours(bucket, proxy):
     """The object was created, the answer was not heard, and the retry finds it there."""
-    from pipeline.runs.lock import RunLock  # noqa: PLC0415
-
-    seen = []
+    lost = []
 
     def lose_first_answer(method, path):
-        if method == "PUT" and not seen:
-            seen.append(path)
-            return "short_body"
+        if method == "PUT" and "lock" in path and not lost:
+            lost.append(path)
+            return "lost_answer"
         return None
 
     proxy.fault = lose_first_answer
-    with RunLock(proxied_storage(proxy), bucket.uri("lock.json"), "r"):
-        pass
+    files, layout = proxied_storage(proxy), Layout(bucket.uri("out"), "night1")
+    with RunLock(files, layout, on_lost=lambda: None):
+        assert lost and files.read(layout.lock)
 
 
 @pytest.mark.timeout(900)
@@ -218,21 +219,35 @@ def test_no_secret_reaches_rows_logs_errors_or_the_summary(
     caplog.set_level(logging.WARNING)
     bucket.put("in/a.jpg", image_bytes(36, 40))
     bucket.put("in/b.jpg", image_bytes(36, 41))
-    lines = [bucket.uri("in/a.jpg"), bucket.uri("in/b.jpg")]
-    lines += [f"https://user:{SECRET}@shop/x.jpg", f"https://shop/x.jpg?sig={SECRET}"]
-    lines += [f"{bucket.uri('in/a.jpg')}?X-Amz-Security-Token={SECRET}&X-Amz-Date=1"]
-    bucket.put("m.txt", "\n".join(lines).encode())
+    a, b = bucket.uri("in/a.jpg"), bucket.uri("in/b.jpg")
+    lines = [
+        *(
+            f"{a},https://shop/p?X-Amz-Signature={SECRET}",
+            f"{b},7",
+            f"https://u:{SECRET}@shop/x,8",
+        ),
+        *(f"https://shop/x.jpg?sig={SECRET},", f"https://shop/x.jpg#access_token={SECRET},"),
+        *(f"ftp://user:{SECRET}@shop/x.jpg,", f"s3://KEY:{SECRET}@{bucket.name}/in/a.jpg,"),
+        *(f"{a};sig={SECRET},", f"{a}?X-Amz-Security-Token={SECRET}&X-Amz-Date=1,"),
+    ]
+    bucket.put("m.csv", "\n".join(["uri,product_id", *lines]).encode())
     proxy.fault = lambda method, path: "503" if "/in/b" in path else None
-    arguments = ("--input", bucket.uri("m.txt"), "--max_failure_rate", "1")
+    arguments = ("--input", bucket.uri("m.csv"), "--max_failure_rate", "1")
     assert run_job(bucket, proxy, *arguments) == 0
+    assert len(read_rows(bucket)) == len(lines)
     proxy.fault = lambda method, path: "500"
     monkeypatch.setattr(base, "_START_OUTAGE_S", 0.2)
     assert run_job(bucket, proxy, *arguments, "--run_id", "night2") == 1
-    refused = f"http://user:{SECRET}@127.0.0.1:9"
-    with pytest.raises(SystemExit):
-        run_job(bucket, proxy, *arguments, "--s3_endpoint_url", refused)
+    for option, value in (
+        ("--s3_endpoint_url", f"http://user:{SECRET}@127.0.0.1:9"),
+        ("--input", f"{bucket.uri('m.csv')}?X-Amz-Signature={SECRET}&x=.csv"),
+        ("--model", f"https://shop/ours.keras?X-Amz-Signature={SECRET}"),
+    ):
+        with pytest.raises(SystemExit):
+            run_job(bucket, proxy, *arguments, option, value)
     written = b"".join(bucket.get(key) for key in bucket.keys("out/"))
     assert len(bucket.keys("out/")) >= 4
     said = capfd.readouterr()
+    assert said.err.count("carry credentials") == 3
     for text in (written, said.out.encode(), said.err.encode(), caplog.text.encode()):
         assert SECRET.encode() not in text

@@ -143,17 +143,18 @@ def test_several_processes_killed_and_not(catalog, tmp_path, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_ctrl_c_ends_in_one_line_and_the_run_goes_on_later(catalog, tmp_path, workers):
+@pytest.mark.parametrize(("sign", "workers"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
+def test_a_signal_ends_in_one_line_and_the_run_goes_on_later(catalog, tmp_path, sign, workers):
     tries = Tries(catalog, tmp_path / "out", "--workers", workers)
     process = tries.start()
     while not tries.saved:
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     _, error = process.communicate(timeout=240)
-    assert (process.returncode, error.count("\n")) == (130, 1), error
-    assert "interrupted; --run_id night1 goes on with it" in error
+    assert (process.returncode, error.count("\n")) == (128 + sign, 1), error
+    assert "--run_id night1 goes on with it" in error
+    assert not (tries.output / "runs/night1/lock.json").exists()
     assert tries.run() == 0
     tries.check_nothing_is_left_over()
 

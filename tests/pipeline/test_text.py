@@ -38,8 +38,8 @@ def test_durations(seconds, expected):
 @pytest.mark.parametrize(
     ("dirty", "cleaned"),
     [
-        ("https://u:p@h/a?X-Amz-Signature=abc&b=1", "https://h/a?X-Amz-Signature=…&b=1"),
-        ("see s3://b/k?token=abc, again", "see s3://b/k?token=… again"),
+        ("https://u:p@h/a?X-Amz-Signature=abc&b=1", "https://h/a?blake2b=d65be76d1b3c7fc4"),
+        ("see s3://b/k?token=abc, again", "see s3://b/k?blake2b=14a625a917a1b757 again"),
         ("a\x00\nb", "a��b"),
         (None, ""),
         ("x" * 400, "x" * 300 + "…"),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.hr_sources import Pair
+from model.data.hr_sources import Pair, make_pairs
+from model.data.recipes import RECIPES
 from model.evaluate import __main__ as command
-from model.evaluate import evaluation, scoring
+from model.evaluate import evaluation, pair_files, scoring, tables
 from model.evaluate.scoring import Figures, Score
 from model.imaging import resampling
 from model.inference.upscaler import OutOfMemoryError, Upscaler
@@ -43,13 +44,18 @@ def images(tmp_path):
     return folder
 
 
-@pytest.fixture
-def untrained(tmp_path):
-    """Saves a network that enlarges bicubically, because its last convolution is still zero."""
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """Saves a small network that upscales bicubically: its last convolution is still zero.
+
+    For tests in which any network will do: it loads and compiles in a fifth of the time.
+    """
+    folder = tmp_path_factory.mktemp("untrained")
 
     def save(scale=2):
-        path = tmp_path / f"untrained_x{scale}.keras"
-        RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, scale=scale).save(path)
+        path = folder / f"untrained_x{scale}.keras"
+        if not path.exists():
+            RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, scale=scale).save(path)
         return str(path)
 
     return save
@@ -60,10 +66,10 @@ def run(*options):
 
 
 def strict_json(path):
-    """Parses as strict readers do, which know no Infinity and no NaN."""
+    """Parses strictly: refuses Infinity and NaN."""
 
     def refuse(word):
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
 
@@ -91,7 +97,7 @@ def test_evaluate_prints_a_table_and_writes_json(pairs, tmp_path, capsys):
     assert settings.items() <= content.items()
 
 
-def test_the_figures_of_a_image_are_its_own(pairs, tmp_path):
+def test_the_figures_of_an_image_are_its_own(pairs, tmp_path):
     upscaler = Upscaler(loading.load_by_name(presets.BEST_ON_CLEAN))
     assert run("--pairs", pairs, "--json", tmp_path / "out.json") == 0
     for i, one in enumerate(strict_json(tmp_path / "out.json")["images"]):
@@ -104,9 +110,9 @@ def test_the_figures_of_a_image_are_its_own(pairs, tmp_path):
         assert one["lanczos_ssim_y"] == full_reference.ssim_y(hr, lanczos, border=2)
 
 
-def test_csv_holds_a_line_a_image_and_what_json_holds(pairs, tmp_path):
+def test_csv_holds_a_line_an_image_and_what_json_holds(pairs, tmp_path, untrained):
     table, out = tmp_path / "out.csv", tmp_path / "out.json"
-    assert run("--pairs", pairs, "--csv", table, "--json", out) == 0
+    assert run("--pairs", pairs, "--model", untrained(), "--csv", table, "--json", out) == 0
     with table.open(newline="") as file:
         lines = list(csv.DictReader(file))
     for line, one in zip(lines, strict_json(out)["images"], strict=True):
@@ -129,8 +135,9 @@ def test_a_second_network_gets_columns_everywhere(pairs, tmp_path, untrained, ca
 
 
 def test_networks_of_two_scales_do_not_compare(pairs, untrained, capsys):
-    assert run("--pairs", pairs, "--against", untrained(scale=3)) == 1
-    assert "x3, but --model rdn-small x2" in capsys.readouterr().err
+    options = ["--model", untrained(), "--against", untrained(scale=3)]
+    assert run("--pairs", pairs, *options) == 1
+    assert f"x3, but --model {untrained()} x2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -144,11 +151,11 @@ def test_self_ensemble_of_one_or_both_networks(pairs, tmp_path, options, ours_be
     assert (mean["psnr_y_db"] == mean["against_psnr_y_db"]) != ours_better
 
 
-def test_an_exact_result_is_null_and_no_part_of_the_mean(pairs, tmp_path, capsys):
+def test_an_exact_result_is_null_and_no_part_of_the_mean(pairs, tmp_path, capsys, untrained):
     for kind, side in (("LR", 40), ("HR", 80)):
         Image.new("RGB", (side, side), (10, 90, 200)).save(pairs / f"flat_{kind}.png")
     table, out = tmp_path / "out.csv", tmp_path / "out.json"
-    assert run("--pairs", pairs, "--json", out, "--csv", table) == 0
+    assert run("--pairs", pairs, "--model", untrained(), "--json", out, "--csv", table) == 0
     content = strict_json(out)
     flat, *others = content["images"]
     assert flat["name"] == "flat" and flat["bicubic_psnr_y_db"] is None
@@ -157,16 +164,16 @@ def test_an_exact_result_is_null_and_no_part_of_the_mean(pairs, tmp_path, capsys
     assert content["mean"]["bicubic_psnr_y_db"] == pytest.approx(expected)
     assert (content["images_in_mean_psnr"], content["images_in_mean_noise"]) == (2, 2)
     printed = capsys.readouterr().out
-    assert "inf" in printed and "without 1 images" in printed and "2 of 3" in printed
+    assert "inf" in printed and "without 1 image on" in printed and "2 of 3" in printed
     with table.open(newline="") as file:
         line = next(csv.DictReader(file))
     assert line["bicubic_psnr_y_db"] == "inf" and line["background_noise"] == ""
 
 
 def test_only_exact_results_have_no_mean():
-    text = evaluation.as_json([made_score("a", ours=math.inf)], {})
+    text = tables.as_json([made_score("a", ours=math.inf)], {})
     assert json.loads(text)["mean"]["psnr_y_db"] is None and "NaN" not in text
-    assert evaluation.table([made_score("a", ours=math.inf)]).splitlines()[3].split()[1:4] == [
+    assert tables.as_text([made_score("a", ours=math.inf)]).splitlines()[3].split()[1:4] == [
         "-",
         "-",
         "-",
@@ -174,7 +181,7 @@ def test_only_exact_results_have_no_mean():
 
 
 def test_a_record_has_our_figures_without_a_prefix():
-    assert evaluation.as_record(made_score("a")) == {
+    assert tables.as_record(made_score("a")) == {
         "name": "a",
         "psnr_y_db": 38.0,
         "ssim_y": 0.95,
@@ -189,7 +196,7 @@ def test_a_record_has_our_figures_without_a_prefix():
 
 def test_the_table():
     scores = [made_score("short"), made_score("a longer name", ours=40.0, noise=math.nan)]
-    assert evaluation.table(scores).splitlines() == [
+    assert tables.as_text(scores).splitlines() == [
         "                 PSNR-Y, dB                   SSIM-Y              background noise"
         "    PSNR-C, dB",
         "                 bicubic     ours     gain    bicubic     ours    bicubic     ours"
@@ -201,18 +208,18 @@ def test_the_table():
         "mean               33.50    39.00    +5.50     0.9100   0.9500       1.50     0.50"
         "      35.00    36.00",
         "gain: ours over bicubic",
-        "background noise on the 1 of 2 images that have one",
+        "background noise: mean over 1 of 2 images, the others have no flat background",
     ]
 
 
-def test_evaluate_says_what_is_missing(pairs, capsys):
+def test_evaluate_names_the_missing_file(pairs, capsys, untrained):
     (pairs / "img_1_HR.png").unlink()
-    assert run("--pairs", pairs) == 1
+    assert run("--pairs", pairs, "--model", untrained()) == 1
     assert "img_1_LR.png has no img_1_HR.png" in capsys.readouterr().err
-    assert run("--pairs", pairs / "none") == 1
+    assert run("--pairs", pairs / "none", "--model", untrained()) == 1
     assert "no such folder" in capsys.readouterr().err
     Image.fromarray(draw_scene(1, 40, 40)).save(pairs / "img_1_HR.png")
-    assert run("--pairs", pairs) == 1
+    assert run("--pairs", pairs, "--model", untrained()) == 1
     assert "HR must be 2 times LR" in capsys.readouterr().err
     for option in ("--model", "--against"):
         assert run("--pairs", pairs, option, "rdn-huge") == 1
@@ -233,48 +240,68 @@ def test_evaluate_makes_lr_from_hr_images(images, tmp_path):
     assert scores[100]["background_noise"] < scores[30]["background_noise"]
 
 
+def test_evaluate_makes_lr_by_a_recipe(images, tmp_path, capsys, untrained):
+    out = tmp_path / "out.json"
+    content = {}
+    options = ["--hr", images, "--limit", 2, "--json", out, "--model", untrained()]
+    for name in ("sharpened80", "jpeg50-jpeg95"):
+        assert run(*options, "--recipe", name) == 0
+        content[name] = strict_json(out)
+    assert (content["sharpened80"]["recipe"], content["sharpened80"]["jpeg_quality"]) == (
+        *("sharpened80", 100),
+    )
+    assert content["jpeg50-jpeg95"]["jpeg_quality"] == 50
+    (pair, *_) = make_pairs(str(images), scale=2, recipe=RECIPES["sharpened80"])
+    lr = RECIPES["sharpened80"].make_lr(pair.hr, 2, np.random.default_rng(0))
+    np.testing.assert_array_equal(pair.lr, lr)
+    for options in (("--hr", images, "--jpeg_quality", 75), ("--pairs", images)):
+        with pytest.raises(SystemExit):
+            run(*options, "--recipe", "nearest")
+        assert "--recipe goes with --hr" in capsys.readouterr().err
+
+
 def test_shrink_first_shrinks_the_truth(images):
-    for pair in evaluation.make_pairs(str(images), scale=2, shrink_first=3):
+    for pair in make_pairs(str(images), scale=2, shrink_first=3):
         assert pair.hr.shape == (40, 40, 3) and pair.lr.shape == (20, 20, 3)
         expected = resampling.to_uint8(resampling.shrink(pair.hr, 2))
         np.testing.assert_array_equal(pair.lr, expected)
 
 
-def test_no_more_images_are_read_than_wanted(images):
+def test_no_more_images_are_read_than_wanted(images, untrained):
     (images / "2.png").write_bytes(b"broken")
-    assert run("--hr", images, "--limit", 2) == 0
-    assert run("--hr", images, "--limit", 3) == 1
+    assert run("--hr", images, "--limit", 2, "--model", untrained()) == 0
+    assert run("--hr", images, "--limit", 3, "--model", untrained()) == 1
 
 
-def test_too_small_images_are_skipped_with_a_note(images, caplog, capsys):
+def test_too_small_images_are_skipped_with_a_note(images, caplog, capsys, untrained):
     for i in range(2):
         Image.new("RGB", (40, 31)).save(images / f"{i}.png")
     with caplog.at_level(logging.WARNING):
-        found = list(evaluation.make_pairs(str(images), scale=2))
+        found = list(make_pairs(str(images), scale=2))
     assert [pair.name for pair in found] == ["2.png"]
     assert "0.png: 31 x 40" in caplog.text
     Image.new("RGB", (1, 1)).save(images / "2.png")
-    assert run("--hr", images) == 1
+    assert run("--hr", images, "--model", untrained()) == 1
     assert "at least 32 x 32" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--pairs", "--hr"])
-def test_a_truncated_image_is_named(option, pairs, capsys):
+def test_a_truncated_image_is_named(option, pairs, capsys, untrained):
     path = pairs / "img_1_LR.png"
     path.write_bytes(path.read_bytes()[:500])
-    assert run(option, pairs) == 1
+    assert run(option, pairs, "--model", untrained()) == 1
     error = capsys.readouterr().err
     assert "img_1_LR.png" in error and error.count("\n") == 1
 
 
-def test_too_small_a_pair_is_named(pairs, capsys):
+def test_too_small_a_pair_is_named(pairs, capsys, untrained):
     for kind, side in (("LR", 7), ("HR", 14)):
         Image.new("RGB", (side, side)).save(pairs / f"speck_{kind}.png")
-    assert run("--pairs", pairs) == 1
+    assert run("--pairs", pairs, "--model", untrained()) == 1
     assert "speck is too small" in capsys.readouterr().err
 
 
-def test_a_image_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
+def test_an_image_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
     def small_device(*_, **__):
         raise OutOfMemoryError("the device has no memory")
 
@@ -284,7 +311,7 @@ def test_a_image_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--jpeg_quality", "0"], "1..100. Received: 0"),
         (["--jpeg_quality", "101"], "1..100. Received: 101"),
@@ -297,27 +324,25 @@ def test_a_image_that_does_not_fit_is_one_line(pairs, capsys, monkeypatch):
         (["--self_ensemble", "some"], "invalid choice"),
     ],
 )
-def test_options_that_make_no_sense(options, said, pairs, capsys):
+def test_wrong_options(options, message, pairs, capsys):
     with pytest.raises(SystemExit) as stopped:
         run("--pairs", pairs, *options)
     assert stopped.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def must_not_start(monkeypatch):
-    """Makes the long part of the work an error."""
+    """Makes the evaluation an error."""
 
     def start(*_, **__):
-        raise AssertionError("the evaluation started before its outputs were tried")
+        raise AssertionError("the evaluation started before its outputs were checked")
 
     monkeypatch.setattr(evaluation, "evaluate", start)
-    monkeypatch.setattr(evaluation, "read_pairs", start)
+    monkeypatch.setattr(pair_files, "read_pairs", start)
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--sheet", "--patches", "--heat_map"])
-def test_what_cannot_be_written_is_said_before_the_work(
-    option, pairs, tmp_path, capsys, monkeypatch
-):
+def test_outputs_are_checked_before_the_work(option, pairs, tmp_path, capsys, monkeypatch):
     must_not_start(monkeypatch)
     (tmp_path / "folder.png").mkdir()
     for path, reason in (
@@ -331,7 +356,7 @@ def test_what_cannot_be_written_is_said_before_the_work(
 
 
 @pytest.mark.parametrize("name", ["out", "out.txt", "out.psd"])
-def test_a_image_needs_a_known_suffix(name, pairs, tmp_path, capsys, monkeypatch):
+def test_an_image_needs_a_known_suffix(name, pairs, tmp_path, capsys, monkeypatch):
     must_not_start(monkeypatch)
     assert run("--pairs", pairs, "--sheet", tmp_path / name) == 1
     assert "needs an image's suffix" in capsys.readouterr().err
@@ -345,16 +370,16 @@ def test_no_result_overwrites_an_input_or_another_result(pairs, tmp_path, capsys
     assert (pairs / "img_0_HR.png").read_bytes() == before
     one, again = tmp_path / "one.png", tmp_path / "pairs/../one.png"
     assert run("--pairs", pairs, "--sheet", one, "--patches", again) == 1
-    assert "would overwrite what --sheet writes" in capsys.readouterr().err
+    assert "would overwrite the output of --sheet" in capsys.readouterr().err
 
 
-def test_a_failed_evaluation_leaves_files_as_they_were(pairs, tmp_path):
+def test_a_failed_evaluation_leaves_files_as_they_were(pairs, tmp_path, untrained):
     old, new = tmp_path / "old.json", tmp_path / "new.csv"
     old.write_text("kept")
     options = ["--pairs", pairs, "--json", old, "--csv", new]
     assert run(*options, "--model", "rdn-huge") == 1
     assert old.read_text() == "kept" and not new.exists()
-    assert run(*options) == 0
+    assert run(*options, "--model", untrained()) == 0
     assert strict_json(old)["images"] and new.exists()
 
 
@@ -363,7 +388,7 @@ def test_the_images_are_written(images, tmp_path, untrained):
     options = [word for name, path in files.items() for word in (f"--{name}", path)]
     sizes = {}
     for against in ([], ["--against", untrained()]):
-        assert run("--hr", images, *options, *against) == 0
+        assert run("--hr", images, "--model", untrained(), *options, *against) == 0
         for name, path in files.items():
             with Image.open(path) as image:
                 sizes.setdefault(name, []).append(image.size)
@@ -372,13 +397,14 @@ def test_the_images_are_written(images, tmp_path, untrained):
         assert second[0] > first[0] + 120 and second[1] == first[1]  # one column more
 
 
-def test_the_heat_map_is_of_the_named_image(pairs, tmp_path, capsys):
+def test_the_heat_map_is_of_the_named_image(pairs, tmp_path, capsys, untrained):
     files = [tmp_path / f"{i}.bmp" for i in range(2)]
     for i, file in enumerate(files):
-        assert run("--pairs", pairs, "--heat_map", file, "--image", f"img_{i}") == 0
+        options = ["--model", untrained(), "--heat_map", file]
+        assert run("--pairs", pairs, *options, "--image", f"img_{i}") == 0
     assert files[0].read_bytes() != files[1].read_bytes()
     capsys.readouterr()
-    assert run("--pairs", pairs, "--heat_map", files[0], "--image", "img_7") == 1
+    assert run("--pairs", pairs, *options, "--image", "img_7") == 1
     assert "img_7 is none of the 2 images img_0, img_1" in capsys.readouterr().err
 
 

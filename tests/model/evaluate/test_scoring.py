@@ -19,7 +19,7 @@ def scene_pair(seed=1, height=60, width=72):
 
 
 def untrained(scale=2):
-    """A network whose last convolution is still zero: it enlarges bicubically."""
+    """A network whose last convolution is still zero: it upscales bicubically."""
     return Upscaler(RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, scale=scale))
 
 
@@ -33,33 +33,33 @@ def made_score(name, ours, bicubic, noise=1.0):
     )
 
 
-def test_every_method_enlarges_the_same_image(upscaler):
+def test_every_method_upscales_the_same_image(upscaler):
     pair = scene_pair()
     comparison = scoring.compare(pair, upscaler, untrained())
-    assert list(comparison.enlarged) == ["bicubic", "lanczos", "against", "ours"]
+    assert list(comparison.upscaled) == ["bicubic", "lanczos", "against", "ours"]
     expected = {
         "bicubic": resampling.to_uint8(resampling.bicubic(pair.lr, 60, 72)),
         "lanczos": resampling.to_uint8(resampling.lanczos(pair.lr, 60, 72)),
         "ours": upscaler.upscale_rgb(pair.lr),
     }
     for method, pixels in expected.items():
-        np.testing.assert_array_equal(comparison.enlarged[method], pixels)
-    difference = comparison.enlarged["against"].astype(int) - expected["bicubic"]
+        np.testing.assert_array_equal(comparison.upscaled[method], pixels)
+    difference = comparison.upscaled["against"].astype(int) - expected["bicubic"]
     assert np.abs(difference).max() <= 1
     np.testing.assert_array_equal(comparison.lr[1::2, ::2], pair.lr)
-    assert list(scoring.compare(pair, upscaler).enlarged) == ["bicubic", "lanczos", "ours"]
+    assert list(scoring.compare(pair, upscaler).upscaled) == ["bicubic", "lanczos", "ours"]
 
 
-def test_the_quality_is_told_to_both_networks():
+def test_both_networks_get_the_quality():
     rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
     generator = np.random.default_rng(1)
     rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
-    knowing, pair = Upscaler(rdn), scene_pair()
-    told = scoring.compare(pair, knowing, knowing, jpeg_quality=30)
-    expected = knowing.upscale_rgb(pair.lr, jpeg_quality=30)
-    assert (expected != knowing.upscale_rgb(pair.lr)).any()
+    conditioned, pair = Upscaler(rdn), scene_pair()
+    both = scoring.compare(pair, conditioned, conditioned, jpeg_quality=30)
+    expected = conditioned.upscale_rgb(pair.lr, jpeg_quality=30)
+    assert (expected != conditioned.upscale_rgb(pair.lr)).any()
     for method in ("ours", "against"):
-        np.testing.assert_array_equal(told.enlarged[method], expected)
+        np.testing.assert_array_equal(both.upscaled[method], expected)
 
 
 @pytest.mark.parametrize("size", [(58, 72), (60, 70), (62, 72), (60, 144)])
@@ -86,7 +86,7 @@ def test_the_figures_are_the_metrics(upscaler):
     comparison = scoring.compare(scene_pair(), upscaler)
     score = scoring.score(comparison)
     assert score.name == "scene"
-    for method, result in comparison.enlarged.items():
+    for method, result in comparison.upscaled.items():
         assert score.figures[method] == Figures(
             full_reference.psnr_y(comparison.hr, result, border=2),
             full_reference.ssim_y(comparison.hr, result, border=2),
@@ -107,8 +107,8 @@ def test_a_crop_is_cut_from_every_version_and_stands_alone():
     crop = Comparison("a", 2, lr, {"bicubic": bicubic, "ours": ours}, hr).crop(3, 5, 8, 40)
     for cut, whole in (
         (crop.lr, lr),
-        (crop.enlarged["bicubic"], bicubic),
-        (crop.enlarged["ours"], ours),
+        (crop.upscaled["bicubic"], bicubic),
+        (crop.upscaled["ours"], ours),
         (crop.hr, hr),
     ):
         np.testing.assert_array_equal(cut, whole[3:11, 5:])

@@ -8,15 +8,14 @@ from PIL import GifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
 from model.imaging import decode as module
 from model.imaging.decode import decode
 from model.imaging.encode import encode
-from model.imaging.header import (
-    FORMATS,
+from model.imaging.errors import (
     AnimatedImageError,
     ImageError,
     TooManyPixelsError,
     UnreadableImageError,
     UnsupportedFormatError,
-    read_header,
 )
+from model.imaging.header import FORMATS, read_header
 from tests.malformed import (
     SRGB,
     animated_gif,

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from model.imaging.decode import MAX_PROFILE_BYTES, decode
+from model.imaging.decode import decode
 from model.imaging.encode import choose_format, encode
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
+from model.imaging.profiles import MAX_PROFILE_BYTES
 from tests.malformed import SRGB, saved
 from tests.model.imaging.test_decode import grey_profile
 

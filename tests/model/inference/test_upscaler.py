@@ -7,6 +7,7 @@ import tensorflow as tf
 from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
+from model.inference.backends import Network, WholeImageBackend
 from model.inference.upscaler import OutOfMemoryError, Upscaler
 from model.metrics import full_reference
 from model.network import loading, presets
@@ -24,75 +25,76 @@ def disc(height=48, width=48, radius=15):
     return (np.clip(radius - distance + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
-class SmallDevice:
-    """An engine that runs out of memory above a number of pixels."""
+@pytest.fixture(scope="module")
+def backend(shipped):
+    return WholeImageBackend(Network(shipped, "float32"))
+
+
+class WatchedBackend:
+    """A backend that notes its calls and runs out of memory above a number of pixels."""
 
     one_at_a_time = True
 
-    def __init__(self, engine, max_px):
-        self._backend = engine
-        self._max_px = max_px
+    def __init__(self, backend, max_px=1 << 40):
+        self._backend = backend
+        self.max_px = max_px
         self.calls = []
+        self.qualities = []
 
     def rounded(self, lr, jpeg_quality):
-        self._take(lr)
+        self._note(lr, jpeg_quality)
         return self._backend.rounded(lr, jpeg_quality)
 
     def levels(self, lr, jpeg_quality):
-        self._take(lr)
+        self._note(lr, jpeg_quality)
         return self._backend.levels(lr, jpeg_quality)
 
-    def _take(self, lr):
-        pixels = lr.shape[0] * lr.shape[1] * lr.shape[2]
-        self.calls.append(pixels)
-        if pixels > self._max_px:
+    def _note(self, lr, jpeg_quality):
+        self.calls.append(lr.shape[0] * lr.shape[1] * lr.shape[2])
+        self.qualities.append(jpeg_quality.tolist())
+        if self.calls[-1] > self.max_px:
             raise tf.errors.ResourceExhaustedError(None, None, "injected")
 
 
-def test_out_of_memory_halves_the_tile_and_goes_on(shipped):
-    whole = Upscaler(shipped)
-    small = Upscaler(shipped)
+def on_device(rdn, device, **options):
+    return Upscaler(rdn, backend=device, skip_background=False, **options)
+
+
+def test_out_of_memory_halves_the_tile_and_goes_on(shipped, backend, upscaler):
+    device = WatchedBackend(backend, max_px=12_000)
     lr = random_rgb(200, 180)
-    small._backend = SmallDevice(small._backend, max_px=12_000)
-    np.testing.assert_array_equal(small.upscale_rgb(lr), whole.upscale_rgb(lr))
-    assert small._backend.calls[0] == 200 * 180
-    assert len(small._backend.calls) > 4
+    result = on_device(shipped, device).upscale_rgb(lr)
+    np.testing.assert_array_equal(result, upscaler.upscale_rgb(lr))
+    assert device.calls[0] == 200 * 180
+    assert len(device.calls) > 4
 
 
-def test_out_of_memory_for_the_smallest_tile_is_told(shipped):
-    upscaler = Upscaler(shipped)
-    upscaler._backend = SmallDevice(upscaler._backend, max_px=10)
-    with pytest.raises(OutOfMemoryError):
-        upscaler.upscale_rgb(random_rgb(200, 180))
-
-
-def test_out_of_memory_on_a_transparent_image(shipped):
-    whole, small = Upscaler(shipped), Upscaler(shipped)
+def test_out_of_memory_on_a_transparent_image(shipped, backend, upscaler):
     image = RasterImage(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
-    small._backend = SmallDevice(small._backend, max_px=15_000)  # colours and alpha are two images
-    result, expected = small.upscale_image(image), whole.upscale_image(image)
+    device = WatchedBackend(backend, max_px=15_000)  # colours and alpha are two images
+    result = on_device(shipped, device).upscale_image(image)
+    expected = upscaler.upscale_image(image)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)
-    assert len(small._backend.calls) > 1
+    assert len(device.calls) > 1
 
 
 @pytest.mark.parametrize(("size", "named"), [((30, 40), 1200), ((200, 180), 4500)])
-def test_out_of_memory_names_the_call_that_failed(shipped, size, named):
-    upscaler = Upscaler(shipped)
-    upscaler._backend = SmallDevice(upscaler._backend, max_px=10)
+def test_out_of_memory_names_the_call_that_failed(shipped, backend, size, named):
+    small = on_device(shipped, WatchedBackend(backend, max_px=10))
     with pytest.raises(OutOfMemoryError, match=f" {named} pixels"):
-        upscaler.upscale_rgb(random_rgb(*size))
+        small.upscale_rgb(random_rgb(*size))
 
 
-def test_a_memory_fault_does_not_last(shipped):
+def test_a_memory_fault_does_not_last(shipped, backend):
     """The limit found for one image belongs to that call: the next one starts whole again."""
-    upscaler = Upscaler(shipped)
-    run = upscaler._backend
-    upscaler._backend = SmallDevice(run, max_px=12_000)
-    upscaler.upscale_rgb(random_rgb(150, 100))
-    upscaler._backend = SmallDevice(run, max_px=10**6)
-    upscaler.upscale_rgb(random_rgb(150, 100))
-    assert upscaler._backend.calls == [150 * 100]
+    device = WatchedBackend(backend, max_px=12_000)
+    small = on_device(shipped, device)
+    small.upscale_rgb(random_rgb(150, 100))
+    device.max_px = 10**6
+    device.calls.clear()
+    small.upscale_rgb(random_rgb(150, 100))
+    assert device.calls == [150 * 100]
 
 
 def test_threads_may_share_one(upscaler):
@@ -174,39 +176,38 @@ def test_a_image_without_anything_visible_stays_so(upscaler):
 
 
 @pytest.fixture(scope="module")
-def knowing_rdn():
-    """A network with random weights that depends on the quality it is told."""
+def conditioned_rdn():
+    """A network with random weights, conditioned on JPEG quality."""
     rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
     generator = np.random.default_rng(1)
     rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
     return rdn
 
 
-def test_the_quality_is_told_to_a_network_that_knows_it(knowing_rdn):
-    knowing = Upscaler(knowing_rdn)
+def test_a_conditioned_network_gets_the_quality(conditioned_rdn):
+    conditioned = Upscaler(conditioned_rdn)
     lr = random_rgb(12, 14)
-    clean, poor = (knowing.upscale_rgb(lr, jpeg_quality=q) for q in (100, 30))
+    clean, poor = (conditioned.upscale_rgb(lr, jpeg_quality=q) for q in (100, 30))
     assert (clean != poor).any()
-    np.testing.assert_array_equal(knowing.upscale_rgb(lr), clean)
-    image = knowing.upscale_image(RasterImage(lr), jpeg_quality=30)
+    np.testing.assert_array_equal(conditioned.upscale_rgb(lr), clean)
+    image = conditioned.upscale_image(RasterImage(lr), jpeg_quality=30)
     np.testing.assert_array_equal(image.rgb, poor)
 
 
 @pytest.mark.parametrize("self_ensemble", [False, True])
 def test_of_a_transparent_image_the_colours_get_the_quality_and_alpha_none(
-    knowing_rdn, self_ensemble
+    conditioned_rdn, self_ensemble
 ):
-    knowing = Upscaler(knowing_rdn, self_ensemble=self_ensemble)
+    device = WatchedBackend(WholeImageBackend(Network(conditioned_rdn, "float32")))
+    conditioned = on_device(conditioned_rdn, device, self_ensemble=self_ensemble)
     lr, alpha = random_rgb(12, 14), np.full((12, 14), 255, np.uint8)
     alpha[:6] = 254  # hardly transparent: the colours stay what they are, but for the rounding
-    clean, poor = (
-        knowing.upscale_image(RasterImage(lr, alpha=alpha), jpeg_quality=q) for q in (100, 30)
-    )
-    grey = np.repeat(alpha[None, ..., None], 3, axis=-1)
-    as_clean = knowing._network(grey, np.array([100]))[0].mean(axis=-1)
-    for one in (clean, poor):
-        np.testing.assert_array_equal(one.alpha, resampling.to_uint8(as_clean))
-    expected = knowing.upscale_rgb(bleed_colours(lr, alpha), jpeg_quality=30)
+    image = RasterImage(lr, alpha=alpha)
+    clean, poor = (conditioned.upscale_image(image, jpeg_quality=q) for q in (100, 30))
+    versions = 8 if self_ensemble else 1
+    assert device.qualities == [[100, 100]] * versions + [[30, 100]] * versions
+    np.testing.assert_array_equal(poor.alpha, clean.alpha)
+    expected = conditioned.upscale_rgb(bleed_colours(lr, alpha), jpeg_quality=30)
     np.testing.assert_array_equal(poor.rgb, expected)
     assert (clean.rgb != poor.rgb).any()
 
@@ -274,11 +275,10 @@ def test_self_ensemble_in_tiles_and_with_transparency(shipped, ensemble):
     np.testing.assert_array_equal(alpha, np.rot90(expected.alpha))
 
 
-def test_self_ensemble_needs_no_more_memory(shipped):
-    small = Upscaler(shipped, self_ensemble=True)
-    small._backend = SmallDevice(small._backend, max_px=30 * 40)
-    small.upscale_rgb(random_rgb(30, 40))
-    assert small._backend.calls == [30 * 40] * 8
+def test_self_ensemble_needs_no_more_memory(shipped, backend):
+    device = WatchedBackend(backend)
+    on_device(shipped, device, self_ensemble=True).upscale_rgb(random_rgb(30, 40))
+    assert device.calls == [30 * 40] * 8
 
 
 def test_what_lies_hidden_changes_nothing(upscaler):

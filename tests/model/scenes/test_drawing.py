@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,8 +89,8 @@ def test_print_is_full_of_edges(kind, monkeypatch):
     assert np.mean(with_print) > 1.15 * np.mean(blank)  # half of the mugs bear no words
 
 
-def _no_text(self, *args, **kwargs):
-    """In the place of `Board.text`."""
+def _no_text(*_, **__):
+    """Replaces `Board.text`."""
 
 
 def test_the_plans_reach_everything():
@@ -156,12 +158,14 @@ def test_a_cutout_has_the_colours_of_its_scene():
         assert np.abs(on_white - drawing.draw_scene(seed, 100, 100)).mean() < 0.5
 
 
-def test_softness_blurs():
-    plan = drawing.plan(3)
-    layer, _ = drawing._products(plan, 100, 100)
-    sharp, soft = (np.asarray(drawing._softened(layer, s)).astype(float) for s in (0.0, 0.6))
-    np.testing.assert_array_equal(sharp, np.asarray(layer))
-    assert _detail(soft) < 0.9 * _detail(sharp)
+@pytest.mark.parametrize("draw", [drawing.draw_scene, drawing.draw_cutout])
+def test_softness_blurs(draw, monkeypatch):
+    plan, details = drawing.plan(3), []
+    for softness_px in (0.0, 0.3, 0.6):
+        soft = dataclasses.replace(plan, softness_px=softness_px)
+        monkeypatch.setattr(drawing, "plan", lambda _, soft=soft: soft)
+        details.append(_detail(draw(3, 100, 100).astype(float)))
+    assert details[2] < details[1] < details[0] and details[2] < 0.9 * details[0]
 
 
 @pytest.mark.parametrize("face", lettering.FACES)
@@ -188,7 +192,7 @@ def test_without_matplotlib_all_print_is_in_the_embedded_font(monkeypatch):
 
 
 def _no_folder():
-    """In the place of `_font_folder` where matplotlib is missing."""
+    """Replaces `_font_folder` where matplotlib is missing."""
 
 
 def test_unknown_font():

@@ -1,8 +1,10 @@
 import concurrent.futures
 import random
+import re
 
 import pytest
 
+from pipeline.catalog import manifest
 from pipeline.catalog.etags import identify_all
 from pipeline.records import CatalogEntry, Reason
 from tests.pipeline.fault_proxy import fault_proxy
@@ -46,17 +48,66 @@ def test_a_listing_tells_the_same_as_requests(bucket, counted, threads):
     assert [one.uri for one in found] == wanted
     for one in found:
         assert (one.etag, one.size_bytes) == as_asked(bucket, one.uri)
-    assert len(proxy.of("HEAD", "/p/")) == 1
+    assert len(proxy.of("HEAD", "/p/")) == 2  # the first, and one to try the listing's ETags
     assert len(proxy.of("GET", "list-type")) == 1
 
 
 @pytest.mark.parametrize("missing", ["p/000", "p/zzz", "p/005x", "p/", "o/1"])
-def test_what_the_listing_does_not_have_is_not_found(bucket, counted, threads, missing):
-    files, _ = counted
+def test_what_the_listing_does_not_have_is_asked_for(bucket, counted, threads, missing):
+    files, proxy = counted
     uris = list(fill(bucket, [f"p/{i:03d}.png" for i in range(30)]).values())
     *found, lost = identify_all(files, map(entry, [*uris, bucket.uri(missing)]), threads)
     assert all(one.etag for one in found)
     assert lost.reason == Reason.NOT_FOUND and lost.detail
+    assert proxy.of("HEAD", f"/{bucket.name}/{missing}")
+
+
+def test_a_listing_out_of_byte_order_hides_no_image(bucket, counted, threads):
+    """As of a gateway that lists p/i00/alt.jpg before p/i00.jpg."""
+    files, proxy = counted
+    names = [f"p/i{i:02d}.jpg" for i in range(30)]
+    uris = list(fill(bucket, [*names, *(f"p/i{i:02d}/alt.jpg" for i in range(30))]).values())
+
+    def disorder(method, path, data):
+        entries = re.findall(rb"<Contents>.*?</Contents>", data, re.DOTALL)
+        in_order = b"".join(entries)
+        mixed = sorted(entries, key=lambda entry: (b"alt" not in entry, entry[::-1]))
+        return data.replace(in_order, b"".join(mixed)) if in_order in data else data
+
+    proxy.change = disorder
+    found = list(identify_all(files, map(entry, uris[:30]), threads))
+    assert [(one.reason, one.etag, one.size_bytes) for one in found] == [
+        (None, *as_asked(bucket, uri)) for uri in uris[:30]
+    ]
+
+
+@pytest.mark.parametrize("hidden", [b"p/00", b"p/"])
+def test_a_listing_that_leaves_objects_out_hides_no_image(bucket, counted, threads, hidden):
+    files, proxy = counted
+    uris = list(fill(bucket, [f"p/{i:03d}.png" for i in range(30)]).values())
+
+    def leave_out(method, path, data):
+        return re.sub(
+            rb"<Contents><Key>" + hidden + rb".*?</Contents>", b"", data, flags=re.DOTALL
+        )
+
+    proxy.change = leave_out
+    found = list(identify_all(files, map(entry, uris), threads))
+    assert [one.etag for one in found] == [as_asked(bucket, uri)[0] for uri in uris]
+
+
+def test_etags_that_only_the_listing_knows_are_not_taken(bucket, counted, threads):
+    files, proxy = counted
+    uris = list(fill(bucket, [f"p/{i:03d}.png" for i in range(30)]).values())
+    proxy.change = lambda method, path, data: (
+        re.sub(rb"<ETag>.*?</ETag>", b"<ETag>listed</ETag>", data) if "list-type" in path else data
+    )
+    found = list(identify_all(files, map(entry, uris), threads))
+    assert [one.etag for one in found] == [as_asked(bucket, uri)[0] for uri in uris]
+    listed = list(manifest.read_catalog(files, bucket.uri("p/")))
+    assert [(one.uri, one.etag, one.size_bytes) for one in listed] == [
+        (uri, None, None) for uri in uris
+    ]
 
 
 def test_a_few_wanted_among_many_are_asked_for_one_by_one(bucket, counted, threads):
@@ -68,7 +119,7 @@ def test_a_few_wanted_among_many_are_asked_for_one_by_one(bucket, counted, threa
     found = list(identify_all(files, map(entry, wanted), threads))
     assert all(one.size_bytes == 1 for one in found)
     assert len(proxy.of("GET", "list-type")) == 1  # its first page held 3 of the wanted ones
-    assert len(proxy.of("HEAD", "/p/")) == len(wanted) - 3
+    assert len(proxy.of("HEAD", "/p/")) == len(wanted) - 3 + 1
     proxy.requests.clear()
     list(identify_all(files, map(entry, wanted[:4]), threads))
     assert not proxy.of("GET", "list-type") and len(proxy.of("HEAD", "/p/")) == 4

@@ -1,7 +1,12 @@
+import datetime
+import decimal
 import io
 import json
 import re
+import tracemalloc
+import uuid
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -110,6 +115,154 @@ def test_an_open_quote_does_not_swallow_the_lines_after_it(local_files, tmp_path
         "5",
     ]
     assert [entry.reason for entry in entries] == [None, Reason.BAD_LINE, None, None, None]
+
+
+def test_product_ids_of_all_kinds(local_files, tmp_path):
+    """Each is a text, or its row's trouble; none ends the run."""
+    kinds = {
+        "decimal": (pa.array([decimal.Decimal("12.50")]), "12.50"),
+        "date": (pa.array([datetime.date(2026, 1, 2)]), "2026-01-02"),
+        "uuid": (pa.array([uuid.UUID(int=7).bytes], pa.uuid()), str(uuid.UUID(int=7))),
+        "binary": (pa.array([b"abc"]), "abc"),
+        "not_utf8": (pa.array([b"a\xff"]), None),
+        "list": (pa.array([[1]]), None),
+        "infinite": (pa.array([float("inf")]), "inf"),
+        "huge": (pa.array([1e300]), str(int(1e300))),
+    }
+    for name, (column, expected) in kinds.items():
+        table = parquet({"uri": ["s3://shop/1"], "product_id": column})
+        (entry,) = read(local_files, tmp_path, f"{name}.parquet", table)
+        assert entry.product_id == expected, name
+        assert entry.reason == (None if expected else Reason.BAD_LINE), name
+
+
+@pytest.mark.parametrize("digits", [401, 5001])
+def test_product_ids_of_many_digits(local_files, tmp_path, digits):
+    text = "9" * digits
+    lines = f'{{"uri": "s3://shop/1", "product_id": {text}}}\n{{"uri": "s3://shop/2"}}'
+    first, second = read(local_files, tmp_path, "m.jsonl", lines)
+    if digits == 401:
+        assert first.product_id == text
+    else:  # Python refuses to read it
+        assert first.reason == Reason.BAD_LINE and "line 1: no JSON" in first.detail
+    assert second.reason is None
+    (entry,) = read(local_files, tmp_path, "m.csv", f"uri,product_id\ns3://shop/1,{text}\n")
+    assert entry.product_id == text
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("file:///tmp/a%00b.jpg", Reason.BAD_URI),
+        ("file://[abc/x.jpg", Reason.BAD_URI),
+        ("file://other/x.jpg", Reason.BAD_URI),
+        ("s3://KEY:planted@shop/a.jpg", Reason.BAD_URI),
+        ("s3://KEY:pla/nted@shop/a.jpg", Reason.BAD_URI),
+        ("ftp://user:planted@shop/a.jpg", Reason.SCHEME_NOT_ALLOWED),
+        ("https://shop/a.jpg#access_token=planted", Reason.SCHEME_NOT_ALLOWED),
+        ("s3://shop/a.jpg;sig=planted", Reason.BAD_URI),
+        ("s3://shop/a.jpg#access_token=planted", Reason.BAD_URI),
+    ],
+)
+def test_a_strange_uri_is_one_row_without_its_secret(local_files, tmp_path, line, reason):
+    strange, good = read(local_files, tmp_path, "m.csv", f"uri\n{line}\ns3://shop/a.jpg\n")
+    assert (strange.reason, good.reason) == (reason, None)
+    assert "nted" not in repr(strange) and strange.uri != good.uri
+
+
+def test_a_presigned_address_in_a_product_s_id(local_files, tmp_path):
+    address = "https://shop/a.jpg?X-Amz-Signature=planted"
+    (entry,) = read(local_files, tmp_path, "m.csv", f"uri,product_id\ns3://shop/a,{address}\n")
+    assert entry.reason is None and "planted" not in repr(entry)
+
+
+def test_a_text_that_is_not_utf8_in_parquet_is_one_row(local_files, tmp_path):
+    buffers = pa.array([b"s3://shop/\xff", b"s3://shop/1"]).buffers()
+    column = pa.Array.from_buffers(pa.string(), 2, buffers)
+    broken, good = read(local_files, tmp_path, "m.parquet", parquet({"uri": column}))
+    assert broken.reason == Reason.BAD_LINE and "row" not in broken.uri
+    assert "line 1: uri is not valid UTF-8" in broken.detail
+    assert (good.uri, good.reason) == ("s3://shop/1", None)
+
+
+def test_a_damaged_page_in_parquet_is_one_clear_line(local_files, tmp_path):
+    data = bytearray(
+        parquet({"uri": [f"s3://shop/{i * 7919 % 99991}.jpg" for i in range(50_000)]})
+    )
+    data[len(data) // 3 : len(data) // 3 + 200] = bytes(200)
+    with pytest.raises(RunError, match=r"m\.parquet is no Parquet file, or damaged") as caught:
+        read(local_files, tmp_path, "m.parquet", bytes(data))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_small_parquet_of_twenty_million_repeats(local_files, tmp_path):
+    repeats = 20_000_000
+    indices = pa.array(np.zeros(repeats, np.int32))
+    uris = pa.DictionaryArray.from_arrays(indices, ["s3://shop/a.jpg"])
+    pq.write_table(pa.table({"uri": uris}), tmp_path / "m.parquet", compression="zstd")
+    assert (tmp_path / "m.parquet").stat().st_size < 100_000
+    del indices, uris
+    entries = list(manifest.read_catalog(local_files, str(tmp_path / "m.parquet")))
+    assert len(entries) < 1000 and sum(entry.mentions for entry in entries) == repeats
+    assert {entry.uri for entry in entries} == {"s3://shop/a.jpg"}
+
+
+def test_the_first_of_repeats_counts_and_the_order_stays(local_files, tmp_path):
+    uris = ["s3://shop/b", None, "s3://shop/a", "s3://shop/b", None, "s3://shop/a"]
+    table = parquet({"uri": uris, "product_id": list("123456")})
+    entries = read(local_files, tmp_path, "m.parquet", table)
+    assert [(e.uri.rpartition("/")[2], e.product_id, e.mentions) for e in entries] == [
+        ("b", "1", 2),
+        ("m.parquet#line=2", None, 1),
+        ("a", "3", 2),
+        ("m.parquet#line=5", None, 1),
+    ]
+
+
+def test_a_manifest_of_broken_lines_alone_stops_the_run(local_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_MAX_BROKEN", 1000)
+    assert len(read(local_files, tmp_path, "some.jsonl", "x\n" * 1000)) == 1000
+    with pytest.raises(RunError, match="1001 broken lines"):
+        read(local_files, tmp_path, "many.jsonl", "x\n" * 2000)
+
+
+@pytest.mark.parametrize("first", ["\n", "\r\n\r\n", " \n", ",\n"])
+def test_empty_lines_before_the_header_of_a_csv(local_files, tmp_path, first):
+    entries = read(local_files, tmp_path, "m.csv", f"{first}uri,product_id\ns3://shop/1,2\n")
+    assert [(entry.uri, entry.product_id) for entry in entries] == [("s3://shop/1", "2")]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl", "m.txt"])
+def test_a_line_of_hundreds_of_megabytes_is_one_row_in_little_memory(local_files, tmp_path, name):
+    head = {"m.csv": "uri\n", "m.jsonl": "", "m.txt": ""}[name]
+    good = '{"uri": "s3://shop/2"}' if name == "m.jsonl" else "s3://shop/2"
+    path = tmp_path / name
+    with path.open("w") as file:
+        file.write(head + "s3://shop/")
+        for _ in range(100):
+            file.write("x" * 1_000_000)
+        file.write(f"\n{good}\n")
+    tracemalloc.start()
+    entries = list(manifest.read_catalog(local_files, str(path)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [entry.reason for entry in entries] == [Reason.BAD_LINE, None]
+    assert entries[1].uri == "s3://shop/2"
+    assert peak < 60 << 20  # a copy in blocks of 16 MiB, and lines of one
+
+
+def test_keys_that_end_in_a_space(local_files, tmp_path):
+    key = "s3://shop/a.jpg "
+    manifests = {
+        "m.jsonl": json.dumps({"uri": key}),
+        "m.parquet": parquet({"uri": [key]}),
+        "m.csv": f'uri,product_id\n"{key}",1\n',
+    }
+    for name, content in manifests.items():
+        (entry,) = read(local_files, tmp_path, name, content)
+        assert (entry.uri, entry.location) == (key, key), name
+    (padded,) = read(local_files, tmp_path, "padded.csv", f"uri,product_id\n {key} , 1 \n")
+    assert (padded.uri, padded.product_id) == ("s3://shop/a.jpg", "1")
 
 
 def test_a_huge_field_is_one_broken_line(local_files, tmp_path):

@@ -7,10 +7,11 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
-from model.imaging.decode import ImageError, decode
+from model.imaging.decode import decode
+from model.imaging.errors import ImageError
 from pipeline import text
 from pipeline.demo import __main__ as command
-from pipeline.demo.before_after import BLOCK_PX, ZOOM, most_detailed_block
+from pipeline.demo.before_after import BLOCK_PX, ZOOM, max_detail_block
 from pipeline.demo.options import BUCKET
 from pipeline.demo.sample_catalog import manifest_csv, sample_catalog
 
@@ -96,13 +97,13 @@ def test_the_demo(catalog, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "demo-output/runs/demo/report.html").is_file()
 
 
-def test_the_sheet_shows_the_most_detailed_block():
+def test_the_sheet_shows_the_max_detail_block():
     pixels = np.full((300, 400, 3), 255, np.uint8)
     pixels[200:240, 300:340] = np.random.default_rng(1).integers(0, 256, (40, 40, 3))
-    rows, columns = most_detailed_block(pixels, 100)
+    rows, columns = max_detail_block(pixels, 100)
     assert rows.start <= 200 and rows.stop >= 240 and rows.stop - rows.start == 100
     assert columns.start <= 300 and columns.stop >= 340
-    rows, columns = most_detailed_block(pixels[:, :50], 100)  # a narrow image
+    rows, columns = max_detail_block(pixels[:, :50], 100)  # a narrow image
     assert (columns.start, columns.stop) == (0, 50)
 
 

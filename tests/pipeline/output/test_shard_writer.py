@@ -1,4 +1,6 @@
 import dataclasses
+import resource
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -85,4 +87,36 @@ def test_rows_that_cannot_be_written_stop_the_run(local_files, tmp_path):
     writer = ShardWriter(local_files, str(tmp_path / "file/staging"))
     writer.add(make_row("s3://b/a"))
     with pytest.raises(RunError, match="cannot write rows"):
+        writer.close()
+
+
+@pytest.fixture
+def max_file_bytes():
+    """Sets the size beyond which this process cannot write a file, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("image_bytes", [10, 1_000_000])
+def test_no_room_for_the_temporary_file_is_one_line(
+    image_bytes, local_files, tmp_path, max_file_bytes
+):
+    writer = ShardWriter(local_files, str(tmp_path / "staging"))
+    writer.add(make_row("s3://b/a", image=bytes(image_bytes)))
+    max_file_bytes(100)
+    with pytest.raises(RunError) as caught:
+        writer.close()
+    assert str(caught.value) == (
+        f"cannot write temporary files in {tempfile.gettempdir()}: File too large; free space, "
+        "or set TMPDIR to another folder"
+    )
+    writer.abandon()
+
+
+def test_no_temporary_folder_is_one_line(local_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    writer = ShardWriter(local_files, str(tmp_path / "staging"))
+    writer.add(make_row("s3://b/a"))
+    with pytest.raises(RunError, match="none: No such file or directory; free space"):
         writer.close()

@@ -267,6 +267,26 @@ def test_a_large_file_is_uploaded_in_parts(bucket, proxy, tmp_path):
     assert len(proxy.of("PUT", "partNumber=1")) == 1 and len(proxy.of("PUT", "partNumber=2")) == 3
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_an_answer_that_gets_lost_is_no_failure(bucket, proxy, tmp_path, method):
+    """The server did it; the second attempt finds it done."""
+    data = bytes(range(256)) * (100 << 10)
+    (tmp_path / "shard").write_bytes(data)
+    lost = set()
+
+    def lose_each_once(verb, path):
+        if verb == method and path not in lost:
+            lost.add(path)
+            return "lost_answer"
+        return None
+
+    proxy.fault = lose_each_once
+    files = through(proxy)
+    files.write_file(bucket.uri("shard"), tmp_path / "shard")
+    files.move(bucket.uri("shard"), bucket.uri("part"))
+    assert bucket.keys() == ["part"] and bucket.get("part") == data and lost
+
+
 def test_a_failed_upload_leaves_no_parts(bucket, proxy, tmp_path):
     (tmp_path / "shard").write_bytes(bytes(40 << 20))
     proxy.fault = lambda method, path: "AccessDenied" if "partNumber=2" in path else None

@@ -186,6 +186,29 @@ def test_a_twin_that_cannot_be_read_does_not_take_the_others_with_it(world):
     ]
 
 
+def test_a_twin_that_was_rewritten_is_taken_as_it_is_now_and_harms_no_other(world):
+    """Also with nonsense, which costs only its own row."""
+    here, data = world(), image_bytes(40, 40)
+    names = ("new.jpg", "bad.jpg", "c.jpg", "d.jpg")
+    entries = [here.entry(name, data, i) for i, name in enumerate(names)]
+    other = image_bytes(44, 48, seed=2)
+    here.entry("new.jpg", other)
+    here.entry("bad.jpg", b"nonsense" * 30)
+    rows = {row.uri.removeprefix("uri/"): row for row in here.rows(*entries)}
+    assert [rows[name].status for name in names] == ["upscaled", "failed", "upscaled", "upscaled"]
+    assert rows["bad.jpg"].reason == "unsupported_format"
+    assert (rows["new.jpg"].source_width, rows["new.jpg"].source_bytes) == (48, len(other))
+    assert rows["c.jpg"].image == rows["d.jpg"].image != rows["new.jpg"].image
+    assert rows["c.jpg"].content_key == rows["d.jpg"].content_key == "key"
+    assert len({row.content_key for row in rows.values()}) == 3
+
+
+def test_a_twin_whose_listed_etag_is_not_the_head_s_is_no_failure(world):
+    here, data = world(), image_bytes(40, 40)
+    entries = [here.entry("a.jpg", data, 0, etag="listed"), here.entry("b.jpg", data, 1)]
+    assert [row.status for row in here.rows(*entries)] == ["upscaled", "upscaled"]
+
+
 class VanishesAfterProbe:
     """The first image disappears between its probe and the reading of the rest."""
 
@@ -197,6 +220,9 @@ class VanishesAfterProbe:
         if self._name in uri and start > 0:
             raise StorageError(Reason.CHANGED, "412")
         return self._files.read(uri, start, stop, etag)
+
+    def identify(self, uri):
+        return self._files.identify(uri)
 
 
 @pytest.mark.parametrize("ahead_max_pixels", [0, 10**9])
@@ -212,7 +238,7 @@ def test_an_image_that_vanishes_after_its_probe(
     here = world()
     here.worker = worker(VanishesAfterProbe(local_files, "a.png"), decoders, local(upscaler))
     a, b = (here.entry(name, buffer.getvalue(), i) for i, name in enumerate(("a.png", "b.png")))
-    assert [(row.uri, row.reason) for row in here.rows(a, b)] == [
+    assert sorted((row.uri, row.reason) for row in here.rows(a, b)) == [
         ("uri/a.png", "changed"),
         ("uri/b.png", None),
     ]

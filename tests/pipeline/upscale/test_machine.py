@@ -23,6 +23,15 @@ def test_the_number_of_processes(monkeypatch, tmp_path, cpu, memory_gib, expecte
     assert choose_workers(None, is_local=True, uris=machine.WORTH_PROCESSES) == expected
 
 
+def test_more_processes_than_fit_are_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(os, "sysconf", lambda name: 1 << 17)  # 16 GiB
+    assert choose_workers(8, is_local=True, uris=1) == 8 and not caplog.text
+    assert choose_workers(64, is_local=True, uris=1) == 64
+    assert "--workers 64: this machine's memory fits about 8" in caplog.text
+    caplog.clear()
+    assert choose_workers(64, is_local=False, uris=1) == 64 and not caplog.text
+
+
 def test_when_one_process_is_enough(monkeypatch):
     many = machine.WORTH_PROCESSES
     assert choose_workers(None, is_local=True, uris=many - 1) == 1

@@ -1,0 +1,167 @@
+"""Files that browsers show although they are damaged, beside those that have lost pixels."""
+
+import base64
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.imaging.decode import decode
+from model.imaging.errors import UnreadableImageError
+from model.imaging.header import read_header
+from tests.malformed import png, png_chunk, saved
+from tests.pipeline.browser import opened
+
+LIMIT = 10**7
+VARIETIES = {
+    "baseline": {},
+    "4:4:4": {"subsampling": "4:4:4"},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "optimised": {"optimize": True, "quality": 40},
+}
+
+
+def scene(seed=1, height=90, width=130):
+    small = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+@pytest.mark.parametrize("variety", VARIETIES)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_jpeg_without_its_end_marker_is_whole(missing, variety, mode, seed):
+    data = saved(scene(seed).convert(mode), "JPEG", **VARIETIES[variety])
+    header, image = decode(data[:-missing], max_pixels=LIMIT)
+    assert header.note == "the JPEG's end marker is missing"
+    whole, expected = decode(data, max_pixels=LIMIT)
+    assert whole.note is None
+    np.testing.assert_array_equal(image.rgb, expected.rgb)
+
+
+def scan_ends(jpeg):
+    """Where the scans of a progressive JPEG end."""
+    starts = [at for at in range(len(jpeg) - 1) if jpeg[at : at + 2] == b"\xff\xda"]
+    markers = (b"\xc4", b"\xda", b"\xd9")
+    return [
+        next(
+            at
+            for at in range(start + 2, len(jpeg))
+            if jpeg[at] == 0xFF and jpeg[at + 1 : at + 2] in markers
+        )
+        for start in starts
+    ]
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+@pytest.mark.parametrize("kept", [0.4, 0.8, 0.97])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_jpeg_without_pixels_is_not(variety, kept, seed):
+    data = saved(scene(seed), "JPEG", **VARIETIES[variety])
+    with pytest.raises(UnreadableImageError, match="broken JPEG file"):
+        decode(data[: int(len(data) * kept)], max_pixels=LIMIT)
+
+
+def test_a_progressive_jpeg_cut_between_its_scans_is_not_whole():
+    data = saved(scene(), "JPEG", progressive=True)
+    ends = scan_ends(data)
+    assert len(ends) > 5 and ends[-1] == len(data) - 2
+    for end in ends[:-1]:
+        with pytest.raises(UnreadableImageError, match="truncated"):
+            decode(data[:end], max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("lost", [3, 4, 6, 10, 20])
+def test_a_jpeg_of_noise_that_lost_a_little_more(lost):
+    """Noise fills its last bytes with pixels."""
+    noise = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    data = saved(Image.fromarray(noise), "JPEG", quality=95)
+    expected = decode(data, max_pixels=LIMIT)[1].rgb
+    try:
+        _, image = decode(data[:-lost], max_pixels=LIMIT)
+    except UnreadableImageError:
+        return
+    assert lost == 3  # nothing but padding of the last byte
+    np.testing.assert_array_equal(image.rgb, expected)
+
+
+def broken_chunk(kind, content):
+    """A chunk whose checksum is wrong."""
+    chunk = png_chunk(kind, content)
+    return chunk[:-1] + bytes([chunk[-1] ^ 1])
+
+
+BODY = b"".join(b"\0" + bytes(range(9 * y, 9 * y + 9)) for y in range(3))
+PLAIN = png(3, 3, 8, 2, BODY)
+ANCILLARY = {
+    b"tEXt": b"Comment\0hello",
+    b"gAMA": struct.pack(">I", 100_000),
+    b"iCCP": b"a\0\0nonsense",
+    b"pHYs": bytes(9),
+    b"tRNS": struct.pack(">3H", 0, 1, 2),
+    b"eXIf": b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0",
+    b"zzZz": b"anything",
+}
+
+
+@pytest.mark.parametrize("kind", ANCILLARY)
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_with_a_broken_ancillary_chunk(kind, behind):
+    at = PLAIN.index(b"IEND") - 4 if behind else 33
+    data = PLAIN[:at] + broken_chunk(kind, ANCILLARY[kind]) + PLAIN[at:]
+    header, image = decode(data, max_pixels=LIMIT)
+    assert header.note == f"ignored PNG chunks with a wrong checksum: {kind.decode()}"
+    np.testing.assert_array_equal(image.rgb.ravel(), np.arange(27))
+    assert image.alpha is None and image.icc_profile is None
+    assert read_header(io.BytesIO(data)) == read_header(io.BytesIO(PLAIN))
+
+
+def test_a_png_with_a_broken_critical_chunk():
+    data = bytearray(PLAIN)
+    data[29] ^= 1  # the checksum of IHDR
+    for call in (
+        lambda: read_header(io.BytesIO(data)),
+        lambda: decode(bytes(data), max_pixels=LIMIT),
+    ):
+        with pytest.raises(UnreadableImageError, match="wrong checksum of IHDR"):
+            call()
+
+
+def test_a_sound_file_has_no_note():
+    for file_format in ("PNG", "JPEG", "WEBP", "GIF"):
+        assert decode(saved(scene(), file_format), max_pixels=LIMIT)[0].note is None
+
+
+@pytest.mark.slow
+def test_a_browser_shows_these_files(tmp_path):
+    """Chromium shows them as the undamaged files; of JPEG all but the last rows of blocks."""
+    jpeg = saved(scene(), "JPEG")
+    pairs = {"jpeg": [(jpeg[:-2], jpeg), (jpeg[:-1], jpeg)], "png": []}
+    for kind, content in ANCILLARY.items():
+        damaged = PLAIN[:33] + broken_chunk(kind, content) + PLAIN[33:]
+        pairs["png"].append((damaged, PLAIN))
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype html>")
+    script = """async url => {
+      const image = new Image();
+      image.src = url;
+      await image.decode();
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+      const context = canvas.getContext("2d");
+      context.drawImage(image, 0, 0);
+      return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
+    }"""
+    with opened(page) as view:
+        for kind, files in pairs.items():
+            for damaged, whole in files:
+                urls = [
+                    f"data:image/{kind};base64,{base64.b64encode(one).decode()}"
+                    for one in (damaged, whole)
+                ]
+                first, second = (view.page.evaluate(script, url) for url in urls)
+                same = len(first) * 2 // 3 if kind == "jpeg" else len(first)
+                assert first[:same] == second[:same] and len(first) == len(second)

@@ -1,0 +1,151 @@
+"""The job's outcome and the errors that cross Beam."""
+
+import functools
+import traceback
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipeline import job
+from pipeline.records import Reason, RunError
+from pipeline.runs.layout import Layout
+from pipeline.runs.lock import Holder, RunLock, Timing
+from pipeline.runs.reader import UnreadableRowsError
+from pipeline.storage.base import StorageError
+from pipeline.storage.local import LocalStorage
+from tests.pipeline.conftest import make_settings
+
+
+def describe_images(count):
+    summary = {
+        "uris": count,
+        "by_status": {"upscaled": count, "failed": 0},
+        "by_reason": {},
+        "disappeared": 0,
+        "percentiles": {},
+        "wall_seconds": 1.0,
+        "pictures_per_second": 1.0,
+    }
+    return job.describe(summary, make_settings())
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """A run of one image that is missing: 100 % failed rows."""
+    (tmp_path / "m.txt").write_text("missing.png\n")
+    places = ["--input", str(tmp_path / "m.txt"), "--output", str(tmp_path / "out")]
+    return [*places, "--run_id", "night1", "--report", "no"]
+
+
+@pytest.mark.parametrize("where", ["first read", "always"])
+def test_a_summary_that_cannot_be_read_is_no_success(
+    arguments, tmp_path, monkeypatch, capsys, where
+):
+    """It once counted as a runner that does not wait: exit status 0, and no word of failures."""
+    layout, faults = Layout(str(tmp_path / "out"), "night1"), []
+    read = LocalStorage.read
+
+    def faulty(self, uri, *more, **options):
+        if uri == layout.summary and (where == "always" or not faults):
+            faults.append(uri)
+            raise StorageError(Reason.TIMEOUT, "no answer")
+        return read(self, uri, *more, **options)
+
+    monkeypatch.setattr(LocalStorage, "read", faulty)
+    assert job.run(arguments) == job.FAILED
+    told = capsys.readouterr()
+    assert f"cannot read {layout.summary}: no answer" in told.err
+    assert "started" not in told.out and faults
+    monkeypatch.undo()
+    assert job.run(arguments) == job.TOO_MANY_FAILURES  # the outcome, once it can be read
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_took_over_publishes_nothing(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    """This process was silent, on a machine whose clock goes wrong, say, and another began."""
+    layout, files = Layout(str(tmp_path / "out"), "night1"), LocalStorage()
+    theirs = Holder.here("theirs").to_bytes()
+    upload = LocalStorage.write_file
+
+    def taken_over(self, uri, path):
+        files.write(layout.lock, theirs)
+        upload(self, uri, path)
+
+    silent = functools.partial(RunLock, timing=Timing(beat_s=3600))
+    monkeypatch.setattr(job, "RunLock", silent)
+    monkeypatch.setattr(LocalStorage, "write_file", taken_over)
+    assert job.run(arguments) == job.FAILED
+    assert "another process took over run night1" in capsys.readouterr().err
+    assert not (tmp_path / "out/rows").exists()
+    assert not (tmp_path / "out/runs/night1/_SUCCESS").exists()
+    assert files.read(layout.lock) == theirs
+
+
+def test_a_finished_run_whose_rows_are_gone_is_no_success(arguments, tmp_path, capsys):
+    arguments = [*arguments, "--max_failure_rate", "1"]
+    assert job.run(arguments) == 0
+    (part,) = (tmp_path / "out/rows/run_id=night1").iterdir()
+    part.unlink()
+    assert job.run(arguments) == job.FAILED
+    assert "has _SUCCESS, but 0 of its 1 rows are under" in capsys.readouterr().err
+    assert (tmp_path / "out/runs/night1/_SUCCESS").exists()
+
+
+def test_a_previous_run_without_rows_is_told(arguments, tmp_path, caplog):
+    arguments = [*arguments, "--max_failure_rate", "1"]
+    assert job.run(arguments) == 0
+    (part,) = (tmp_path / "out/rows/run_id=night1").iterdir()
+    part.write_bytes(part.read_bytes()[:-7])
+    assert job.run([*arguments, "--run_id", "night2"]) == 0
+    assert f"cannot read the rows in {part.as_uri()}" in caplog.text
+    part.unlink()
+    (tmp_path / "out/runs/night2/_SUCCESS").unlink()
+    assert job.run([*arguments, "--run_id", "night3"]) == 0
+    assert "run night1 has no rows any more" in caplog.text
+
+
+def test_a_retry_that_matches_nothing_is_told(arguments, caplog):
+    arguments = [*arguments, "--max_failure_rate", "1"]
+    assert job.run(arguments) == 0
+    again = [*arguments, "--run_id", "night2", "--retry", "timeout"]
+    assert job.run(again) == 0
+    assert "--retry timeout: no row of run night1 has this reason; its reasons: not_found" in (
+        caplog.text
+    )
+
+
+def test_one_image_is_not_one_images():
+    assert describe_images(1).startswith("1 image: 1 upscaled")
+    assert describe_images(1200).startswith("1,200 images: 1200 upscaled")
+
+
+@pytest.mark.parametrize("error_type", [RunError, UnreadableRowsError])
+def test_an_error_of_the_run_crosses_beam(error_type):
+    def fail(_):
+        raise error_type("cannot read 'x': a \"quote\",\ntwo lines and [brackets]")
+
+    with pytest.raises(Exception) as caught, beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        _ = pipeline | beam.Create([1]) | "Fail" >> beam.Map(fail)
+    found = RunError.find_in("".join(traceback.format_exception(caught.value)))
+    assert str(found) == "cannot read 'x': a \"quote\",\ntwo lines and [brackets]"
+
+
+def test_another_error_is_not_the_runs():
+    try:
+        raise ValueError("pipeline.records.RunError: no")
+    except ValueError as error:
+        assert RunError.find_in("".join(traceback.format_exception(error))) is None
+
+
+def test_the_last_error_counts():
+    """One that was caught and told otherwise is in the traceback, too."""
+    try:
+        try:
+            raise RunError("first")
+        except RunError as error:
+            raise RunError("second") from error
+    except RunError as error:
+        assert str(RunError.find_in("".join(traceback.format_exception(error)))) == "second"
