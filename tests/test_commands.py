@@ -228,7 +228,7 @@ class Reader:
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
         self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if "s3://" in text or "…" in text else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
-        if "--retry" in text or "pipeline.read" in text:
+        if "--retry" in text or "pipeline.read s3:" in text:
             earlier.append(("s3://shop/upscaled", "earlier"))
         for output, run_id in earlier:
             places = ["--input", "s3://shop/images/", "--output", output, "--run_id", run_id]
