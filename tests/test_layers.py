@@ -17,7 +17,7 @@ FRAMEWORKS = ("tensorflow", "keras", "apache_beam")
 
 # From the bottom to the top. A room may import those before it, and itself.
 MODEL = [
-    *("model.imaging", "model.metrics", "model.network", "model.inference"),
+    *("model.files", "model.imaging", "model.metrics", "model.network", "model.inference"),
     *("model.scenes", "model.data", "model.evaluate", "model.train", "model.upscale"),
 ]
 PIPELINE = [
