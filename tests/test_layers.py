@@ -17,13 +17,14 @@ FRAMEWORKS = ("tensorflow", "keras", "apache_beam")
 
 # From the bottom to the top. A room may import those before it, and itself.
 MODEL = [
-    *("model.files", "model.imaging", "model.metrics", "model.network", "model.inference"),
-    *("model.scenes", "model.data", "model.evaluate", "model.train", "model.upscale"),
+    *("model.version", "model.startup", "model.files", "model.imaging", "model.metrics"),
+    *("model.network", "model.inference", "model.scenes", "model.data"),
+    *("model.evaluate", "model.train", "model.upscale"),
 ]
 PIPELINE = [
-    *("pipeline.records", "pipeline.storage", "pipeline.catalog", "pipeline.settings"),
-    *("pipeline.output", "pipeline.runtime", "pipeline.upscale", "pipeline.runs"),
-    *("pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),
+    *("pipeline.text", "pipeline.records", "pipeline.storage", "pipeline.catalog"),
+    *("pipeline.settings", "pipeline.runtime", "pipeline.output", "pipeline.upscale"),
+    *("pipeline.runs", "pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),
     *("pipeline.graph", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
