@@ -22,10 +22,10 @@ MODEL = [
     *("model.evaluate", "model.train", "model.upscale"),
 ]
 PIPELINE = [
-    *("pipeline.text", "pipeline.records", "pipeline.storage", "pipeline.catalog"),
+    *("pipeline.text", "pipeline.records", "pipeline.row", "pipeline.storage", "pipeline.catalog"),
     *("pipeline.settings", "pipeline.runtime", "pipeline.output", "pipeline.upscale"),
     *("pipeline.runs", "pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),
-    *("pipeline.graph", "pipeline.job", "pipeline.demo"),
+    *("pipeline.dofns", "pipeline.graph", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
 # Rooms that a small process loads, and what must stay out of it.

@@ -22,7 +22,6 @@ from pipeline.storage.routing import open_storage
 NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
 
 
-
 def image_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, **save) -> bytes:
     """A smooth random image with an edge, so that its bytes depend on the seed."""
     generator = np.random.default_rng(seed)
