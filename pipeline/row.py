@@ -57,6 +57,9 @@ class SourceInfo:
     source_jpeg_quality: Annotated[
         int | None, Column("estimated from the quantisation tables; 100 if lossless")
     ] = None
+    source_found_jpeg_quality: Annotated[
+        int | None, Column("of the strongest JPEG compression that the pixels show; null if none")
+    ] = None
 
     @classmethod
     def of(cls, entry: CatalogEntry, header: Header | None) -> "SourceInfo":
@@ -71,6 +74,7 @@ class SourceInfo:
             source_width=header.width,
             source_height=header.height,
             source_jpeg_quality=header.jpeg_quality,
+            source_found_jpeg_quality=header.found_jpeg_quality,
         )
 
 

@@ -117,7 +117,8 @@ def upscaled_row(
         product_id=entry.product_id,
         status=upscaled.status,
         reason=upscaled.reason,
-        detail="; ".join(filter(None, (upscaled.detail, comparison.trouble))) or None,
+        detail="; ".join(filter(None, (upscaled.detail, decoded.header.note, comparison.trouble)))
+        or None,
         content_key=content_key,
         source=SourceInfo.of(entry, decoded.header),
         encoded=encoded,
