@@ -31,7 +31,7 @@ from model.train.training_data import MeasuredSet, list_files, load_groups, meas
 _log = logging.getLogger("model.train")
 
 
-class Interrupted(Exception):
+class InterruptedTrainingError(Exception):
     """A signal stopped the run; its checkpoint is written."""
 
 
@@ -50,7 +50,7 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         ValueError: if the folder belongs to a run with another configuration, or no image is
             large enough.
         OSError: if a place does not exist or an image cannot be read; the message names it.
-        Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
+        InterruptedTrainingError: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     check_folder(config, run_dir)
     groups, held_out = load_groups(config)
@@ -94,7 +94,7 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
                 if config.schedule == "stable" and step == config.stable_steps:
                     _save(rdn, stable)
                 if stopped and step < config.steps:
-                    raise Interrupted(f"stopped after step {step} of {config.steps}")
+                    raise InterruptedTrainingError(f"stopped after step {step} of {config.steps}")
     finished = run_dir / "model.keras"
     _log.info("finished: %s", finished)
     return finished
@@ -154,7 +154,7 @@ def continued(config: TrainConfig, checkpoint: Path, stable: Path) -> RDN | None
         step = int(rdn.optimizer.iterations)
         optimizer = getattr(rdn.optimizer, "inner_optimizer", rdn.optimizer)  # float16 wraps it
         # Keras offers the schedule by this attribute only; the public one is its current value.
-        before = optimizer._learning_rate
+        before = optimizer._learning_rate  # noqa: SLF001
         common = min(before.steps - before.decay_steps, config.stable_steps)
         if before.get_config() == wanted.get_config() or step <= common:
             optimizer.learning_rate = wanted

@@ -36,10 +36,10 @@ def main(kind, *beam_arguments):
     plan = make_plan(run_id="night1")
     if kind == "upscaler":
         processes = UpscalerProcesses(presets.resolve("rdn-small"), plan, 1)
-        processes._pool.submit(warn, "upscaler").result()
+        processes._pool.submit(warn, "upscaler").result()  # noqa: SLF001
         return
     options = PipelineOptions(beam_arguments)
-    runner = job._runner(beam_arguments) or job._local_runner(options)
+    runner = job._runner(beam_arguments) or job._local_runner(options)  # noqa: SLF001
     with beam.Pipeline(runner=runner, options=options) as run:
         _ = run | beam.Create(["worker"]) | beam.Map(step, plan.settings)
 

@@ -101,7 +101,7 @@ def test_two_hundred_steps_equal_one_hundred_and_one_hundred(data, tmp_path, mon
     straight = training.train(whole, tmp_path / "straight", checkpoint_every=50)
     with monkeypatch.context() as patch:
         Stopping(patch, after=100)
-        with pytest.raises(training.Interrupted, match="after step 100 of 200"):
+        with pytest.raises(training.InterruptedTrainingError, match="after step 100 of 200"):
             training.train(whole, tmp_path / "broken", checkpoint_every=50)
     stopped = keras.saving.load_model(tmp_path / "broken/checkpoint.keras")
     average = weights_of(tmp_path / "broken/model.keras")  # of use although it is not finished
@@ -254,7 +254,7 @@ def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch):
     straight = training.train(stable(data, 30), tmp_path / "straight")
     with monkeypatch.context() as patch:
         Stopping(patch, after=15)
-        with pytest.raises(training.Interrupted):
+        with pytest.raises(training.InterruptedTrainingError):
             training.train(stable(data, 1000), tmp_path / "open")
     for one, other in zip(
         weights_of(straight),

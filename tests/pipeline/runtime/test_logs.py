@@ -112,7 +112,7 @@ def test_a_step_names_the_run_to_a_runner_that_knows_no_ids():
     beam_fn_api_pb2_grpc.add_BeamFnLoggingServicer_to_server(log, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    bare = {name: value for name, value in os.environ.items() if name != logs._VARIABLE}
+    bare = {name: value for name, value in os.environ.items() if name != logs.RUN_ID_VARIABLE}
     done = subprocess.run(
         [sys.executable, "-c", REMOTE, f"127.0.0.1:{port}"],
         cwd=ROOT,
@@ -134,12 +134,12 @@ def test_a_step_names_the_run_to_a_runner_that_knows_no_ids():
 @contextlib.contextmanager
 def handlers_of_root(*own):
     """The root logger's while the block runs; its log names no run yet."""
-    root, run_id = logging.getLogger(), logs._run_id
-    others, root.handlers, logs._run_id = root.handlers, list(own), "-"
+    root, run_id = logging.getLogger(), logs._run_id  # noqa: SLF001
+    others, root.handlers, logs._run_id = root.handlers, list(own), "-"  # noqa: SLF001
     try:
         yield root.handlers
     finally:
-        root.handlers, logs._run_id = others, run_id
+        root.handlers, logs._run_id = others, run_id  # noqa: SLF001
         logging.captureWarnings(False)
 
 
@@ -166,9 +166,9 @@ def test_a_worker_of_the_next_run_names_that_one():
 
 def test_a_process_that_no_run_has_started_keeps_its_log(monkeypatch):
     with handlers_of_root() as handlers:
-        monkeypatch.delenv(logs._VARIABLE, raising=False)
+        monkeypatch.delenv(logs.RUN_ID_VARIABLE, raising=False)
         logs.join_run_of_parent()
         assert handlers == []
-        monkeypatch.setenv(logs._VARIABLE, "night1")
+        monkeypatch.setenv(logs.RUN_ID_VARIABLE, "night1")
         logs.join_run_of_parent()
         assert LINE.fullmatch(told_by(handlers[0]))[1] == "told 1"
