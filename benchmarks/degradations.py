@@ -223,7 +223,7 @@ def as_json(rows: Sequence[Row], settings: dict[str, object]) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def stated_quality(recipe: Recipe, lr: np.ndarray) -> int:
+def stated_quality(recipe: Recipe, _lr: np.ndarray) -> int:
     """What the file states."""
     return recipe.stated_quality
 
@@ -235,7 +235,7 @@ def quality_in_pixels(recipe: Recipe, lr: np.ndarray) -> int:
     return stated if trace is None else min(stated, trace.quality)
 
 
-def true_quality(recipe: Recipe, lr: np.ndarray) -> int:
+def true_quality(recipe: Recipe, _lr: np.ndarray) -> int:
     """The lowest quality that the image went through."""
     return recipe.lowest_quality
 

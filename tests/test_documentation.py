@@ -13,6 +13,7 @@ from model.network import presets
 from pipeline import job
 from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
+from pipeline.row import COLUMNS
 from pipeline.runs import interruption
 from pipeline.settings import OPTIONS
 from pipeline.upscale.quality_gate import GateLimits, failed_rule
@@ -69,8 +70,11 @@ def test_every_exit_status_is_described():
         assert [int(row[0]) for row in table(document, "| exit status |")] == statuses
 
 
-def test_every_column_is_described_with_its_type():
+def test_every_column_is_described_in_the_declaration_s_words_with_its_type():
     rows = table(REFERENCE, "| column | type |")
+    assert {names_in(row[0])[0]: row[2] for row in rows} == {
+        column.name: column.meaning for column in COLUMNS
+    }
     assert [names_in(row[0])[0] for row in rows] == SCHEMA.names
     for name, kind, _ in rows:
         assert str(SCHEMA.field(names_in(name)[0]).type).startswith(kind), name
@@ -176,13 +180,14 @@ def test_the_gain_in_the_readme_is_that_of_the_table():
 
 
 def test_contributing_shows_each_folder_with_its_own_words():
-    """The listing's lines are the packages' docstrings; this prints the right listing."""
+    """The listing has the first paragraph of each docstring; a failure prints the right one."""
     listing = re.search(r"```text\n(.*?)```", text_of("CONTRIBUTING.md"), re.DOTALL)[1]
     expected = ""
     for package in ("pipeline", "model"):
-        for init in sorted((ROOT / package).glob("*/__init__.py")):
-            about = ast.get_docstring(ast.parse(init.read_text())).split("\n\n")[0]
-            expected += f"{package}/{init.parent.name}/\n"
+        modules = sorted((ROOT / package).glob("[!_]*.py"))
+        for path in [*modules, *sorted((ROOT / package).glob("*/__init__.py"))]:
+            about = ast.get_docstring(ast.parse(path.read_text())).split("\n\n")[0]
+            expected += f"{path.relative_to(ROOT)}\n".replace("__init__.py", "")
             expected += "".join(f"    {line}\n" for line in about.splitlines())
     assert listing == expected
 

@@ -26,7 +26,14 @@ _MAX_CALLS = 1000
 _MAX_LOGGED_BYTES = 8 << 10
 _START_LIMIT_S = 120.0
 # Environment variables of the interpreter and the loader; secrets do not get into the process.
-_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP")
+INHERITED_VARIABLES = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "PYTHONHOME",
+    "SYSTEMROOT",
+    "TEMP",
+)
 # Signals that no file causes: the system sends SIGKILL for want of memory, operators the others.
 _FROM_OUTSIDE = {
     getattr(signal, name)
@@ -179,7 +186,7 @@ class DecoderProcess:
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
     """Starts a process in a session and an environment of its own."""
-    environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in sys.path)
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:

@@ -132,7 +132,7 @@ class RDN(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "RDN":
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "RDN":  # noqa: ARG003
         """Rebuilds the network from the result of `get_config`; Keras calls it to load a file."""
         return cls(**config)
 

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"model.train: {error}", file=sys.stderr)
         return 1
-    except (training.Interrupted, KeyboardInterrupt) as error:
+    except (training.InterruptedTrainingError, KeyboardInterrupt) as error:
         print(
             f"model.train: {error or 'interrupted'}; the same command continues from {run_dir}",
             file=sys.stderr,

@@ -99,7 +99,7 @@ def _read_header(lines: "_Lines", name: str) -> list[str]:
     return []
 
 
-def _read_jsonl(file: BinaryIO, name: str) -> Iterator[Record]:
+def _read_jsonl(file: BinaryIO, _name: str) -> Iterator[Record]:
     for number, line in enumerate(_short_lines(file), start=1):
         if not line.strip():
             continue
@@ -117,7 +117,7 @@ def _read_jsonl(file: BinaryIO, name: str) -> Iterator[Record]:
             yield _record(number, value) if is_object else Record(number, problem="no JSON object")
 
 
-def _read_txt(file: BinaryIO, name: str) -> Iterator[Record]:
+def _read_txt(file: BinaryIO, _name: str) -> Iterator[Record]:
     for number, line in enumerate(_short_lines(file), start=1):
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape").strip()
         if len(line) > _MAX_LINE:

@@ -24,7 +24,7 @@ def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[Catal
 
     Args:
         part: URI of one of the previous run's Parquet files.
-        files: where it lies.
+        files: storage of the file.
         settings: of this run; plain paths are relative to its `input`.
 
     Raises:
@@ -51,7 +51,7 @@ def _entry(
         return entry.rejected(Reason(row["reason"]), row["detail"])
     try:
         entry = place.locate_entry(entry)
-    except manifest.BadUri as error:
+    except manifest.BadUriError as error:
         return entry.rejected(error.reason, error.detail)
     if is_wanted:
         return entry

@@ -10,10 +10,10 @@ import os
 import sys
 import time
 
-from pipeline.storage.redaction import redact
+from pipeline.redaction import redact
 
-_VARIABLE = "CATALOG_MAGNIFIER_RUN_ID"
-_run_id = os.environ.get(_VARIABLE, "-")
+RUN_ID_VARIABLE = "CATALOG_MAGNIFIER_RUN_ID"
+_run_id = os.environ.get(RUN_ID_VARIABLE, "-")
 
 
 class _Message(logging.Formatter):
@@ -60,7 +60,7 @@ def name_run(run_id: str) -> None:
         run_id: of the run.
     """
     global _run_id  # noqa: PLW0603 - one run a process
-    os.environ[_VARIABLE] = _run_id = run_id
+    os.environ[RUN_ID_VARIABLE] = _run_id = run_id
     ours = logging.getLogger("pipeline")
     if ours.handlers or sys.stderr.isatty():
         return
@@ -96,10 +96,10 @@ def join_run(run_id: str) -> None:
 
 def _is_default(formatter: logging.Formatter) -> bool:
     """Whether Python chose it, because the program logged before it had a handler."""
-    return type(formatter) is logging.Formatter and formatter._fmt == logging.BASIC_FORMAT
+    return type(formatter) is logging.Formatter and formatter._fmt == logging.BASIC_FORMAT  # noqa: SLF001
 
 
 def join_run_of_parent() -> None:
     """Does the same in a process that a run started, before it has the run's settings."""
-    if _VARIABLE in os.environ:
-        join_run(os.environ[_VARIABLE])
+    if RUN_ID_VARIABLE in os.environ:
+        join_run(os.environ[RUN_ID_VARIABLE])

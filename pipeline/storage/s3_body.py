@@ -24,7 +24,8 @@ def read(answer: dict[str, Any], start: int, stop: int | None) -> bytes:
     """
     length = int(answer.get("ContentLength", 0))
     body = answer["Body"]
-    body._raw_stream = _Hurried(body._raw_stream, length)  # botocore knows no such limit
+    # botocore has no such limit of its own.
+    body._raw_stream = _Hurried(body._raw_stream, length)  # noqa: SLF001
     data: bytes = body.read()
     is_ranged = bool(start) or stop is not None
     if is_ranged and not answer.get("ContentRange"):
@@ -43,7 +44,7 @@ class _Hurried:
         self._length = length
         self._limit_s = _DEADLINE_S + length / _LEAST_BYTES_PER_S
 
-    def read(self, amount: int | None = None) -> bytes:
+    def read(self, _amount: int | None = None) -> bytes:
         """Returns the whole body, as botocore asks for it; checksums are its business."""
         deadline, parts, received = time.monotonic() + self._limit_s, [], 0
         while part := self._raw.read1(_RECEIVED_BYTES):

@@ -255,7 +255,7 @@ def test_the_second_attempt_works_alone(mine):
     with DecoderPool(3, max_pixels=LIMIT) as pool, ThreadPoolExecutor(8) as threads:
         for answer in [threads.submit(assert_works, pool) for _ in range(30)]:
             answer.result()
-        with pool._all_ended():  # as the second attempt does
+        with pool._all_ended():  # as the second attempt does  # noqa: SLF001
             assert mine() == []
             answers = [threads.submit(assert_works, pool) for _ in range(30)]
             while not all(answer.done() for answer in answers):
@@ -274,7 +274,9 @@ def test_a_decoder_killed_at_its_start_does_not_end_the_run(tmp_path, monkeypatc
     )
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(decoder_process, "_VARIABLES", (*decoder_process._VARIABLES, "KILLS"))
+    monkeypatch.setattr(
+        decoder_process, "INHERITED_VARIABLES", (*decoder_process.INHERITED_VARIABLES, "KILLS")
+    )
     monkeypatch.setenv("KILLS", "1")
     with DecoderPool(1, max_pixels=LIMIT) as pool:
         assert_works(pool)

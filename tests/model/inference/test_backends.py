@@ -85,7 +85,7 @@ def test_images_of_several_threads_go_through_one_call(network):
             for one, quality in zip(images, qualities, strict=True)
         ]
         # One is in its call, the others wait. The queue has no public view (SLF001).
-        while sum(map(len, tiled._waiting.values())) + 1 < len(images):
+        while sum(map(len, tiled._waiting.values())) + 1 < len(images):  # noqa: SLF001
             pass
         watched.hold.set()
         results = [one.result()[0] for one in made]

@@ -38,7 +38,7 @@ def warnings_of(*arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("who", "beam_arguments"), [("maker", []), ("worker", []), ("worker", TWO_PROCESSES)]
+    ("who", "beam_arguments"), [("upscaler", []), ("worker", []), ("worker", TWO_PROCESSES)]
 )
 def test_processes_on_this_machine_name_the_run(who, beam_arguments):
     pythons, ours = warnings_of(who, *beam_arguments)
@@ -85,10 +85,10 @@ from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
 runner = FnApiLogRecordHandler(endpoints_pb2.ApiServiceDescriptor(url=sys.argv[1]))
 logging.getLogger().addHandler(runner)
 
-from pipeline import graph
+from pipeline import dofns
 from tests.pipeline.conftest import make_plan
 for _ in range(2):
-    graph._WriteRowsDoFn(make_plan(run_id="night1")).setup()
+    dofns.WriteRowsDoFn(make_plan(run_id="night1")).setup()
 logging.getLogger("pipeline.step").warning("%s\\nas well", "we")
 warnings.warn("Python\\nas well")
 runner.close()
@@ -112,7 +112,7 @@ def test_a_step_names_the_run_to_a_runner_that_knows_no_ids():
     beam_fn_api_pb2_grpc.add_BeamFnLoggingServicer_to_server(log, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    bare = {name: value for name, value in os.environ.items() if name != logs._VARIABLE}
+    bare = {name: value for name, value in os.environ.items() if name != logs.RUN_ID_VARIABLE}
     done = subprocess.run(
         [sys.executable, "-c", REMOTE, f"127.0.0.1:{port}"],
         cwd=ROOT,
@@ -134,12 +134,12 @@ def test_a_step_names_the_run_to_a_runner_that_knows_no_ids():
 @contextlib.contextmanager
 def handlers_of_root(*own):
     """The root logger's while the block runs; its log names no run yet."""
-    root, run_id = logging.getLogger(), logs._run_id
-    others, root.handlers, logs._run_id = root.handlers, list(own), "-"
+    root, run_id = logging.getLogger(), logs._run_id  # noqa: SLF001
+    others, root.handlers, logs._run_id = root.handlers, list(own), "-"  # noqa: SLF001
     try:
         yield root.handlers
     finally:
-        root.handlers, logs._run_id = others, run_id
+        root.handlers, logs._run_id = others, run_id  # noqa: SLF001
         logging.captureWarnings(False)
 
 
@@ -166,9 +166,9 @@ def test_a_worker_of_the_next_run_names_that_one():
 
 def test_a_process_that_no_run_has_started_keeps_its_log(monkeypatch):
     with handlers_of_root() as handlers:
-        monkeypatch.delenv(logs._VARIABLE, raising=False)
+        monkeypatch.delenv(logs.RUN_ID_VARIABLE, raising=False)
         logs.join_run_of_parent()
         assert handlers == []
-        monkeypatch.setenv(logs._VARIABLE, "night1")
+        monkeypatch.setenv(logs.RUN_ID_VARIABLE, "night1")
         logs.join_run_of_parent()
         assert LINE.fullmatch(told_by(handlers[0]))[1] == "told 1"
