@@ -34,7 +34,7 @@ from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock
 from pipeline.runs.summary import add_metrics
-from pipeline.runtime import progress
+from pipeline.runtime import progress, scratch
 from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
@@ -91,6 +91,7 @@ def run_parsed(
         allowed. Errors are one line on standard error.
     """
     ending = Ending(settings.run_id)
+    ending.before(scratch.remove_own_folder)
     with ending.on_signals():
         try:
             plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)

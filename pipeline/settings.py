@@ -29,7 +29,7 @@ from pipeline.records import Shard
 from pipeline.storage.base import StorageConfig
 
 # Raise it when the same image and settings give another result than before.
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 # Values of `--previous` beside a run's id.
 NEWEST, NONE = "newest", "none"
 
