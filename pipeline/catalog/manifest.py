@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator
 
 from pipeline.catalog import folders
 from pipeline.catalog.formats import FORMATS, Record, read_records
-from pipeline.catalog.places import BadUri, Place
+from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError, StoredObject
 from pipeline.storage.ranged import open_file
 from pipeline.storage.redaction import redact, redact_uri
 
-__all__ = ["FORMATS", "BadUri", "Place", "input_folder", "is_prefix", "read_catalog"]
+__all__ = ["FORMATS", "BadUriError", "Place", "input_folder", "is_prefix", "read_catalog"]
 
 # A manifest of nothing but broken lines is the wrong file, and millions of rows say no more.
 _MAX_BROKEN = 100_000
@@ -126,11 +126,11 @@ def _entry(place: Place, position: int, record: Record) -> CatalogEntry:
     )
     try:
         if uri != record.uri and locations.scheme_of(uri) in ("s3", "file", ""):
-            raise BadUri(
+            raise BadUriError(
                 Reason.BAD_URI,
                 "a presigned URI, or one with credentials: give s3://bucket/key, credentials "
                 "come from the environment",
             )
         return place.locate_entry(entry)
-    except BadUri as error:
+    except BadUriError as error:
         return entry.rejected(error.reason, f"line {record.line}: {error.detail}")

@@ -11,11 +11,11 @@ SCHEMES = ("s3", "file")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
-class BadUri(ValueError):
+class BadUriError(ValueError):
     """A URI that cannot be fetched; becomes a rejected entry.
 
     Example:
-        >>> raise BadUri(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
+        >>> raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -47,15 +47,15 @@ class Place:
         """Returns the absolute path, or S3 or file URI, that a URI of the manifest means.
 
         Raises:
-            BadUri: if the URI is malformed, or its scheme is not allowed.
+            BadUriError: if the URI is malformed, or its scheme is not allowed.
         """
         scheme = locations.scheme_of(uri)
         if scheme and scheme not in SCHEMES:
-            raise BadUri(
+            raise BadUriError(
                 Reason.SCHEME_NOT_ALLOWED, f"{scheme}:// is not supported: use s3:// or file://"
             )
         if scheme not in self._allowed:
-            raise BadUri(
+            raise BadUriError(
                 Reason.SCHEME_NOT_ALLOWED,
                 f"a manifest on S3 may not name {scheme + '://' if scheme else 'a plain path'} "
                 "unless --allow_schemes says so",
@@ -67,7 +67,7 @@ class Place:
 
 
         Raises:
-            BadUri: see `locate`.
+            BadUriError: see `locate`.
         """
         reference = entry.reference_uri
         return entry._replace(
@@ -79,11 +79,11 @@ class Place:
         try:
             path = locations.local_path(uri)
         except ValueError as error:
-            raise BadUri(Reason.BAD_URI, str(error)) from error
+            raise BadUriError(Reason.BAD_URI, str(error)) from error
         if self._is_local:
             path = locations.local_path(self.manifest).absolute().parent / path
         if not path.is_absolute():
-            raise BadUri(Reason.BAD_URI, "a path in a manifest on S3 must be absolute")
+            raise BadUriError(Reason.BAD_URI, "a path in a manifest on S3 must be absolute")
         try:
             str(path).encode()
         except UnicodeEncodeError:  # bytes that are not UTF-8 cross shuffles percent-encoded
@@ -94,5 +94,5 @@ class Place:
 def _check_s3(uri: str) -> str:
     bucket, key = locations.split_s3(uri)
     if not _BUCKET.fullmatch(bucket) or not key:
-        raise BadUri(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
+        raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
     return f"s3://{bucket}/{key}"

@@ -51,7 +51,7 @@ def _entry(
         return entry.rejected(Reason(row["reason"]), row["detail"])
     try:
         entry = place.locate_entry(entry)
-    except manifest.BadUri as error:
+    except manifest.BadUriError as error:
         return entry.rejected(error.reason, error.detail)
     if is_wanted:
         return entry

@@ -324,8 +324,9 @@ def test_the_command_line_program(bucket, tmp_path):
     assert (tmp_path / "out/rows").is_dir()
 
 
-def test_fatal_errors_are_one_clear_line(bucket, tmp_path, capsys):
+def test_fatal_errors_are_one_clear_line(bucket, tmp_path, capsys, monkeypatch):
     """Each ends the run at once, with the right status and without a traceback."""
+    monkeypatch.setattr("pipeline.storage.base._START_OUTAGE_S", 0.5)
     bucket.put("empty.csv", b"")
     bucket.put("headless.csv", b"url\nx\n")
     bucket.put("ok.txt", b"s3://shop/a.jpg\n")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalog import manifest
-from pipeline.catalog.manifest import BadUri, Place
+from pipeline.catalog.manifest import BadUriError, Place
 from pipeline.records import Reason, RunError
 
 
@@ -303,7 +303,7 @@ def test_a_file_that_is_no_parquet_stops_the_run(local_files, tmp_path):
     ],
 )
 def test_what_a_manifest_on_s3_may_not_name(uri, reason):
-    with pytest.raises(BadUri) as caught:
+    with pytest.raises(BadUriError) as caught:
         Place("s3://shop/m.csv").locate(uri)
     assert caught.value.reason == reason
 
