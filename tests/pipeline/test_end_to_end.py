@@ -339,7 +339,7 @@ def test_fatal_errors_are_one_clear_line(bucket, tmp_path, capsys, monkeypatch):
         (("--input", bucket.uri("empty.csv"), *good[2:], *endpoint), "no images"),
         (("--input", bucket.uri("nothing-here/"), *good[2:], *endpoint), "no images"),
         (("--input", bucket.uri("headless.csv"), *good[2:], *endpoint), "no column uri"),
-        ((*good[:2], "--output", "s3://no-such-bucket-x/out", *endpoint), "cannot be written"),
+        ((*good[:2], "--output", "s3://no-such-bucket-x/out", *endpoint), "no-such-bucket-x"),
         ((*good, "--s3_endpoint_url", "http://127.0.0.1:9"), "endpoint"),
         ((*good, *endpoint, "--model", "rdn-huge"), "rdn-small"),
         ((*good, *endpoint, "--model", bucket.uri("ok.txt")), "no saved RDN"),
