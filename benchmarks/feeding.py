@@ -24,7 +24,7 @@ from model.data import hr_sources
 from model.data.hr_sources import Pair
 from model.data.patches import FEEDINGS, Cutter, Feed, prepare
 from model.metrics import full_reference
-from model.train import training
+from model.train import training, training_data
 from model.train.config import TrainConfig
 
 _MAX_FEED_S = 5.0
@@ -66,7 +66,7 @@ def measure(
         pairs: images to measure the network on.
         folder: for patches and runs.
     """
-    groups, _ = training.load_groups(config)
+    groups, _ = training_data.load_groups(config)
     cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
     started = time.monotonic()
     prepared = prepare(groups, config.feeding, cutter, folder)

@@ -14,9 +14,9 @@ from model.version import add_version
 from pipeline.catalog import manifest, places
 from pipeline.options import Option
 from pipeline.records import Reason
+from pipeline.redaction import redact
 from pipeline.settings import NONE, OPTIONS, Settings
 from pipeline.storage import locations
-from pipeline.storage.redaction import redact
 
 
 class _Parser(argparse.ArgumentParser):

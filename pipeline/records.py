@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from pipeline.storage.redaction import redact
+from pipeline.redaction import redact
 
 
 class Status(enum.StrEnum):

@@ -64,6 +64,9 @@ class SourceInfo:
         int | None,
         Column("JPEG quality, estimated from the quantisation tables; 100 for lossless formats"),
     ] = None
+    source_found_jpeg_quality: Annotated[
+        int | None, Column("of the strongest JPEG compression that the pixels show; null if none")
+    ] = None
 
     @classmethod
     def of(cls, entry: CatalogEntry, header: Header | None) -> "SourceInfo":
@@ -78,6 +81,7 @@ class SourceInfo:
             source_width=header.width,
             source_height=header.height,
             source_jpeg_quality=header.jpeg_quality,
+            source_found_jpeg_quality=header.found_jpeg_quality,
         )
 
 

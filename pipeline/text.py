@@ -1,6 +1,6 @@
 """Formats counts, sizes, durations and texts of rows for people."""
 
-from pipeline.storage.redaction import redact
+from pipeline.redaction import redact
 
 # Longer texts of a row are cut.
 _MAX_CHARS = 300

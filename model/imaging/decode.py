@@ -25,6 +25,7 @@ from model.imaging.header import (
     read_header,
 )
 from model.imaging.image import RasterImage
+from model.imaging.jpeg_history import find_jpeg
 
 # The default quality of WebP and AVIF encoders looks about like this JPEG quality.
 _OTHER_LOSSY_QUALITY = 85
@@ -43,13 +44,19 @@ _UPRIGHT = {
 def assumed_quality(header: Header) -> int:
     """Returns the JPEG quality that a network is conditioned on.
 
+    A file tells the last compression only: an old JPEG that was saved again as PNG, WebP, or JPEG
+    of a higher quality keeps the noise of the first one. So the lower quality of two counts: that
+    of the file, and that which the pixels show.
+
     Args:
-        header: of the source.
+        header: of the decoded source.
 
     Returns:
-        1..100; for lossy WebP and AVIF that of a good JPEG.
+        1..100; for lossy WebP and AVIF at most that of a good JPEG.
     """
-    return _OTHER_LOSSY_QUALITY if header.jpeg_quality is None else header.jpeg_quality
+    stated = _OTHER_LOSSY_QUALITY if header.jpeg_quality is None else header.jpeg_quality
+    found = header.found_jpeg_quality
+    return stated if found is None else min(stated, found)
 
 
 def decode(
@@ -91,10 +98,16 @@ def decode(
         raise UnreadableImageError(
             f"decoding {header.height} x {header.width} pixels takes more memory than allowed"
         ) from error
-    return (
-        dataclasses.replace(header, mode=mode, height=image.height, width=image.width, note=note),
-        image,
+    trace = find_jpeg(image.rgb)
+    header = dataclasses.replace(
+        header,
+        mode=mode,
+        height=image.height,
+        width=image.width,
+        found_jpeg_quality=None if trace is None else trace.quality,
+        note=note,
     )
+    return header, image
 
 
 def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, RasterImage]:

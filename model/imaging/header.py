@@ -75,6 +75,8 @@ class Header:
         width: columns as displayed.
         is_lossless: whether the format kept every pixel.
         jpeg_quality: 1..100, estimated for JPEG; 100 if lossless; None for other lossy formats.
+        found_jpeg_quality: 1..100, of the strongest JPEG compression that the pixels show, see
+            `find_jpeg`; None where they show none. Set by decoding only.
         note: one line for people about damage that browsers ignore and so do we; set by
             decoding only.
 
@@ -89,6 +91,7 @@ class Header:
     width: int
     is_lossless: bool
     jpeg_quality: int | None
+    found_jpeg_quality: int | None = None
     note: str | None = None
 
 

@@ -40,6 +40,8 @@ _SIGMAS = (0.3, 0.9)
 _STRAY_SHARE = 0.05
 _MAX_SEARCH_WINDOWS = 96
 _MAX_BLOCKS = 2000
+# Of a larger image the middle is looked at: enough blocks, and bounded memory.
+_MAX_SIDE_PX = 1024
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def find_jpeg(
         Fan and de Queiroz, "Identification of bitmap compression history: JPEG detection and
         quantizer estimation", IEEE TIP 2003, section IV (the idea); the likelihood is ours.
     """
+    rgb = _middle(rgb)
     luma = rgb.astype(np.float32) @ _LUMA - 128
     is_clipped = ((rgb == 0) | (rgb == 255)).any(axis=-1)
     traces = [
@@ -112,6 +115,15 @@ def quality_steps(quality: int) -> np.ndarray:
     """
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((_BASE_STEPS * scale + 50) // 100, 1, 255)
+
+
+def _middle(rgb: np.ndarray) -> np.ndarray:
+    """At most `_MAX_SIDE_PX` rows and columns, from a multiple of the block size on."""
+    rows, columns = (
+        slice(start, start + _MAX_SIDE_PX)
+        for start in ((max(0, side - _MAX_SIDE_PX) // 2) & -_BLOCK_PX for side in rgb.shape[:2])
+    )
+    return rgb[rows, columns]
 
 
 def _find_other_grid(luma: np.ndarray, is_clipped: np.ndarray) -> tuple[int, int]:

@@ -263,7 +263,9 @@ def _checked_header(answer: dict[str, Any]) -> Header | ImageError:
         if "error" in answer:
             return _KINDS[answer["error"]](str(answer["detail"])[:500])
         fields = answer["header"]
-        quality, note = fields["jpeg_quality"], fields["note"]
+        quality, found, note = (
+            fields[name] for name in ("jpeg_quality", "found_jpeg_quality", "note")
+        )
         return Header(
             format=FORMATS[FORMATS.index(fields["format"])],
             mode=None if fields["mode"] is None else str(fields["mode"])[:16],
@@ -271,6 +273,7 @@ def _checked_header(answer: dict[str, Any]) -> Header | ImageError:
             width=_within(fields["width"], MAX_SIDE_PX),
             is_lossless=bool(fields["is_lossless"]),
             jpeg_quality=None if quality is None else _within(quality, 100),
+            found_jpeg_quality=None if found is None else max(1, _within(found, 100)),
             note=None if note is None else " ".join(str(note)[:200].split()),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:

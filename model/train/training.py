@@ -4,20 +4,15 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from model import files
-from model.data import hr_sources
-from model.data.hr_sources import HrFile, HrImage, HrScene, Pair
-from model.data.patches import Cutter, Feed, Group, prepare
-from model.data.recipes import RECIPES
+from model.data.patches import Cutter, Feed, prepare
 from model.imaging import resampling
 from model.metrics import full_reference
 from model.network import loading
@@ -30,71 +25,14 @@ from model.train.config import (
     write_config,
 )
 from model.train.logbook import Logbook
+from model.train.schedule import learning_rate
+from model.train.training_data import MeasuredSet, list_files, load_groups, measured_sets
 
 _log = logging.getLogger("model.train")
-
-# Of each group, so many images are measured, at the centre, on so large a side of LR.
-_MEASURED_IMAGES = 4
-_MEASURED_LR_PX = 96
-# Of a run that degrades, held-out images are measured by these recipes, too.
-_MEASURED_RECIPES = ("jpeg75", "sharpened80-jpeg80", "lanczos", "nearest", "jpeg75-png")
-# Side of drawn HR images: the product fills them, so that patches seldom are empty.
-_DRAWN_PX = 220
 
 
 class Interrupted(Exception):
     """A signal stopped the run; its checkpoint is written."""
-
-
-@keras.saving.register_keras_serializable(package="catalog_magnifier")
-class WarmUpThenFall(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly, then falls.
-
-    Args:
-        peak: the highest rate.
-        warmup_steps: in which it rises from 0.
-        steps: in all.
-        schedule: `cosine` falls to 0 at the end; `halving` halves every `halve_every` steps;
-            `stable` falls linearly to 0 in the last `decay_steps`.
-        halve_every: steps.
-        decay_steps: steps.
-    """
-
-    def __init__(
-        self,
-        *,
-        peak: float,
-        warmup_steps: int,
-        steps: int,
-        schedule: str,
-        halve_every: int,
-        decay_steps: int,
-    ) -> None:
-        self._config = {
-            "peak": peak,
-            "warmup_steps": warmup_steps,
-            "steps": steps,
-            "schedule": schedule,
-            "halve_every": halve_every,
-            "decay_steps": decay_steps,
-        }
-        self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
-        self.schedule, self.halve_every, self.decay_steps = schedule, halve_every, decay_steps
-
-    def __call__(self, step: Any) -> Any:
-        """The rate of a step, which counts from 0."""
-        step = ops.cast(step, "float32")
-        warm = ops.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
-        if self.schedule == "halving":
-            return self.peak * warm * 0.5 ** ops.floor(step / self.halve_every)
-        if self.schedule == "stable":
-            return self.peak * ops.minimum(warm, (self.steps - step) / self.decay_steps)
-        fallen = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.peak * warm * 0.5 * (1 + ops.cos(np.pi * ops.clip(fallen, 0.0, 1.0)))
-
-    def get_config(self) -> dict[str, Any]:
-        """Keras: the constructor's arguments."""
-        return self._config
 
 
 def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) -> Path:
@@ -133,7 +71,7 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         # Only now: a mistake in the options must not bar the corrected command.
         write_config(config, run_dir)
         for name, images in held_out.items():
-            _list_files(images, run_dir / f"held_out_{name}.txt")
+            list_files(images, run_dir / f"held_out_{name}.txt")
         first = int(rdn.optimizer.iterations)
         _log.info(
             "steps %d to %d of %s: %d parameters, %d images, %s",
@@ -230,18 +168,6 @@ def continued(config: TrainConfig, checkpoint: Path, stable: Path) -> RDN | None
     return None
 
 
-def learning_rate(config: TrainConfig) -> WarmUpThenFall:
-    """The rate of each step."""
-    return WarmUpThenFall(
-        peak=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        steps=config.steps,
-        schedule=config.schedule,
-        halve_every=config.halve_every,
-        decay_steps=config.decay_steps,
-    )
-
-
 def averaged(rdn: RDN) -> list[np.ndarray]:
     """The moving average of a compiled network's weights; the weights where there is none."""
     now = rdn.get_weights()
@@ -249,119 +175,6 @@ def averaged(rdn: RDN) -> list[np.ndarray]:
     average = rdn.get_weights()
     rdn.set_weights(now)
     return average
-
-
-@dataclass(frozen=True)
-class MeasuredSet:
-    """Images on which a run is measured.
-
-    Attributes:
-        pairs: of LR and HR.
-        jpeg_quality: what the network is told of them, 1..100.
-    """
-
-    pairs: list[Pair]
-    jpeg_quality: int = 100
-
-
-def load_groups(config: TrainConfig) -> tuple[list[Group], dict[str, list[HrImage]]]:
-    """Lists the images to train on, and those that are held out.
-
-    Args:
-        config: names the places.
-
-    Returns:
-        The groups with shares that sum to 1; and what is held out of each.
-
-    Raises:
-        ValueError: if there is nothing to train on.
-        OSError: if a place does not exist.
-    """
-    clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
-    drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
-    sources: list[tuple[str, float, list[Sequence[HrImage]]]] = [
-        ("clean", max(0.0, clean_share), _files(config.data, 1)),
-        ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
-        ("drawn", config.drawn_share, [hr_sources.large_enough(drawn, 1)]),
-    ]
-    groups, held_out = [], {}
-    for name, share, places in sources:
-        if not any(places) or not share:
-            continue
-        parts = [_hold_out(images, config.held_out) for images in places]
-        groups.append(Group(name, share, [image for _, trained in parts for image in trained]))
-        held_out[name] = [image for held, _ in parts for image in held]
-    total = sum(group.share for group in groups)
-    if not total:
-        raise ValueError(
-            "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
-        )
-    return [Group(g.name, g.share / total, g.images) for g in groups], held_out
-
-
-def measured_sets(
-    config: TrainConfig, groups: Sequence[Group], held_out: Mapping[str, Sequence[HrImage]]
-) -> dict[str, MeasuredSet]:
-    """Centres of some images by set.
-
-    Args:
-        config: of the run.
-        groups, held_out: see `load_groups`.
-
-    Returns:
-        `train_<group>` of those that are trained on, `<group>` held out, both clean; and
-        `<group>_<recipe>` held out if the run degrades.
-    """
-    sets = {}
-    for group in groups:
-        sets[f"train_{group.name}"] = MeasuredSet(_centres(group.images, config.scale))
-        if not held_out[group.name]:
-            continue
-        pairs = _centres(held_out[group.name], config.scale)
-        sets[group.name] = MeasuredSet(pairs)
-        for name in _MEASURED_RECIPES if config.degradation.degraded_share else ():
-            recipe = RECIPES[name]
-            made = [
-                Pair(p.name, recipe.make_lr(p.hr, config.scale, np.random.default_rng(0)), p.hr)
-                for p in pairs
-            ]
-            sets[f"{group.name}_{name}"] = MeasuredSet(made, recipe.lowest_quality)
-    return sets
-
-
-def _list_files(images: Sequence[HrImage], path: Path) -> None:
-    """Writes the files among some images, one a line, as `hr_sources.list_images` reads them."""
-    uris = [image.uri for image in images if isinstance(image, HrFile)]
-    absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in uris]
-    if absolute:
-        path.write_text("\n".join(absolute) + "\n")
-
-
-def _files(places: Sequence[str], shrink_first: int) -> list[Sequence[HrImage]]:
-    """The images of each place."""
-    return [hr_sources.list_images(place, shrink_first=shrink_first) for place in places]
-
-
-def _hold_out(images: Sequence[HrImage], count: int) -> tuple[list[HrImage], list[HrImage]]:
-    """(held out, the others) of a place; spread over the sorted names."""
-    count = min(count, len(images) // 4)
-    chosen = {i * len(images) // count for i in range(count)}
-    return (
-        [image for i, image in enumerate(images) if i in chosen],
-        [image for i, image in enumerate(images) if i not in chosen],
-    )
-
-
-def _centres(images: Sequence[HrImage], scale: int) -> list[Pair]:
-    """Centres of some of the images, LR clean."""
-    pairs = []
-    for image in images[:: max(1, len(images) // _MEASURED_IMAGES)][:_MEASURED_IMAGES]:
-        hr = image.read()
-        height, width = (min(side, _MEASURED_LR_PX * scale) for side in hr.shape[:2])
-        top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
-        centre = hr_sources.HrArray(image.name, hr[top : top + height, left : left + width])
-        pairs.append(hr_sources.make_pair(centre, scale))
-    return pairs
 
 
 def _record(  # noqa: PLR0917 - everything of one moment

@@ -6,10 +6,10 @@ from pipeline.catalog import folders
 from pipeline.catalog.formats import FORMATS, Record, read_records
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import CatalogEntry, Reason, RunError
+from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError, StoredObject
 from pipeline.storage.ranged import open_file
-from pipeline.storage.redaction import redact, redact_uri
 
 __all__ = ["FORMATS", "BadUriError", "Place", "input_folder", "is_prefix", "read_catalog"]
 

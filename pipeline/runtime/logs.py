@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from pipeline.storage.redaction import redact
+from pipeline.redaction import redact
 
 _VARIABLE = "CATALOG_MAGNIFIER_RUN_ID"
 _run_id = os.environ.get(_VARIABLE, "-")

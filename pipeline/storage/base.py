@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.records import Reason
-from pipeline.storage.redaction import redact
+from pipeline.redaction import redact
 
 # At the start of a run nobody waits long for an endpoint that may simply be misspelt.
 _START_OUTAGE_S = 20.0

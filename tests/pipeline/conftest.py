@@ -5,7 +5,6 @@ import datetime
 import io
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -21,8 +20,6 @@ from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
 
 NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
-
-CATALOG = Path(__file__).parents[3] / "shared/data/catalog"
 
 
 def image_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, **save) -> bytes:

@@ -20,7 +20,8 @@ from pipeline import job
 from pipeline.output.schema import SCHEMA
 from pipeline.row import TIMED_STAGES
 from tests import malformed
-from tests.pipeline.conftest import CATALOG, image_bytes
+from tests.image_data import CATALOG, needs_catalog
+from tests.pipeline.conftest import image_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -245,7 +246,7 @@ def test_more_failures_than_allowed_is_status_3(bucket, capsys):
     assert "out/runs/night1/_SUCCESS" in bucket.keys("out/")
 
 
-@pytest.mark.skipif(not CATALOG.is_dir(), reason="the real catalog is not beside the project")
+@needs_catalog
 def test_real_images(tmp_path):
     names = sorted(path.name for path in CATALOG.iterdir())
     chosen = names[:3] + names[-3:]

@@ -2,7 +2,6 @@ import csv
 import json
 import logging
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,7 @@ from model.metrics import full_reference
 from model.network import loading, presets
 from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
-
-BENCHMARKS = Path(__file__).parents[4] / "shared/data/eval"
+from tests.image_data import BENCHMARKS, needs_benchmarks
 
 
 @pytest.fixture
@@ -425,7 +423,7 @@ def test_evaluate_gives_each_image_to_the_gallery_once(upscaler):
     assert scores[0] == scoring.score(scoring.compare(pairs[0], upscaler))
 
 
-@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="Set5 and Set14 are not beside the project")
+@needs_benchmarks
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
 @pytest.mark.parametrize("model", presets.PRESETS)
 def test_the_shipped_weights_reach_their_recorded_figures(model, name, tmp_path):

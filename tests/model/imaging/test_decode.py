@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import struct
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import GifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
 
 from model.imaging import decode as module
-from model.imaging.decode import decode
+from model.imaging.decode import assumed_quality, decode
 from model.imaging.encode import encode
 from model.imaging.errors import (
     AnimatedImageError,
@@ -16,6 +17,7 @@ from model.imaging.errors import (
     UnsupportedFormatError,
 )
 from model.imaging.header import FORMATS, read_header
+from model.scenes.drawing import draw_scene
 from tests.malformed import (
     SRGB,
     animated_gif,
@@ -796,3 +798,42 @@ def test_a_side_that_no_row_can_hold_is_a_broken_header():
     data = tiff(10, 2**31, bytes(1000), {})
     with pytest.raises(UnreadableImageError, match="2147483648 pixels"):
         read_header(io.BytesIO(data))
+
+
+def jpeg_of(quality):
+    buffer = io.BytesIO()
+    Image.fromarray(draw_scene(5, 160, 200)).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def saved_again(data, file_format, **options):
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "stated", "found"),
+    [
+        (jpeg_of(75), 75, 75),
+        (saved_again(jpeg_of(75), "PNG"), 100, 75),
+        (saved_again(jpeg_of(50), "JPEG", quality=95), 95, 50),
+        (saved_again(jpeg_of(60), "WEBP", lossless=True), 100, 60),
+    ],
+    ids=["honest", "png", "twice", "webp"],
+)
+def test_the_network_is_conditioned_on_the_lower_quality(data, stated, found):
+    header, _ = decode(data, max_pixels=LIMIT)
+    assert header.jpeg_quality == stated
+    assert abs(header.found_jpeg_quality - found) <= 1
+    assert assumed_quality(header) == min(header.jpeg_quality, header.found_jpeg_quality)
+
+
+def test_pixels_that_show_no_jpeg_leave_the_stated_quality():
+    buffer = io.BytesIO()
+    Image.fromarray(draw_scene(5, 160, 200)).save(buffer, "PNG")
+    header, _ = decode(buffer.getvalue(), max_pixels=LIMIT)
+    assert (header.found_jpeg_quality, assumed_quality(header)) == (None, 100)
+    for quality, expected in ((None, 85), (40, 40)):
+        assert assumed_quality(dataclasses.replace(header, jpeg_quality=quality)) == expected

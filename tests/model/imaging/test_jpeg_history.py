@@ -99,3 +99,12 @@ def test_it_needs_neither_tensorflow_nor_beam():
         "assert not {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_of_a_large_image_the_middle_is_enough():
+    """The window starts at a whole block, so that the grid stays that of the image."""
+    compressed = degradation.compress_jpeg(np.tile(SCENES[2], (6, 5, 1)), 60)
+    assert compressed.shape[:2] == (1440, 1500)
+    trace = find_jpeg(compressed)
+    assert abs(trace.quality - 60) <= 1 and trace.grid == (0, 0)
+    assert find_jpeg(compressed[3:, 6:]).grid == (5, 2)

@@ -19,7 +19,7 @@ from model.data.recipes import RECIPES
 from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
 from model.train import __main__ as command
-from model.train import training
+from model.train import training, training_data
 from model.train.config import TrainConfig, from_options
 
 SMALL = {"convs_per_block": 1, "num_blocks": 1, "growth_rate": 4, "features": 4}
@@ -217,11 +217,11 @@ def test_mixed_precision_trains_float32_weights(data, tmp_path, precision):
 
 def test_learning_rates():
     def rates(schedule):
-        rate = training.WarmUpThenFall(
+        rate = schedule.WarmUpThenFall(
             **{"peak": 1.0, "warmup_steps": 10, "steps": 110, "schedule": schedule},
             **{"halve_every": 40, "decay_steps": 40},
         )
-        again = training.WarmUpThenFall(**rate.get_config())
+        again = schedule.WarmUpThenFall(**rate.get_config())
         return [float(again(step)) for step in (0, 4, 9, 39, 40, 60, 80, 110)]
 
     half = 0.5 * (1 + np.cos(np.pi * np.array([0.29, 0.3, 0.5, 0.7, 1])))
@@ -348,9 +348,9 @@ def test_every_way_of_feeding_trains(data, tmp_path, feeding):
 def test_held_out_images_are_not_trained_on(data, tmp_path):
     both = config(data, compressed_data=(str(data),), compressed_share=0.3, held_out=3)
     training.train(dataclasses.replace(both, steps=1), tmp_path)
-    groups, held_out = training.load_groups(both)
+    groups, held_out = training_data.load_groups(both)
     assert [group.share for group in groups] == pytest.approx([0.7, 0.3])
-    measured = training.measured_sets(both, groups, held_out)
+    measured = training_data.measured_sets(both, groups, held_out)
     assert list(measured) == ["train_clean", "clean", "train_compressed", "compressed"]
     for group in groups:
         listed = list(make_pairs(tmp_path / f"held_out_{group.name}.txt", scale=2))
@@ -364,13 +364,13 @@ def test_held_out_images_are_not_trained_on(data, tmp_path):
 
 def test_every_place_holds_out_its_own(data):
     both = config(data, compressed_data=(str(data), str(data)), compressed_share=1.0, held_out=60)
-    _, held_out = training.load_groups(both)
+    _, held_out = training_data.load_groups(both)
     assert [image.name for image in held_out["compressed"]] == ["00.png", "04.png", "08.png"] * 2
 
 
 def test_degrading_runs_are_measured_by_named_recipes(data):
     degraded = config(data, degraded_share=0.5, held_out=2)
-    measured = training.measured_sets(degraded, *training.load_groups(degraded))
+    measured = training_data.measured_sets(degraded, *training_data.load_groups(degraded))
     told = {name: one.jpeg_quality for name, one in measured.items()}
     assert told == {
         **{"train_clean": 100, "clean": 100, "clean_jpeg75": 75, "clean_sharpened80-jpeg80": 80},

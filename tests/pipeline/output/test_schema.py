@@ -20,6 +20,7 @@ CONTRACT = [
     ("source_width", "int32"),
     ("source_height", "int32"),
     ("source_jpeg_quality", "int32"),
+    ("source_found_jpeg_quality", "int32"),
     ("width", "int32"),
     ("height", "int32"),
     ("image_format", "string"),

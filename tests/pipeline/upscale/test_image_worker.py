@@ -11,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from model.inference.upscaler import OutOfMemoryError
 from model.network import presets
+from model.scenes.drawing import draw_scene
 from pipeline.records import CatalogEntry, Job, Reason, Status
 from pipeline.storage.base import StorageError
 from pipeline.upscale import image_worker
@@ -436,3 +437,27 @@ def test_the_smallest_images_are_upscaled_if_asked_for(world, height, width):
     (row,) = here.rows(here.entry("a.png", data))
     assert (row.status, row.height, row.width) == (Status.UPSCALED, 2 * height, 2 * width)
     assert row.self_gain_db is None and row.roundtrip_psnr_db is None
+
+
+def test_a_hidden_jpeg_is_upscaled_as_what_it_is(world):
+    """The file states no compression; the pixels show it, and the network removes its noise."""
+    pixels = draw_scene(5, 120, 160)
+    jpeg, png, clean = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels).save(jpeg, "JPEG", quality=50)
+    with Image.open(jpeg) as opened:
+        opened.save(png, "PNG")
+    Image.fromarray(pixels).save(clean, "PNG")
+    here = world(image_format="png")
+    honest, hidden, never = (
+        here.rows(here.entry(name, data.getvalue()))[0]
+        for name, data in (("a.jpg", jpeg), ("a.png", png), ("b.png", clean))
+    )
+    assert (honest.source_jpeg_quality, hidden.source_jpeg_quality) == (50, 100)
+    assert abs(hidden.source_found_jpeg_quality - 50) <= 1
+    assert never.source_found_jpeg_quality is None
+    difference = opened_rgb(honest).astype(int) - opened_rgb(hidden)
+    assert np.abs(difference).max() <= 2  # at most one step of quality between them
+
+
+def opened_rgb(row):
+    return np.asarray(opened(row).convert("RGB"))

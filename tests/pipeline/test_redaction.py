@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.storage.redaction import redact, redact_uri
+from pipeline.redaction import redact, redact_uri
 
 SECRET = "planted-5tQ/x"
 

@@ -1,0 +1,136 @@
+"""Images of a training run: groups to draw patches from, and held-out sets to measure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.data import hr_sources
+from model.data.hr_sources import HrFile, HrImage, HrScene, Pair
+from model.data.patches import Group
+from model.data.recipes import RECIPES
+from model.train.config import (
+    TrainConfig,
+)
+
+# Of each group, so many images are measured, at the centre, on so large a side of LR.
+_MEASURED_IMAGES = 4
+_MEASURED_LR_PX = 96
+# Of a run that degrades, held-out images are measured by these recipes, too.
+_MEASURED_RECIPES = ("jpeg75", "sharpened80-jpeg80", "lanczos", "nearest", "jpeg75-png")
+# Side of drawn HR images: the product fills them, so that patches seldom are empty.
+_DRAWN_PX = 220
+
+
+@dataclass(frozen=True)
+class MeasuredSet:
+    """Images on which a run is measured.
+
+    Attributes:
+        pairs: of LR and HR.
+        jpeg_quality: what the network is told of them, 1..100.
+    """
+
+    pairs: list[Pair]
+    jpeg_quality: int = 100
+
+
+def load_groups(config: TrainConfig) -> tuple[list[Group], dict[str, list[HrImage]]]:
+    """Lists the images to train on, and those that are held out.
+
+    Args:
+        config: names the places.
+
+    Returns:
+        The groups with shares that sum to 1; and what is held out of each.
+
+    Raises:
+        ValueError: if there is nothing to train on.
+        OSError: if a place does not exist.
+    """
+    clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
+    drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
+    sources: list[tuple[str, float, list[Sequence[HrImage]]]] = [
+        ("clean", max(0.0, clean_share), _files(config.data, 1)),
+        ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
+        ("drawn", config.drawn_share, [hr_sources.large_enough(drawn, 1)]),
+    ]
+    groups, held_out = [], {}
+    for name, share, places in sources:
+        if not any(places) or not share:
+            continue
+        parts = [_hold_out(images, config.held_out) for images in places]
+        groups.append(Group(name, share, [image for _, trained in parts for image in trained]))
+        held_out[name] = [image for held, _ in parts for image in held]
+    total = sum(group.share for group in groups)
+    if not total:
+        raise ValueError(
+            "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
+        )
+    return [Group(g.name, g.share / total, g.images) for g in groups], held_out
+
+
+def measured_sets(
+    config: TrainConfig, groups: Sequence[Group], held_out: Mapping[str, Sequence[HrImage]]
+) -> dict[str, MeasuredSet]:
+    """Centres of some images by set.
+
+    Args:
+        config: of the run.
+        groups, held_out: see `load_groups`.
+
+    Returns:
+        `train_<group>` of those that are trained on, `<group>` held out, both clean; and
+        `<group>_<recipe>` held out if the run degrades.
+    """
+    sets = {}
+    for group in groups:
+        sets[f"train_{group.name}"] = MeasuredSet(_centres(group.images, config.scale))
+        if not held_out[group.name]:
+            continue
+        pairs = _centres(held_out[group.name], config.scale)
+        sets[group.name] = MeasuredSet(pairs)
+        for name in _MEASURED_RECIPES if config.degradation.degraded_share else ():
+            recipe = RECIPES[name]
+            made = [
+                Pair(p.name, recipe.make_lr(p.hr, config.scale, np.random.default_rng(0)), p.hr)
+                for p in pairs
+            ]
+            sets[f"{group.name}_{name}"] = MeasuredSet(made, recipe.lowest_quality)
+    return sets
+
+
+def list_files(images: Sequence[HrImage], path: Path) -> None:
+    """Writes the files among some images, one a line, as `hr_sources.list_images` reads them."""
+    uris = [image.uri for image in images if isinstance(image, HrFile)]
+    absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in uris]
+    if absolute:
+        path.write_text("\n".join(absolute) + "\n")
+
+
+def _files(places: Sequence[str], shrink_first: int) -> list[Sequence[HrImage]]:
+    """The images of each place."""
+    return [hr_sources.list_images(place, shrink_first=shrink_first) for place in places]
+
+
+def _hold_out(images: Sequence[HrImage], count: int) -> tuple[list[HrImage], list[HrImage]]:
+    """(held out, the others) of a place; spread over the sorted names."""
+    count = min(count, len(images) // 4)
+    chosen = {i * len(images) // count for i in range(count)}
+    return (
+        [image for i, image in enumerate(images) if i in chosen],
+        [image for i, image in enumerate(images) if i not in chosen],
+    )
+
+
+def _centres(images: Sequence[HrImage], scale: int) -> list[Pair]:
+    """Centres of some of the images, LR clean."""
+    pairs = []
+    for image in images[:: max(1, len(images) // _MEASURED_IMAGES)][:_MEASURED_IMAGES]:
+        hr = image.read()
+        height, width = (min(side, _MEASURED_LR_PX * scale) for side in hr.shape[:2])
+        top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
+        centre = hr_sources.HrArray(image.name, hr[top : top + height, left : left + width])
+        pairs.append(hr_sources.make_pair(centre, scale))
+    return pairs
