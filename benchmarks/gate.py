@@ -64,10 +64,10 @@ TileRuin = Callable[[Sample, slice, slice], np.ndarray]
 
 
 def in_tile(ruin: TileRuin) -> Ruin:
-    """Ruins only a tile of 32 x 32 source pixels, among the most textured places of the image.
+    """Ruins a tile of 32 x 32 source pixels only, among the most textured parts of the image.
 
     Args:
-        ruin: makes the tile's pixels from the sample, the tile's rows and its columns.
+        ruin: returns the tile's pixels from the sample, the tile's rows and its columns.
     """
 
     def ruin_tile(sample: Sample) -> np.ndarray:
@@ -80,7 +80,7 @@ def in_tile(ruin: TileRuin) -> Ruin:
 
 
 def _textured_tile(sample: Sample, side: int) -> tuple[slice, slice]:
-    """One at random of the quarter with the largest steps, of 64 random places."""
+    """One at random of the quarter with the largest steps, of 64 at random."""
     height, width = sample.sr.shape[:2]
     side = min(side, height, width)
     steps = np.abs(np.diff(sample.sr.astype(np.int16), axis=1)).sum(axis=2)
@@ -278,13 +278,13 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """One result, good or ruined, before the gate.
+    """One result, good or ruined, and the gate's verdict.
 
     Attributes:
-        model: which network made it.
+        model: the network that upscaled it.
         image: file name of the source.
         kind: `good`, or how it was ruined.
-        rule: the rule that it broke; None if it passed.
+        rule: the rule that rejected it; None if it passed.
         measures: of it.
     """
 
@@ -317,8 +317,9 @@ def judge(network: Network, paths: list[Path], source_quality: int | None) -> It
             rgb = np.ascontiguousarray(sr if ruin is None else ruin(sample))
             replaced = dataclasses.replace(good.result, rgb=rgb)
             measures = dataclasses.replace(good, result=replaced).measure()
-            doubt = quality_gate.failed_rule(measures, limits)
-            yield Judged(network.name, path.name, kind, doubt and doubt.rule, measures)
+            rejection = quality_gate.failed_rule(measures, limits)
+            rule = None if rejection is None else rejection.rule
+            yield Judged(network.name, path.name, kind, rule, measures)
 
 
 def _read(path: Path, source_quality: int | None) -> bytes:

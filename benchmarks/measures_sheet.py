@@ -83,9 +83,9 @@ def draw(seed: int) -> np.ndarray:
 
 
 def _panel(name: str, image: np.ndarray, measures: Measures, names: tuple[str, ...]) -> Panel:
-    failure = quality_gate.failed_rule(measures, quality_gate.GateLimits())
+    rejection = quality_gate.failed_rule(measures, quality_gate.GateLimits())
     lines = [f"{one} {getattr(measures, one):.2f}" for one in names]
-    lines.append("passes the gate" if failure is None else f"gate:{failure.rule}")
+    lines.append("passes the gate" if rejection is None else f"gate:{rejection.rule}")
     font = ImageFont.load_default(_FONT_PX)
     band = Image.new("RGB", (image.shape[1], round(1.4 * _FONT_PX * len(lines))), "white")
     ImageDraw.Draw(band).multiline_text((0, 0), "\n".join(lines), fill="black", font=font)

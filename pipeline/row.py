@@ -48,14 +48,21 @@ class SourceInfo:
         60
     """
 
-    source_etag: Annotated[str | None, Column("identity of the content in the storage")] = None
-    source_bytes: Annotated[int | None, Column("size of the file", "bytes", bits=64)] = None
-    source_format: Annotated[str | None, Column("JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF")] = None
-    source_mode: Annotated[str | None, Column("pixel type, in Pillow's words")] = None
-    source_width: Annotated[int | None, Column("after the EXIF orientation", "px")] = None
-    source_height: Annotated[int | None, Column("after the EXIF orientation", "px")] = None
+    source_etag: Annotated[str | None, Column("ETag of the source; of a local file a digest")] = (
+        None
+    )
+    source_bytes: Annotated[int | None, Column("size of the source", "bytes", bits=64)] = None
+    source_format: Annotated[str | None, Column("format of the source, as `JPEG`")] = None
+    source_mode: Annotated[str | None, Column("Pillow's mode of the source, as `RGB`")] = None
+    source_width: Annotated[
+        int | None, Column("width as displayed, after the EXIF orientation", "px")
+    ] = None
+    source_height: Annotated[
+        int | None, Column("height as displayed, after the EXIF orientation", "px")
+    ] = None
     source_jpeg_quality: Annotated[
-        int | None, Column("estimated from the quantisation tables; 100 if lossless")
+        int | None,
+        Column("JPEG quality, estimated from the quantisation tables; 100 for lossless formats"),
     ] = None
 
     @classmethod
@@ -78,18 +85,31 @@ class SourceInfo:
 class EncodedImage:
     """The published image: what it is, where it lies, and which model made it."""
 
-    width: Annotated[int, Column("of the published image", "px")]
-    height: Annotated[int, Column("of the published image", "px")]
-    image_format: Annotated[str, Column("png, jpeg or webp")]
-    image_bytes: Annotated[int, Column("size of the encoded image", "bytes", bits=64)]
-    image_sha256: Annotated[str, Column("digest of the encoded image")]
+    width: Annotated[int, Column("width of the result", "px")]
+    height: Annotated[int, Column("height of the result", "px")]
+    image_format: Annotated[str, Column("format of the result")]
+    image_bytes: Annotated[int, Column("size of the encoded result", "bytes", bits=64)]
+    image_sha256: Annotated[str, Column("SHA-256 of the encoded result")]
     image_uri: Annotated[
-        str | None, Column("its own file, or the row of a previous run that holds it")
+        str | None,
+        Column(
+            "the result's file, or `<Parquet file>#row=<number>` in a previous run;"
+            " null if the image is only in this row"
+        ),
     ]
-    model: Annotated[str, Column("name of the network, or bicubic")]
-    model_sha256: Annotated[str | None, Column("digest of the saved network")]
-    scale: Annotated[int, Column("factor of height and width")]
-    image: Annotated[ImageFile | None, Column("the encoded image", after="processed_at")]
+    model: Annotated[str, Column("network of the result")]
+    model_sha256: Annotated[str | None, Column("SHA-256 of the network's file")]
+    scale: Annotated[int, Column("enlargement")]
+    image: Annotated[
+        ImageFile | None,
+        Column(
+            (
+                "`bytes` and `path` of the encoded result, as Hugging Face `datasets` "
+                "reads it; null with `--images files`"
+            ),
+            after="processed_at",
+        ),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +117,7 @@ class Reference:
     """The true HR image that a result was compared with, if the manifest names one."""
 
     reference_uri: Annotated[str | None, Column("from the manifest")] = None
-    reference_etag: Annotated[str | None, Column("identity of the reference's content")] = None
+    reference_etag: Annotated[str | None, Column("ETag of the reference")] = None
     measures: ReferenceMeasures | None = None
 
     @classmethod
@@ -110,11 +130,13 @@ class Reference:
 class Timings:
     """Milliseconds that an image took in each stage; None for a stage that it did not reach."""
 
-    fetch_ms: Annotated[float | None, Column("reading the source", "ms")] = None
-    decode_ms: Annotated[float | None, Column("decoding it", "ms")] = None
-    inference_ms: Annotated[float | None, Column("the network", "ms")] = None
-    measure_ms: Annotated[float | None, Column("self-test, measures, quality gate", "ms")] = None
-    encode_ms: Annotated[float | None, Column("encoding and writing the result", "ms")] = None
+    fetch_ms: Annotated[float | None, Column("time to read the source from the storage", "ms")] = (
+        None
+    )
+    decode_ms: Annotated[float | None, Column("time to decode it", "ms")] = None
+    inference_ms: Annotated[float | None, Column("time of the network", "ms")] = None
+    measure_ms: Annotated[float | None, Column("time of the measures", "ms")] = None
+    encode_ms: Annotated[float | None, Column("time to encode and store the result", "ms")] = None
 
 
 # Of rows without a published image, and without any work.
@@ -135,13 +157,17 @@ class Row:
         True
     """
 
-    uri: Annotated[str, Column("as the manifest spells it")]
+    uri: Annotated[str, Column("the URI as the catalog spells it")]
     product_id: Annotated[str | None, Column("from the manifest")] = None
-    status: Annotated[Status, Column("upscaled, fallback, unchanged, skipped or failed")]
-    reason: Annotated[str | None, Column("stable code: why it is not upscaled")] = None
+    status: Annotated[Status, Column("what became of the URI; see below")]
+    reason: Annotated[str | None, Column("a stable code for scripts; see below")] = None
     detail: Annotated[str | None, Column("one line for people")] = None
     content_key: Annotated[
-        str | None, Column("identity of the source's content together with model and settings")
+        str | None,
+        Column(
+            "identifies the source's content together with the network and the "
+            "settings that change the result"
+        ),
     ] = None
     source: SourceInfo = SourceInfo()
     encoded: EncodedImage | None = None
@@ -149,7 +175,11 @@ class Row:
     reference: Annotated[Reference, Column(after="self_gain_db")] = Reference()
     timings: Timings = NOT_TIMED
     processed_at: Annotated[
-        datetime.datetime, Column("when the image was processed, UTC; if unchanged, back then")
+        datetime.datetime,
+        Column(
+            "UTC time at which a run processed the image; of an `unchanged` row, "
+            "the time of the run that did"
+        ),
     ]
 
     @property

@@ -13,6 +13,7 @@ from model.network import presets
 from pipeline import job
 from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
+from pipeline.row import COLUMNS
 from pipeline.runs import interruption
 from pipeline.settings import OPTIONS
 from pipeline.upscale.quality_gate import GateLimits, failed_rule
@@ -69,8 +70,11 @@ def test_every_exit_status_is_described():
         assert [int(row[0]) for row in table(document, "| exit status |")] == statuses
 
 
-def test_every_column_is_described_with_its_type():
+def test_every_column_is_described_in_the_declaration_s_words_with_its_type():
     rows = table(REFERENCE, "| column | type |")
+    assert {names_in(row[0])[0]: row[2] for row in rows} == {
+        column.name: column.meaning for column in COLUMNS
+    }
     assert [names_in(row[0])[0] for row in rows] == SCHEMA.names
     for name, kind, _ in rows:
         assert str(SCHEMA.field(names_in(name)[0]).type).startswith(kind), name

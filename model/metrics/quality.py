@@ -43,53 +43,64 @@ class Measures:
     """
 
     roundtrip_psnr_db: Annotated[
-        float | None, Meaning("the result, shrunk again, against the source, RGB", "dB")
+        float | None,
+        Meaning(
+            (
+                "PSNR of the shrunk result against the source, RGB: detects shifted "
+                "colours and wrong tiles"
+            ),
+            "dB",
+        ),
     ] = None
     self_psnr_db: Annotated[
         float | None,
-        Meaning("a part of the source, shrunk and upscaled, against that part, luma", "dB"),
+        Meaning(
+            (
+                "PSNR of the source's most detailed block, shrunk and upscaled, against"
+                " itself, luma"
+            ),
+            "dB",
+        ),
     ] = None
-    self_bicubic_psnr_db: Annotated[
-        float | None, Meaning("the same with bicubic instead of the network", "dB")
+    self_bicubic_psnr_db: Annotated[float | None, Meaning("the same with bicubic", "dB")] = None
+    self_gain_db: Annotated[
+        float | None, Meaning("`self_psnr_db` minus `self_bicubic_psnr_db`", "dB")
     ] = None
-    self_gain_db: Annotated[float | None, Meaning("the difference of the two", "dB")] = None
     sharpness_ratio: Annotated[
-        float | None, Meaning("fine detail of the result's luma over that of bicubic")
+        float | None, Meaning("fine detail of the result over that of bicubic")
     ] = None
     blockiness_source: Annotated[
         float | None,
-        Meaning("steps across the source's 8 x 8 block boundaries over those inside; 1 without"),
+        Meaning("steps across the 8 x 8 grid over the steps within its blocks, in the source"),
     ] = None
-    blockiness: Annotated[
-        float | None, Meaning("the same for the result, at the same boundaries")
-    ] = None
+    blockiness: Annotated[float | None, Meaning("the same in the result")] = None
     background_noise_source: Annotated[
-        float | None, Meaning("noise in the near-flat cells of the source, luma", "grey levels")
+        float | None,
+        Meaning("noise in the near-flat cells of the source, in grey levels", "grey levels"),
     ] = None
     background_noise: Annotated[
-        float | None, Meaning("noise of the result in the same cells", "grey levels")
+        float | None, Meaning("noise in the same cells of the result", "grey levels")
     ] = None
     clipped_share: Annotated[
         float | None,
-        Meaning("share of pixels, 0..1, that reach 0 or 255 in the result only"),
+        Meaning("share of the source's pixels that reach 0 or 255 only in the result"),
     ] = None
     channel_drift: Annotated[
-        float | None, Meaning("largest change of a channel's mean", "grey levels")
+        float | None, Meaning("largest change of a channel's mean, in grey levels", "grey levels")
     ] = None
     background_grain: Annotated[
         float | None,
         Meaning(
-            "pixel-to-pixel noise of the result there, which the source has not", "grey levels"
+            ("pixel-to-pixel noise in the near-flat cells of the result, in grey levels"),
+            "grey levels",
         ),
     ] = None
     block_drift: Annotated[
         float | None,
-        Meaning(
-            "largest change of the luma's mean in a block of 16 x 16 source pixels", "grey levels"
-        ),
+        Meaning("largest change of a block's mean luma, in grey levels", "grey levels"),
     ] = None
     block_shift_px: Annotated[
-        float | None, Meaning("largest displacement of a block of 32 x 32 source pixels", "px")
+        float | None, Meaning("largest displacement of a block, in source pixels", "px")
     ] = None
 
 
@@ -105,9 +116,13 @@ class ReferenceMeasures:
         True
     """
 
-    reference_psnr_db: Annotated[float, Meaning("the result against the reference", "dB")]
-    reference_bicubic_psnr_db: Annotated[float, Meaning("bicubic against the reference", "dB")]
-    reference_ssim: Annotated[float | None, Meaning("the result's SSIM, at most 1")]
+    reference_psnr_db: Annotated[
+        float, Meaning("PSNR of the result against the reference, luma", "dB")
+    ]
+    reference_bicubic_psnr_db: Annotated[float, Meaning("the same with bicubic", "dB")]
+    reference_ssim: Annotated[
+        float | None, Meaning("SSIM of the result against the reference, luma")
+    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Which results are doubted, and what is published in their place."""
+"""Quality gate: rejects bad results and falls back to bicubic."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,20 +11,24 @@ from model.metrics.quality import Measures
 
 @dataclass(frozen=True)
 class GateLimits:
-    """All thresholds of the gate. How they were chosen stands in `docs/measures.md`.
+    """All thresholds of the gate; `docs/measures.md` says how they were chosen.
 
     Attributes:
-        min_roundtrip_psnr_db: below it the result is of another image, or garbage.
+        min_roundtrip_psnr_db: below it the result shows another image, or garbage.
         max_channel_drift: grey levels of a channel's mean; above it the image is tinted,
             darker or paler.
-        max_block_drift: grey levels of luma in a place; above it a tile is missing, foreign or of
+        max_block_drift: grey levels of luma in a block; above it a tile is missing, foreign or of
             another brightness, or the contrast has changed.
         max_block_shift_px: source pixels; above it a tile or all of the image has moved.
-        grain_gain, max_added_grain: from one result pixel to the next, the near-flat places may
-            be as noisy as the source's noise times the first, plus the second in grey levels.
+        grain_gain, max_added_grain: from pixel to pixel, the near-flat background may be as noisy
+            as the source's noise times the first, plus the second in grey levels.
         max_sharpness_ratio: above it the result is noise or halos rather than detail.
         min_sharpness_ratio: below it bicubic is sharper.
         min_self_gain_db: below it bicubic upscales this very image better.
+
+    Example:
+        >>> GateLimits(max_channel_drift=2.0).max_channel_drift
+        2.0
     """
 
     min_roundtrip_psnr_db: float = 26.0
@@ -45,108 +49,107 @@ class Rejection(NamedTuple):
     detail: str
 
 
-class _Check(NamedTuple):
-    """A rule with the value that it is about; None where that could not be measured."""
+class _Rule(NamedTuple):
+    """A rule and the measured value that it judges; None where that could not be measured."""
 
-    rule: str
-    what: str
+    name: str
+    subject: str
     value: float | None
-    lowest: float | None = None
-    highest: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
-    def doubt(self) -> Rejection | None:
-        """What to tell if the value lies outside; a nan lies outside."""
+    def reject(self) -> Rejection | None:
+        """Rejects a value outside the bounds; nan is outside."""
         if self.value is None:
             return None
-        if self.lowest is not None and not self.value >= self.lowest:
-            return Rejection(
-                self.rule, f"{self.what} is {self.value:.3g}, below {self.lowest:.3g}"
-            )
-        if self.highest is not None and not self.value <= self.highest:
-            return Rejection(
-                self.rule, f"{self.what} is {self.value:.3g}, above {self.highest:.3g}"
-            )
-        return None
+        if self.minimum is not None and not self.value >= self.minimum:
+            beyond = f"below {self.minimum:.3g}"
+        elif self.maximum is not None and not self.value <= self.maximum:
+            beyond = f"above {self.maximum:.3g}"
+        else:
+            return None
+        return Rejection(self.name, f"{self.subject} is {self.value:.3g}, {beyond}")
 
 
 def failed_rule(measures: Measures, limits: GateLimits) -> Rejection | None:
-    """Tells why a result is not published.
+    """Decides whether a result is published.
 
     Args:
         measures: of the result.
         limits: see `GateLimits`.
 
     Returns:
-        None for a good result; else the first rule that it breaks, from gross to fine. What
-        could not be measured breaks no rule.
+        None for a good result; else the first rule that it breaks, from gross to fine. A measure
+        that is None breaks no rule.
+
+    Example:
+        >>> failed_rule(Measures(channel_drift=5.0), GateLimits()).rule
+        'colour'
     """
-    for check in _checks(measures, limits):
-        doubt = check.doubt()
-        if doubt is not None:
-            return doubt
-    return None
+    rejections = (rule.reject() for rule in _rules(measures, limits))
+    return next((one for one in rejections if one is not None), None)
 
 
-def _checks(measures: Measures, limits: GateLimits) -> tuple[_Check, ...]:
-    """The rules in the order in which they are asked."""
+def _rules(measures: Measures, limits: GateLimits) -> tuple[_Rule, ...]:
+    """The rules in the order in which they are applied."""
     source_noise = measures.background_noise_source or 0.0
     return (
-        _Check(
+        _Rule(
             "roundtrip",
             "round-trip PSNR in dB",
             measures.roundtrip_psnr_db,
-            lowest=limits.min_roundtrip_psnr_db,
+            minimum=limits.min_roundtrip_psnr_db,
         ),
-        _Check(
+        _Rule(
             "colour",
             "largest drift of a channel in grey levels",
             measures.channel_drift,
-            highest=limits.max_channel_drift,
+            maximum=limits.max_channel_drift,
         ),
-        _Check(
+        _Rule(
             "place",
-            "largest drift of a place in grey levels",
+            "largest drift of a block in grey levels",
             measures.block_drift,
-            highest=limits.max_block_drift,
+            maximum=limits.max_block_drift,
         ),
-        _Check(
+        _Rule(
             "shift",
-            "largest shift of a place in pixels",
+            "largest shift of a block in pixels",
             measures.block_shift_px,
-            highest=limits.max_block_shift_px,
+            maximum=limits.max_block_shift_px,
         ),
-        _Check(
+        _Rule(
             "noise",
-            "grain of flat places in grey levels",
+            "grain of the flat background in grey levels",
             measures.background_grain,
-            highest=limits.grain_gain * source_noise + limits.max_added_grain,
+            maximum=limits.grain_gain * source_noise + limits.max_added_grain,
         ),
-        _Check(
+        _Rule(
             "sharpness",
             "sharpness over bicubic's",
             measures.sharpness_ratio,
-            lowest=limits.min_sharpness_ratio,
-            highest=limits.max_sharpness_ratio,
+            minimum=limits.min_sharpness_ratio,
+            maximum=limits.max_sharpness_ratio,
         ),
-        _Check(
+        _Rule(
             "worse_than_bicubic",
             "gain over bicubic in dB",
             measures.self_gain_db,
-            lowest=limits.min_self_gain_db,
+            minimum=limits.min_self_gain_db,
         ),
     )
 
 
 def bicubic_image(source: RasterImage, scale: int) -> RasterImage:
-    """The image that is published in place of a doubted result.
+    """Upscales a source by bicubic, to publish it in place of a rejected result.
 
     Args:
         source: [H, W].
         scale: of the network.
 
     Returns:
-        [H * scale, W * scale] of the same kind, enlarged by the project's bicubic; of a
-        transparent image the colours are continued beyond its edge first.
+        [H * scale, W * scale] of the same kind; the colours of a transparent image are continued
+        beyond its edge first.
     """
     size = (source.height * scale, source.width * scale)
     if source.alpha is None or source.is_opaque:

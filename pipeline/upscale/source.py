@@ -73,7 +73,7 @@ class SourceReader:
             decoded = decode(
                 probed,
                 self._decoders,
-                max_pixels=self._settings.max_pixels,
+                limits=self._settings.limits,
                 first_frame=self._settings.animated == "first_frame",
             )
         except StorageError as error:

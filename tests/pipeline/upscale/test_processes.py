@@ -1,10 +1,12 @@
 import dataclasses
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import psutil
 import pytest
@@ -45,14 +47,6 @@ def test_other_processes_give_the_same_bits(in_processes, upscaler, mode):
 
 def test_pixels_travel_only_where_they_are_wanted(in_processes):
     assert in_processes.upscale(decoded(), keep_result=False).result is None
-
-
-def child_of(process):
-    """The one process that Python spawned below this one for its executor."""
-    (child,) = [
-        one for one in psutil.Process(process).children() if "spawn_main" in str(one.cmdline())
-    ]
-    return child
 
 
 def test_a_process_that_dies_stops_the_run_with_advice():
@@ -107,6 +101,22 @@ def test_no_process_outlives_a_killed_parent(tmp_path, request):
 def test_a_model_that_changed_since_the_start_stops_the_run(local_files):
     with pytest.raises(RunError, match="changed since the run began"):
         open_upscaler(local_files, make_plan(model_sha256="f" * 64))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_network_with_weights_that_are_no_numbers_stops_the_run(
+    local_files, tmp_path, shipped, workers
+):
+    """The gate would reject each of its results, and the run would end as if all were well."""
+    path = tmp_path / "diverged.keras"
+    shipped.save(path)
+    rdn = keras.saving.load_model(path, compile=False)
+    rdn.set_weights([weights * np.nan for weights in rdn.get_weights()])
+    rdn.save(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    plan = make_plan(model=str(path), model_sha256=sha256, workers=workers)
+    with pytest.raises(RunError, match="finite"):
+        open_upscaler(local_files, plan)
 
 
 def test_the_run_chooses_between_this_process_and_others(local_files, monkeypatch):

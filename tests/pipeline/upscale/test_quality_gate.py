@@ -30,7 +30,7 @@ GOOD = Measures(
 )
 
 
-def doubted(**changes):
+def rejection_of(**changes):
     return failed_rule(dataclasses.replace(GOOD, **changes), GateLimits())
 
 
@@ -48,26 +48,26 @@ def doubted(**changes):
     ],
 )
 def test_each_rule_names_itself_its_value_and_its_limit(changes, rule):
-    doubt = doubted(**changes)
+    rejection = rejection_of(**changes)
     ((_, value),) = changes.items()
-    assert doubt.rule == rule
-    assert f"{value:.3g}" in doubt.detail
-    assert "below" in doubt.detail or "above" in doubt.detail
+    assert rejection.rule == rule
+    assert f"{value:.3g}" in rejection.detail
+    assert "below" in rejection.detail or "above" in rejection.detail
 
 
 def test_a_good_result_and_one_that_cannot_be_measured_pass():
-    assert doubted() is None
+    assert rejection_of() is None
     assert failed_rule(Measures(), GateLimits()) is None
 
 
 @pytest.mark.parametrize("name", ["roundtrip_psnr_db", "channel_drift", "self_gain_db"])
-def test_what_is_no_number_is_doubted(name):
-    assert doubted(**{name: math.nan}) is not None
+def test_what_is_no_number_is_rejection_of(name):
+    assert rejection_of(**{name: math.nan}) is not None
 
 
 def test_grain_is_judged_by_the_noise_of_the_source():
-    assert doubted(background_noise_source=2.0, background_grain=1.2) is None
-    assert doubted(background_noise_source=0.5, background_grain=1.2).rule == "noise"
+    assert rejection_of(background_noise_source=2.0, background_grain=1.2) is None
+    assert rejection_of(background_noise_source=0.5, background_grain=1.2).rule == "noise"
 
 
 def redder(sr):
@@ -97,7 +97,7 @@ RUINS = {redder: "colour", noisy: None, black_tile: None, moved: None, swapped: 
 
 
 @pytest.fixture(scope="module")
-def made(upscaler):
+def upscaled(upscaler):
     """A drawn product, its result, and what the self PSNR needs."""
     hr = draw_scene(2_000_004, 440, 440)
     source = resampling.to_uint8(resampling.shrink(hr, 2))
@@ -105,30 +105,30 @@ def made(upscaler):
     return source, upscaler.upscale_rgb(source), self_test, upscaler.upscale_rgb(self_test.lr)
 
 
-def judge(made, sr):
-    source, _, self_test, self_sr = made
+def judge(upscaled, sr):
+    source, _, self_test, self_sr = upscaled
     measures = quality.measure(
         RasterImage(source), RasterImage(sr), scale=2, self_test=self_test, self_sr=self_sr
     )
     return failed_rule(measures, GateLimits())
 
 
-def test_the_network_s_result_passes(made):
-    assert judge(made, made[1]) is None
+def test_the_network_s_result_passes(upscaled):
+    assert judge(upscaled, upscaled[1]) is None
 
 
 @pytest.mark.parametrize("ruin", RUINS, ids=lambda ruin: ruin.__name__)
-def test_a_ruined_result_does_not(made, ruin):
-    doubt = judge(made, ruin(made[1]))
-    assert doubt is not None
-    assert RUINS[ruin] in (None, doubt.rule)
+def test_a_ruined_result_does_not(upscaled, ruin):
+    rejection = judge(upscaled, ruin(upscaled[1]))
+    assert rejection is not None
+    assert RUINS[ruin] in (None, rejection.rule)
 
 
-def test_bicubic_itself_passes(made):
-    """What is published in place of a doubted result is never doubted for its looks."""
-    bicubic = quality_gate.bicubic_image(RasterImage(made[0]), 2)
-    doubt = judge(made, bicubic.rgb)
-    assert doubt is None, doubt
+def test_bicubic_itself_passes(upscaled):
+    """What is published in place of a rejected result is never rejected itself."""
+    bicubic = quality_gate.bicubic_image(RasterImage(upscaled[0]), 2)
+    rejection = judge(upscaled, bicubic.rgb)
+    assert rejection is None, rejection
 
 
 @pytest.mark.parametrize("kind", ["rgb", "grey", "alpha", "opaque alpha"])
