@@ -103,7 +103,7 @@ class UpscaleDoFn(beam.DoFn):
 
     def process(self, work: Job | Row) -> Iterator[Row]:
         """Beam: each element."""
-        # What is ready goes on to the file at once: a kill would lose it.
+        # Finished rows go on to the file at once: a kill would lose them.
         ready = [[work]] if isinstance(work, Row) else self._ahead.submit(work)
         for rows in ready:
             yield from map(_counted, rows)
