@@ -128,6 +128,9 @@ class PreviousResult(NamedTuple):
         status, reason: of the previous row.
         source_height, source_width: as displayed; None if the header was never read.
         columns: values of `reuse.REUSED_COLUMNS`, in that order.
+
+    Example:
+        columns = dict(zip(REUSED_COLUMNS, previous.columns, strict=True))
     """
 
     content_key: str
@@ -163,6 +166,10 @@ class Totals(NamedTuple):
         named: distinct URIs.
         rows: distinct URIs, those included that left the catalog between two attempts of this run
             after the first attempt had finished their rows.
+
+    Example:
+        >>> Totals(mentions=5, named=4, rows=4).mentions - 4  # repeats
+        1
     """
 
     mentions: int
@@ -177,6 +184,10 @@ class Shard(NamedTuple):
         uri: of the file.
         rows: how many it holds.
         size_bytes: of the file.
+
+    Example:
+        >>> Shard("s3://shop/out/runs/night1/staging/5d41.parquet", rows=12, size_bytes=4096).rows
+        12
     """
 
     uri: str
