@@ -204,6 +204,7 @@ class RunError(Exception):
     No RuntimeError: where a decoder reads from S3, one would count as a broken file.
 
     Example:
+        >>> import traceback
         >>> RunError.find_in("".join(traceback.format_exception(RunError("no such bucket"))))
         RunError('no such bucket')
     """
