@@ -1,20 +1,19 @@
-"""Whether memory and time per image stay the same as the catalog and the images grow.
+"""Measures memory and time per image as the catalog and the images grow.
 
     python -m benchmarks.cost_curves catalog FOLDER [--counts 100 1000 10000] [--shrink 4]
     python -m benchmarks.cost_curves probe [--count 2000]
     python -m benchmarks.cost_curves large [--sides 2000 4000 8000]
 
-`catalog` repeats a folder's images, each time with another comment in the file, so that each is
-upscaled; `--shrink` makes them smaller first, so that ten thousand are done in minutes. `probe`
-filters images out that lie on an S3 server of its own, and beside it fetches their first 64 KB
-with as many threads and nothing else. `large` upscales single images, mosaics of a drawn one.
-`--json FILE` keeps the figures; other options go to the pipeline.
+`catalog` repeats a folder's images, each copy with another comment in the file, so that the run
+upscales each; `--shrink` makes them smaller first, so that ten thousand take minutes. `probe`
+runs on an S3 server of its own over images that the size filter rejects, and compares with
+threads that fetch the first 64 KB of each and nothing else. `large` upscales single images,
+mosaics of a drawn one. `--json FILE` keeps the figures; unknown options go to the pipeline.
 """
 
 import argparse
 import concurrent.futures
 import io
-import json
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from benchmarks import measured_run
+from benchmarks import figures, measured_run
 from model.data.hr_sources import find_images, read_rgb
 from model.imaging import resampling
 from model.scenes import drawing
@@ -38,7 +37,18 @@ _PROBE_BYTES = 64 << 10
 def measure_catalog(
     images: Sequence[Path], counts: Sequence[int], shrink: int, scratch: Path, options: list[str]
 ) -> list[dict]:
-    """A run for each count."""
+    """Runs the pipeline once per count.
+
+    Args:
+        images: files to repeat.
+        counts: numbers of images of the runs.
+        shrink: factor to shrink the images by first.
+        scratch: folder for catalogs and outputs.
+        options: of the pipeline.
+
+    Returns:
+        The figures of each run.
+    """
     whole = (resampling.crop_to_multiple(read_rgb(path), shrink) for path in images)
     sources = [resampling.shrink(rgb, shrink) for rgb in whole]
     pil_images = [Image.fromarray(resampling.to_uint8(rgb)) for rgb in sources]
@@ -68,7 +78,16 @@ def measure_catalog(
 
 
 def measure_probe(count: int, scratch: Path, options: list[str]) -> dict:
-    """Images that are filtered out, against bare requests for the same bytes."""
+    """Compares the rate of images that the size filter rejects with that of bare requests.
+
+    Args:
+        count: number of images.
+        scratch: folder for outputs.
+        options: of the pipeline.
+
+    Returns:
+        The figures by name.
+    """
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(buffer, "JPEG", quality=85)
@@ -102,12 +121,22 @@ def measure_probe(count: int, scratch: Path, options: list[str]) -> dict:
 
 
 def _first_bytes(client: object, key: str) -> None:
+    """Fetches as many bytes as the pipeline's probe."""
     wanted = f"bytes=0-{_PROBE_BYTES - 1}"
     client.get_object(Bucket="shop", Key=key, Range=wanted)["Body"].read()  # type: ignore[attr-defined]
 
 
 def measure_large(sides: Sequence[int], scratch: Path, options: list[str]) -> list[dict]:
-    """A single image of each side."""
+    """Runs the pipeline over a single image per side.
+
+    Args:
+        sides: height and width of the images, pixels.
+        scratch: folder for catalogs and outputs.
+        options: of the pipeline.
+
+    Returns:
+        The figures of each run.
+    """
     found = []
     for side in sides:
         folder = scratch / f"side_{side}"
@@ -134,10 +163,10 @@ def measure_large(sides: Sequence[int], scratch: Path, options: list[str]) -> li
 
 
 def main(argv: list[str]) -> int:
-    """Command line; options that it does not know go to the pipeline."""
+    """Command line; unknown options go to the pipeline. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost_curves")
     all_parts = argparse.ArgumentParser(add_help=False)
-    all_parts.add_argument("--json", type=Path, metavar="FILE")
+    figures.add_json_option(all_parts)
     parts = parser.add_subparsers(dest="part", required=True)
     catalog = parts.add_parser("catalog", parents=[all_parts])
     catalog.add_argument("folder", type=Path)
@@ -160,8 +189,7 @@ def main(argv: list[str]) -> int:
             print("\n".join(f"{name:20} {value}" for name, value in result.items()))
         else:
             result = measure_large(arguments.sides, scratch, options)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    figures.write_json(arguments.json, result)
     return 0
 
 

@@ -1,16 +1,15 @@
-r"""Compares the ways of feeding training patches: speed, disk, and what is learnt in equal time.
+r"""Compares the ways of feeding training patches: speed, disk use and result of training.
 
     python -m benchmarks.feeding --data photographs --hr validation [--seconds 60]
         [--feedings memory grid] [--probe_steps 60] [--json FILE]
 
-`patches/s` and `MB/s read` are of the feed alone, as fast as it goes; `PSNR-Y` is of a small
-network trained with each way for about the same time, on the HR images, whose LR is made by
-bicubic. How many steps fit into that time is told by two short runs of `--probe_steps`.
+`patches/s` and `MB/s read` are of the feed alone at its full speed; `PSNR-Y` is of a small network
+trained with each way for about the same time, on the HR images, shrunk by bicubic for LR. Two
+short runs of `--probe_steps` measure how many steps fit into that time.
 """
 
 import argparse
 import dataclasses
-import json
 import logging
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from benchmarks import figures
 from model.data import hr_sources
 from model.data.hr_sources import Pair
 from model.data.patches import FEEDINGS, Cutter, Feed, prepare
@@ -33,16 +33,16 @@ _BORDER_PX = 2
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one way of feeding reached.
+    """Figures of one way of feeding.
 
     Attributes:
         feeding: the way.
         prepared_s: seconds before the first patch.
-        prepared_mb: written to disk for it.
+        prepared_mb: size of its files on disk, 10^6 bytes.
         patches_per_s: of the feed alone.
-        read_mb_per_s: what it read for that, from disk or its cache.
-        steps: optimizer steps that fitted into the time.
-        psnr_y_db: of the network that was trained.
+        read_mb_per_s: read by the feed from disk or its cache, 10^6 bytes a second.
+        steps: optimizer steps in the time.
+        psnr_y_db: of the trained network.
     """
 
     feeding: str
@@ -57,7 +57,15 @@ class Result:
 def measure(
     config: TrainConfig, seconds: float, probe_steps: int, pairs: list[Pair], folder: Path
 ) -> Result:
-    """Measures the way of feeding that the configuration names."""
+    """Measures the way of feeding that the configuration names.
+
+    Args:
+        config: of the training.
+        seconds: time to train.
+        probe_steps: steps of the short runs.
+        pairs: images to measure the network on.
+        folder: for patches and runs.
+    """
     groups, _ = training.load_groups(config)
     cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
     started = time.monotonic()
@@ -104,7 +112,7 @@ def measure(
 
 
 def _bytes_read() -> int:
-    """Bytes that this process has read from files so far (Linux); memory-mapped ones excluded."""
+    """Bytes that this process has read from files (Linux), memory-mapped files excluded."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("rchar")).split()[1])
 
@@ -117,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60, help="of training, each way")
     parser.add_argument("--feedings", nargs="+", choices=FEEDINGS, default=FEEDINGS)
     parser.add_argument("--probe_steps", type=int, default=60, help="of the short runs")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    figures.add_json_option(parser)
     arguments = parser.parse_args(argv)
     logging.disable(logging.INFO)
     pairs = list(hr_sources.make_pairs(arguments.hr, scale=2))
@@ -145,9 +153,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{r.patches_per_s / best:>9.2f}{r.read_mb_per_s:>6.1f} MB/s{r.steps:>7}"
             f"{r.psnr_y_db:>8.2f}"
         )
-    if arguments.json:
-        content = [dataclasses.asdict(result) for result in results]
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+    figures.write_json(arguments.json, [dataclasses.asdict(result) for result in results])
     return 0
 
 

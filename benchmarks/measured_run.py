@@ -1,5 +1,6 @@
-"""Runs the job as users do, in a process of its own, and watches its time and memory."""
+"""Runs the job in a process of its own, as users do, and measures its time and memory."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -22,9 +23,13 @@ class MeasuredRun:
 
     Attributes:
         seconds: from the command's start to its end.
-        peak_mb: most memory at a time, 10^6 bytes, of the command and all its processes; what
-            they share counts once.
+        peak_mb: peak memory, 10^6 bytes, of the command and all its processes; shared pages
+            count once.
         summary: content of summary.json.
+
+    Example:
+        measured = run("images/", Path("out"), "first", "--report", "no")
+        print(f"{measured.seconds:.1f} s, {measured.peak_mb:.0f} MB")
     """
 
     seconds: float
@@ -33,30 +38,39 @@ class MeasuredRun:
 
 
 def run(input_uri: str, output: Path, run_id: str, *options: str) -> MeasuredRun:
-    """Runs the job from an input to a local folder.
+    """Runs the job.
+
+    Args:
+        input_uri: of the catalog.
+        output: a local folder.
+        run_id: of the run.
+        options: of `run_pipeline.py`, beside input, output and run_id.
 
     Raises:
-        SystemExit: if it does not end with status 0.
+        SystemExit: if the run does not end with status 0.
     """
     command = [sys.executable, str(_RUN_PIPELINE), "--run_id", run_id, *options]
     command += ["--input", input_uri, "--output", str(output)]
     peak_bytes = 0
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+") as output_file:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=told, stderr=told)
-        while process.poll() is None:
+        process = subprocess.Popen(command, stdout=output_file, stderr=output_file)
+        while process.returncode is None:
             peak_bytes = max(peak_bytes, _memory_bytes(process.pid))
-            time.sleep(_LOOK_EVERY_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LOOK_EVERY_S)
         seconds = time.perf_counter() - started
         if process.returncode != 0:
-            told.seek(0)
-            raise SystemExit(f"the run ended with status {process.returncode}:\n{told.read()}")
+            output_file.seek(0)
+            raise SystemExit(
+                f"the run ended with status {process.returncode}:\n{output_file.read()}"
+            )
     summary = json.loads((output / "runs" / run_id / "summary.json").read_text())
     return MeasuredRun(seconds, peak_bytes / 1e6, summary)
 
 
 def _memory_bytes(pid: int) -> int:
-    """What a process and those that it started hold; a page of several counts once."""
+    """Memory of a process and its descendants, bytes; a shared page counts once."""
     try:
         one = psutil.Process(pid)
         family = [one, *one.children(recursive=True)]
@@ -67,5 +81,5 @@ def _memory_bytes(pid: int) -> int:
         try:
             held += member.memory_full_info().pss
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # it ended just now
+            continue  # the process ended
     return held

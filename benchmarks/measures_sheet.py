@@ -1,9 +1,10 @@
-"""The image of `docs/measures.md`: one drawn product, ruined in some ways, and its measures.
+"""Draws the image of `docs/measures.md`: one product, ruined in several ways, and its measures.
 
     python -m benchmarks.measures_sheet docs/measures.png [--seed 5]
 
 The product is drawn, shrunk, and compressed as JPEG of quality 60; `rdn-product` upscales it, and
-`benchmarks.gate` ruins the result. Each panel names the measures that tell, and the gate's rule.
+`benchmarks.gate` ruins the result. Each panel shows the measures that detect it, and the gate's
+rule.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from pipeline.upscale import quality_gate
 _HR_SIDE_PX = 320
 _JPEG_QUALITY = 60
 _FONT_PX = 14
-# How a result is ruined, and the measures that show it.
+# Ways to ruin a result, and the measures that detect them.
 _SHOWN: dict[str, tuple[str, ...]] = {
     "the result": ("roundtrip_psnr_db", "sharpness_ratio"),
     "bicubic": ("sharpness_ratio", "background_noise"),
@@ -68,22 +69,22 @@ def draw(seed: int) -> np.ndarray:
         "bicubic": lambda: resampling.to_uint8(resampling.bicubic(lr, *sr.shape[:2])),
     }
     shown = []
-    for name, told in _SHOWN.items():
+    for name, names in _SHOWN.items():
         sample = Sample(2, sr, other, np.random.default_rng(1))
         make = versions.get(name, lambda sample=sample, name=name: RUINS[name](sample))
         image = np.ascontiguousarray(make())
         measures = quality.measure(
             RasterImage(lr), RasterImage(image), scale=2, self_test=None, self_sr=None
         )
-        shown.append(_panel(name, image, measures, told))
+        shown.append(_panel(name, image, measures, names))
     half = len(shown) // 2
     rows = [Row("", shown[:half]), Row("", shown[half:])]
-    return panels.lay_out("What the measures say", rows)
+    return panels.lay_out("What the measures show", rows)
 
 
-def _panel(name: str, image: np.ndarray, measures: Measures, told: tuple[str, ...]) -> Panel:
+def _panel(name: str, image: np.ndarray, measures: Measures, names: tuple[str, ...]) -> Panel:
     rejection = quality_gate.failed_rule(measures, quality_gate.GateLimits())
-    lines = [f"{one} {getattr(measures, one):.2f}" for one in told]
+    lines = [f"{one} {getattr(measures, one):.2f}" for one in names]
     lines.append("passes the gate" if rejection is None else f"gate:{rejection.rule}")
     font = ImageFont.load_default(_FONT_PX)
     band = Image.new("RGB", (image.shape[1], round(1.4 * _FONT_PX * len(lines))), "white")
@@ -92,7 +93,7 @@ def _panel(name: str, image: np.ndarray, measures: Measures, told: tuple[str, ..
 
 
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.measures_sheet")
     parser.add_argument("file", type=Path)
     parser.add_argument("--seed", type=int, default=5)

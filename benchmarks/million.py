@@ -1,11 +1,11 @@
-"""What a catalog of a million images costs on one machine when nearly all are done already.
+"""Measures a run over a million images of which nearly all are unchanged.
 
     python -m benchmarks.million [--uris 1000000] [--new 100] [--json FILE]
 
-A server of this program's own speaks as much of S3's protocol as the job needs and invents its
-listing: no real one holds a million objects in little memory. The previous run is invented too,
-with the job's own writer: half of its images were upscaled, half were too large. `--new`
-images are drawn and unknown to it.
+A server of this program implements the part of S3's protocol that the job needs, with a generated
+listing: no real server holds a million objects in little memory. The previous run is generated
+too, by the job's own writer: half of its images were upscaled, half were too large. `--new` images
+are drawn, and the previous run has no row for them.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from xml.sax.saxutils import escape
 
 from PIL import Image
 
-from benchmarks import measured_run
+from benchmarks import figures, measured_run
 from model.network import presets
 from model.scenes import drawing
 from pipeline import cli
@@ -44,33 +44,37 @@ _KNOWN_BYTES = 30_000
 
 
 class Catalog:
-    """Objects by number; the last ones are new and real.
+    """A bucket's objects by number; the last ones are new and have content.
 
     Args:
-        uris: how many there are.
-        new: how many of them are new.
+        uris: number of objects.
+        new: number of new ones among them.
+
+    Example:
+        catalog = Catalog(1000, new=10)
+        catalog.key(999), len(catalog.body(999))
     """
 
     def __init__(self, uris: int, new: int) -> None:
         self.uris, self.known = uris, uris - new
 
     def key(self, number: int) -> str:
-        """The object's key; keys are in order of numbers."""
+        """Returns the object's key; keys sort as numbers do."""
         return f"images/{number // 1000:06d}/{number:09d}.jpg"
 
     def etag(self, number: int) -> str:
-        """32 hexadecimal digits."""
+        """Returns the object's ETag, 32 hexadecimal digits."""
         return hashlib.md5(self.key(number).encode()).hexdigest()
 
     @functools.cache  # noqa: B019 - one catalog for the life of the program
     def body(self, number: int) -> bytes:
-        """A new object's content."""
+        """Returns a new object's content, a JPEG."""
         buffer = io.BytesIO()
         Image.fromarray(drawing.draw_scene(number, 120, 120)).save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
 
     def size_bytes(self, number: int) -> int:
-        """Of the object; known ones have one that their content, which nobody reads, would."""
+        """Returns the object's size; that of known objects is made up, since nobody reads them."""
         return _KNOWN_BYTES if number < self.known else len(self.body(number))
 
 
@@ -94,7 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._object(self.path)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a line for each request is too much."""
+        """Logs nothing: one line per request would be too much."""
 
     def _page(self, first: int) -> bytes:
         catalog, after = self.catalog, min(first + _PAGE_KEYS, self.catalog.uris)
@@ -113,7 +117,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _object(self, path: str) -> None:
         number = int(path.rpartition("/")[2].partition(".")[0])
-        assert number >= self.catalog.known, "an image that is done was asked for"
+        assert number >= self.catalog.known, "an unchanged image was requested"
         data = self.catalog.body(number)
         headers = {"ETag": f'"{self.catalog.etag(number)}"', "Accept-Ranges": "bytes"}
         status = 200
@@ -136,8 +140,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-def earlier_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
-    """What a previous run would know of the images that are not new."""
+def previous_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
+    """Yields the rows of the previous run, one per image that is not new."""
     image: ImageFile = {"bytes": b"\xff" * 100, "path": "image.jpg"}
     for number in range(catalog.known):
         uri = f"s3://{_BUCKET}/{catalog.key(number)}"
@@ -174,38 +178,47 @@ def earlier_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
         yield Row.from_columns(columns)
 
 
-def write_earlier_run(catalog: Catalog, output: Path) -> None:
-    """Writes the invented run under an output, finished."""
+def write_previous_run(catalog: Catalog, output: Path) -> None:
+    """Writes the previous run, finished, to an output folder."""
     sha256 = presets.resolve(presets.DEFAULT).sha256
     settings, _ = cli.parse(["--input", "x/", "--output", str(output)], _DAY)
     plan = RunPlan(settings, _DAY, sha256, workers=1, compute_dtype="float32")
     files = open_storage(settings.storage)
-    folder = output / "runs/earlier"
+    folder = output / "runs/previous"
     writer = ShardWriter(files, str(folder / "staging"))
     shards: list[Shard] = []
-    for row in earlier_rows(catalog, plan.fingerprint):
+    for row in previous_rows(catalog, plan.fingerprint):
         shards += filter(None, [writer.add(row)])
     shards += filter(None, [writer.close()])
-    publishing.publish(files, shards, str(output / "rows/run_id=earlier"))
+    publishing.publish(files, shards, str(output / "rows/run_id=previous"))
     publishing.clear(files, str(folder / "staging"))
-    summary = {"run_id": "earlier", "by_reason": {}, "by_status": {}, "percentiles": {}}
+    summary = {"run_id": "previous", "by_reason": {}, "by_status": {}, "percentiles": {}}
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "_SUCCESS").touch()
 
 
 def measure(uris: int, new: int, scratch: Path) -> dict:
-    """Runs the night; returns its figures."""
+    """Runs the pipeline over the catalog.
+
+    Args:
+        uris: number of images.
+        new: number of new ones among them.
+        scratch: folder for outputs.
+
+    Returns:
+        The figures by name.
+    """
     catalog = Catalog(uris, new)
     _Handler.catalog = catalog
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     output = scratch / "out"
-    write_earlier_run(catalog, output)
+    write_previous_run(catalog, output)
     with made_up_credentials():
-        night = measured_run.run(
+        measured = measured_run.run(
             f"s3://{_BUCKET}/images/",
             output,
-            "night",
+            "tonight",
             "--s3_endpoint_url",
             f"http://127.0.0.1:{server.server_port}",
         )
@@ -213,20 +226,20 @@ def measure(uris: int, new: int, scratch: Path) -> dict:
     return {
         "uris": uris,
         "new": new,
-        "seconds": round(night.seconds, 1),
-        "uris_per_s": round(uris / night.seconds),
-        "peak_mb": round(night.peak_mb),
+        "seconds": round(measured.seconds, 1),
+        "uris_per_s": round(uris / measured.seconds),
+        "peak_mb": round(measured.peak_mb),
         "requests": _Handler.requests,
-        "by_status": night.summary["by_status"],
+        "by_status": measured.summary["by_status"],
     }
 
 
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.million")
     parser.add_argument("--uris", type=int, default=1_000_000)
     parser.add_argument("--new", type=int, default=100)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    figures.add_json_option(parser)
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         result = measure(arguments.uris, arguments.new, Path(scratch))
@@ -235,8 +248,7 @@ def main(argv: list[str]) -> int:
         f"{result['uris_per_s']:,} URIs/s, at most {result['peak_mb'] / 1e3:.2f} GB of memory, "
         f"{result['requests']:,} requests\n{result['by_status']}"
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    figures.write_json(arguments.json, result)
     return 0
 
 

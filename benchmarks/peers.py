@@ -1,17 +1,15 @@
-"""The bare network beside other ways to enlarge the same images, one call an image.
+"""Times the bare network and other ways to upscale the same images, one call per image.
 
     python -m benchmarks.peers FOLDER [--images 12] [--rounds 5] [--json FILE]
 
 In each round every image goes, in turn, through Pillow's bicubic (the floor), our `Upscaler`
-in float32, in bfloat16, and with the tiles that a GPU gets, `model.predict`, and OpenVINO running
-the exported network in float32 and in bfloat16 (`pip install openvino`). All results are checked
-against each other first: one grey level apart at most
-(OpenVINO in bfloat16 three). Prints the median milliseconds of a
-image, and ratios to ours in float32.
+in float32, in bfloat16, and with the tiles of a GPU, `model.predict`, and OpenVINO with the
+exported network in float32 and in bfloat16 (`pip install openvino`). Before that, all results are
+compared: they differ by at most one grey level (OpenVINO in bfloat16: three). Prints the median
+milliseconds per image, and ratios to ours in float32.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -22,8 +20,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks import quiet  # noqa: F401 - first, for its effect
-from model.data.hr_sources import find_images, read_rgb
+from benchmarks import (
+    figures,
+    quiet,  # noqa: F401 - first, for its effect
+)
+from benchmarks.sources import pick_evenly
+from model.data.hr_sources import read_rgb
 from model.imaging import resampling
 from model.inference.backends import Network, TileBatchBackend
 from model.inference.upscaler import DEFAULT_MAX_CALL_PX, Upscaler
@@ -34,17 +36,17 @@ _OURS = "ours, float32"
 
 
 def _lr(rdn: RDN, rgb: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] to what the network takes, float32 [1, H, W, 3 or 4]."""
+    """Converts uint8 [H, W, 3] to the network's input, float32 [1, H, W, 3 or 4]."""
     unit = rgb[None].astype(np.float32) / 255
     return with_quality_plane(unit, 100) if rdn.knows_quality else unit
 
 
 def openvino_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """OpenVINO with the exported network; none where it is not installed."""
+    """Exports the network to OpenVINO; returns nothing where it is not installed."""
     try:
         import openvino  # noqa: PLC0415 - no requirement
     except ImportError:
-        print("OpenVINO is left out: pip install openvino")
+        print("No OpenVINO: pip install openvino to compare with it.")
         return {}
     with tempfile.TemporaryDirectory() as folder:
         rdn.export(folder, format="tf_saved_model", verbose=False)
@@ -59,7 +61,7 @@ def openvino_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 
 def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Ways from uint8 [H, W, 3] to uint8 [H * scale, W * scale, 3], by name."""
+    """Returns functions from uint8 [H, W, 3] to uint8 [H * scale, W * scale, 3], by name."""
 
     def bicubic(rgb: np.ndarray) -> np.ndarray:
         size = (rgb.shape[1] * rdn.scale, rgb.shape[0] * rdn.scale)
@@ -84,19 +86,31 @@ def make_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 
 def measure(images: list[np.ndarray], model: str, rounds: int) -> dict[str, float]:
-    """Median milliseconds of an image, by peer."""
+    """Times all peers.
+
+    Args:
+        images: uint8 [H, W, 3] each.
+        model: a shipped name or a `.keras` file.
+        rounds: passes over the images.
+
+    Returns:
+        Median milliseconds per image, by peer.
+
+    Raises:
+        SystemExit: if a peer's result differs too much from ours.
+    """
     peers = make_peers(loading.load_by_name(model))
-    for name, enlarge in peers.items():
-        for rgb in images:  # the first call of a size is no part of the speed
-            worst = np.abs(np.subtract(enlarge(rgb), peers[_OURS](rgb), dtype=np.int16)).max()
+    for name, upscale in peers.items():
+        for rgb in images:  # the first call of a size is slower, and not timed
+            worst = np.abs(np.subtract(upscale(rgb), peers[_OURS](rgb), dtype=np.int16)).max()
             if "bicubic" not in name and worst > (3 if name == "OpenVINO, bfloat16" else 1):
                 raise SystemExit(f"{name} gives another image: {worst} grey levels off")
     taken_ms: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(rounds):
-        for name, enlarge in peers.items():
+        for name, upscale in peers.items():
             started = time.perf_counter()
             for rgb in images:
-                enlarge(rgb)
+                upscale(rgb)
             taken_ms[name].append((time.perf_counter() - started) * 1000 / len(images))
     return {name: statistics.median(values) for name, values in taken_ms.items()}
 
@@ -108,16 +122,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", default=presets.DEFAULT)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    figures.add_json_option(parser)
     arguments = parser.parse_args(argv)
-    found = find_images(arguments.folder)
-    picks = np.linspace(0, len(found) - 1, min(arguments.images, len(found))).round()
-    images = [read_rgb(found[int(i)]) for i in picks]
+    images = [read_rgb(path) for path in pick_evenly(arguments.folder, arguments.images)]
     result = measure(images, arguments.model, arguments.rounds)
     for name, ms in result.items():
-        print(f"{name:18} {ms:8.1f} ms an image {ms / result[_OURS]:7.2f} of {_OURS}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"{name:18} {ms:8.1f} ms per image {ms / result[_OURS]:7.2f} of {_OURS}")
+    figures.write_json(arguments.json, result)
     return 0
 
 

@@ -1,23 +1,21 @@
-"""How fast the pipeline is beside the bare network and beside a plain loop, on the same images.
+"""Compares the pipeline's speed with the bare network and a plain loop, on the same images.
 
     python -m benchmarks.pipeline_vs_network FOLDER [--images 60] [--repeat 3] [--rounds 3]
 
-Each round runs, in turn: the bare network on all images, decoded beforehand, one call an image,
-background included; a plain loop as one would write it, `Image.open`, `model.predict`, `save` as
-PNG; and the pipeline from folder to Parquet, on `--repeat` copies of each image, which also
-fetches, decodes in processes of its own, measures, encodes and writes; the page about the run is
-left out. The pipeline's fixed start-up, measured on a single image, is told apart. The bare
-network computes in the pipeline's precision. The matrix peak of the machine, in that precision and
-in float32, tells what the network could reach at most. `--json FILE` keeps the figures;
-options that this program does not know go to the pipeline, as `--workers 2 --blank magnify`.
-Without FOLDER the images are drawn.
+Each round runs, in turn: the bare network on all images, decoded beforehand, one call per image,
+background included; a plain loop of `Image.open`, `model.predict` and `save` as PNG; and the
+pipeline from folder to Parquet, on `--repeat` copies of each image, which also fetches, decodes in
+processes of its own, measures, encodes and writes, but writes no report. The pipeline's fixed
+start-up is measured on a single image and shown separately. The bare network computes in the
+pipeline's precision. The machine's peak in matrix multiplication, in that precision and in
+float32, bounds the network's speed. `--json FILE` keeps the figures; unknown options go to the
+pipeline, for example `--workers 2 --blank magnify`. Without FOLDER the images are drawn.
 """
 
 import argparse
 import contextlib
 import io
 import itertools
-import json
 import statistics
 import sys
 import tempfile
@@ -31,7 +29,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from model.data.hr_sources import find_images, read_rgb
+from benchmarks import figures
+from benchmarks.sources import pick_evenly
+from model.data.hr_sources import read_rgb
 from model.inference import backends
 from model.inference.upscaler import Upscaler
 from model.network import loading, presets
@@ -42,7 +42,7 @@ from pipeline.upscale.machine import choose_workers
 
 
 def time_network(upscaler: Upscaler, images: list[np.ndarray]) -> float:
-    """Seconds that the bare network takes for all images, uint8 [H, W, 3] each."""
+    """Times the bare network on all images, uint8 [H, W, 3] each, in seconds."""
     started = time.perf_counter()
     for image in images:
         upscaler.upscale_rgb(image)
@@ -50,7 +50,7 @@ def time_network(upscaler: Upscaler, images: list[np.ndarray]) -> float:
 
 
 def time_plain_loop(rdn: RDN, paths: list[Path], folder: Path) -> float:
-    """Seconds of the loop that a user would write first."""
+    """Times a plain loop from files to PNG files in a folder, in seconds."""
     started = time.perf_counter()
     for i, path in enumerate(paths):
         rgb = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
@@ -61,7 +61,7 @@ def time_plain_loop(rdn: RDN, paths: list[Path], folder: Path) -> float:
 
 
 def matrix_peak_gflops(compute_dtype: str = "float32") -> float:
-    """The fastest of some multiplications of large matrices, 10^9 operations a second."""
+    """Measures the fastest of eight products of large matrices, 10^9 operations a second."""
     side = 2048
     matrix = tf.cast(tf.random.normal([side, side]), compute_dtype)
     seconds = []
@@ -73,17 +73,27 @@ def matrix_peak_gflops(compute_dtype: str = "float32") -> float:
 
 
 def network_gflop(rdn: RDN, images: list[np.ndarray]) -> float:
-    """Operations, 10^9, of all convolutions, which run at LR size, on images [H, W, 3] each."""
+    """Counts the operations of all convolutions, at LR size, on images [H, W, 3]; in 10^9."""
     kernels = (weight for weight in rdn.trainable_variables if len(weight.shape) == 4)
     per_pixel = 2 * sum(int(np.prod(kernel.shape)) for kernel in kernels)
     return per_pixel * sum(one.shape[0] * one.shape[1] for one in images) / 1e9
 
 
 def time_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]) -> float:
-    """Seconds from the command line's parsing to the written summary.
+    """Times the pipeline from the command line's parsing to the written summary.
 
-    The bytes that make each of an image's copies another content follow its end, where decoders
-    do not look.
+    Args:
+        paths: the images.
+        repeat: number of copies of each; bytes after the end of a file, which decoders ignore,
+            make each copy another content.
+        model: a shipped name or a `.keras` file.
+        options: of the pipeline.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        SystemExit: if the pipeline does not end with status 0.
     """
     with tempfile.TemporaryDirectory() as folder:
         catalog = Path(folder) / "catalog"
@@ -104,19 +114,28 @@ def time_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]
 
 
 def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
-    """`count` images spread evenly over a folder's, or drawn ones."""
+    """Picks `count` images of a folder, or draws them."""
     if folder is None:
         for i in range(count):
             scene = Image.fromarray(drawing.draw_scene(i, 300, 300))
             scene.save(drawn_into / f"{i:04d}.jpg", quality=85)
         folder = drawn_into
-    found = find_images(folder)
-    picks = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
-    return [found[i] for i in picks]
+    return pick_evenly(folder, count)
 
 
 def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: list[str]) -> dict:
-    """Runs all sides `rounds` times in turn; returns medians in images a second, and ratios."""
+    """Times network, loop and pipeline in turn.
+
+    Args:
+        paths: the images.
+        model: a shipped name or a `.keras` file.
+        rounds: number of times.
+        repeat: copies of each image in the pipeline's catalog.
+        options: of the pipeline.
+
+    Returns:
+        Medians in images per second, ratios, and the settings.
+    """
     rdn = loading.load_by_name(model)
     compute_dtype = next(
         (after for option, after in itertools.pairwise(options) if option == "--precision"),
@@ -124,8 +143,8 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
     )
     upscaler = Upscaler(rdn, compute_dtype=compute_dtype, skip_background=False)
     images = [read_rgb(path) for path in paths]
-    upscaler.upscale_rgb(images[0])  # tracing is no part of the network's speed
-    if "--workers" not in options:  # as many processes start for a single image, too
+    upscaler.upscale_rgb(images[0])  # traces the network
+    if "--workers" not in options:  # start as many processes for a single image
         chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
         options = [*options, "--workers", str(chosen)]
     startup_s = min(time_pipeline(paths[:1], 1, model, options) for _ in range(2))
@@ -142,7 +161,7 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
             f"round {number}: network {network_s[-1]:.1f} s, plain loop {loop_s[-1]:.1f} s, "
             f"pipeline {pipeline_s[-1]:.1f} s"
         )
-    # Of one pass over the images, as the other sides' seconds are.
+    # Of one pass over the images, as the others' seconds.
     running_s = [(seconds - startup_s) / repeat for seconds in pipeline_s]
     pipeline_s = [seconds / repeat for seconds in pipeline_s]
     return {
@@ -165,12 +184,12 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
 
 
 def _ratio(others_s: list[float], ours_s: list[float]) -> float:
-    """Median over the rounds of how many times as fast ours is."""
+    """Median over the rounds of the others' seconds divided by ours."""
     return statistics.median(other / ours for other, ours in zip(others_s, ours_s, strict=True))
 
 
 def main(argv: list[str]) -> int:
-    """Command line; options that it does not know go to the pipeline."""
+    """Command line; unknown options go to the pipeline. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_vs_network")
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--images", type=int, default=60)
@@ -179,7 +198,7 @@ def main(argv: list[str]) -> int:
         "--repeat", type=int, default=3, help="copies of each image in the pipeline's catalog"
     )
     parser.add_argument("--model", default=presets.DEFAULT)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    figures.add_json_option(parser)
     arguments, options = parser.parse_known_args(argv)
     with tempfile.TemporaryDirectory() as drawn_into:
         paths = _choose(arguments.folder, arguments.images, Path(drawn_into))
@@ -201,8 +220,7 @@ def main(argv: list[str]) -> int:
         f"   {result['pipeline_over_network_without_startup']:.2f} of the network,"
         f" {result['pipeline_over_plain_loop_without_startup']:.2f} times the plain loop"
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    figures.write_json(arguments.json, result)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""How large the page about a night gets, and how fast a browser opens it.
+"""Measures the size of a run's report, and how fast a browser opens it.
 
     python -m benchmarks.report_size FOLDER [--rows 10000] [--chromium PROGRAM] [--json FILE]
 
-Runs the job on a folder's first images, then repeats its rows, each with a URI of its own behind
-which the image lies, as a night of `--rows` images, writes the report of both nights, and
-opens each in a headless Chromium (`pip install playwright`): medians of five.
+Runs the job on a folder's first images, then writes a run of `--rows` images that repeats its
+rows, each with its own URI of an image file. Writes the reports of both runs and opens each in a
+headless Chromium (`pip install playwright`): medians of five.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from benchmarks import quiet  # noqa: F401 - first, for its effect
 
 # isort: split
-from benchmarks import measured_run
+from benchmarks import figures, measured_run
 from model.data.hr_sources import find_images
 from pipeline.report import html
 from pipeline.storage import locations
@@ -36,8 +36,14 @@ _IMAGES = 60
 _OPENED = 5
 
 
-def repeat_night(output: Path, catalog: Path, rows: int) -> None:
-    """Writes run `many`: the rows of run `few` again and again, each for another file."""
+def repeat_run(output: Path, catalog: Path, rows: int) -> None:
+    """Writes run `many`: repeats the rows of run `few`, each for another file.
+
+    Args:
+        output: of the run `few`.
+        catalog: folder for the files; they are links to those of `few`.
+        rows: number of rows to write.
+    """
     few = ds.dataset(output / "rows/run_id=few").to_table()
     folder = output / "rows/run_id=many"
     folder.mkdir(parents=True)
@@ -66,7 +72,7 @@ def repeat_night(output: Path, catalog: Path, rows: int) -> None:
 
 
 def time_opening(path: Path, program: str) -> float:
-    """Median seconds from the address to the end of loading, images included."""
+    """Measures the median time until a report is loaded, images included, in seconds."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a tool of the tests
 
     seconds = []
@@ -84,14 +90,24 @@ def time_opening(path: Path, program: str) -> float:
 
 
 def measure(folder: Path, rows: int, program: str, scratch: Path) -> dict:
-    """Figures of both nights by their number of rows."""
+    """Measures both reports.
+
+    Args:
+        folder: images of the run `few`.
+        rows: of the run `many`.
+        program: the browser.
+        scratch: folder for catalogs and outputs.
+
+    Returns:
+        The figures by run.
+    """
     sources, catalog, output = (scratch / name for name in ("few", "many", "out"))
     sources.mkdir()
     catalog.mkdir()
     for i, path in enumerate(find_images(folder)[:_IMAGES]):
         shutil.copy(path, sources / f"{i:06d}{path.suffix}")
     measured_run.run(f"{sources}/", output, "few", "--report", "no")
-    repeat_night(output, catalog, rows)
+    repeat_run(output, catalog, rows)
     files = open_storage(StorageConfig())
     found = {}
     for run_id in ("few", "many"):
@@ -109,13 +125,13 @@ def measure(folder: Path, rows: int, program: str, scratch: Path) -> dict:
 
 
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report_size")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=10_000)
     found = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    parser.add_argument("--chromium", default=found, help="the program; default: on the PATH")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--chromium", default=found, help="the browser; default: one on the PATH")
+    figures.add_json_option(parser)
     arguments = parser.parse_args(argv)
     if arguments.chromium is None:
         parser.error("no Chromium on the PATH: --chromium PROGRAM")
@@ -126,8 +142,7 @@ def main(argv: list[str]) -> int:
             f"{one['rows']:7,} rows: {one['megabytes']:6.2f} MB, written in "
             f"{one['seconds_to_write']:.1f} s, open after {one['seconds_to_open']:.2f} s"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    figures.write_json(arguments.json, result)
     return 0
 
 

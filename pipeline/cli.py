@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from model.version import add_version
 from pipeline.catalog import manifest, places
+from pipeline.options import Option
 from pipeline.records import Reason
-from pipeline.settings import NONE, OPTIONS, Option, Settings
+from pipeline.settings import NONE, OPTIONS, Settings
 from pipeline.storage import locations
 from pipeline.storage.redaction import redact
 
@@ -101,7 +102,7 @@ def _add(parser: _Parser, option: Option) -> None:
 
 
 def _check_required(parser: _Parser, given: argparse.Namespace, rest: list[str]) -> None:
-    """Refuses a command line without a required option; one that looks like it is named."""
+    """Refuses a command line without a required option; suggests it for a misspelt one."""
     for option in OPTIONS.values():
         if option.is_required and not getattr(given, option.name):
             near = difflib.get_close_matches(f"--{option.name}", map(_name_of, rest), n=1)
@@ -150,7 +151,7 @@ def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
     if manifest.is_prefix(source):
         folder = manifest.input_folder(source)
         if f"{absolute_output}/".startswith(folder):
-            parser.error("--output lies below --input: its images would be upscaled again")
+            parser.error("--output is below --input: its images would be upscaled again")
         return folder, absolute_output
     if source.rpartition(".")[2].lower() not in manifest.FORMATS:
         suffixes = ", ".join(f".{suffix}" for suffix in manifest.FORMATS)

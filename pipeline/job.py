@@ -34,7 +34,7 @@ from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock
 from pipeline.runs.summary import add_metrics
-from pipeline.runtime import progress
+from pipeline.runtime import progress, scratch
 from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
@@ -91,6 +91,7 @@ def run_parsed(
         allowed. Errors are one line on standard error.
     """
     ending = Ending(settings.run_id)
+    ending.before(scratch.remove_own_folder)
     with ending.on_signals():
         try:
             plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)
@@ -130,7 +131,7 @@ def _conclude(summary: dict[str, Any], settings: Settings) -> int:
 
 
 def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bool) -> RunPlan:
-    """Checks within seconds that the run can work, and resolves what the settings leave open.
+    """Checks within seconds that the run can work, and resolves settings that are left open.
 
     Args:
         settings: as parsed.
@@ -205,7 +206,7 @@ def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
     if _execute(plan, beam_arguments, ending) is None:
         print(f"started; the estimate will be {layout.estimate}")
         return DONE
-    estimate = json.loads(open_storage(plan.settings.storage).read(layout.estimate))
+    estimate = estimation.read(open_storage(plan.settings.storage), plan.settings)
     print(estimation.describe(estimate, plan.settings))
     return DONE
 
@@ -242,8 +243,7 @@ def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Pipeli
                 ending.before(result.cancel)
             state = result.wait_until_finish()
     except Exception as error:
-        # Beam adds the step to the text, and wraps what some workers raise in RuntimeErrors of
-        # its own, with the traceback as text.
+        # Beam raises a RuntimeError of its own, with the worker's traceback as text.
         found = RunError.find_in("".join(traceback.format_exception(error)))
         if found is None:
             raise

@@ -4,113 +4,34 @@ The parser, the content key, the check of a resumed run, the report's replay com
 of the README's table and of Dataflow's template all read the declarations. Imports no framework.
 """
 
-import argparse
 import dataclasses
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from model.imaging.formats import IMAGE_FORMATS
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
 from pipeline.catalog.size_filter import SizeLimits
+from pipeline.options import (
+    AUTO,
+    Option,
+    comma_list,
+    declare,
+    options_of,
+    positive,
+    positive_or_auto,
+    share,
+)
 from pipeline.records import Shard
 from pipeline.storage.base import StorageConfig
 
 # Raise it when the same image and settings give another result than before.
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 # Values of `--previous` beside a run's id.
 NEWEST, NONE = "newest", "none"
-AUTO = "auto"
-
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """One option of the command line.
-
-    Attributes:
-        name: without the hyphens; also the name of the field of `Settings`.
-        default: value without the option; `dataclasses.MISSING` if it is required.
-        help: one line for `--help`.
-        parse: turns the argument into the value; None for a flag without an argument.
-        choices: values allowed; empty if any is.
-        metavar: stands for the argument in `--help`.
-        default_name: stands for the default in `--help` and in the README; empty without one.
-        in_content_key: whether another value gives another image, which is then upscaled again.
-        resume_must_match: whether a run that goes on must have the value it began with.
-        is_replayed: whether the report's replay command repeats it.
-    """
-
-    name: str
-    default: Any
-    help: str
-    parse: Callable[[str], Any] | None
-    choices: tuple[str, ...]
-    metavar: str | None
-    default_name: str
-    in_content_key: bool
-    resume_must_match: bool
-    is_replayed: bool
-
-    @property
-    def is_required(self) -> bool:
-        """Whether a command line must give it."""
-        return self.default is dataclasses.MISSING and not self.default_name
-
-
-def _option(
-    help: str,
-    default: Any = dataclasses.MISSING,
-    *,
-    parse: Callable[[str], Any] | None = str,
-    choices: tuple[str, ...] = (),
-    metavar: str | None = None,
-    default_name: str | None = None,
-    in_content_key: bool = False,
-    resume_must_match: bool = False,
-    is_replayed: bool = False,
-) -> Any:
-    """A field of `Settings`; see `Option`."""
-    if default_name is None:
-        default_name = "" if default in (dataclasses.MISSING, None, (), False) else str(default)
-    declared = {
-        "help": help,
-        "parse": parse,
-        "choices": choices,
-        "metavar": metavar,
-        "default_name": default_name,
-        "in_content_key": in_content_key,
-        "resume_must_match": resume_must_match,
-        "is_replayed": is_replayed,
-    }
-    return dataclasses.field(default=default, metadata=declared)
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.strip().lstrip("+-").isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1: {text}")
-    return value
-
-
-def _positive_or_auto(text: str) -> int | None:
-    return None if text == AUTO else _positive(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1: {text}")
-    return value
-
-
-def _comma_list(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,49 +44,49 @@ class Settings:
         (1000, 1000)
     """
 
-    input: str = _option(
+    input: str = declare(
         "manifest (.csv .jsonl .parquet .txt) or prefix ending in /", resume_must_match=True
     )
-    output: str = _option("S3 prefix or local folder")
-    run_id: str = _option(
+    output: str = declare("S3 prefix or local folder")
+    run_id: str = declare(
         "names the run; the same id again goes on with it", default_name="UTC time"
     )
-    min_side: int = _option(
+    min_side: int = declare(
         "shorter side below: too_small",
         32,
-        parse=_positive,
+        parse=positive,
         resume_must_match=True,
         is_replayed=True,
     )
-    max_side: int = _option(
+    max_side: int = declare(
         "longer side above: large_enough",
         1000,
-        parse=_positive,
+        parse=positive,
         resume_must_match=True,
         is_replayed=True,
     )
-    max_pixels: int = _option(
+    max_pixels: int = declare(
         "refuse to decode more",
         40_000_000,
-        parse=_positive,
+        parse=positive,
         resume_must_match=True,
         is_replayed=True,
     )
     # The content key has the model's digest instead of its name.
-    model: str = _option(
+    model: str = declare(
         f"{', '.join(presets.PRESETS)}, or path or S3 URI of a .keras file of model.train",
         presets.DEFAULT,
         resume_must_match=True,
         is_replayed=True,
     )
-    images: str = _option(
+    images: str = declare(
         "where images go: into the rows, into files of their own, or both",
         "parquet",
         choices=("parquet", "files", "both"),
         resume_must_match=True,
         is_replayed=True,
     )
-    image_format: str = _option(
+    image_format: str = declare(
         "format of the results; auto: as the source, lossless stays lossless",
         AUTO,
         choices=(AUTO, *IMAGE_FORMATS),
@@ -173,7 +94,7 @@ class Settings:
         resume_must_match=True,
         is_replayed=True,
     )
-    animated: str = _option(
+    animated: str = declare(
         "skip images with several frames, or upscale the first frame",
         "skip",
         choices=("skip", "first_frame"),
@@ -181,70 +102,70 @@ class Settings:
         resume_must_match=True,
         is_replayed=True,
     )
-    previous: str = _option(
+    previous: str = declare(
         "previous run whose results are reused: newest (the newest finished run under --output), "
         "the id of one, or none",
         NEWEST,
         resume_must_match=True,
     )
-    retry: tuple[str, ...] = _option(
+    retry: tuple[str, ...] = declare(
         "replay only the rows of the previous run with these reasons, e.g. timeout,not_found",
         (),
-        parse=_comma_list,
+        parse=comma_list,
         metavar="REASONS",
         resume_must_match=True,
     )
-    max_failure_rate: float = _option(
+    max_failure_rate: float = declare(
         "share of failed rows, 0 to 1, above which the exit status is 3",
         0.05,
-        parse=_share,
+        parse=share,
         is_replayed=True,
     )
-    s3_endpoint_url: str | None = _option(
+    s3_endpoint_url: str | None = declare(
         "another S3 server than AWS", None, default_name="AWS", is_replayed=True
     )
-    s3_requester_pays: str = _option(
+    s3_requester_pays: str = declare(
         "pay for requests to buckets whose owner asks for it",
         "no",
         choices=("yes", "no"),
         is_replayed=True,
     )
-    s3_unsigned: str = _option(
+    s3_unsigned: str = declare(
         "send S3 requests without credentials, to public buckets",
         "no",
         choices=("yes", "no"),
         is_replayed=True,
     )
-    allow_schemes: tuple[str, ...] = _option(
+    allow_schemes: tuple[str, ...] = declare(
         "additional URI schemes allowed in the manifest, comma-separated (e.g. file)",
         (),
-        parse=_comma_list,
+        parse=comma_list,
         metavar="SCHEMES",
         resume_must_match=True,
         is_replayed=True,
     )
-    follow_links: str = _option(
+    follow_links: str = declare(
         "where links in a local --input folder may lead",
         "inside",
         choices=("inside", "anywhere"),
         resume_must_match=True,
         is_replayed=True,
     )
-    look_ahead: int = _option("images fetched ahead of the network", 16, parse=_positive)
-    workers: int | None = _option(
+    look_ahead: int = declare("images fetched ahead of the network", 16, parse=positive)
+    workers: int | None = declare(
         "processes that upscale; auto: one for each core of a machine without GPU",
         None,
-        parse=_positive_or_auto,
+        parse=positive_or_auto,
         default_name=AUTO,
     )
     # Not in the content key: results differ by one grey level at most.
-    precision: str = _option(
+    precision: str = declare(
         "dtype that the network computes in; results differ by one grey level at most",
         AUTO,
         choices=(AUTO, *COMPUTE_DTYPES),
         is_replayed=True,
     )
-    blank: str = _option(
+    blank: str = declare(
         "skip exactly white background, or upscale it like all else",
         "skip",
         choices=("skip", "magnify"),
@@ -252,21 +173,21 @@ class Settings:
         resume_must_match=True,
         is_replayed=True,
     )
-    self_psnr: str = _option(
+    self_psnr: str = declare(
         "measure the self PSNR on the block with most detail, on the full image, or not at all",
         "window",
         choices=("window", "full", "off"),
         resume_must_match=True,
         is_replayed=True,
     )
-    accelerator: str | None = _option(
+    accelerator: str | None = declare(
         "Beam's accelerator hint for the step that upscales, e.g. "
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
         None,
     )
-    report: str = _option("write report.html at the end", "yes", choices=("yes", "no"))
-    dry_run: bool = _option(
-        "probe and count only: what the run would cost; writes nothing but estimate.json",
+    report: str = declare("write report.html at the end", "yes", choices=("yes", "no"))
+    dry_run: bool = declare(
+        "estimate the cost: probe and count only; writes nothing but estimate.json",
         False,
         parse=None,
     )
@@ -298,10 +219,7 @@ class Settings:
 
 
 # By name, in the order of `--help`.
-OPTIONS: Mapping[str, Option] = {
-    field.name: Option(name=field.name, default=field.default, **field.metadata)
-    for field in dataclasses.fields(Settings)
-}
+OPTIONS: Mapping[str, Option] = options_of(Settings)
 
 
 def replay_arguments(given: Mapping[str, Any]) -> list[str]:
@@ -328,7 +246,7 @@ class RunPlan:
     """Everything the run resolved before it began to work. Picklable, travels to the workers.
 
     Attributes:
-        settings: what the user asked for.
+        settings: the user's.
         started_at: UTC.
         model_sha256: of the saved model.
         workers: processes that upscale, on each machine.

@@ -41,6 +41,24 @@ BROKEN_FILE = (
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *tiff.SIGNATURES)
 
+# Other files that catalogs name as images, by their first bytes.
+_OTHER_FILES = {
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+    b"<": "HTML",
+    b"%PDF": "PDF",
+    b"%!PS": "PostScript",
+    b"8BPS": "Photoshop",
+    b"PK\3\4": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\0\0\1\0": "an icon",
+    b"\0\0\0\x0cjP": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL": "JPEG XL",
+    b"{": "JSON",
+}
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+
 # Rows hold sides in 32 bits; every format but TIFF and AVIF has this limit, too.
 MAX_SIDE_PX = 2**31 - 1
 _MAX_WEBP_CHUNKS = 1000
@@ -187,9 +205,15 @@ def _read_header(file: BinaryIO | io.RawIOBase) -> Header:
 
 
 def _unsupported(start: bytes) -> UnsupportedFormatError:
-    """The error for a file with these first bytes."""
+    """The error for a file with these first bytes; it does not repeat them, they may be secret."""
+    looks_like = next(
+        (name for mark, name in _OTHER_FILES.items() if start.startswith(mark)), None
+    )
+    if start[4:8] == b"ftyp":
+        looks_like = "HEIC" if start[8:12] in _HEIC_BRANDS else "a film"
+    guess = f"; it looks like {looks_like}" if looks_like else ""
     return UnsupportedFormatError(
-        f"not an image of an allowed format ({', '.join(FORMATS)}); it starts with {start[:12]!r}"
+        f"not an image of an allowed format ({', '.join(FORMATS)}){guess}"
     )
 
 

@@ -39,7 +39,11 @@ _MIN_ERROR_SCALE = 4
 
 
 class UpscalesRejected(Protocol):
-    """Upscales sources whose result was rejected; see `rejected.RejectedResults`."""
+    """Upscales sources whose result was rejected.
+
+    Example:
+        results: UpscalesRejected = rejected.RejectedResults(files, summary)
+    """
 
     def upscale(self, header: Header, source: RasterImage) -> np.ndarray:
         """Returns uint8 [h, w, 3]; raises `RunError` if it cannot."""

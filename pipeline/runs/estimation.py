@@ -17,11 +17,11 @@ from model.files import RangedFile
 from model.inference.upscaler import OutOfMemoryError
 from pipeline import text
 from pipeline.output.shard_writer import count_shards
-from pipeline.records import Job
+from pipeline.records import Job, RunError
 from pipeline.row import Row
 from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
-from pipeline.storage.base import Storage
+from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.locations import scheme_of
 from pipeline.upscale.job_rows import JobRows
 from pipeline.upscale.source import SourceReader
@@ -194,7 +194,7 @@ def write(
         requests; `calibration`, the measurement behind them.
 
     Raises:
-        StorageError: if it cannot be written.
+        RunError: if it cannot be written.
     """
     uris = counted.verdicts.total()
     by_status: Counter[str] = Counter()
@@ -227,9 +227,25 @@ def write(
             "model": settings.model,
         },
     }
-    content = json.dumps(estimate, indent=2) + "\n"
-    files.write(Layout.of(settings).estimate, content.encode())
+    uri = Layout.of(settings).estimate
+    try:
+        files.write(uri, (json.dumps(estimate, indent=2) + "\n").encode())
+    except StorageError as error:
+        raise RunError(f"cannot write {uri}: {error.detail}") from error
     return estimate
+
+
+def read(files: Storage, settings: Settings) -> dict[str, Any]:
+    """Reads the run's `estimate.json`; see `write`.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    uri = Layout.of(settings).estimate
+    try:
+        return json.loads(files.read(uri))
+    except StorageError as error:
+        raise RunError(f"cannot read {uri}: {error.detail}") from error
 
 
 def _times(pixels: int, per_pixel: float | None, unit: float, digits: int) -> float | None:

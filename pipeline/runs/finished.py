@@ -22,7 +22,7 @@ def read_summary(files: Storage, layout: Layout) -> dict[str, Any] | None:
     """Reads the summary of a finished run.
 
     Args:
-        files: where the run lies.
+        files: storage of the run.
         layout: of the run.
 
     Returns:
@@ -50,7 +50,7 @@ def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str
     """Finds the run that finished last.
 
     Args:
-        files: where the runs lie.
+        files: storage of the runs.
         output: folder or prefix that holds all runs.
         other_than: an id that does not count.
 

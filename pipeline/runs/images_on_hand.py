@@ -24,7 +24,7 @@ class ImagesOnHand:
     number for each Parquet file.
 
     Args:
-        files: where images and rows lie.
+        files: storage of images and rows.
 
     Example:
         >>> images = ImagesOnHand(files)
@@ -66,7 +66,7 @@ class ImagesOnHand:
         """URIs of the names that a folder does not have."""
         if len(names) > _ASKED_ONE_BY_ONE:
             listed = {uri.rpartition("/")[2] for uri in list_if_any(self._files, folder)}
-            names = names - listed  # a listing may lack what is there: a request decides
+            names = names - listed  # a listing may be incomplete: a request decides
         return {uri for uri in (f"{folder}/{name}" for name in names) if not self._exists(uri)}
 
     def _exists(self, uri: str) -> bool:

@@ -108,7 +108,7 @@ class Ending:
         for cleanup in reversed(self._cleanups):
             try:
                 cleanup()
-            except Exception as error:  # one that fails must not keep the next from its turn
+            except Exception as error:  # the next cleanup must have its turn
                 _log.warning("while ending: %s", error)
 
 

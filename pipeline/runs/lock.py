@@ -52,6 +52,7 @@ class Holder:
         boot, pid_space, pid, started: identify the process on Linux; `boot`, `pid_space` and
             `started` are empty elsewhere.
         beats: heartbeats so far.
+        is_left: whether it left the run to a job that goes on without it, and without heartbeat.
     """
 
     token: str
@@ -61,9 +62,10 @@ class Holder:
     pid: int
     started: str
     beats: int = 0
+    is_left: bool = False
 
     @classmethod
-    def here(cls, token: str, beats: int = 0) -> "Holder":
+    def here(cls, token: str, beats: int = 0, *, is_left: bool = False) -> "Holder":
         """This process."""
         has_proc = Path("/proc/self").exists()
         return cls(
@@ -74,6 +76,7 @@ class Holder:
             pid=os.getpid(),
             started=_started(os.getpid()),
             beats=beats,
+            is_left=is_left,
         )
 
     @classmethod
@@ -157,9 +160,18 @@ class RunLock:
             self.release()
 
     def leave(self) -> None:
-        """Ends the heartbeat and leaves the file to a job that goes on without this process."""
+        """Ends the heartbeat and leaves the file to a job that goes on without this process.
+
+        Nobody takes such a lock over; `finish_run` of the job removes it.
+        """
         self._is_left = True
         self._stop()
+        try:
+            if _token(self._files, self._layout) == self.token:  # else the job has ended already
+                left = Holder.here(self.token, is_left=True)
+                self._files.write(self._layout.lock, left.to_bytes())
+        except StorageError as error:
+            _log.warning("cannot renew the lock %s: %s", self._layout.lock, error)
 
     def release(self) -> None:
         """Ends the heartbeat and removes the file, if it is still this process's."""
@@ -203,6 +215,11 @@ class RunLock:
     def _refuse_unless_dead(self, found: bytes) -> None:
         """Returns if the lock's holder is dead; raises RunError if it works on the run."""
         holder = Holder.from_bytes(found)
+        if holder and holder.is_left:
+            raise RunError(
+                f"run {self._layout.run_id} was submitted to a runner by {holder} and has not "
+                f"ended: wait for _SUCCESS; if that job has failed, delete {self._layout.lock}"
+            )
         name = str(holder or "an unknown process")
         is_alive = holder.is_alive() if holder else None
         if is_alive is None:

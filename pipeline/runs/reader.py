@@ -1,6 +1,6 @@
 """Reads a run's Parquet files by ranged requests: the only module that opens them.
 
-What is no complete file of rows raises `UnreadableRowsError`, which names the file; the caller
+A truncated, empty or foreign file raises `UnreadableRowsError`, which names the file; the caller
 decides whether the run can do without it.
 """
 
@@ -57,9 +57,9 @@ def read_batches(
     """Reads columns of Parquet files in batches, without the images unless they are asked for.
 
     Args:
-        files: where the files lie.
+        files: storage of the files.
         parts: their URIs.
-        columns: names of `schema.SCHEMA`; one that an older file does not have comes as nulls.
+        columns: names of `schema.SCHEMA`; null where an older file lacks one.
         batch_rows: most rows of a batch.
 
     Yields:
@@ -102,7 +102,7 @@ def read_row_group(
     """Reads the row group that holds a row.
 
     Args:
-        files: where the file lies.
+        files: storage of the file.
         part: its URI.
         number: of the row in the file, from 0.
         columns: to read.
@@ -125,7 +125,7 @@ def read_row_group(
 
 @contextlib.contextmanager
 def _open(files: Storage, part: str) -> Iterator[pq.ParquetFile]:
-    """Opens a file of rows; what fails to read it within the block names it."""
+    """Opens a file of rows; errors within the block name the file."""
     try:
         with open_ranged(files, part) as file:
             table = pq.ParquetFile(file)

@@ -24,7 +24,7 @@ def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[Catal
 
     Args:
         part: URI of one of the previous run's Parquet files.
-        files: where it lies.
+        files: storage of the file.
         settings: of this run; plain paths are relative to its `input`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The start of a run: a new one, one that goes on after a kill, or one that is finished."""
+"""Begins a run, continues it after a kill, or finds that it is finished."""
 
 import dataclasses
 import json
@@ -54,7 +54,7 @@ def finished_summary(files: Storage, plan: RunPlan) -> dict[str, Any] | None:
 
 
 def begin(files: Storage, plan: RunPlan) -> tuple[Shard, ...]:
-    """Begins a run, or goes on with one that was killed.
+    """Begins a run, or continues a killed one.
 
     Args:
         files: where the run writes.
@@ -100,7 +100,7 @@ def _read_started(files: Storage, layout: Layout) -> dict[str, Any] | None:
         return None
     except ValueError:
         pass
-    _log.warning("%s is damaged: what the run began with is unknown", layout.started)
+    _log.warning("%s is damaged: the settings that the run began with are unknown", layout.started)
     return None
 
 
@@ -139,7 +139,7 @@ def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
         layout: of the run, which has no _SUCCESS and whose lock this process holds.
 
     Returns:
-        The shards to publish with those that this attempt will make.
+        Its shards, to publish together with the new ones.
 
     Raises:
         RunError: if they cannot be read.

@@ -1,7 +1,7 @@
-"""What previous runs have finished: found by content key, reused into this run's rows.
+"""Reuses results of previous runs, matched by content key.
 
-Each run's rows are a complete snapshot of the catalog. An image that a previous run made is not
-made again; its row points to where it lies.
+Each run's rows are a complete snapshot of the catalog. An image that a previous run upscaled is
+not upscaled again; its row points to the previous run's file.
 """
 
 import logging
@@ -22,7 +22,7 @@ from pipeline.storage.base import Storage
 
 _log = logging.getLogger(__name__)
 
-# What this run finds itself, or what took time in the earlier one and none now.
+# Columns that this run finds itself, and times that only the previous run spent.
 _NOT_REUSED = {
     *("uri", "product_id", "status", "reason", "content_key", "source_etag", "source_bytes"),
     *("reference_uri", "reference_etag", "image"),
@@ -31,24 +31,25 @@ _NOT_REUSED = {
 REUSED_COLUMNS = tuple(one.name for one in COLUMNS if one.name not in _NOT_REUSED)
 _JOINED = ("content_key", "reference_etag", "status", "reason")
 
-_MADE = {Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED}
-_GATED = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.TOO_MANY_PIXELS}
-# Content that is broken today is broken tomorrow; what storages and devices answer may change.
+_WITH_IMAGE = {Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED}
+_SIZE_REASONS = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.TOO_MANY_PIXELS}
+# Broken content stays broken; answers of storages and devices may change.
 _LASTING = {Reason.ANIMATED, Reason.UNREADABLE, Reason.UNSUPPORTED_FORMAT}
 
 
 def find_run(files: Storage, settings: Settings) -> str | None:
-    """Decides in which previous run reusable results are looked up.
+    """Finds the previous run whose results this run reuses.
 
     Args:
-        files: where the runs lie.
-        settings: `previous` is the newest finished run, one by its id, or none.
+        files: storage of the runs.
+        settings: `previous` is `newest`, `none` or the id of a run.
 
     Returns:
         The run's id; None if there is none.
 
     Raises:
-        RunError: if the run that is asked for is not finished, or `--retry` finds none.
+        RunError: if the run named by `previous` is not finished, or no run is and `retry` needs
+            one.
     """
     found = None
     if settings.previous == NEWEST:
@@ -70,7 +71,7 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
 
     Args:
         part: URI of one of the previous run's Parquet files.
-        files: where it lies.
+        files: storage of the file.
     """
     columns = list(dict.fromkeys((*_JOINED, *REUSED_COLUMNS, "image_bytes")))
     images = ImagesOnHand(files)
@@ -96,7 +97,7 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
                     tuple(row[name] for name in REUSED_COLUMNS),
                 )
     except UnreadableRowsError as error:
-        _log.warning("%s; results that stood there are made again", error)
+        _log.warning("%s; its images are upscaled again", error)
     if lost:
         _log.warning(
             "%s that %s points to cannot be found; upscaled again", text.count(lost, "image"), part
@@ -136,13 +137,13 @@ def reuse_result(previous: PreviousResult, settings: Settings) -> ReusableResult
             reason, detail = rejection
             when = {"detail": detail, "processed_at": columns["processed_at"]}
             return ReusableResult(reason.status, str(reason), found | when)
-    if previous.status in _MADE:
+    if previous.status in _WITH_IMAGE:
         lies_in_rows = reader.split_pointer(columns["image_uri"]) is not None
         if lies_in_rows and settings.images != "parquet":
             return None  # this run wants files, and there is none
         why = previous.reason or str(Reason.SAME_CONTENT)
         return ReusableResult(Status.UNCHANGED, why, columns)
-    if previous.reason in _LASTING or (settings.retry and previous.reason not in _GATED):
+    if previous.reason in _LASTING or (settings.retry and previous.reason not in _SIZE_REASONS):
         assert previous.reason is not None  # as all that were not upscaled
         return ReusableResult(Status(previous.status), previous.reason, columns)
     return None

@@ -1,4 +1,4 @@
-"""The end of a run: publish its rows, count them again from the files, write the summary."""
+"""Finishes a run: publishes its rows, counts them in the files, writes the summary."""
 
 import collections
 import dataclasses
@@ -18,6 +18,7 @@ from pipeline.output import publishing
 from pipeline.records import RunError, Shard, Status, Totals
 from pipeline.row import TIMED_STAGES
 from pipeline.runs import lock, reader
+from pipeline.runs.finished import read_summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import RunPlan, Settings
@@ -51,11 +52,12 @@ def finish_run(
 ) -> dict[str, Any]:
     """Publishes the shards, checks them against the catalog and writes summary and _SUCCESS.
 
+    May be called again, as runners repeat a step: a finished run stays as it is.
+
     Args:
         files: where the run writes.
         plan: of the run.
-        shards: all that were staged by bundles that succeeded, and those kept of an earlier
-            attempt.
+        shards: of all bundles that succeeded, and kept from an earlier attempt.
         totals: of the catalog.
 
     Returns:
@@ -65,6 +67,17 @@ def finish_run(
         RunError: if the published rows are not exactly one for each distinct URI, or another
             process has taken the run over; _SUCCESS is then missing.
     """
+    layout = Layout.of(plan.settings)
+    summary = read_summary(files, layout)
+    if summary is None:
+        summary = _publish(files, plan, shards, totals)
+    publishing.clear(files, layout.staging)
+    lock.remove(files, layout, plan.lock_token)
+    return summary
+
+
+def _publish(files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals) -> dict[str, Any]:
+    """Publishes the rows of a run that is not finished; see `finish_run`."""
     layout = Layout.of(plan.settings)
     _check_lock(files, layout, plan)
     parts = publishing.publish(files, shards, layout.rows)
@@ -89,14 +102,12 @@ def finish_run(
     )
     _write(files, layout, summary)
     _check_lock(files, layout, plan)
-    files.write(layout.success, b"")
-    try:
-        _check_lock(files, layout, plan)
-    except RunError:
-        files.delete(layout.success)  # another process has begun to change the rows
-        raise
-    publishing.clear(files, layout.staging)
-    lock.remove(files, layout, plan.lock_token)
+    if files.create(layout.success, b""):
+        try:
+            _check_lock(files, layout, plan)
+        except RunError:
+            files.delete(layout.success)  # another process has begun to change the rows
+            raise
     return summary
 
 
@@ -111,8 +122,8 @@ def add_metrics(
 ) -> dict[str, Any]:
     """Writes the summary again, with the runner's metrics.
 
-    The rows are the truth; Beam's metrics are what a runner's own monitoring shows too. A bundle
-    that ran twice may be counted twice in them.
+    The rows are the truth. Beam's metrics, which a runner's own monitoring shows too, may count a
+    bundle twice that ran twice.
 
     Args:
         files: where the run writes.
@@ -174,7 +185,7 @@ def summarise(
     by_status = collections.Counter(table["status"].to_pylist())
     by_reason = collections.Counter(table["reason"].drop_null().to_pylist())
     wall_s = max((now - plan.started_at).total_seconds(), 1e-3)
-    made = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
+    upscaled = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
     settings = plan.settings
     return {
         "run_id": settings.run_id,
@@ -191,7 +202,7 @@ def summarise(
         "by_status": {status.value: by_status[status] for status in Status},
         "by_reason": dict(sorted(by_reason.items())),
         "failure_rate": by_status[Status.FAILED] / table.num_rows,
-        "pictures_per_second": round(made / wall_s, 3),
+        "pictures_per_second": round(upscaled / wall_s, 3),
         "percentiles": {
             name: values
             for name in (*_PSNR_COLUMNS, *TIMED_STAGES)
@@ -206,7 +217,7 @@ def summarise(
 
 
 def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
-    """Percentiles of what is not null; None if nothing is."""
+    """Percentiles of the values that are not null; None without any."""
     values = column.drop_null().to_numpy()
     if not len(values):
         return None

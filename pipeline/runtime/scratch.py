@@ -14,6 +14,8 @@ _PREFIX = "catalog-magnifier-"
 # The saved model, what TensorFlow and Beam write, and the first shard.
 _MIN_FREE_BYTES = 32 << 20
 _LOCK = "lock"
+# This process's folder and its lock, once it has them.
+_own: list[tuple[Path, IO[str]]] = []
 
 
 def use_own_folder() -> Path:
@@ -38,20 +40,26 @@ def use_own_folder() -> Path:
     lock = unnamed.open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     unnamed.rename(folder / _LOCK)
-    atexit.register(_remove, folder, lock)
+    _own.append((folder, lock))
+    atexit.register(remove_own_folder)
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     for left in parent.glob(f"{_PREFIX}*"):
         _remove_unless_locked(left)
     return folder
 
 
-def _remove(folder: Path, lock: IO[str]) -> None:
-    """Removes this process's folder; whoever uses `tempfile` later gets the one above."""
-    tempfile.tempdir = None
-    if os.environ.get("TMPDIR") == str(folder):
-        os.environ["TMPDIR"] = str(folder.parent)
-    shutil.rmtree(folder, ignore_errors=True)
-    lock.close()
+def remove_own_folder() -> None:
+    """Removes the folder of `use_own_folder`, if any; `tempfile` uses its parent again.
+
+    Python calls it at its exit; a process that ends by `os._exit` must call it.
+    """
+    while _own:
+        folder, lock = _own.pop()
+        tempfile.tempdir = None
+        if os.environ.get("TMPDIR") == str(folder):
+            os.environ["TMPDIR"] = str(folder.parent)
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
 
 
 def _remove_unless_locked(folder: Path) -> None:

@@ -112,12 +112,13 @@ def upscaled_row(
         encoded: the result as it was published.
         comparison: of the result with the URI's own reference.
     """
+    details = (decoded.header.note, upscaled.detail, comparison.trouble)
     return Row(
         uri=entry.uri,
         product_id=entry.product_id,
         status=upscaled.status,
         reason=upscaled.reason,
-        detail="; ".join(filter(None, (upscaled.detail, comparison.trouble))) or None,
+        detail="; ".join(filter(None, details)) or None,
         content_key=content_key,
         source=SourceInfo.of(entry, decoded.header),
         encoded=encoded,

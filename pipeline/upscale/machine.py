@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.inference import backends
-from pipeline.settings import AUTO
+from pipeline.options import AUTO
 
 _log = logging.getLogger(__name__)
 

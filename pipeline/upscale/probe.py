@@ -2,7 +2,7 @@
 
 import time
 
-from model.imaging.decode import ImageError
+from model.imaging.errors import ImageError
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from pipeline.catalog.size_filter import SizeLimits, reject_size
 from pipeline.records import CatalogEntry, Reason, RunError

@@ -1,4 +1,4 @@
-"""A real headless Chromium for tests of pages."""
+"""A real headless Chromium for tests of reports."""
 
 import contextlib
 import os
@@ -15,36 +15,36 @@ _QUIET = [
 
 
 class Opened:
-    """A page in the browser, and what went wrong on it."""
+    """A page in the browser, with its errors, dialogs and network requests."""
 
     def __init__(self, page):
         self.page = page
-        self.troubles = []
-        page.on("console", lambda message: self.troubles.append(message.text))
-        page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        page.on("dialog", lambda dialog: self.troubles.append(f"alert {dialog.message}"))
+        self.problems = []
+        page.on("console", lambda message: self.problems.append(message.text))
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("dialog", lambda dialog: self.problems.append(f"alert {dialog.message}"))
         page.on("request", self._note_request)
 
     def _note_request(self, request):
         if not request.url.startswith(("file:", "data:")):
-            self.troubles.append(f"asked the network for {request.url}")
+            self.problems.append(f"requested {request.url}")
 
     def visible(self, selector):
         return self.page.locator(selector).first.is_visible()
 
 
 def find_chromium() -> str | None:
-    """The program that CHROMIUM names, or one on the PATH."""
+    """Returns the program that CHROMIUM names, or one on the PATH; None without either."""
     found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
     return os.environ.get("CHROMIUM") or next(filter(None, found), None)
 
 
 @contextlib.contextmanager
 def opened(path: Path, **context) -> Iterator[Opened]:
-    """Opens a file of this disk; skips the test where there is no browser.
+    """Opens a local file; skips the test where there is no browser.
 
     Args:
-        path: of an HTML file.
+        path: an HTML file.
         context: of Playwright's `new_context`, such as `viewport` and `color_scheme`.
     """
     sync_api = pytest.importorskip("playwright.sync_api")

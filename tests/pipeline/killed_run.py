@@ -1,10 +1,9 @@
-"""The job in a process of its own, which kills itself at the n-th event; see test_kill.py.
+"""The job in a process that kills itself at the n-th event; see test_kill.py.
 
     python -m tests.pipeline.killed_run KILL_AT INFERENCES_LOG <options of run_pipeline.py>
 
-An event is an image that was upscaled in this process, or the moment before or after something
-is written.
-KILL_AT 0 lets the run finish.
+Events are each image upscaled in this process, and the moments before and after each write. With
+KILL_AT 0 the run finishes.
 """
 
 import functools

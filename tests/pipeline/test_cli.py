@@ -61,7 +61,7 @@ def test_beam_options_are_passed_on():
         (["--input", "gs://shop/m.csv"], "gs:// is not supported"),
         (["--input", "s3:///m.csv"], "s3://bucket/key"),
         (["--output", "s3://"], "s3://bucket/key"),
-        (["--input", "s3://shop/", "--output", "s3://shop/out"], "lies below --input"),
+        (["--input", "s3://shop/", "--output", "s3://shop/out"], "is below --input"),
         (["--s3_endpoint_url", "localhost:9000"], "--s3_endpoint_url"),
         (["--s3_endpoint_url", "http://me:secret@host"], "may not carry credentials"),
     ],

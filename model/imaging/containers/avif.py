@@ -89,7 +89,8 @@ def _read_meta(file: BinaryIO | io.RawIOBase) -> bytes:
         if len(head) < 8:
             break
         box = next(_walk(head + bytes(8), 0, 1 << 63), None)
-        assert box is not None
+        if box is None:
+            break
         stop = file_size if box.stop == 1 << 63 else at + box.stop
         if box.kind == b"meta":
             file.seek(at + box.start)

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -11,8 +12,9 @@ from model.imaging.errors import UnreadableImageError
 
 _END = b"\xff\xd9"
 _SCAN = b"\xff\xda"
-# Markers with a segment behind them: all but fill bytes, stuffed zeros, restarts and the ends.
-_MARKER = re.compile(rb"\xff([\x01-\xcf\xda-\xfe])")
+# Markers but for stuffed zeros, restarts and fill bytes.
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
+_FRAME, _SCAN_KIND, _END_KIND = 0xC2, 0xDA, 0xD9
 # Bytes that decode to noise where a scan goes on, and are skipped where it has ended.
 _FILLER = np.random.default_rng(1).integers(0, 255, 4096, dtype=np.uint8).tobytes()
 
@@ -36,8 +38,11 @@ def repair(data: bytes, file_format: str) -> tuple[bytes, str | None]:
         return png.without_broken_chunks(data)
     if file_format != "JPEG" or data.rfind(_END) > data.rfind(_SCAN):
         return data, None
+    segments = list(_segments(data))
+    if segments and segments[-1][0] == _END_KIND:  # what follows is no part of the image
+        return data, None
     cut = data.removesuffix(b"\xff")
-    if not _has_all_scans(cut) or not _ends_with_its_scan(cut):
+    if not _has_all_scans(segments) or not _ends_with_its_scan(cut):
         raise UnreadableImageError("broken JPEG file: truncated")
     return cut + _END, "the JPEG's end marker is missing"
 
@@ -51,7 +56,20 @@ def _ends_with_its_scan(jpeg: bytes) -> bool:
     return bool(np.array_equal(first, second))
 
 
-def _has_all_scans(jpeg: bytes) -> bool:
+def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields kind and content of a JPEG's segments, up to its end marker if there is one."""
+    at = 2
+    while found := _MARKER.search(jpeg, at):
+        kind, start = found[1][0], found.end()
+        if kind == _END_KIND:
+            yield kind, b""
+            return
+        length = max(2, int.from_bytes(jpeg[start : start + 2]))
+        yield kind, jpeg[start + 2 : start + length]
+        at = start + length
+
+
+def _has_all_scans(segments: list[tuple[int, bytes]]) -> bool:
     """Whether a progressive JPEG, if it is one, has every coefficient to its last bit.
 
     Source:
@@ -59,17 +77,12 @@ def _has_all_scans(jpeg: bytes) -> bool:
     """
     components: set[int] = set()
     complete: set[tuple[int, int]] = set()
-    at = 2
-    while found := _MARKER.search(jpeg, at):
-        kind, start = found[1][0], found.end()
-        length = int.from_bytes(jpeg[start : start + 2])
-        segment = jpeg[start + 2 : start + length]
-        at = start + max(length, 2)
-        if kind == 0xC2 and len(segment) >= 6:
-            components = set(segment[6::3])
-        elif kind == 0xDA and segment and len(segment) >= 4 + 2 * segment[0]:
-            first, last, approximation = segment[1 + 2 * segment[0] :][:3]
+    for kind, content in segments:
+        if kind == _FRAME and len(content) >= 6:
+            components = set(content[6::3])
+        elif kind == _SCAN_KIND and content and len(content) >= 4 + 2 * content[0]:
+            first, last, approximation = content[1 + 2 * content[0] :][:3]
             if not approximation & 15:  # down to bit 0
-                of_scan = segment[1 : 1 + 2 * segment[0] : 2]
+                of_scan = content[1 : 1 + 2 * content[0] : 2]
                 complete |= {(c, k) for c in of_scan for k in range(first, min(last, 63) + 1)}
     return all((c, k) in complete for c in components for k in range(64))

@@ -364,6 +364,27 @@ def test_several_frames_are_animated(file_format):
     assert np.abs(image.rgb - expected).mean() < (4 if file_format in ("AVIF", "WEBP") else 1)
 
 
+@pytest.mark.parametrize(
+    ("data", "guess"),
+    [
+        (b"root:x:0:0:root:/root:/bin/bash\n" * 9, None),
+        (b"AWS_SECRET_ACCESS_KEY=abcdefgh", None),
+        (b"<!doctype html><title>404</title>", "HTML"),
+        (b'{"error": "not found"}', "JSON"),
+        (b"%PDF-1.7 ...", "PDF"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "a film"),
+    ],
+)
+def test_the_error_does_not_repeat_what_the_file_holds(data, guess):
+    """A manifest may name a file that its author may not read."""
+    with pytest.raises(UnsupportedFormatError) as caught:
+        decode(data, max_pixels=LIMIT)
+    text = str(caught.value)
+    assert text.endswith(f"; it looks like {guess}" if guess else "AVIF)")
+    assert all(data[at : at + 4].decode("latin-1") not in text for at in range(8))
+
+
 def test_frames_are_not_counted(monkeypatch):
     def count(_):
         raise AssertionError("the whole file is read to count its frames")

@@ -154,7 +154,7 @@ def test_two_models_on_one_catalog(two_models, tmp_path, capsys):
         assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
         view.page.locator("[data-show=change]").first.click()
         view.page.locator("canvas").wait_for()
-        assert view.troubles == []
+        assert view.problems == []
     assert command.main([b, a]) == 0
     assert command.main([a, b, "--max_worse", "1"]) == 0
     assert command.main([a, a, "--max_worse", "0"]) == 0

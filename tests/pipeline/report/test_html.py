@@ -125,7 +125,7 @@ def test_the_report_in_a_browser(night, size):
         assert found.evaluate("[...document.images].every(i => i.alt)")
         paper = found.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(int(n) for n in paper[4:-1].split(",")) < 150) == (size == "dark")
-        assert view.troubles == []
+        assert view.problems == []
 
 
 def test_slider_maps_and_large_view_by_keyboard(night):
@@ -159,7 +159,7 @@ def test_slider_maps_and_large_view_by_keyboard(night):
         assert view.page.locator("dialog .file").inner_text() == name
         view.page.keyboard.press("Escape")
         assert not view.visible("dialog") and view.page.locator(".example").count() == 18
-        assert view.troubles == []
+        assert view.problems == []
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_hostile_texts_do_nothing(summary, local_files, tmp_path):
     with opened(path) as view:
         assert view.page.evaluate("document.scripts.length") == 1
         assert view.page.evaluate("document.querySelectorAll('img').length") == 0
-        assert view.troubles == []
+        assert view.problems == []
 
 
 def test_what_the_policy_forbids_would_not_run_even_unescaped(night, tmp_path):
@@ -208,7 +208,7 @@ def test_what_the_policy_forbids_would_not_run_even_unescaped(night, tmp_path):
     with opened(path) as view:
         view.page.wait_for_timeout(200)
         assert view.page.title() == "Run n1"
-        assert any("Content Security Policy" in trouble for trouble in view.troubles)
+        assert any("Content Security Policy" in problem for problem in view.problems)
 
 
 def test_images_are_left_out_where_the_report_is_full(night, summary, local_files):

@@ -101,6 +101,16 @@ def test_shards_are_counted_as_the_writer_closes_them(local_files, tmp_path):
     assert sum(shard is not None for shard in closed) == count_shards(300)
 
 
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "m.txt").write_text("missing.png\n")
+    (tmp_path / "file").touch()
+    arguments = ["--input", f"{tmp_path}/m.txt", "--output", f"{tmp_path}/file/out"]
+    for options in (["--dry_run"], []):
+        assert job.run([*arguments, *options, "--run_id", "night1"]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and f"{tmp_path}/file/out" in error
+
+
 def test_an_estimate_without_a_rate_says_so():
     counted = estimation.add_up([estimation.ProbedJob((("to_upscale", None),), 1000, 1, None)])
     counted = estimation.Counted(counted.verdicts, 1, 1000, 1, [])

@@ -171,9 +171,20 @@ def test_a_job_that_goes_on_without_this_process_keeps_the_lock(place):
     with locked(files, layout) as held:
         held.leave()
     lock.check(files, layout, held.token)
+    with pytest.raises(RunError, match=r"was submitted to a runner .* delete .*lock\.json"):
+        locked(files, layout, QUICK).__enter__()
+    lock.check(files, layout, held.token)
     lock.remove(files, layout, "another token")
     assert exists(files, layout)
     lock.remove(files, layout, held.token)
+    assert not exists(files, layout)
+
+
+def test_a_job_that_has_ended_before_this_process_left_it_has_no_lock(place):
+    files, layout = place
+    with locked(files, layout) as held:
+        lock.remove(files, layout, held.token)
+        held.leave()
     assert not exists(files, layout)
 
 

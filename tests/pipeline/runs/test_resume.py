@@ -104,7 +104,7 @@ def test_settings_that_decide_rows_must_match(local_files, tmp_path, name):
     changed = dataclasses.replace(other, settings=settings)
     if name in {
         *("max_failure_rate", "s3_endpoint_url", "look_ahead", "workers"),
-        *("precision", "accelerator", "report", "dry_run"),
+        *("precision", "accelerator", "report", "dry_run", "s3_requester_pays", "s3_unsigned"),
     }:
         resume.begin(local_files, changed)
     else:

@@ -135,6 +135,14 @@ def test_who_loses_the_run_while_it_finishes_leaves_no_success(run, name):
 
         def write(self, uri, data):
             files.write(uri, data)
+            self.take_over(uri)
+
+        def create(self, uri, data):
+            is_new = files.create(uri, data)
+            self.take_over(uri)
+            return is_new
+
+        def take_over(self, uri):
             if uri.endswith(name):
                 files.write(layout.lock, Holder.here("theirs").to_bytes())
 
@@ -142,6 +150,40 @@ def test_who_loses_the_run_while_it_finishes_leaves_no_success(run, name):
     with pytest.raises(RunError, match="another process took over run"):
         summary.finish_run(TakenOver(), plan, shards, Totals(1, 1, 1))
     assert not finished.is_finished(files, layout)
+
+
+def test_a_step_that_a_runner_repeats_changes_nothing(run):
+    """The lock is gone by then, and so are the shards."""
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+    shards = [stage(make_row("s3://b/1"))]
+    first = summary.finish_run(files, plan, shards, Totals(1, 1, 1))
+    stage(make_row("s3://b/1"))
+    assert summary.finish_run(files, plan, shards, Totals(1, 1, 1)) == first
+    assert reader.read_columns(files, reader.parts_of(files, layout), ["uri"]).num_rows == 1
+    assert not [item for item in files.list(f"{layout.folder}/") if "staging" in item.uri]
+
+
+def test_a_run_that_the_other_process_has_finished_stays_finished(run):
+    """This one was stopped right before it wrote _SUCCESS."""
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+
+    class Stopped:
+        def __getattr__(self, attribute):
+            return getattr(files, attribute)
+
+        def create(self, uri, data):
+            files.write(layout.success, b"")
+            files.delete(layout.lock)
+            return files.create(uri, data)
+
+    summary.finish_run(Stopped(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    assert finished.is_finished(files, layout)
 
 
 def test_a_finished_run_has_no_lock(run):

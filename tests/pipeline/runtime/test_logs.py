@@ -38,7 +38,7 @@ def warnings_of(*arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("who", "beam_arguments"), [("maker", []), ("worker", []), ("worker", TWO_PROCESSES)]
+    ("who", "beam_arguments"), [("upscaler", []), ("worker", []), ("worker", TWO_PROCESSES)]
 )
 def test_processes_on_this_machine_name_the_run(who, beam_arguments):
     pythons, ours = warnings_of(who, *beam_arguments)
@@ -85,10 +85,10 @@ from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
 runner = FnApiLogRecordHandler(endpoints_pb2.ApiServiceDescriptor(url=sys.argv[1]))
 logging.getLogger().addHandler(runner)
 
-from pipeline import graph
+from pipeline import dofns
 from tests.pipeline.conftest import make_plan
 for _ in range(2):
-    graph._WriteRowsDoFn(make_plan(run_id="night1")).setup()
+    dofns.WriteRowsDoFn(make_plan(run_id="night1")).setup()
 logging.getLogger("pipeline.step").warning("%s\\nas well", "we")
 warnings.warn("Python\\nas well")
 runner.close()

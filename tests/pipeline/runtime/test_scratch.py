@@ -55,6 +55,17 @@ def test_a_process_removes_its_folder(start, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_can_be_removed_before_the_process_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folder = scratch.use_own_folder()
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(folder)
+    scratch.remove_own_folder()
+    scratch.remove_own_folder()
+    assert list(tmp_path.iterdir()) == []
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(tmp_path)
+
+
 def test_the_next_process_removes_the_folder_of_a_killed_one_only(start, tmp_path):
     living, kept = start()
     killed, left = start()

@@ -1,5 +1,6 @@
 """The storage's promises and a whole run over a second S3 server, by HTTP and by HTTPS."""
 
+import concurrent.futures
 import io
 import uuid
 
@@ -9,7 +10,8 @@ import pytest
 
 from pipeline import job
 from pipeline.catalog import manifest
-from pipeline.records import Reason, RunError
+from pipeline.catalog.etags import identify_all
+from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.storage import retries
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.ranged import open_file
@@ -109,6 +111,29 @@ def test_keys_are_literal_and_listed_to_the_end(files, bucket):
     entries = list(manifest.read_catalog(files, bucket.uri("many/")))
     assert len(entries) == 1005
     assert entries[7].etag == files.identify(bucket.uri("many/0007")).etag
+
+
+def test_its_listing_out_of_byte_order_hides_no_image(files, bucket):
+    names = [f"p/i{i:02d}.jpg" for i in range(30)]
+    uris = [bucket.put(name, name.encode()) for name in names]
+    for i in range(30):
+        bucket.put(f"p/i{i:02d}/alt.jpg", b"another")
+    listed = [item.uri for item in files.list(bucket.uri("p/"))]
+    assert listed != sorted(listed) and len(listed) == 60
+    entries = [CatalogEntry(uri, uri, position) for position, uri in enumerate(uris)]
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = list(identify_all(files, entries, threads))
+    assert [(one.reason, one.size_bytes) for one in found] == [(None, len(n)) for n in names]
+
+
+def test_checksum_trailers_that_it_stores_are_found_out(bucket, monkeypatch):
+    """Over TLS boto3 appends checksums by default; this server keeps them as content."""
+    if bucket.endpoint.startswith("http:"):
+        pytest.skip("over HTTP boto3 sends them as headers")
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+    forget_connections()
+    with pytest.raises(StorageError, match=r"does not keep what is written.*10 bytes were sent"):
+        open_storage(StorageConfig(bucket.endpoint)).write(bucket.uri("a"), b"0123456789")
 
 
 def test_an_unknown_certificate_is_told(bucket, monkeypatch):

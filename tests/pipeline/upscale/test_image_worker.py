@@ -68,6 +68,15 @@ def opened(row):
     return Image.open(io.BytesIO(row.image["bytes"]))
 
 
+def test_damage_that_browsers_ignore_is_in_the_detail(world):
+    whole = image_bytes(40, 61, quality=80)
+    (cut,) = world().rows(world().entry("cut.jpg", whole[:-2]))
+    (complete,) = world().rows(world().entry("whole.jpg", whole))
+    assert (cut.status, cut.detail) == (Status.UPSCALED, "the JPEG's end marker is missing")
+    assert complete.detail is None
+    assert cut.image_sha256 == complete.image_sha256
+
+
 def test_an_image_becomes_one_full_row(world):
     data = image_bytes(40, 61, quality=80)
     (row,) = world().rows(world().entry("a.jpg", data, product_id="p1"))

@@ -42,6 +42,17 @@ def test_a_jpeg_without_its_end_marker_is_whole(missing, variety, mode, seed):
     np.testing.assert_array_equal(image.rgb, expected.rgb)
 
 
+@pytest.mark.parametrize("variety", VARIETIES)
+@pytest.mark.parametrize(
+    "behind", [b"\xff\xc2\0\x11\xff\xda", b"PK\3\4\xff\xda\0", b"\xff\xd8\xff\xda"]
+)
+def test_what_follows_a_jpeg_is_no_part_of_it(variety, behind):
+    data = saved(scene(), "JPEG", **VARIETIES[variety])
+    header, image = decode(data + behind, max_pixels=LIMIT)
+    assert header.note is None
+    np.testing.assert_array_equal(image.rgb, decode(data, max_pixels=LIMIT)[1].rgb)
+
+
 def scan_ends(jpeg):
     """Where the scans of a progressive JPEG end."""
     starts = [at for at in range(len(jpeg) - 1) if jpeg[at : at + 2] == b"\xff\xda"]

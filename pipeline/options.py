@@ -1,0 +1,120 @@
+"""Declaration of one option of the command line, as metadata of a dataclass field."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+AUTO = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of the command line.
+
+    Attributes:
+        name: without the hyphens; also the name of the field of `Settings`.
+        default: value without the option; `dataclasses.MISSING` if it is required.
+        help: one line for `--help`.
+        parse: turns the argument into the value; None for a flag without an argument.
+        choices: values allowed; empty if any is.
+        metavar: stands for the argument in `--help`.
+        default_name: stands for the default in `--help` and in the README; empty without one.
+        in_content_key: whether another value gives another image, which is then upscaled again.
+        resume_must_match: whether a run that goes on must have the value it began with.
+        is_replayed: whether the report's replay command repeats it.
+    """
+
+    name: str
+    default: Any
+    help: str
+    parse: Callable[[str], Any] | None
+    choices: tuple[str, ...]
+    metavar: str | None
+    default_name: str
+    in_content_key: bool
+    resume_must_match: bool
+    is_replayed: bool
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a command line must give it."""
+        return self.default is dataclasses.MISSING and not self.default_name
+
+
+def declare(
+    help: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    parse: Callable[[str], Any] | None = str,
+    choices: tuple[str, ...] = (),
+    metavar: str | None = None,
+    default_name: str | None = None,
+    in_content_key: bool = False,
+    resume_must_match: bool = False,
+    is_replayed: bool = False,
+) -> Any:
+    """Declares an option as a field of a dataclass.
+
+    Args:
+        help, default, parse, choices, metavar, in_content_key, resume_must_match, is_replayed:
+            see `Option`.
+        default_name: see `Option`; the default as text if None.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Settings:
+        ...     max_side: int = declare("longer side above: large_enough", 1000, parse=positive)
+        >>> options_of(Settings)["max_side"].default_name
+        '1000'
+    """
+    if default_name is None:
+        default_name = "" if default in (dataclasses.MISSING, None, (), False) else str(default)
+    declared = {
+        "help": help,
+        "parse": parse,
+        "choices": choices,
+        "metavar": metavar,
+        "default_name": default_name,
+        "in_content_key": in_content_key,
+        "resume_must_match": resume_must_match,
+        "is_replayed": is_replayed,
+    }
+    return dataclasses.field(default=default, metadata=declared)
+
+
+def options_of(settings: type) -> dict[str, Option]:
+    """The options that a dataclass declares, by name, in the order of its fields."""
+    return {
+        field.name: Option(name=field.name, default=field.default, **field.metadata)
+        for field in dataclasses.fields(settings)
+    }
+
+
+def positive(text: str) -> int:
+    """Parses a whole number of at least 1."""
+    value = int(text) if text.strip().lstrip("+-").isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1: {text}")
+    return value
+
+
+def positive_or_auto(text: str) -> int | None:
+    """Parses a whole number of at least 1; None for `auto`."""
+    return None if text == AUTO else positive(text)
+
+
+def share(text: str) -> float:
+    """Parses a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1: {text}")
+    return value
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """Parses words between commas; empty ones do not count."""
+    return tuple(filter(None, text.split(",")))
