@@ -1,7 +1,7 @@
 """Settings of one run: each option declared once, and the plan that the run resolves from them.
 
 The parser, the content key, the check of a resumed run, the report's replay command and the tests
-of the README's table and of Dataflow's template all read the declarations. Imports no framework.
+of docs/reference.md and of Dataflow's template all read the declarations. Imports no framework.
 """
 
 import dataclasses
