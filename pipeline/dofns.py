@@ -103,7 +103,7 @@ class UpscaleDoFn(beam.DoFn):
 
     def process(self, work: Job | Row) -> Iterator[Row]:
         """Beam: each element."""
-        # What is ready goes on to the file at once: a kill would lose it.
+        # Finished rows go on to the file at once: a kill would lose them.
         ready = [[work]] if isinstance(work, Row) else self._ahead.submit(work)
         for rows in ready:
             yield from map(_counted, rows)
@@ -179,7 +179,7 @@ class ProbeDoFn(beam.DoFn):
         plan, files = self._plan, join_run(self._plan.settings)
         decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
         reader = SourceReader(files, decoders, plan)
-        self._ahead: LookAhead[Job, estimation.Probed] = LookAhead(
+        self._ahead: LookAhead[Job, estimation.ProbedJob] = LookAhead(
             lambda job: estimation.probe(reader, job),
             items=plan.settings.look_ahead,
             threads=plan.settings.look_ahead,
@@ -189,7 +189,7 @@ class ProbeDoFn(beam.DoFn):
         """Beam: before the first element of a bundle."""
         self._ahead.forget()
 
-    def process(self, work: Job | Row) -> Iterator[estimation.Probed]:
+    def process(self, work: Job | Row) -> Iterator[estimation.ProbedJob]:
         """Beam: each element."""
         if isinstance(work, Row):
             yield self._counted(estimation.of_row(work))
@@ -204,7 +204,7 @@ class ProbeDoFn(beam.DoFn):
         """Beam: at the process's end."""
         self._ahead.close()
 
-    def _counted(self, probed: estimation.Probed) -> estimation.Probed:
+    def _counted(self, probed: estimation.ProbedJob) -> estimation.ProbedJob:
         progress.HERE.done(probed.uris)
         return probed
 

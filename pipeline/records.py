@@ -1,4 +1,4 @@
-"""The small records that travel between the steps, and the words that rows use."""
+"""Small records that cross shuffles; statuses and reasons of rows; the error that ends a run."""
 
 import enum
 import hashlib
@@ -10,7 +10,12 @@ from pipeline.redaction import redact
 
 
 class Status(enum.StrEnum):
-    """What became of a URI. Each URI of the catalog ends in exactly one row with one of these."""
+    """Outcome of a URI: each URI of the catalog ends in exactly one row, with one status.
+
+    Example:
+        >>> str(Status.UPSCALED)
+        'upscaled'
+    """
 
     UPSCALED = "upscaled"
     FALLBACK = "fallback"
@@ -20,7 +25,12 @@ class Status(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a URI is not `upscaled`: stable codes for scripts and alerts."""
+    """Why a URI is not `upscaled`: stable codes for scripts and alerts.
+
+    Example:
+        >>> Reason.TOO_SMALL.status, Reason.NOT_FOUND.status
+        (<Status.SKIPPED: 'skipped'>, <Status.FAILED: 'failed'>)
+    """
 
     TOO_SMALL = "too_small"
     LARGE_ENOUGH = "large_enough"
@@ -43,7 +53,7 @@ class Reason(enum.StrEnum):
 
     @property
     def status(self) -> Status:
-        """Skipped is what needs no work; failed is what an operator should look at."""
+        """The row's status: skipped needs no work, failed needs an operator's attention."""
         if self == Reason.SAME_CONTENT:
             return Status.UNCHANGED
         return Status.SKIPPED if self in _SKIPPED else Status.FAILED
@@ -57,17 +67,22 @@ class CatalogEntry(NamedTuple):
 
     Attributes:
         uri: as the manifest spells it: the identity of the row.
-        location: where to fetch it: an absolute path or an s3:// URI. Empty if `reason` is set.
+        location: where to read it, an absolute path or an s3:// URI; empty if `reason` is set.
         position: in the manifest; of several mentions of a URI the first counts.
         product_id: from the manifest.
         reference_uri: of a true HR image, as the manifest spells it.
-        reference_location: where to fetch that.
-        etag: identity of the content, from the storage: the same etag and size, the same image.
+        reference_location: where to read that.
+        etag: identity of the content, from the storage: equal ETag and size, equal image.
         size_bytes: of the file.
-        reference_etag: identity of the reference's content; None if there is none to be had.
-        reason: a `Reason` once the entry can become nothing but a row.
+        reference_etag: identity of the reference's content; None if it cannot be looked up.
+        reason: a `Reason` once the entry is rejected.
         detail: one line for people about `reason`.
         mentions: how many lines of the catalog the entry stands for.
+
+    Example:
+        >>> entry = CatalogEntry("a.jpg", "/shop/a.jpg", 0)
+        >>> entry.rejected(Reason.NOT_FOUND, "no such file").reason
+        'not_found'
     """
 
     uri: str
@@ -84,16 +99,16 @@ class CatalogEntry(NamedTuple):
     mentions: int = 1
 
     def rejected(self, reason: Reason, detail: str) -> "CatalogEntry":
-        """This entry, on its way straight to its row."""
+        """Returns this entry with the reason why its image is not upscaled."""
         return self._replace(reason=str(reason), detail=detail)
 
 
 def content_key(entry: CatalogEntry, fingerprint: str) -> str:
-    """Identity of an image's content together with what will be done to it.
+    """Identifies an image's content together with everything that decides its result.
 
     Args:
-        entry: identified or rejected.
-        fingerprint: see `Settings.fingerprint`.
+        entry: with ETag and size, or rejected.
+        fingerprint: see `RunPlan.fingerprint`.
 
     Returns:
         32 hexadecimal digits; for a rejected entry `uri:` and its URI, a key of its own.
@@ -105,14 +120,17 @@ def content_key(entry: CatalogEntry, fingerprint: str) -> str:
 
 
 class PreviousResult(NamedTuple):
-    """What a previous run's row says of a content, for the rows of this one. Crosses a shuffle.
+    """A row of a previous run, without its image, for reuse in this run. Crosses a shuffle.
 
     Attributes:
         content_key: see `Job`; equal keys, equal results.
-        reference_etag: of the reference that it was compared with.
-        status, reason: of the earlier row.
-        source_height, source_width: as displayed; None if they were never found.
+        reference_etag: of the reference that the result was compared with.
+        status, reason: of the previous row.
+        source_height, source_width: as displayed; None if the header was never read.
         columns: values of `reuse.REUSED_COLUMNS`, in that order.
+
+    Example:
+        columns = dict(zip(REUSED_COLUMNS, previous.columns, strict=True))
     """
 
     content_key: str
@@ -130,6 +148,10 @@ class Job(NamedTuple):
     Attributes:
         content_key: identity of the content together with model and settings.
         entries: at least one, by position, all with ETag and size.
+
+    Example:
+        >>> entry = CatalogEntry("a.jpg", "/shop/a.jpg", 0, etag="5d41", size_bytes=2048)
+        >>> job = Job(content_key(entry, fingerprint="0" * 64), (entry,))
     """
 
     content_key: str
@@ -137,13 +159,17 @@ class Job(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What the catalog holds.
+    """Counts of the catalog, which the rows must match.
 
     Attributes:
         mentions: of URIs, repeats included.
         named: distinct URIs.
-        rows: distinct URIs with those that lost their place in the catalog between two tries of
-            this run, after the first had made their rows.
+        rows: distinct URIs, those included that left the catalog between two attempts of this run
+            after the first attempt had finished their rows.
+
+    Example:
+        >>> Totals(mentions=5, named=4, rows=4).mentions - 4  # repeats
+        1
     """
 
     mentions: int
@@ -155,9 +181,13 @@ class Shard(NamedTuple):
     """A complete Parquet file in the staging folder, not yet part of the run's rows.
 
     Attributes:
-        uri: where it lies.
+        uri: of the file.
         rows: how many it holds.
         size_bytes: of the file.
+
+    Example:
+        >>> Shard("s3://shop/out/runs/night1/staging/5d41.parquet", rows=12, size_bytes=4096).rows
+        12
     """
 
     uri: str
@@ -174,6 +204,7 @@ class RunError(Exception):
     No RuntimeError: where a decoder reads from S3, one would count as a broken file.
 
     Example:
+        >>> import traceback
         >>> RunError.find_in("".join(traceback.format_exception(RunError("no such bucket"))))
         RunError('no such bucket')
     """

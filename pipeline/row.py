@@ -24,6 +24,10 @@ class Column(NamedTuple):
         unit: `px`, `bytes`, `ms`; empty without one.
         bits: of an integer.
         after: the column that it follows in the files; empty for the field before it.
+
+    Example:
+        >>> Column("time to decode it", "ms").unit
+        'ms'
     """
 
     meaning: str = ""
@@ -33,7 +37,12 @@ class Column(NamedTuple):
 
 
 class ImageFile(TypedDict):
-    """An encoded image in a row, laid out as Hugging Face `datasets` reads it."""
+    """An encoded image in a row, laid out as Hugging Face `datasets` reads it.
+
+    Example:
+        >>> ImageFile(bytes=b"...", path="0f3a.png")["path"]
+        '0f3a.png'
+    """
 
     bytes: bytes
     path: str
@@ -95,7 +104,11 @@ class SourceInfo:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """The published image: what it is, where it lies, and which model made it."""
+    """The published image: its size and file, and the network that upscaled it.
+
+    Example:
+        pixels = row.encoded.height * row.encoded.width  # None for a row without an image
+    """
 
     width: Annotated[int, Column("width of the result", "px")]
     height: Annotated[int, Column("height of the result", "px")]
@@ -126,7 +139,12 @@ class EncodedImage:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """The true HR image that a result was compared with, if the manifest names one."""
+    """The true HR image that a result was compared with, if the manifest names one.
+
+    Example:
+        >>> Reference("s3://shop/hr.png", "5d41").measures is None  # not compared
+        True
+    """
 
     reference_uri: Annotated[str | None, Column("from the manifest")] = None
     reference_etag: Annotated[str | None, Column("ETag of the reference")] = None
@@ -140,7 +158,12 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class Timings:
-    """Milliseconds that an image took in each stage; None for a stage that it did not reach."""
+    """Milliseconds that an image took in each stage; None for a stage that it did not reach.
+
+    Example:
+        >>> Timings(fetch_ms=12.5).decode_ms is None
+        True
+    """
 
     fetch_ms: Annotated[float | None, Column("time to read the source from the storage", "ms")] = (
         None
@@ -230,6 +253,10 @@ class RowColumn(NamedTuple):
         type: of a value that is not None.
         is_required: whether every row has a value.
         meaning, unit, bits, after: see `Column`.
+
+    Example:
+        >>> [column.name for column in COLUMNS if column.is_required]
+        ['uri', 'status', 'processed_at']
     """
 
     name: str

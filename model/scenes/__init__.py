@@ -1,1 +1,4 @@
-"""Drawn product images: `python -m model.scenes OUT`."""
+"""Drawn product images: `python -m model.scenes OUT`.
+
+Imports `imaging`.
+"""

@@ -34,7 +34,7 @@ _CALIBRATE_S = 20.0
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbedJob:
     """The outcome that a run would have for a job. Crosses a shuffle.
 
     Attributes:
@@ -67,7 +67,7 @@ class Counted:
         sample: a few jobs to upscale, chosen by content key: the same in each dry run.
 
     Example:
-        >>> add_up([Probed((("failed", "not_found"),), 0, 1, None)]).requests
+        >>> add_up([ProbedJob((("failed", "not_found"),), 0, 1, None)]).requests
         1
     """
 
@@ -94,7 +94,7 @@ class Rate(NamedTuple):
     result_bytes: int
 
 
-def probe(reader: SourceReader, job: Job) -> Probed:
+def probe(reader: SourceReader, job: Job) -> ProbedJob:
     """Reads the header of a job's source, as the run would.
 
     Args:
@@ -106,24 +106,24 @@ def probe(reader: SourceReader, job: Job) -> Probed:
     verdicts = [(str(row.status), row.reason) for row in rows.finished]
     asked = len(verdicts)
     if source is None:
-        return Probed(tuple(verdicts), 0, asked, None)
+        return ProbedJob(tuple(verdicts), 0, asked, None)
     verdicts += [(TO_UPSCALE, None)] * (len(rows.waiting) + rows.set_aside)
     asked += 1 if source.size_bytes <= RangedFile.BLOCK_BYTES else 2
-    return Probed(tuple(verdicts), source.header.height * source.header.width, asked, job)
+    return ProbedJob(tuple(verdicts), source.header.height * source.header.width, asked, job)
 
 
-def of_row(row: Row) -> Probed:
+def of_row(row: Row) -> ProbedJob:
     """Counts a row that is finished before its image was read, such as a reused one."""
-    return Probed(((str(row.status), row.reason),), 0, 0, None)
+    return ProbedJob(((str(row.status), row.reason),), 0, 0, None)
 
 
 def add_up(parts: Iterable[Any]) -> Counted:
-    """Adds up parts of the catalog: `Probed`, and sums of them, which are `Counted`."""
+    """Adds up parts of the catalog: `ProbedJob`, and sums of them, which are `Counted`."""
     verdicts: Counter[tuple[str, str | None]] = Counter()
     images = pixels = requests = 0
     sample: list[Job] = []
     for part in parts:
-        if isinstance(part, Probed):
+        if isinstance(part, ProbedJob):
             verdicts.update(part.verdicts)
             if part.job is not None:
                 images += 1

@@ -48,10 +48,6 @@ class Layout:
             raise ValueError(f"a run's folder is OUT/runs/<run_id>. Received: {folder!r}")
         return cls(match[1], match[2])
 
-    def other(self, run_id: str) -> "Layout":
-        """Another run under the same output."""
-        return Layout(self.output, run_id)
-
     @property
     def rows(self) -> str:
         """Folder of the Parquet files."""

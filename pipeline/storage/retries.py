@@ -29,14 +29,14 @@ class TransientError(Exception):
     """An attempt failed in a way that the next one may not.
 
     Attributes:
-        told: one line about it, for the row; `, N attempts` is appended.
+        message: one line about it, for the row; `, N attempts` is appended.
         throttled: whether the server asked to slow down.
         attempts: how many were made; set by `Retrier`.
     """
 
-    def __init__(self, told: str, *, throttled: bool = False) -> None:
-        super().__init__(told)
-        self.told = told
+    def __init__(self, message: str, *, throttled: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
         self.throttled = throttled
         self.attempts = 1
 
@@ -84,7 +84,7 @@ class Retrier:
             except TransientError as error:
                 if not self._outage_s or outages > _MAX_OUTAGES:
                     raise
-                if not self._was_away(started, is_alive, error.told):
+                if not self._was_away(started, is_alive, error.message):
                     raise
         raise AssertionError("an endless count has no end")
 
@@ -101,7 +101,7 @@ class Retrier:
             time.sleep(min(_MAX_PAUSE_S, first * 2 ** (attempt - 1)) * random.random())
         raise AssertionError("an endless count has no end")
 
-    def _was_away(self, started: float, is_alive: Callable[[], bool], told: str) -> bool:
+    def _was_away(self, started: float, is_alive: Callable[[], bool], message: str) -> bool:
         """Whether the endpoint was away since `started`; returns once it is back."""
         with self._one_asks:  # the others wait here for what the first one finds
             if self._ended_at > started:
@@ -110,21 +110,21 @@ class Retrier:
                 self._gave_up = False
                 return False
             if not self._gave_up:
-                self._wait(is_alive, told)
+                self._wait(is_alive, message)
             if self._gave_up:
                 raise RunError(
-                    f"{self._endpoint} did not answer for {self._outage_s:.0f} s ({told}): is "
+                    f"{self._endpoint} did not answer for {self._outage_s:.0f} s ({message}): is "
                     "--s3_endpoint_url right, and can it be reached? The run goes on with its "
                     "--run_id"
                 )
             self._ended_at = time.monotonic()
             return True
 
-    def _wait(self, is_alive: Callable[[], bool], told: str) -> None:
+    def _wait(self, is_alive: Callable[[], bool], message: str) -> None:
         _log.warning(
             "%s does not answer (%s); the run waits for it, %.0f s at most",
             self._endpoint,
-            told,
+            message,
             self._outage_s,
         )
         since, pause_s = time.monotonic(), FIRST_BACKOFF_S

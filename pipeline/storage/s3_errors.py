@@ -106,18 +106,18 @@ def sort_error(error: Exception) -> Exception:
 def _sort_answer(error: boto_errors.ClientError) -> Exception:
     """The same for an error that the server has answered."""
     code = code_of(error)
-    told = f"S3 answered {code} to {error.operation_name}"
+    message = f"S3 answered {code} to {error.operation_name}"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRANSIENT or (status >= 500 and not is_refusal(code)):
-        return TransientError(told, throttled=code in _THROTTLED)
-    return StorageError(reason_of(code), told, code)
+        return TransientError(message, throttled=code in _THROTTLED)
+    return StorageError(reason_of(code), message, code)
 
 
 def failed(error: TransientError) -> StorageError:
     """Returns the row's error for a request whose attempts are used up."""
-    is_answer = error.told.startswith("S3 answered")
+    is_answer = error.message.startswith("S3 answered")
     plural = "s" if error.attempts > 1 else ""
-    detail = f"{error.told}, {error.attempts} attempt{plural}"
+    detail = f"{error.message}, {error.attempts} attempt{plural}"
     return StorageError(Reason.STORAGE_ERROR if is_answer else Reason.TIMEOUT, detail)
 
 

@@ -26,7 +26,7 @@ def choose_dtype(wanted: str, *, is_local: bool) -> str:
         is_local: whether the runner has no workers of its own.
 
     Returns:
-        By default what is fastest on this machine; float32 where workers of another machine
+        By default the fastest on this machine; float32 where workers of another machine
         upscale: a bundle that runs twice must give the same image.
     """
     if wanted != AUTO:

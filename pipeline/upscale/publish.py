@@ -15,7 +15,12 @@ from pipeline.upscale.steps import Decoded, Upscaled
 
 
 class Comparison(NamedTuple):
-    """Measures against a reference, or a line for people about what prevented them."""
+    """Measures against a reference, or a line for people about what prevented them.
+
+    Example:
+        >>> Comparison(trouble="not compared with the reference: no such file").measures is None
+        True
+    """
 
     measures: ReferenceMeasures | None = None
     trouble: str | None = None

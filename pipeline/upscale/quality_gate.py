@@ -43,7 +43,12 @@ class GateLimits:
 
 
 class Rejection(NamedTuple):
-    """Why a result is not published: the rule's name, for scripts, and one line for people."""
+    """Why a result is not published: the rule's name, for scripts, and one line for people.
+
+    Example:
+        >>> Rejection("colour", "largest drift of a channel is 5, above 1.5").rule
+        'colour'
+    """
 
     rule: str
     detail: str

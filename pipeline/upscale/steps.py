@@ -42,6 +42,11 @@ class Probed:
         size_bytes: of the file.
         header: as its first bytes say.
         timings: so far.
+
+    Example:
+        probed = probe(entry, files, decoders, limits=limits, max_bytes=1 << 30)
+        if isinstance(probed, Probed):
+            data = probed.file.whole()
     """
 
     file: RangedFile
@@ -58,6 +63,9 @@ class Decoded:
         image: its pixels, [H, W].
         header: with the size and mode that decoding found.
         timings: so far.
+
+    Example:
+        upscaled = upscaler.upscale(decoded, keep_result=False)
     """
 
     image: RasterImage
@@ -79,6 +87,9 @@ class Upscaled:
         measures: of the image.
         timings: so far.
         result: the same image before encoding, if the caller asked for it.
+
+    Example:
+        path.write_bytes(upscaled.encoded.data)
     """
 
     status: Status

@@ -31,6 +31,10 @@ class ImageUpscaler(Protocol):
 
     Attributes:
         scale: of the network.
+
+    Example:
+        upscaler: ImageUpscaler = open_upscaler(files, plan)
+        upscaled = upscaler.upscale(decoded, keep_result=False)
     """
 
     scale: int

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -117,6 +118,23 @@ def test_faults_at_a_fifth_of_all_calls_lose_nothing(bucket, proxy):
     for row in upscaled:
         assert bucket.get(row["image_uri"].removeprefix(bucket.uri(""))) == row["image"]["bytes"]
     assert not bucket.keys("out/runs/night1/staging/")
+
+
+def test_an_outage_of_two_seconds_costs_no_image(bucket, proxy, caplog):
+    for i in range(12):
+        bucket.put(f"in/{i:02d}.png", image_bytes(36, 40, file_format="PNG", seed=i))
+    away = []
+
+    def fault(method, path):
+        if "/in/" in path and len(proxy.of("GET", "/in/")) > 4 and not away:
+            away.append(time.monotonic())
+        return "reset" if away and time.monotonic() - away[0] < 2 else None
+
+    proxy.fault = fault
+    assert run_job(bucket, proxy, "--report", "no") == 0
+    assert away and proxy.injected
+    assert [row["status"] for row in read_rows(bucket).values()] == ["upscaled"] * 12
+    assert "answers again" in caplog.text
 
 
 def test_a_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried(bucket, proxy):

@@ -117,6 +117,16 @@ def test_a_reused_result_is_a_finished_row_and_the_rest_is_a_job():
     )
 
 
+def test_rows_and_jobs_cross_a_stage_boundary():
+    """With an accelerator the upscaling stage has workers of its own."""
+    old = CatalogEntry("a", "a", 0, etag="e", size_bytes=5)
+    new = old._replace(uri="b", position=1, reference_etag="hr")
+    group = {"entries": [old, new], "previous": [previous_result()]}
+    settings = make_settings(min_side=1)
+    divided = beam.FlatMap(divide_work, settings) | beam.Reshuffle()
+    check_output([("key", group)], divided, list(divide_work(("key", group), settings)))
+
+
 def test_whether_a_result_is_reused_is_decided_once(monkeypatch):
     decided = []
     original = reuse.reuse_result

@@ -265,8 +265,10 @@ def test_self_ensemble_gains_in_the_mean(ensemble, upscaler):
 
 
 def test_self_ensemble_in_tiles_and_with_transparency(shipped, ensemble):
-    tiled = Upscaler(shipped, self_ensemble=True, max_call_px=70 * 70)
-    image = RasterImage(random_rgb(80, 90), alpha=disc(80, 90, 30))
+    # The smallest tiles: 2 x 2 of them, each with a halo of the image's other half.
+    tiled = Upscaler(shipped, self_ensemble=True, max_call_px=1)
+    height, width = 2 * shipped.halo_px + 3, 2 * shipped.halo_px + 12
+    image = RasterImage(random_rgb(height, width), alpha=disc(height, width, 15))
     result, expected = tiled.upscale_image(image), ensemble.upscale_image(image)
     np.testing.assert_array_equal(result.rgb, expected.rgb)
     np.testing.assert_array_equal(result.alpha, expected.alpha)

@@ -112,7 +112,7 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
 
 
 def test_an_estimate_without_a_rate_says_so():
-    counted = estimation.add_up([estimation.Probed((("to_upscale", None),), 1000, 1, None)])
+    counted = estimation.add_up([estimation.ProbedJob((("to_upscale", None),), 1000, 1, None)])
     counted = estimation.Counted(counted.verdicts, 1, 1000, 1, [])
     files = _Kept()
     found = estimation.write(files, make_settings(), counted, None)
