@@ -74,7 +74,8 @@ class SourceInfo:
         Column("JPEG quality, estimated from the quantisation tables; 100 for lossless formats"),
     ] = None
     source_found_jpeg_quality: Annotated[
-        int | None, Column("of the strongest JPEG compression that the pixels show; null if none")
+        int | None,
+        Column("JPEG quality of the strongest compression that the pixels show; null if none"),
     ] = None
 
     @classmethod
