@@ -19,7 +19,7 @@ class Option:
         parse: turns the argument into the value; None for a flag without an argument.
         choices: values allowed; empty if any is.
         metavar: stands for the argument in `--help`.
-        default_name: stands for the default in `--help` and in the README; empty without one.
+        default_name: of the default, for `--help` and docs/reference.md; empty without one.
         in_content_key: whether another value gives another image, which is then upscaled again.
         resume_must_match: whether a run that goes on must have the value it began with.
         is_replayed: whether the report's replay command repeats it.

@@ -71,7 +71,10 @@ class SourceInfo:
     ] = None
     source_jpeg_quality: Annotated[
         int | None,
-        Column("JPEG quality, estimated from the quantisation tables; 100 for lossless formats"),
+        Column(
+            "JPEG quality that the file states, estimated from the quantisation tables; 100 for "
+            "lossless formats"
+        ),
     ] = None
     source_found_jpeg_quality: Annotated[
         int | None,
