@@ -303,12 +303,8 @@ def _fields(part: type) -> Iterator[_Field]:
         yield _Field(field.name, inner[0] if is_optional else annotation, is_optional, column)
 
 
-_FIELDS: dict[type, tuple[_Field, ...]] = {
-    part: tuple(_fields(part))
-    for part in (
-        *(Row, SourceInfo, EncodedImage, Measures, Reference, ReferenceMeasures, Timings),
-    )
-}
+_PARTS = (Row, SourceInfo, EncodedImage, Measures, Reference, ReferenceMeasures, Timings)
+_FIELDS: dict[type, tuple[_Field, ...]] = {part: tuple(_fields(part)) for part in _PARTS}
 
 
 def _build(part: type, columns: Mapping[str, Any]) -> Any:
