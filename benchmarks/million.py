@@ -117,8 +117,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _object(self, path: str) -> None:
         number = int(path.rpartition("/")[2].partition(".")[0])
-        assert number >= self.catalog.known, "an unchanged image was requested"
-        data = self.catalog.body(number)
+        if number < self.catalog.known:
+            # The job compares the listing's first ETag with that of a HEAD.
+            assert self.command == "HEAD", "an unchanged image was requested"
+            data = bytes(_KNOWN_BYTES)
+        else:
+            data = self.catalog.body(number)
         headers = {"ETag": f'"{self.catalog.etag(number)}"', "Accept-Ranges": "bytes"}
         status = 200
         if wanted := self.headers.get("Range"):

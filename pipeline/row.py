@@ -78,11 +78,7 @@ class SourceInfo:
     ] = None
     source_found_jpeg_quality: Annotated[
         int | None,
-        Column(
-            "quality of the strongest JPEG compression that the pixels show, as of an old JPEG "
-            "saved again as PNG; null if they show none. The network is conditioned on the lower "
-            "of the two"
-        ),
+        Column("JPEG quality of the strongest compression that the pixels show; null if none"),
     ] = None
 
     @classmethod
@@ -307,12 +303,8 @@ def _fields(part: type) -> Iterator[_Field]:
         yield _Field(field.name, inner[0] if is_optional else annotation, is_optional, column)
 
 
-_FIELDS: dict[type, tuple[_Field, ...]] = {
-    part: tuple(_fields(part))
-    for part in (
-        *(Row, SourceInfo, EncodedImage, Measures, Reference, ReferenceMeasures, Timings),
-    )
-}
+_PARTS = (Row, SourceInfo, EncodedImage, Measures, Reference, ReferenceMeasures, Timings)
+_FIELDS: dict[type, tuple[_Field, ...]] = {part: tuple(_fields(part)) for part in _PARTS}
 
 
 def _build(part: type, columns: Mapping[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """The Arrow schema of the files, derived from `Row`, and batches of rows in it."""
 
 import datetime
+import json
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -24,7 +25,11 @@ def _field(column: RowColumn) -> pa.Field:
 
 
 # The images stand last: whoever reads the other columns of a row group reads them in one piece.
-SCHEMA = pa.schema([_field(column) for column in COLUMNS])
+# The metadata is for Hugging Face `datasets` and its viewer: they show `image` as an image.
+SCHEMA = pa.schema(
+    [_field(column) for column in COLUMNS],
+    metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
+)
 
 
 def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:

@@ -17,6 +17,9 @@ from pipeline.redaction import redact
 # At the start of a run nobody waits long for an endpoint that may simply be misspelt.
 _START_OUTAGE_S = 20.0
 
+# A transfer that is slower is of no use.
+MIN_BYTES_PER_S = 50_000
+
 
 class StorageError(Exception):
     """One object could not be read or written.

@@ -7,14 +7,13 @@ from typing import BinaryIO
 
 from model.files import RangedFile
 from pipeline.records import Reason
-from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.base import MIN_BYTES_PER_S, Storage, StorageError
 from pipeline.storage.local import local_errors
 from pipeline.storage.locations import local_path, scheme_of
 
 _BLOCK_BYTES = 16 << 20
 # An object whose blocks together take longer is given up, however many there are.
 _DEADLINE_S = 240.0
-_LEAST_BYTES_PER_S = 50_000
 
 
 def open_file(storage: Storage, uri: str) -> BinaryIO:
@@ -61,7 +60,7 @@ def open_object(storage: Storage, uri: str, size_bytes: int, etag: str | None) -
         uri, etag: of the object; see `Storage.read`.
         size_bytes: of the object.
     """
-    spent_s, limit_s = 0.0, _DEADLINE_S + size_bytes / _LEAST_BYTES_PER_S
+    spent_s, limit_s = 0.0, _DEADLINE_S + size_bytes / MIN_BYTES_PER_S
 
     def fetch(start: int, stop: int) -> bytes:
         nonlocal spent_s

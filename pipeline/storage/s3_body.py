@@ -4,11 +4,10 @@ import time
 from typing import Any
 
 from pipeline.records import Reason
-from pipeline.storage.base import StorageError
+from pipeline.storage.base import MIN_BYTES_PER_S, StorageError
 
 # A body may take this long, and longer by its size at the least rate that is of any use.
 _DEADLINE_S = 120.0
-_LEAST_BYTES_PER_S = 50_000
 _RECEIVED_BYTES = 64 << 10
 
 
@@ -42,7 +41,7 @@ class _Hurried:
     def __init__(self, raw: Any, length: int) -> None:
         self._raw = raw
         self._length = length
-        self._limit_s = _DEADLINE_S + length / _LEAST_BYTES_PER_S
+        self._limit_s = _DEADLINE_S + length / MIN_BYTES_PER_S
 
     def read(self, _amount: int | None = None) -> bytes:
         """Returns the whole body, as botocore asks for it; checksums are its business."""

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import resource
 import tempfile
 from pathlib import Path
@@ -22,6 +23,9 @@ def test_rows_survive_the_round_trip(local_files, tmp_path):
     assert shard.rows == 2 and shard.size_bytes == Path(shard.uri).stat().st_size
     table = pq.read_table(shard.uri)
     assert table.schema.equals(schema.SCHEMA)
+    # As `datasets.Features` reads it: load_dataset needs no cast of this column.
+    info = json.loads(table.schema.metadata[b"huggingface"])["info"]
+    assert info == {"features": {"image": {"_type": "Image"}}}
     found = table.to_pylist()
     assert found == [by_column(first), by_column(second)]
     assert found[1]["uri"] == "s3://b/ü" and found[1]["image"] is None

@@ -39,7 +39,7 @@ def bucket(server, monkeypatch):
     if endpoint.startswith("https"):
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     forget_connections()
-    client = boto3.client(
+    client = boto3.session.Session().client(  # the default one keeps other tests' credentials
         "s3",
         endpoint_url=endpoint,
         config=boto3.session.Config(
