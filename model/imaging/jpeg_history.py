@@ -14,7 +14,7 @@ _BLOCK_PX = 8
 # JPEG's luma (ITU-T T.871, section 7), in full range, unlike `metrics.luma`.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # ITU-T T.81, table K.1: libjpeg's luma steps at quality 50.
-_BASE_STEPS = np.array(
+BASE_STEPS = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
         [12, 12, 14, 19, 26, 58, 60, 55],
@@ -114,7 +114,7 @@ def quality_steps(quality: int) -> np.ndarray:
         libjpeg, `jpeg_quality_scaling` and `jpeg_add_quant_table`.
     """
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return np.clip((_BASE_STEPS * scale + 50) // 100, 1, 255)
+    return np.clip((BASE_STEPS * scale + 50) // 100, 1, 255)
 
 
 def _middle(rgb: np.ndarray) -> np.ndarray:
