@@ -49,12 +49,22 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Submitted:
-    """The runner has the job and works on it without this process."""
+    """The runner has the job and works on it without this process.
+
+    Example:
+        if isinstance(outcome, Submitted):
+            ...  # look at the runner
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """The run has ended, with `_SUCCESS`; `summary` is the content of summary.json."""
+    """The run has ended, with `_SUCCESS`; `summary` is the content of summary.json.
+
+    Example:
+        if isinstance(outcome, Finished):
+            print(outcome.summary["by_status"])
+    """
 
     summary: dict[str, Any]
 

@@ -37,6 +37,9 @@ class Group:
         name: for logs and validation.
         share: of the patches that comes from them, 0..1.
         images: drawn evenly.
+
+    Example:
+        Group("clean", 0.5, list_images("photographs/"))
     """
 
     name: str
@@ -53,6 +56,10 @@ class Batch:
         hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
         quality: int [N], JPEG quality that the network is told of each LR patch, 100 for those
             that stayed clean.
+
+    Example:
+        batch = feed.batch(step=0)
+        batch.lr.shape, batch.hr.shape  # (16, 32, 32, 3), (16, 64, 64, 3)
     """
 
     lr: np.ndarray
@@ -68,6 +75,10 @@ class Cutter:
         scale: of the network.
         lr_patch_px: side P of the LR patches.
         degradation: of the LR patches.
+
+    Example:
+        >>> Cutter(scale=2, lr_patch_px=32, degradation=Degradation()).region_px
+        128
     """
 
     scale: int
@@ -156,6 +167,11 @@ class Feed:
         images_per_batch: N random images give one patch each, or 1 gives all N.
         min_variation: least variation of a patch at a step, grey levels.
         seed: of the run.
+
+    Example:
+        feed = Feed(groups, cutter, 16, 16, min_variation=lambda step: 3.0, seed=1)
+        for batch in feed.batches(range(1000)):
+            train_on(batch)
     """
 
     groups: Sequence[Group]

@@ -33,6 +33,10 @@ class Compression:
         subsampling: of JPEG's colours, `4:4:4`, `4:2:2` or `4:2:0`.
         grid: rows and columns by which JPEG's blocks begin before the image does, 0..7 each; not
             (0, 0) where the image was cropped after this save.
+
+    Example:
+        >>> Compression(75).apply(np.full((16, 16, 3), 200, np.uint8)).shape
+        (16, 16, 3)
     """
 
     quality: int
@@ -75,6 +79,10 @@ class Recipe:
         enlarged_by: the image is shrunk so many times further, then enlarged by bicubic.
         compressions: in their order.
         hidden: the file was saved last as PNG, so that it does not tell of any compression.
+
+    Example:
+        >>> Recipe(compressions=(Compression(50), Compression(95))).lowest_quality
+        50
     """
 
     blur_px: float = 0.0
@@ -192,6 +200,9 @@ class Degradation:
 
     Raises:
         ValueError: if a share or a range is out of bounds, or a kernel is unknown.
+
+    Example:
+        recipe = Degradation(degraded_share=0.6, jpeg_share=0.8).draw(np.random.default_rng(1))
     """
 
     degraded_share: float = _option(0.0, "share of the LR patches that is degraded; HR never is")

@@ -28,6 +28,10 @@ class TrainConfig:
 
     Raises:
         ValueError: if a value is out of its range.
+
+    Example:
+        >>> TrainConfig(steps=100, warmup_steps=10).scale
+        2
     """
 
     data: tuple[str, ...] = _option((), "HR images: folders, s3:// prefixes, .txt lists")

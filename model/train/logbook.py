@@ -26,6 +26,10 @@ class Logbook:
         run_dir: of the run; `log.csv` and `tensorboard/` go there.
         first: steps that the checkpoint has done; what was written beyond it is dropped.
         steps: in all.
+
+    Example:
+        with Logbook(Path("runs/mine"), first=0, steps=7000) as logbook:
+            ...  # records each checkpoint
     """
 
     def __init__(self, run_dir: Path, first: int, steps: int) -> None:

@@ -32,7 +32,14 @@ _log = logging.getLogger("model.train")
 
 
 class InterruptedTrainingError(Exception):
-    """A signal stopped the run; its checkpoint is written."""
+    """A signal stopped the run; its checkpoint is written.
+
+    Example:
+        try:
+            train(config, Path("runs/mine"))
+        except InterruptedTrainingError:
+            ...  # the checkpoint is saved; the same call continues
+    """
 
 
 def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) -> Path:

@@ -30,6 +30,9 @@ class MeasuredSet:
     Attributes:
         pairs: of LR and HR.
         jpeg_quality: what the network is told of them, 1..100.
+
+    Example:
+        MeasuredSet([make_pair(image, scale=2) for image in held_out])
     """
 
     pairs: list[Pair]

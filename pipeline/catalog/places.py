@@ -15,7 +15,7 @@ class BadUriError(ValueError):
     """A URI that cannot be fetched; becomes a rejected entry.
 
     Example:
-        >>> raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
+        raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:

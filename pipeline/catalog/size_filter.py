@@ -13,6 +13,10 @@ class SizeLimits:
         min_side_px: shorter side below this: a tracking pixel or placeholder.
         max_side_px: longer side above this: large enough for a product page.
         max_pixels: refuse to decode more.
+
+    Example:
+        >>> reject_size(20, 20, SizeLimits(32, 1000, 40_000_000))[0].value
+        'too_small'
     """
 
     min_side_px: int

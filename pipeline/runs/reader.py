@@ -23,7 +23,14 @@ ROW_MARK = "#row="
 
 
 class UnreadableRowsError(RunError):
-    """A Parquet file of rows is missing, truncated, empty, or holds something else."""
+    """A Parquet file of rows is missing, truncated, empty, or holds something else.
+
+    Example:
+        try:
+            rows = count_rows(files, part)
+        except UnreadableRowsError as error:
+            print(error)  # names the file
+    """
 
 
 def image_pointer(part: str, number: int) -> str:
