@@ -16,7 +16,7 @@ from model.data import degradation
 from model.data.kernels import KERNELS
 from model.imaging import resampling
 
-# The job tells a network this for lossy WebP and AVIF, see `model.imaging.decode.assumed_quality`.
+# Networks are conditioned on this for lossy WebP and AVIF: `model.imaging.decode.assumed_quality`.
 WEBP_STATED_QUALITY = 85
 _BLOCK_PX = 8
 # Most shops keep the colours at half size in both directions.
@@ -78,7 +78,7 @@ class Recipe:
         noise_levels: sigma of white noise, grey levels.
         enlarged_by: the image is shrunk so many times further, then enlarged by bicubic.
         compressions: in their order.
-        hidden: the file was saved last as PNG, so that it does not tell of any compression.
+        hidden: the file was saved last as PNG, so that it states no compression.
 
     Example:
         >>> Recipe(compressions=(Compression(50), Compression(95))).lowest_quality
@@ -195,8 +195,8 @@ class Degradation:
     """Draws the recipes of training patches.
 
     Each step of a recipe has a share 0..1 of the degraded images, and a range (from, to) from
-    which its strength is drawn evenly. Each field says what it means where it stands; the
-    command line of `model.train` shows the same.
+    which its strength is drawn evenly. The meaning of each field stands beside it;
+    `python -m model.train --help` prints it.
 
     Raises:
         ValueError: if a share or a range is out of bounds, or a kernel is unknown.
@@ -231,8 +231,8 @@ class Degradation:
     hidden_share: float = _option(0.0, "share of the JPEGs that is saved last as PNG")
     measured_share: float = _option(
         1.0,
-        "share of twice saved and hidden JPEGs whose lowest quality the network is told, as if "
-        "measured from the pixels; it is told what the file states of the others",
+        "share of twice saved and hidden JPEGs for which the network is conditioned on the lowest "
+        "quality, as if measured from the pixels; for the others on what the file states",
     )
 
     def __post_init__(self) -> None:

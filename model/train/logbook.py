@@ -1,4 +1,4 @@
-"""What a training run writes down: log.csv, TensorBoard, the progress bar."""
+"""Records of a training run: log.csv, TensorBoard, the progress bar."""
 
 import csv
 import logging
