@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, PngImagePlugin, features
 
 from model.imaging.containers import avif, png, tiff
 from model.imaging.errors import ImageError, UnreadableImageError, UnsupportedFormatError
+from model.imaging.jpeg_history import quality_steps
 
 # Pillow's other decoders are never started.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (
@@ -230,7 +231,7 @@ def _jpeg_quality(image: Image.Image) -> int | None:
 
     libjpeg scales the standard's table by 200 - 2q percent for q >= 50 and by 5000/q below;
     the mean ratio over the entries that were not clipped inverts that.
-    Source: ITU-T T.81, table K.1; libjpeg `jcparam.c`, `jpeg_quality_scaling`.
+    Source: ITU-T T.81, table K.1 (quality 50); libjpeg `jcparam.c`, `jpeg_quality_scaling`.
     """
     tables = getattr(image, "quantization", None)
     if not tables or 0 not in tables or len(tables[0]) != 64:
@@ -239,7 +240,7 @@ def _jpeg_quality(image: Image.Image) -> int | None:
     inside = (table > 1) & (table < 255)
     if not inside.any():
         return 100 if table.max() <= 1 else 1
-    percent = 100 * float(np.mean(table[inside] / _STANDARD_LUMA[inside]))
+    percent = 100 * float(np.mean(table[inside] / quality_steps(50).ravel()[inside]))
     quality = (200 - percent) / 2 if percent <= 100 else 5000 / percent
     return int(np.clip(round(quality), 1, 100))
 
@@ -292,18 +293,3 @@ def _avif_header(file: BinaryIO | io.RawIOBase, start: bytes) -> Header:
         raise UnsupportedFormatError("this Pillow was built without AVIF")
     info = avif.read_avif(file)
     return Header("AVIF", None, info.height, info.width, False, None)
-
-
-_STANDARD_LUMA = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ],
-    dtype=np.float64,
-).ravel()
