@@ -38,7 +38,7 @@ class Logbook:
         self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first + 1)
         # Shown on a terminal; a file gets the lines of `write` alone.
         self._bar = tqdm(total=steps, initial=first, unit="step", disable=None)
-        self._first, self._steps = first, steps
+        self._steps = steps
 
     def __enter__(self) -> "Logbook":
         return self

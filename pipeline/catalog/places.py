@@ -65,7 +65,6 @@ class Place:
     def locate_entry(self, entry: CatalogEntry) -> CatalogEntry:
         """Fills in where an entry's image and its reference are fetched.
 
-
         Raises:
             BadUriError: see `locate`.
         """

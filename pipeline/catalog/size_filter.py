@@ -7,7 +7,7 @@ from pipeline.records import Reason
 
 @dataclass(frozen=True)
 class SizeLimits:
-    """The gate's settings.
+    """Sizes of the images that a run upscales.
 
     Attributes:
         min_side_px: shorter side below this: a tracking pixel or placeholder.
@@ -25,7 +25,7 @@ class SizeLimits:
 
 
 def reject_size(height: int, width: int, limits: SizeLimits) -> tuple[Reason, str] | None:
-    """Tells why an image of this size is not upscaled.
+    """Returns why an image of this size is not upscaled.
 
     Args:
         height: pixels.
