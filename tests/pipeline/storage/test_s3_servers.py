@@ -112,7 +112,7 @@ def test_every_operation_is_retried(bucket, proxy, operation):
 
 def test_a_body_that_trickles_is_given_up(bucket, proxy, monkeypatch):
     monkeypatch.setattr(s3_body, "_DEADLINE_S", 0.3)
-    monkeypatch.setattr(s3_body, "_LEAST_BYTES_PER_S", 10**9)
+    monkeypatch.setattr(s3_body, "MIN_BYTES_PER_S", 10**9)
     uri = bucket.put("a", b"x" * 1000)
     proxy.fault = lambda method, path: "trickle" if path.endswith("/a") else None
     files = through(proxy)
