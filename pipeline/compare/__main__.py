@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = startup.Parser(
         prog="python -m pipeline.compare", description=(__doc__ or "").partition("\n")[0]
     )
     add = parser.add_argument

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = startup.Parser(
         prog="python -m pipeline.report", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("output", help="the --output of the runs")

@@ -3,12 +3,27 @@
 Importing this module changes nothing and loads no framework.
 """
 
+import argparse
 import logging
 import os
 from collections.abc import Callable
+from typing import NoReturn
 
 from model import startup
+from pipeline.redaction import redact
 from pipeline.runtime import logs
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser; its errors repeat arguments without the credentials in them.
+
+    Example:
+        >>> Parser(prog="python -m pipeline.read").parse_args(["s3://KEY:SECRET@shop/out"])
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser.error`."""
+        super().error(redact(message))
 
 
 def run_command(name: str, main: Callable[[list[str]], int]) -> int:
