@@ -91,6 +91,13 @@ def test_commands_that_read_rows_import_no_framework(command, tmp_path):
     assert imported(done) == []
 
 
+@pytest.mark.parametrize("command", LIGHT_COMMANDS)
+def test_a_wrong_command_line_is_told_without_its_secrets(command):
+    done = python("-m", command, "a", "b", "s3://KEY:planted@shop/out", "--x=/a?sig=planted")
+    assert done.returncode == 2
+    assert "unrecognized arguments" in done.stderr and "planted" not in done.stderr
+
+
 CLOSED = """
 import sys
 from model import startup

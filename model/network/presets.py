@@ -116,6 +116,10 @@ def resolve(name_or_path: str) -> SavedModel:
     try:
         data = path.read_bytes()
     except OSError as error:
+        if "://" in name_or_path:  # its signature or password is not to be printed
+            raise ModelError(
+                "a model is a path or a shipped name, no web address: download the file first"
+            ) from error
         raise ModelError(
             f"no model {name_or_path!r}: neither a file nor one of {', '.join(PRESETS)}"
         ) from error

@@ -14,7 +14,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from model.command_line import CommandParser
 from pipeline import text
 from pipeline.compare.differences import GROUPS, Difference, compare
 from pipeline.compare.finished_run import display_names, find_run, read_rows
@@ -56,7 +55,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = CommandParser("pipeline.compare", __doc__)
+    parser = startup.Parser("pipeline.compare", __doc__)
     add = parser.add_argument
     add("run_a", metavar="RUN_A", help="folder of the first run, OUT/runs/<run_id>")
     add("run_b", metavar="RUN_B", help="folder of the second run, OUT/runs/<run_id>")

@@ -81,11 +81,14 @@ class Retrier:
             TransientError: if all attempts failed although the endpoint answers.
             RunError: if the endpoint stayed away for too long.
         """
+        attempts = 0
         for outages in itertools.count(1):
             started = time.monotonic()
             try:
                 return self._send_again(send, started)
             except TransientError as error:
+                attempts += error.attempts
+                error.attempts = attempts  # those before a wait count, too
                 if not self._outage_s or outages > _MAX_OUTAGES:
                     raise
                 if not self._was_away(started, is_alive, error.message):

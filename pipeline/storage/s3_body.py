@@ -54,7 +54,7 @@ class _Hurried:
                 raise StorageError(
                     Reason.TIMEOUT,
                     f"the answer is too slow: {received} of {self._length} bytes in "
-                    f"{self._limit_s:.0f} s, 1 attempt",
+                    f"{self._limit_s:.0f} s",
                 )
         return b"".join(parts)
 

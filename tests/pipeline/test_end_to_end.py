@@ -321,7 +321,7 @@ def test_the_command_line_program(bucket, tmp_path):
     (tmp_path / "in/a.jpg").write_bytes(image_bytes(40, 44))
     done = cli("--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert "1 images: 1 upscaled" in done.stdout
+    assert "1 image: 1 upscaled" in done.stdout
     assert (tmp_path / "out/rows").is_dir()
 
 

@@ -37,6 +37,15 @@ def test_an_unknown_name_is_told_with_the_known_ones():
         presets.resolve("rdn-huge")
 
 
+@pytest.mark.parametrize(
+    "address", ["https://shop/a.keras?X-Amz-Signature=planted", "s3://KEY:planted@shop/a.keras"]
+)
+def test_an_address_is_refused_without_its_secret(address):
+    with pytest.raises(ModelError, match="download the file") as caught:
+        presets.resolve(address)
+    assert "planted" not in str(caught.value)
+
+
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     data = bytearray(PRESETS[presets.DEFAULT].path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -86,6 +86,24 @@ def test_an_object_that_alone_fails_costs_its_row_only(bucket, proxy):
     assert files.read(good) == b"x"
 
 
+def test_attempts_before_and_after_an_outage_count(bucket, proxy, caplog):
+    """The endpoint is away during the first attempts and the first questions only."""
+    bad, calls = bucket.put("bad", b"y"), []
+
+    def fault(method, path):
+        calls.append(path)
+        is_away = len(calls) < 12
+        return "500" if is_away or path.endswith("/bad") else None
+
+    proxy.fault = fault
+    files = through(proxy, attempts=3)
+    with pytest.raises(StorageError) as caught:
+        files.read(bad)
+    sent = len(proxy.of("GET", "/bad"))
+    assert "answers again" in caplog.text and sent == 6
+    assert caught.value.detail.endswith(f"{sent} attempts")
+
+
 @pytest.mark.parametrize("operation", ["list", "identify", "write", "move", "delete", "create"])
 def test_every_operation_is_retried(bucket, proxy, operation):
     uri, left = bucket.put("a", b"x"), [2]
@@ -112,7 +130,7 @@ def test_every_operation_is_retried(bucket, proxy, operation):
 
 def test_a_body_that_trickles_is_given_up(bucket, proxy, monkeypatch):
     monkeypatch.setattr(s3_body, "_DEADLINE_S", 0.3)
-    monkeypatch.setattr(s3_body, "_LEAST_BYTES_PER_S", 10**9)
+    monkeypatch.setattr(s3_body, "MIN_BYTES_PER_S", 10**9)
     uri = bucket.put("a", b"x" * 1000)
     proxy.fault = lambda method, path: "trickle" if path.endswith("/a") else None
     files = through(proxy)
