@@ -18,10 +18,10 @@ class CommandParser(argparse.ArgumentParser):
         options: of `argparse.ArgumentParser`.
 
     Example:
-        >>> parser = CommandParser("model.scenes", __doc__)
-        >>> parser.add_argument("--count", type=int)
-        >>> parser.parse_args(["--cuont", "2"])
-        model.scenes: unknown option --cuont; did you mean --count? (--help shows all options)
+        parser = CommandParser("model.scenes", __doc__)
+        parser.add_argument("--count", type=int)
+        parser.parse_args(["--cuont", "2"])
+        # model.scenes: unknown option --cuont; did you mean --count? (--help shows all options)
     """
 
     def __init__(self, command: str, doc: str | None, **options: Any) -> None:
