@@ -10,6 +10,7 @@ import datetime
 import sys
 
 from model.startup import import_tensorflow
+from pipeline.runs.interruption import Ending
 from pipeline.runtime import logs, scratch, startup
 
 
@@ -30,15 +31,18 @@ def main(argv: list[str]) -> int:
     started_at = datetime.datetime.now(datetime.UTC)
     settings, beam_arguments = cli.parse(argv, started_at)
     logs.name_run(settings.run_id)
-    try:
-        scratch.use_own_folder()
-    except OSError as error:
-        place = f" in {error.filename}" if error.filename else ""
-        problem = f"cannot write temporary files{place}: {error.strerror}"
-        print(f"run_pipeline.py: {problem}; free space, or set TMPDIR", file=sys.stderr)
-        return 1
-    import_tensorflow()
-    from pipeline import job  # noqa: PLC0415 - imports Beam
+    ending = Ending(settings.run_id)
+    with ending.on_signals():
+        try:
+            scratch.use_own_folder()
+        except OSError as error:
+            place = f" in {error.filename}" if error.filename else ""
+            problem = f"cannot write temporary files{place}: {error.strerror}"
+            print(f"run_pipeline.py: {problem}; free space, or set TMPDIR", file=sys.stderr)
+            return 1
+        ending.before(scratch.remove_own_folder)
+        import_tensorflow()
+        from pipeline import job  # noqa: PLC0415 - imports Beam
 
     return job.run_parsed(settings, beam_arguments, started_at)
 

@@ -20,6 +20,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 INTERRUPTED = 130
+# The real standard error, while `import_tensorflow` holds back what is written to it.
+_held_back: list[int] = []
 
 
 def run_command(name: str, main: Callable[[list[str]], int]) -> int:
@@ -61,9 +63,18 @@ def import_tensorflow() -> None:
         tensorflow.config.list_physical_devices()  # looks for CUDA, loudly without a GPU
 
 
+def let_stderr_through() -> None:
+    """Ends the holding back of `import_tensorflow`, for the last words of a process that ends."""
+    while _held_back:
+        os.dup2(_held_back.pop(), 2)
+
+
 @contextlib.contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Drops what the block prints on file descriptor 2, or prints it if the block fails."""
+    """Drops what the block prints on file descriptor 2, or prints it if the block fails.
+
+    Ctrl-C is no failure: one line tells it.
+    """
     try:
         kept = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     except OSError:  # no room for a temporary file: print everything
@@ -73,14 +84,15 @@ def _stderr_held_back() -> Iterator[None]:
     terminal = os.dup(2)
     with kept:
         os.dup2(kept.fileno(), 2)
+        _held_back.append(terminal)
         try:
             yield
-        except BaseException:
+        except Exception:
             kept.seek(0)
             os.write(terminal, kept.read())
             raise
         finally:
-            os.dup2(terminal, 2)
+            let_stderr_through()
             os.close(terminal)
 
 

@@ -139,6 +139,55 @@ def test_ctrl_c_is_one_line():
     assert (done.returncode, done.stderr) == (130, "model.upscale: interrupted\n")
 
 
+STOPPED = """
+import os, signal, sys, time, run_pipeline
+from pipeline.runtime import startup
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "tensorflow":
+            os.write(2, b"noise of an import")
+            os.kill(os.getpid(), signal.{sign})
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+sys.exit(startup.run_command("run_pipeline", run_pipeline.main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("sign", "status", "told"),
+    [
+        ("SIGINT", 130, "run_pipeline.py: interrupted; --run_id r1 goes on with it"),
+        ("SIGTERM", 143, "WARNING r1 SIGTERM: the run ends; --run_id r1 goes on with it"),
+    ],
+)
+def test_a_signal_while_the_frameworks_are_imported_is_one_line(tmp_path, sign, status, told):
+    (tmp_path / "tmp").mkdir()
+    places = ["--input", str(tmp_path), "--output", "/nowhere/out", "--run_id", "r1"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    done = python("-c", STOPPED.format(sign=sign), *places, env=environment)
+    assert done.returncode == status
+    assert done.stderr.endswith(f"{told}\n") and done.stderr.count("\n") == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_ctrl_c_drops_what_an_import_prints():
+    code = (
+        "import os, sys; from model import startup\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'tensorflow':\n"
+        "            os.write(2, b'noise')\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "def main(argv): startup.import_tensorflow()\n"
+        "sys.exit(startup.run_command('model.upscale', main))"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stderr) == (130, "model.upscale: interrupted\n")
+
+
 QUIET = """
 import sys
 from model.startup import import_tensorflow

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from model.startup import let_stderr_through
+
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # Cleanups that take longer are left undone.
 _CLEANUP_S = 5.0
@@ -82,6 +84,7 @@ class Ending:
                     threading.Thread(target=self._on_signal, args=(data[0],), daemon=True).start()
 
     def _on_signal(self, number: int) -> None:
+        let_stderr_through()
         status = STATUS[signal.Signals(number)]
         if number == signal.SIGINT:
             self._end(
