@@ -51,8 +51,8 @@ class Batch:
     Attributes:
         lr: float32 [N, P, P, 3], 0..1.
         hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
-        quality: int [N], JPEG quality that the network is told of each LR patch, 100 for those
-            that stayed clean.
+        quality: int [N], JPEG quality of each LR patch, on which the network is conditioned; 100
+            for clean ones.
     """
 
     lr: np.ndarray
@@ -222,7 +222,7 @@ def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path)
         feeding: `memory` reads all images once and keeps them; `images` and `image` read
             them from where they lie at every step; `grid` cuts all images into patches side
             by side, writes these to disk, and every step draws from them.
-        cutter: tells the size of patches.
+        cutter: has the size of patches.
         folder: where the grid's files go, `grid-<group>.u8`; files from an earlier start of
             the same run are used again.
 

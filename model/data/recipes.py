@@ -16,7 +16,7 @@ from model.data import degradation
 from model.data.kernels import KERNELS
 from model.imaging import resampling
 
-# The job tells a network this for lossy WebP and AVIF, see `model.imaging.decode.assumed_quality`.
+# As in the job, for lossy WebP and AVIF: see `model.imaging.decode.assumed_quality`.
 WEBP_STATED_QUALITY = 85
 _BLOCK_PX = 8
 # Most shops keep the colours at half size in both directions.
@@ -220,8 +220,9 @@ class Degradation:
     hidden_share: float = _option(0.0, "share of the JPEGs that is saved last as PNG")
     measured_share: float = _option(
         1.0,
-        "share of twice saved and hidden JPEGs whose lowest quality the network is told, as if "
-        "measured from the pixels; it is told what the file states of the others",
+        "share of twice saved and hidden JPEGs for which the network is conditioned on the lowest "
+        "quality, as if measured from the pixels; for the others on the quality that the file "
+        "states",
     )
 
     def __post_init__(self) -> None:

@@ -47,7 +47,9 @@ class TrainConfig:
         "the start and at the end of training, linear in between",
     )
     degradation: Degradation = dataclasses.field(default_factory=Degradation)
-    knows_quality: int = _option(0, "1: the network is told each patch's JPEG quality, see RDN")
+    knows_quality: int = _option(
+        0, "1: conditions the network on each patch's JPEG quality, see RDN"
+    )
     scale: int = _option(2, "enlargement")
     convs_per_block: int = _option(3, "C, convolutions per residual dense block")
     num_blocks: int = _option(4, "D, residual dense blocks")

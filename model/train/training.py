@@ -82,8 +82,8 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
             losses: list[float] = []
             since = time.monotonic()
             for step, batch in enumerate(feed.batches(range(first, config.steps)), first + 1):
-                told = with_quality_plane(batch.lr, batch.quality)
-                lr = told if config.knows_quality else batch.lr
+                conditioned = with_quality_plane(batch.lr, batch.quality)
+                lr = conditioned if config.knows_quality else batch.lr
                 losses.append(float(rdn.train_on_batch(lr, batch.hr)))
                 logbook.tick(losses[-1])
                 if step % checkpoint_every == 0 or step == config.steps or stopped:
@@ -228,14 +228,14 @@ def upscale(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
     Args:
         rdn: the network.
         lr: uint8 [H, W, 3].
-        jpeg_quality: 1..100, told to a network that knows it.
+        jpeg_quality: 1..100, for a network that is conditioned on it.
 
     Returns:
         uint8 [H * scale, W * scale, 3].
     """
     unit = lr[None].astype(np.float32) / 255
-    told = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
-    sr = ops.convert_to_numpy(rdn(told, training=False))[0]
+    conditioned = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
+    sr = ops.convert_to_numpy(rdn(conditioned, training=False))[0]
     return resampling.to_uint8(sr.astype(np.float32) * 255)
 
 

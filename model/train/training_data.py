@@ -29,7 +29,7 @@ class MeasuredSet:
 
     Attributes:
         pairs: of LR and HR.
-        jpeg_quality: what the network is told of them, 1..100.
+        jpeg_quality: on which the network is conditioned for them, 1..100.
     """
 
     pairs: list[Pair]
