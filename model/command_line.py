@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from model.version import add_version
@@ -13,8 +13,9 @@ class CommandParser(argparse.ArgumentParser):
     """Parser of a command, with `--version`; a wrong command line ends in exit status 2.
 
     Args:
-        command: the module, for messages.
-        doc: the module's docstring; its first line describes the command.
+        command: its name, for messages: the module or the program's file.
+        doc: its first line describes the command.
+        clean: takes credentials out of messages, which may quote arguments.
         options: of `argparse.ArgumentParser`.
 
     Example:
@@ -24,15 +25,25 @@ class CommandParser(argparse.ArgumentParser):
         # model.scenes: unknown option --cuont; did you mean --count? (--help shows all options)
     """
 
-    def __init__(self, command: str, doc: str | None, **options: Any) -> None:
+    def __init__(
+        self,
+        command: str,
+        doc: str | None,
+        *,
+        clean: Callable[[str], str] = str,
+        **options: Any,
+    ) -> None:
+        prog = command if command.endswith(".py") else f"python -m {command}"
         description = (doc or "").partition("\n")[0]
-        super().__init__(prog=f"python -m {command}", description=description, **options)
+        super().__init__(prog=prog, description=description, **options)
         self._command = command
+        self._clean = clean
         add_version(self)
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and no usage, then exits with status 2."""
-        print(f"{self._command}: {message} (--help shows all options)", file=sys.stderr)
+        line = f"{self._command}: {self._clean(message)} (--help shows all options)"
+        print(line, file=sys.stderr)
         raise SystemExit(2)
 
     def parse_args(  # type: ignore[override]  # without the overloads for other namespaces

@@ -112,9 +112,14 @@ def comparison_path(target: Path) -> Path:
 
 
 def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
-    """(source, target, format) of each image; raises ValueError before a source is overwritten."""
+    """(source, target, format) of each image.
+
+    Raises ValueError for a source that does not exist or would be overwritten.
+    """
     if source.is_dir():
         plan = _plan_folder(source, target, wanted or "png")
+    elif not source.exists():
+        raise ValueError(f"no such file or folder: {source}")
     else:
         if target.is_dir():
             target = target / f"{source.stem}.{EXTENSIONS[wanted or 'png']}"
@@ -253,7 +258,10 @@ def _upscale(
             sheet = comparison_path(target)
             Image.fromarray(comparison_sheet(upscaled, source.name)).save(sheet)
             print(f"  bicubic | ours | error map: {sheet}")
-    except (ImageError, OutOfMemoryError, OSError) as error:
+    except OSError as error:
+        print(f"model.upscale: {error.filename or source}: {error.strerror}", file=sys.stderr)
+        return False
+    except (ImageError, OutOfMemoryError) as error:
         print(f"model.upscale: {source}: {error}", file=sys.stderr)
         return False
     return True

@@ -5,26 +5,16 @@ import dataclasses
 import datetime
 import difflib
 import re
-import sys
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
-from model.version import add_version
+from model.command_line import CommandParser
 from pipeline.catalog import manifest, places
 from pipeline.options import Option
 from pipeline.records import Reason
 from pipeline.redaction import redact
 from pipeline.settings import NONE, OPTIONS, Settings
 from pipeline.storage import locations
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors end in exit status 2 with one line and no wall of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"run_pipeline.py: {redact(message)} (--help shows all options)", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]:
@@ -66,25 +56,25 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
 
 
-def _parser(now: datetime.datetime) -> _Parser:
+def _parser(now: datetime.datetime) -> CommandParser:
     """Parser of all declared options."""
-    parser = _Parser(
-        prog="run_pipeline.py",
+    parser = CommandParser(
+        "run_pipeline.py",
+        "Upscales the small images of a catalog and writes them, with measures of their quality, "
+        "to Parquet.",
+        clean=redact,
         usage="run_pipeline.py --input MANIFEST_OR_PREFIX --output FOLDER_OR_PREFIX [options]",
-        description="Upscales the small images of a catalog and writes them, with measures of "
-        "their quality, to Parquet.",
         epilog="All other options go to Apache Beam (--runner, ...). Exit status: 0 done; 1 the "
         "run failed; 2 usage; 3 done, but more images failed than allowed.",
         allow_abbrev=False,
     )
     for option in OPTIONS.values():
         _add(parser, option)
-    add_version(parser)
     parser.set_defaults(run_id=now.strftime("%Y%m%dT%H%M%SZ"))
     return parser
 
 
-def _add(parser: _Parser, option: Option) -> None:
+def _add(parser: CommandParser, option: Option) -> None:
     """Adds one declared option."""
     name = f"--{option.name}"
     if option.parse is None:
@@ -101,7 +91,7 @@ def _add(parser: _Parser, option: Option) -> None:
     )
 
 
-def _check_required(parser: _Parser, given: argparse.Namespace, rest: list[str]) -> None:
+def _check_required(parser: CommandParser, given: argparse.Namespace, rest: list[str]) -> None:
     """Refuses a command line without a required option; suggests it for a misspelt one."""
     for option in OPTIONS.values():
         if option.is_required and not getattr(given, option.name):
@@ -111,7 +101,7 @@ def _check_required(parser: _Parser, given: argparse.Namespace, rest: list[str])
             parser.error(f"--{option.name} is required: {option.help}")
 
 
-def _check_beam_options(parser: _Parser, rest: list[str]) -> None:
+def _check_beam_options(parser: CommandParser, rest: list[str]) -> None:
     """Refuses an option that Beam would ignore silently, such as a misspelt one."""
     if not rest:
         return
@@ -136,7 +126,7 @@ def _name_of(argument: str) -> str:
     return argument.partition("=")[0]
 
 
-def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
+def _check_places(parser: CommandParser, source: str, output: str) -> tuple[str, str]:
     """Makes both places absolute; refuses those that cannot work, without asking a storage."""
     for option, place in (("--input", source), ("--output", output)):
         _check_secrets(parser, option, place)
@@ -163,7 +153,7 @@ def _check_places(parser: _Parser, source: str, output: str) -> tuple[str, str]:
     return _absolute(source), absolute_output
 
 
-def _check_secrets(parser: _Parser, option: str, place: str) -> None:
+def _check_secrets(parser: CommandParser, option: str, place: str) -> None:
     """Refuses a place that carries credentials: they would be kept with the run."""
     if redact(place) != place:
         parser.error(
@@ -179,7 +169,7 @@ def _absolute(place: str) -> str:
     return str(locations.local_path(place).resolve())
 
 
-def _check_endpoint(parser: _Parser, url: str) -> None:
+def _check_endpoint(parser: CommandParser, url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         parser.error("--s3_endpoint_url is http://host:port or https://host")

@@ -77,6 +77,13 @@ def test_a_typo_needs_no_framework_and_is_the_only_message(command):
     assert name in (command, "run_pipeline.py") and problem.startswith("unknown option --inptu")
 
 
+@pytest.mark.parametrize("command", ["run_pipeline", *LIGHT_COMMANDS])
+def test_a_wrong_command_line_keeps_its_secrets(command):
+    done = python("-c", PROBE, command, "a", "b", "c", "s3://KEY:planted@shop/up")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "planted" not in done.stderr
+
+
 @pytest.mark.parametrize("command", LIGHT_COMMANDS)
 def test_commands_that_read_rows_import_no_framework(command, tmp_path):
     missing = [str(tmp_path / "out"), "--run_id", "none"]

@@ -14,11 +14,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from model.command_line import CommandParser
 from pipeline import text
 from pipeline.compare.differences import GROUPS, Difference, compare
 from pipeline.compare.finished_run import display_names, find_run, read_rows
 from pipeline.compare.output import describe, make_report
 from pipeline.records import RunError
+from pipeline.redaction import redact
 from pipeline.runtime import startup
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
@@ -55,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = startup.Parser("pipeline.compare", __doc__)
+    parser = CommandParser("pipeline.compare", __doc__, clean=redact)
     add = parser.add_argument
     add("run_a", metavar="RUN_A", help="folder of the first run, OUT/runs/<run_id>")
     add("run_b", metavar="RUN_B", help="folder of the second run, OUT/runs/<run_id>")

@@ -11,9 +11,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from model.command_line import CommandParser
 from pipeline import text
 from pipeline.read import images
 from pipeline.records import RunError
+from pipeline.redaction import redact
 from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.runtime import startup
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = startup.Parser("pipeline.read", __doc__)
+    parser = CommandParser("pipeline.read", __doc__, clean=redact)
     parser.add_argument("output", help="the --output of the runs")
     parser.add_argument("folder", type=Path, help="folder for the images")
     parser.add_argument("--run_id", help="default: the newest finished run")

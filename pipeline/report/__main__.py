@@ -9,7 +9,9 @@
 import argparse
 import sys
 
+from model.command_line import CommandParser
 from pipeline.records import RunError
+from pipeline.redaction import redact
 from pipeline.report.html import write_report
 from pipeline.runs import finished
 from pipeline.runtime import startup
@@ -43,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = startup.Parser("pipeline.report", __doc__)
+    parser = CommandParser("pipeline.report", __doc__, clean=redact)
     parser.add_argument("output", help="the --output of the runs")
     parser.add_argument("--run_id", help="default: the newest finished run")
     parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")

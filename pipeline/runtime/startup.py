@@ -6,26 +6,9 @@ Importing this module changes nothing and loads no framework.
 import logging
 import os
 from collections.abc import Callable
-from typing import NoReturn
 
 from model import startup
-from model.command_line import CommandParser
-from pipeline.redaction import redact
 from pipeline.runtime import logs
-
-
-class Parser(CommandParser):
-    """A command's parser; its errors repeat arguments without the credentials in them.
-
-    Example:
-        >>> parser = Parser("pipeline.read", __doc__)
-        >>> parser.prog
-        'python -m pipeline.read'
-    """
-
-    def error(self, message: str) -> NoReturn:
-        """See `CommandParser.error`."""
-        super().error(redact(message))
 
 
 def run_command(name: str, main: Callable[[list[str]], int]) -> int:

@@ -100,7 +100,12 @@ def sort_error(error: Exception) -> Exception:
         return TransientError(f"the answer broke off ({name})")
     if isinstance(error, _NO_ANSWER):
         return TransientError(f"no answer from the S3 endpoint ({name})")
-    return StorageError(Reason.STORAGE_ERROR, name)
+    is_name_impossible = isinstance(error, boto_errors.ParamValidationError)
+    return (
+        StorageError(Reason.BAD_URI, "no bucket can have this name, or no object this key")
+        if is_name_impossible
+        else StorageError(Reason.STORAGE_ERROR, name)
+    )
 
 
 def _sort_answer(error: boto_errors.ClientError) -> Exception:

@@ -10,7 +10,7 @@ from model.metrics import full_reference
 from model.scenes.drawing import draw_cutout, draw_scene
 
 
-def test_upscale_a_image(tmp_path, capsys):
+def test_upscale_an_image(tmp_path, capsys):
     source = tmp_path / "a.jpg"
     Image.fromarray(draw_scene(1, 40, 51)).save(source)
     assert upscale.main([str(source), str(tmp_path / "b.png")]) == 0
@@ -60,8 +60,16 @@ def test_upscale_never_writes_over_a_source(tmp_path, capsys):
 
 
 def test_upscale_without_a_source(tmp_path, capsys):
-    assert upscale.main([str(tmp_path / "none.png"), str(tmp_path / "b.png")]) == 1
-    assert "none.png" in capsys.readouterr().err
+    source = tmp_path / "none.png"
+    assert upscale.main([str(source), str(tmp_path / "b.png")]) == 1
+    assert capsys.readouterr().err == f"model.upscale: no such file or folder: {source}\n"
+
+
+def test_upscale_names_the_folder_that_it_cannot_write_to(tmp_path, capsys):
+    source, target = tmp_path / "a.png", tmp_path / "none/b.png"
+    Image.fromarray(draw_scene(1, 20, 20)).save(source)
+    assert upscale.main([str(source), str(target)]) == 1
+    assert capsys.readouterr().err == f"model.upscale: {target}: No such file or directory\n"
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
@@ -89,7 +97,7 @@ def test_upscale_turns_a_photograph_upright(tmp_path):
     ("options", "name", "file_format"),
     [([], "a.png", "PNG"), (["--format", "jpeg"], "a.jpg", "JPEG")],
 )
-def test_upscale_a_image_into_a_folder(tmp_path, options, name, file_format):
+def test_upscale_an_image_into_a_folder(tmp_path, options, name, file_format):
     (tmp_path / "out").mkdir()
     Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.bmp")
     assert upscale.main([str(tmp_path / "a.bmp"), str(tmp_path / "out"), *options]) == 0
@@ -97,14 +105,14 @@ def test_upscale_a_image_into_a_folder(tmp_path, options, name, file_format):
         assert result.format == file_format
 
 
-def test_upscale_refuses_too_large_a_image(tmp_path, capsys):
+def test_upscale_refuses_too_large_an_image(tmp_path, capsys):
     Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.png")
     out = tmp_path / "b.png"
     assert upscale.main([str(tmp_path / "a.png"), str(out), "--max_pixels", "399"]) == 1
     assert "the limit is 399" in capsys.readouterr().err and not out.exists()
 
 
-def test_upscale_goes_on_after_a_image_that_does_not_fit(tmp_path, capsys, monkeypatch):
+def test_upscale_goes_on_after_an_image_that_does_not_fit(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "in"
     folder.mkdir()
     for name, side in (("a", 40), ("b", 20)):
@@ -147,7 +155,7 @@ def test_upscale_prints_the_measures_of_what_it_made(tmp_path, capsys):
     assert not (tmp_path / "b_compare.png").exists()
 
 
-def test_a_image_too_small_to_measure_is_upscaled_all_the_same(tmp_path, capsys):
+def test_an_image_too_small_to_measure_is_upscaled_all_the_same(tmp_path, capsys):
     Image.fromarray(draw_scene(1, 40, 40)[:9, :9]).save(tmp_path / "a.png")
     assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--compare"]) == 0
     output = capsys.readouterr().out
@@ -183,7 +191,7 @@ def _place(sheet, part):
     raise AssertionError("it is not on the sheet")
 
 
-def test_a_sheet_never_takes_a_image_s_place(tmp_path, capsys):
+def test_a_sheet_never_takes_an_image_s_place(tmp_path, capsys):
     image = tmp_path / "b_compare.png"
     Image.fromarray(draw_scene(1, 40, 40)).save(image)
     before = image.read_bytes()

@@ -137,7 +137,7 @@ def test_an_outage_of_two_seconds_costs_no_image(bucket, proxy, caplog):
     assert "answers again" in caplog.text
 
 
-def test_a_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried(bucket, proxy):
+def test_an_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried(bucket, proxy):
     for name in ("good", "bad"):
         bucket.put(f"in/{name}.jpg", image_bytes(36, 40, seed=len(name)))
     proxy.fault = lambda method, path: "SlowDown" if "/in/bad" in path else None
@@ -153,7 +153,7 @@ def test_a_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retrie
     assert (summary["by_status"]["upscaled"], summary["by_status"]["unchanged"]) == (1, 1)
 
 
-def test_a_image_that_changes_between_probe_and_read_is_taken_as_it_is_now(bucket, proxy):
+def test_an_image_that_changes_between_probe_and_read_is_taken_as_it_is_now(bucket, proxy):
     old, new = (image_bytes(300, 300, file_format="PNG", seed=i, quality=95) for i in (1, 2))
     # Larger than a probe's block, so that a second request follows.
     old, new = (data + bytes(100_000) for data in (old, new))
@@ -188,7 +188,7 @@ def test_a_image_that_changes_between_probe_and_read_is_taken_as_it_is_now(bucke
     assert not proxy.of("GET", "/in/a.png")
 
 
-def test_a_image_that_never_stands_still_fails_as_changed(bucket, proxy):
+def test_an_image_that_never_stands_still_fails_as_changed(bucket, proxy):
     count = [0]
 
     def rewrite(method, path):

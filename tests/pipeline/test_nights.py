@@ -194,7 +194,7 @@ def test_images_as_files_are_found_too(nights):
     assert inferences(nights.run("night4", "--images", "files")) == 3
 
 
-def test_a_image_whose_file_was_deleted_is_made_again(nights):
+def test_an_image_whose_file_was_deleted_is_made_again(nights):
     nights.run("night1")
     for part in locations.local_path(f"{nights.output}/rows/run_id=night1").iterdir():
         part.unlink()

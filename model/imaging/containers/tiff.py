@@ -18,7 +18,7 @@ _SEPARATE_PLANES = 2
 
 @dataclass(frozen=True)
 class TiffInfo:
-    """What a TIFF's first directory tells.
+    """Size of a TIFF's image, from its first directory.
 
     Attributes:
         height: rows as displayed.

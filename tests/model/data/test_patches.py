@@ -88,7 +88,7 @@ def test_flat_patches_are_thinned_out():
     assert flat_share(5) < flat_share(0) / 3
 
 
-def test_a_image_that_is_flat_all_over_still_gives_patches():
+def test_an_image_that_is_flat_all_over_still_gives_patches():
     flat = [Group("flat", 1.0, [HrArray("flat", np.full((104, 104, 3), 200, np.uint8))])]
     assert feed(flat, lowest=20).batch(0).hr.shape == (24, 32, 32, 3)
 

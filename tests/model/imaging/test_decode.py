@@ -706,7 +706,7 @@ def test_an_absurd_profile_is_not_kept(file_format):
         check(data, pixels(scene()), 6, icc_profile=large if kept else None)
 
 
-def test_much_text_is_no_reason_to_refuse_a_image():
+def test_much_text_is_no_reason_to_refuse_an_image():
     info = PngImagePlugin.PngInfo()
     info.add_text("history", "saved again; " * 300_000, zip=True)
     info.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000)

@@ -130,7 +130,7 @@ def test_the_known_errors_come_back(shared_pool, data, kind, text):
     assert set(before) <= set(children())  # a reported error costs no process
 
 
-def test_malformed_files_end_in_a_image_or_its_error(mine):
+def test_malformed_files_end_in_an_image_or_its_error(mine):
     """None crashes, hangs or bloats anything, and the pool goes on."""
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcomes = {"image": 0}

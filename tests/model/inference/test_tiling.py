@@ -44,7 +44,7 @@ def test_wrong_spans_name_what_was_received(length, count, halo):
         tiling.spans(length, count, halo)
 
 
-def test_a_image_is_cut_only_where_it_does_not_fit():
+def test_an_image_is_cut_only_where_it_does_not_fit():
     assert len(list(tiling.tiles(20, 20, max_call_px=400, halo=3))) == 1
     assert len(list(tiling.tiles(20, 21, max_call_px=400, halo=3))) > 1
 

@@ -169,7 +169,7 @@ def test_a_cut_out_has_no_fringe(upscaler, colour, hidden):
         assert np.abs(shown - expected).mean() < 1.2
 
 
-def test_a_image_without_anything_visible_stays_so(upscaler):
+def test_an_image_without_anything_visible_stays_so(upscaler):
     alpha = np.zeros((30, 30), np.uint8)
     result = upscaler.upscale_image(RasterImage(random_rgb(30, 30), alpha=alpha))
     assert result.alpha.max() <= 1

@@ -166,7 +166,7 @@ def test_the_background_is_flat_and_near_an_object():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_image_that_is_flat_or_busy_all_over_has_no_background():
+def test_an_image_that_is_flat_or_busy_all_over_has_no_background():
     flat, (busy, _) = np.full((40, 40, 3), 200, np.uint8), pair(planes=(3,))
     for image in (flat, busy):
         assert not full_reference.background_near_objects(image).any()

@@ -429,7 +429,7 @@ def test_the_command_line(data, tmp_path, capsys):
     assert "nothing to train on" in capsys.readouterr().err
 
 
-def test_a_image_that_cannot_be_read_is_named(tmp_path, capsys):
+def test_an_image_that_cannot_be_read_is_named(tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert command.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     assert "broken.png" in capsys.readouterr().err

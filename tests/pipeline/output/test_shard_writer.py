@@ -60,7 +60,7 @@ def test_a_kill_costs_a_small_share_of_the_finished_work(local_files, tmp_path):
     assert shards < 150
 
 
-def test_rows_without_a_image_make_few_shards(local_files, tmp_path):
+def test_rows_without_an_image_make_few_shards(local_files, tmp_path):
     writer = ShardWriter(local_files, str(tmp_path))
     row = make_row("s3://b/skipped", Status.SKIPPED, reason="too_small")
     shards = [writer.add(dataclasses.replace(row, uri=f"s3://b/{i}")) for i in range(4000)]

@@ -194,6 +194,11 @@ def test_a_missing_bucket_stops_a_listing(s3_files):
         list(s3_files.list("s3://no-such-bucket-here/p/"))
 
 
+def test_an_impossible_bucket_is_named_without_a_request(s3_files):
+    with pytest.raises(RunError, match="My bucket/: no bucket can have this name"):
+        list(s3_files.list("s3://My bucket/"))
+
+
 def test_a_wrong_endpoint_stops_a_listing():
     waiting = open_storage(StorageConfig("http://127.0.0.1:9", attempts=1, outage_s=0.1))
     for call in (waiting.read, waiting.identify, lambda uri: list(waiting.list(uri))):
