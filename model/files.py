@@ -25,8 +25,8 @@ def appearing(path: Path, *, keep_suffix: bool = False) -> Iterator[Path]:
         OSError: if the file cannot be written; nothing is left behind.
 
     Example:
-        >>> with appearing(Path("log.csv")) as partial:
-        ...     partial.write_text("step,loss")
+        with appearing(Path("log.csv")) as partial:
+            partial.write_text("step,loss")
     """
     partial = hidden_beside(path, suffix=path.suffix if keep_suffix else "")
     try:
@@ -75,9 +75,9 @@ class RangedFile(io.RawIOBase):
         head: the first block, if the caller has it already.
 
     Example:
-        >>> file = RangedFile(lambda start, stop: data[start:stop], len(data))
-        >>> file.seek(10)
-        >>> file.read(4)
+        file = RangedFile(lambda start, stop: data[start:stop], len(data))
+        file.seek(10)
+        file.read(4)
     """
 
     BLOCK_BYTES = 64 << 10

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from model import startup
+from model.command_line import CommandParser
 from model.data.hr_sources import find_images
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
@@ -29,7 +30,6 @@ from model.inference.dtypes import COMPUTE_DTYPES
 from model.metrics import full_reference
 from model.metrics.quality import Measures
 from model.network import presets
-from model.version import add_version
 
 if TYPE_CHECKING:  # they import TensorFlow, which a command line with a typo need not wait for
     from model.inference.measured import UpscaledImage
@@ -186,9 +186,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m model.upscale", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser("model.upscale", __doc__)
     parser.add_argument("source", type=Path, metavar="IN", help="an image or a folder")
     parser.add_argument("target", type=Path, metavar="OUT", help="a file or a folder")
     parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
@@ -212,7 +210,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="write a sheet beside each result: bicubic | ours | error map",
     )
-    add_version(parser)
     return parser.parse_args(argv)
 
 

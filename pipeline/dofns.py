@@ -41,7 +41,11 @@ def join_run(settings: Settings) -> Storage:
 
 
 class LookUpDoFn(beam.DoFn):
-    """Collects many entries, so that folders which hold many of them are listed instead."""
+    """Collects many entries, so that folders which hold many of them are listed instead.
+
+    Example:
+        entries | beam.ParDo(LookUpDoFn(plan))
+    """
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
@@ -78,7 +82,11 @@ class LookUpDoFn(beam.DoFn):
 
 
 class UpscaleDoFn(beam.DoFn):
-    """Takes each job's image from its URI to its rows; rows pass."""
+    """Takes each job's image from its URI to its rows; rows pass.
+
+    Example:
+        jobs | beam.ParDo(UpscaleDoFn(plan))
+    """
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
@@ -136,7 +144,11 @@ def _counted(row: Row) -> Row:
 
 
 class WriteRowsDoFn(beam.DoFn):
-    """Writes rows to staged shards; only small records leave it."""
+    """Writes rows to staged shards; only small records leave it.
+
+    Example:
+        rows | beam.ParDo(WriteRowsDoFn(plan))
+    """
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
@@ -168,7 +180,11 @@ class WriteRowsDoFn(beam.DoFn):
 
 
 class ProbeDoFn(beam.DoFn):
-    """Reads each job's header: what would become of it."""
+    """Reads each job's header: what would become of it.
+
+    Example:
+        jobs | beam.ParDo(ProbeDoFn(plan))
+    """
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan

@@ -62,6 +62,9 @@ class ReadCatalog(beam.PTransform):
     """Reads every mention of an image as a `CatalogEntry`.
 
     Each row that an earlier attempt of this run has finished is an entry at `resume.KEPT`.
+
+    Example:
+        mentions = pipeline | ReadCatalog(plan)
     """
 
     plan: RunPlan
@@ -98,7 +101,11 @@ def read_source(kind_and_uri: tuple[str, str], settings: Settings) -> Iterator[C
 
 
 class OnePerUri(beam.PTransform):
-    """Groups the mentions of each URI."""
+    """Groups the mentions of each URI.
+
+    Example:
+        by_uri = mentions | OnePerUri()
+    """
 
     def expand(
         self, pcoll: beam.PCollection[CatalogEntry]
@@ -132,7 +139,11 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
 
 @dataclasses.dataclass(eq=False)
 class LookUpETags(beam.PTransform):
-    """Adds ETag and size where the catalog did not give them; see `etags.identify_all`."""
+    """Adds ETag and size where the catalog did not give them; see `etags.identify_all`.
+
+    Example:
+        entries = by_uri | beam.FlatMap(first_mention) | LookUpETags(plan)
+    """
 
     plan: RunPlan
 
@@ -147,6 +158,9 @@ class JoinPrevious(beam.PTransform):
 
     Finished rows come out for what needs no image, jobs for the rest. The last shuffle, of small
     records only: all that follows runs fused, from the URI to the file.
+
+    Example:
+        rows_and_jobs = entries | JoinPrevious(plan)
     """
 
     plan: RunPlan
@@ -204,6 +218,9 @@ class UpscaleAndWrite(beam.PTransform):
 
     An accelerator hint belongs here, on the whole composite: on one step inside it would make
     the runner cut the stage, and the images cross the cut.
+
+    Example:
+        shards = rows_and_jobs | UpscaleAndWrite(plan).with_hint()
     """
 
     plan: RunPlan
@@ -225,7 +242,11 @@ class UpscaleAndWrite(beam.PTransform):
 
 @dataclasses.dataclass(eq=False)
 class Summarise(beam.PTransform):
-    """Publishes the shards, reconciles rows with URIs, writes the summary."""
+    """Publishes the shards, reconciles rows with URIs, writes the summary.
+
+    Example:
+        shards | Summarise(plan, by_uri)
+    """
 
     plan: RunPlan
     by_uri: beam.PCollection
@@ -257,7 +278,11 @@ def summarise_shards(shards: list[Shard], plan: RunPlan, totals: Totals) -> dict
 
 @dataclasses.dataclass(eq=False)
 class Estimate(beam.PTransform):
-    """Estimates what the run would cost, instead of the run; see `pipeline.runs.estimation`."""
+    """Estimates what the run would cost, instead of the run; see `pipeline.runs.estimation`.
+
+    Example:
+        estimate = rows_and_jobs | Estimate(plan)
+    """
 
     plan: RunPlan
 

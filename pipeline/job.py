@@ -49,12 +49,22 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Submitted:
-    """The runner has the job and works on it without this process."""
+    """The runner has the job and works on it without this process.
+
+    Example:
+        if isinstance(outcome, Submitted):
+            ...  # look at the runner
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """The run has ended, with `_SUCCESS`; `summary` is the content of summary.json."""
+    """The run has ended, with `_SUCCESS`; `summary` is the content of summary.json.
+
+    Example:
+        if isinstance(outcome, Finished):
+            print(outcome.summary["by_status"])
+    """
 
     summary: dict[str, Any]
 
@@ -98,11 +108,11 @@ def run_parsed(
             if settings.dry_run:
                 return _estimate(plan, beam_arguments, ending)
             _log.info(
-                "started: %s to %s, model %s, reusable results of %s",
+                "started: %s to %s, model %s, %s",
                 settings.input,
                 settings.output,
                 settings.model,
-                f"run {plan.previous_run}" if plan.previous_run else "no run",
+                f"previous run {plan.previous_run}" if plan.previous_run else "no previous run",
             )
             outcome = _run_locked(plan, beam_arguments, ending)
         except RunError as error:
@@ -294,14 +304,14 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
     """Describes a finished run in a few lines for people."""
     layout = Layout.of(settings)
     statuses = ", ".join(
-        f"{count} {status}" for status, count in summary["by_status"].items() if count
+        f"{count:,} {status}" for status, count in summary["by_status"].items() if count
     )
     lines = [
         f"{text.count(summary['uris'], 'image')}: {statuses}",
-        *(f"  {count:>7} {reason}" for reason, count in summary["by_reason"].items()),
+        *(f"  {count:>7,} {reason}" for reason, count in summary["by_reason"].items()),
     ]
     if summary["disappeared"]:
-        gone = f"{summary['disappeared']:>9} of run {summary['previous_run']} disappeared"
+        gone = f"{summary['disappeared']:>9,} of run {summary['previous_run']} disappeared"
         lines.append(gone)
     gain = summary["percentiles"].get("self_gain_db")
     roundtrip = summary["percentiles"].get("roundtrip_psnr_db")
@@ -311,9 +321,11 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         lines.append(
             f"round-trip PSNR: median {roundtrip['p50']:.1f} dB, min {roundtrip['p0']:.1f}"
         )
+    lasted = f"{text.duration(summary['wall_seconds'])}, start-up included"
+    if summary["by_status"][Status.UPSCALED] + summary["by_status"][Status.FALLBACK]:
+        lasted += f"; {summary['pictures_per_second']:.2f} images a second upscaled"
     lines += [
-        f"{summary['by_status'][Status.UPSCALED]} upscaled in {summary['wall_seconds']:.1f} s, "
-        f"{summary['pictures_per_second']:.2f} images a second, start-up included",
+        f"time:    {lasted}",
         f"rows:    {layout.rows}/",
         f"summary: {layout.summary}",
     ]

@@ -23,6 +23,9 @@ class Option:
         in_content_key: whether another value gives another image, which is then upscaled again.
         resume_must_match: whether a run that goes on must have the value it began with.
         is_replayed: whether the report's replay command repeats it.
+
+    Example:
+        OPTIONS["max_side"].default  # 1000; see `pipeline.settings`
     """
 
     name: str

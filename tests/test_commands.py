@@ -76,7 +76,7 @@ RUNS = {
     r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
     r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
     r"make run INPUT=": FINISHED,
-    r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_gate.py", says=" passed"),
+    r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
     r"make bench ": Run("OPTIONS='--images 1 --rounds 1 --repeat 1'", says="times the plain loop"),
     r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 images"),
     r"run_pipeline.py ": FINISHED,
@@ -277,10 +277,8 @@ def _link_checkout(folder):
     for path in ROOT.iterdir():
         if not path.name.startswith(".") and path.name not in ("tests", "runs", "demo-output"):
             (folder / path.name).symlink_to(path)
-    _write(
-        folder / "tests",
-        {"test_size_gate.py": (ROOT / "tests/pipeline/catalog/test_size_filter.py").read_bytes()},
-    )
+    short = ROOT / "tests/pipeline/catalog/test_size_filter.py"
+    _write(folder / "tests", {short.name: short.read_bytes()})
     python = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
     _write(folder / ".venv/bin", {"python": python.encode()})
     (folder / ".venv/bin/python").chmod(0o755)

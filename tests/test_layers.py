@@ -17,8 +17,8 @@ FRAMEWORKS = ("tensorflow", "keras", "apache_beam")
 
 # From the bottom to the top. A room may import those before it, and itself.
 MODEL = [
-    *("model.version", "model.startup", "model.files", "model.imaging", "model.metrics"),
-    *("model.network", "model.inference", "model.scenes", "model.data"),
+    *("model.version", "model.command_line", "model.startup", "model.files", "model.imaging"),
+    *("model.metrics", "model.network", "model.inference", "model.scenes", "model.data"),
     *("model.evaluate", "model.train", "model.upscale"),
 ]
 PIPELINE = [

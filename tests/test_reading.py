@@ -16,6 +16,8 @@ from tests.pipeline.conftest import NOW, image_bytes, make_row
 
 REFERENCE = "docs/reference.md"
 RUNS = ("n1", "n2")
+# Rows of version 0.1.0 lack it.
+NEW_COLUMN = "source_found_jpeg_quality"
 
 
 def library_of(line):
@@ -36,7 +38,7 @@ SUBMODULE = {"pyarrow": "pyarrow.dataset", "pyspark": "pyspark.sql"}
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
-    """Two runs, each with one upscaled image and one that failed."""
+    """Two runs, each with one upscaled image and one that failed; the second is an older one."""
     folder = tmp_path_factory.mktemp("reading") / "demo-output"
     png = image_bytes(30, 40, file_format="PNG")
     upscaled = make_row("s3://b/1", Status.UPSCALED, NOW, image={"bytes": png, "path": "1.png"})
@@ -45,6 +47,8 @@ def output(tmp_path_factory):
         partition = folder / f"rows/run_id={run}"
         partition.mkdir(parents=True)
         table = pa.Table.from_batches([to_batch([upscaled, failed])])
+        if run == RUNS[1]:
+            table = table.drop_columns(NEW_COLUMN)
         pq.write_table(table, partition / "part-0.parquet")
         (folder / "runs" / run).mkdir(parents=True)
         (folder / "runs" / run / "_SUCCESS").touch()
@@ -101,6 +105,13 @@ def test_pandas(read):
 def test_duckdb(read):
     found = read("duckdb").fetchall()
     assert sorted(found, key=str) == [("failed", "not_found", 2), ("upscaled", None, 2)]
+
+
+def test_duckdb_reads_all_columns_of_all_runs(read):
+    line = LINES["duckdb"]
+    everything = line[: line.index(".aggregate(")]
+    found = read("duckdb", {"duckdb": everything})
+    assert NEW_COLUMN in found.columns and len(found) == 4
 
 
 def test_pyarrow(read):

@@ -25,7 +25,12 @@ _log = logging.getLogger(__name__)
 
 
 class HrImage(Protocol):
-    """An image that serves as HR and is read when it is needed."""
+    """An image that serves as HR and is read when it is needed.
+
+    Example:
+        for image in list_images("photographs/"):  # `HrFile`s are `HrImage`s
+            hr = image.read()
+    """
 
     @property
     def name(self) -> str:
@@ -44,6 +49,9 @@ class HrFile:
         shrink_first: shrinks the image by this before it serves as HR, so that the JPEG
             compression of a photograph does not become the network's target.
         store: where `s3://` URIs are read; None is S3 as the AWS configuration names it.
+
+    Example:
+        HrFile("clothes/a.jpg", shrink_first=2).read()  # uint8 [H / 2, W / 2, 3]
     """
 
     uri: str
@@ -75,6 +83,10 @@ class HrScene:
     Attributes:
         seed: which one.
         side: of the square image, pixels.
+
+    Example:
+        >>> HrScene(seed=7, side=64).read().shape
+        (64, 64, 3)
     """
 
     seed: int
@@ -97,6 +109,10 @@ class HrArray:
     Attributes:
         name: of where it came from.
         pixels: uint8 [H, W, 3] RGB.
+
+    Example:
+        >>> HrArray("grey", np.full((8, 9, 3), 128, np.uint8)).read().shape
+        (8, 9, 3)
     """
 
     name: str
@@ -115,6 +131,9 @@ class Pair:
         name: the file's name.
         lr: uint8 [H, W, 3] RGB.
         hr: uint8 [H * scale, W * scale, 3] RGB.
+
+    Example:
+        pair = make_pair(HrFile("a.png"), scale=2)  # pair.hr has twice the sides of pair.lr
     """
 
     name: str

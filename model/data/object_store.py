@@ -9,7 +9,7 @@ class ObjectStore(Protocol):
     """A storage of training images; the caller may hand in its own.
 
     Example:
-        >>> images = list_images("s3://photographs/portraits/", store=MyStore())
+        images = list_images("s3://photographs/portraits/", store=MyStore())
     """
 
     def list_uris(self, prefix: str) -> Iterable[str]:
@@ -23,7 +23,7 @@ class S3Store:
     """S3 by boto3, with the credentials, region and endpoint of the AWS configuration.
 
     Example:
-        >>> S3Store().read("s3://photographs/portraits/1.jpg")
+        S3Store().read("s3://photographs/portraits/1.jpg")
     """
 
     def __init__(self) -> None:

@@ -18,8 +18,8 @@ from model.data.recipes import Degradation
 from model.metrics import full_reference
 from model.network import dihedral
 
-# LR pixels around a patch: JPEG's blocks begin at any of their 8 places, and 8 pixels more are
-# what the kernels, sharpening and an enlargement reach.
+# LR pixels around a patch: JPEG's blocks begin at any of 8 positions, and the kernels, sharpening
+# and an enlargement reach 8 pixels further.
 MARGIN_PX = 16
 _BLOCK_PX = 8
 # How often a patch that is too flat, or an image that is too small, is drawn again.
@@ -37,6 +37,9 @@ class Group:
         name: for logs and validation.
         share: of the patches that comes from them, 0..1.
         images: drawn evenly.
+
+    Example:
+        Group("clean", 0.5, list_images("photographs/"))
     """
 
     name: str
@@ -51,8 +54,12 @@ class Batch:
     Attributes:
         lr: float32 [N, P, P, 3], 0..1.
         hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
-        quality: int [N], JPEG quality that the network is told of each LR patch, 100 for those
-            that stayed clean.
+        quality: int [N], JPEG quality on which the network is conditioned for each LR patch;
+            100 for clean ones.
+
+    Example:
+        batch = feed.batch(step=0)
+        batch.lr.shape, batch.hr.shape  # (16, 32, 32, 3), (16, 64, 64, 3)
     """
 
     lr: np.ndarray
@@ -68,6 +75,10 @@ class Cutter:
         scale: of the network.
         lr_patch_px: side P of the LR patches.
         degradation: of the LR patches.
+
+    Example:
+        >>> Cutter(scale=2, lr_patch_px=32, degradation=Degradation()).region_px
+        128
     """
 
     scale: int
@@ -156,6 +167,11 @@ class Feed:
         images_per_batch: N random images give one patch each, or 1 gives all N.
         min_variation: least variation of a patch at a step, grey levels.
         seed: of the run.
+
+    Example:
+        feed = Feed(groups, cutter, 16, 16, min_variation=lambda step: 3.0, seed=1)
+        for batch in feed.batches(range(1000)):
+            train_on(batch)
     """
 
     groups: Sequence[Group]
@@ -222,7 +238,7 @@ def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path)
         feeding: `memory` reads all images once and keeps them; `images` and `image` read
             them from where they lie at every step; `grid` cuts all images into patches side
             by side, writes these to disk, and every step draws from them.
-        cutter: tells the size of patches.
+        cutter: with the size of patches.
         folder: where the grid's files go, `grid-<group>.u8`; files from an earlier start of
             the same run are used again.
 

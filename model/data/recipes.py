@@ -16,7 +16,7 @@ from model.data import degradation
 from model.data.kernels import KERNELS
 from model.imaging import resampling
 
-# The job tells a network this for lossy WebP and AVIF, see `model.imaging.decode.assumed_quality`.
+# Networks are conditioned on this for lossy WebP and AVIF: `model.imaging.decode.assumed_quality`.
 WEBP_STATED_QUALITY = 85
 _BLOCK_PX = 8
 # Most shops keep the colours at half size in both directions.
@@ -33,6 +33,10 @@ class Compression:
         subsampling: of JPEG's colours, `4:4:4`, `4:2:2` or `4:2:0`.
         grid: rows and columns by which JPEG's blocks begin before the image does, 0..7 each; not
             (0, 0) where the image was cropped after this save.
+
+    Example:
+        >>> Compression(75).apply(np.full((16, 16, 3), 200, np.uint8)).shape
+        (16, 16, 3)
     """
 
     quality: int
@@ -74,7 +78,11 @@ class Recipe:
         noise_levels: sigma of white noise, grey levels.
         enlarged_by: the image is shrunk so many times further, then enlarged by bicubic.
         compressions: in their order.
-        hidden: the file was saved last as PNG, so that it does not tell of any compression.
+        hidden: the file was saved last as PNG, so that it states no compression.
+
+    Example:
+        >>> Recipe(compressions=(Compression(50), Compression(95))).lowest_quality
+        50
     """
 
     blur_px: float = 0.0
@@ -187,11 +195,14 @@ class Degradation:
     """Draws the recipes of training patches.
 
     Each step of a recipe has a share 0..1 of the degraded images, and a range (from, to) from
-    which its strength is drawn evenly. Each field says what it means where it stands; the
-    command line of `model.train` shows the same.
+    which its strength is drawn evenly. The meaning of each field stands beside it;
+    `python -m model.train --help` prints it.
 
     Raises:
         ValueError: if a share or a range is out of bounds, or a kernel is unknown.
+
+    Example:
+        recipe = Degradation(degraded_share=0.6, jpeg_share=0.8).draw(np.random.default_rng(1))
     """
 
     degraded_share: float = _option(0.0, "share of the LR patches that is degraded; HR never is")
@@ -220,8 +231,8 @@ class Degradation:
     hidden_share: float = _option(0.0, "share of the JPEGs that is saved last as PNG")
     measured_share: float = _option(
         1.0,
-        "share of twice saved and hidden JPEGs whose lowest quality the network is told, as if "
-        "measured from the pixels; it is told what the file states of the others",
+        "share of twice saved and hidden JPEGs for which the network is conditioned on the lowest "
+        "quality, as if measured from the pixels; for the others on what the file states",
     )
 
     def __post_init__(self) -> None:

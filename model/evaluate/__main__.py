@@ -28,10 +28,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model import startup
+from model.command_line import CommandParser
 from model.data.recipes import RECIPES
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
-from model.version import add_version
 
 
 def main(argv: list[str]) -> int:
@@ -61,13 +61,10 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Parses the options; exits with status 2 if they contradict each other."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.evaluate", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser("model.evaluate", __doc__)
     _add_images(parser)
     _add_networks(parser)
     _add_outputs(parser)
-    add_version(parser)
     arguments = parser.parse_args(argv)
     if arguments.pairs and arguments.shrink_first > 1:
         parser.error("--shrink_first goes with --hr, not with --pairs")

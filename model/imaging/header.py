@@ -231,7 +231,7 @@ def _jpeg_quality(image: Image.Image) -> int | None:
 
     libjpeg scales the standard's table by 200 - 2q percent for q >= 50 and by 5000/q below;
     the mean ratio over the entries that were not clipped inverts that.
-    Source: ITU-T T.81, table K.1; libjpeg `jcparam.c`, `jpeg_quality_scaling`.
+    Source: ITU-T T.81, table K.1 (quality 50); libjpeg `jcparam.c`, `jpeg_quality_scaling`.
     """
     tables = getattr(image, "quantization", None)
     if not tables or 0 not in tables or len(tables[0]) != 64:

@@ -20,7 +20,12 @@ _WINDOW_PX = 96
 
 
 class Meaning(NamedTuple):
-    """What a measure measures, in one line for people, and its unit; empty for a ratio."""
+    """What a measure measures, in one line for people, and its unit; empty for a ratio.
+
+    Example:
+        >>> Meaning("result shrunk again against the source", "dB").unit
+        'dB'
+    """
 
     meaning: str
     unit: str = ""

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from model import startup
+from model.command_line import CommandParser
 from model.scenes.drawing import draw_scene
-from model.version import add_version
 
 
 def main(argv: list[str]) -> int:
@@ -39,14 +39,11 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m model.scenes", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser("model.scenes", __doc__)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
     parser.add_argument("--count", type=int, default=12, help="number of scenes")
     parser.add_argument("--side", type=int, default=440, help="height and width, pixels")
     parser.add_argument("--first", type=int, default=0, help="seed of the first scene")
-    add_version(parser)
     return parser.parse_args(argv)
 
 

@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 
 from model import startup
+from model.command_line import CommandParser
 from model.train.config import add_options, from_options
-from model.version import add_version
 
 
 def main(argv: list[str]) -> int:
@@ -59,10 +59,8 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m model.train",
-        description=(__doc__ or "").partition("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = CommandParser(
+        "model.train", __doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", required=True, type=Path, help="the run's folder")
     parser.add_argument(
@@ -73,7 +71,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="between checkpoints, validations, lines of the log",
     )
     add_options(parser)
-    add_version(parser)
     return parser.parse_args(argv)
 
 

@@ -21,13 +21,17 @@ def _option(default: Any, meaning: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """All that decides the weights. C, D, G, G0 as in the paper (see `RDN`).
+    """Everything that decides the weights. C, D, G, G0 as in the paper (see `RDN`).
 
-    Each field says what it means where it stands; `python -m model.train --help` shows the same.
+    The meaning of each field stands beside it; `python -m model.train --help` prints it.
     Shares are 0..1, ranges (from, to).
 
     Raises:
         ValueError: if a value is out of its range.
+
+    Example:
+        >>> TrainConfig(steps=100, warmup_steps=10).scale
+        2
     """
 
     data: tuple[str, ...] = _option((), "HR images: folders, s3:// prefixes, .txt lists")
@@ -38,7 +42,7 @@ class TrainConfig:
     drawn_scenes: int = _option(0, "how many product scenes to draw, see model.scenes")
     drawn_share: float = _option(0.25, "share of the patches from drawn scenes")
     held_out: int = _option(
-        4, "images of each place, a quarter at most, to keep for validation; OUT lists them"
+        4, "images of each source, a quarter at most, to keep for validation; OUT lists them"
     )
     feeding: str = _option("memory", f"{', '.join(FEEDINGS)}; see model.data.patches.prepare")
     min_variation: tuple[float, float] = _option(
@@ -47,7 +51,9 @@ class TrainConfig:
         "the start and at the end of training, linear in between",
     )
     degradation: Degradation = dataclasses.field(default_factory=Degradation)
-    knows_quality: int = _option(0, "1: the network is told each patch's JPEG quality, see RDN")
+    knows_quality: int = _option(
+        0, "1: the network is conditioned on each patch's JPEG quality, see RDN"
+    )
     scale: int = _option(2, "enlargement")
     convs_per_block: int = _option(3, "C, convolutions per residual dense block")
     num_blocks: int = _option(4, "D, residual dense blocks")
@@ -185,7 +191,7 @@ def from_options(options: dict[str, Any]) -> TrainConfig:
 
 
 def _option_fields() -> list[dataclasses.Field]:
-    """The fields that are options, those of the degradation in its place."""
+    """The fields that are options, with those of the degradation instead of it."""
     fields: list[dataclasses.Field] = []
     for field in dataclasses.fields(TrainConfig):
         is_nested = field.name == "degradation"

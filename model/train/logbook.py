@@ -1,4 +1,4 @@
-"""What a training run writes down: log.csv, TensorBoard, the progress bar."""
+"""Records of a training run: log.csv, TensorBoard, the progress bar."""
 
 import csv
 import logging
@@ -26,6 +26,10 @@ class Logbook:
         run_dir: of the run; `log.csv` and `tensorboard/` go there.
         first: steps that the checkpoint has done; what was written beyond it is dropped.
         steps: in all.
+
+    Example:
+        with Logbook(Path("runs/mine"), first=0, steps=7000) as logbook:
+            ...  # records each checkpoint
     """
 
     def __init__(self, run_dir: Path, first: int, steps: int) -> None:
@@ -34,7 +38,7 @@ class Logbook:
         self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first + 1)
         # Shown on a terminal; a file gets the lines of `write` alone.
         self._bar = tqdm(total=steps, initial=first, unit="step", disable=None)
-        self._first, self._steps = first, steps
+        self._steps = steps
 
     def __enter__(self) -> "Logbook":
         return self

@@ -23,6 +23,9 @@ class WarmUpThenFall(keras.optimizers.schedules.LearningRateSchedule):
             `stable` falls linearly to 0 in the last `decay_steps`.
         halve_every: steps.
         decay_steps: steps.
+
+    Example:
+        keras.optimizers.Adam(learning_rate(TrainConfig(steps=7000)))
     """
 
     def __init__(

@@ -32,7 +32,14 @@ _log = logging.getLogger("model.train")
 
 
 class InterruptedTrainingError(Exception):
-    """A signal stopped the run; its checkpoint is written."""
+    """A signal stopped the run; its checkpoint is written.
+
+    Example:
+        try:
+            train(config, Path("runs/mine"))
+        except InterruptedTrainingError:
+            ...  # the checkpoint is saved; the same call continues
+    """
 
 
 def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) -> Path:
@@ -49,7 +56,7 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
     Raises:
         ValueError: if the folder belongs to a run with another configuration, or no image is
             large enough.
-        OSError: if a place does not exist or an image cannot be read; the message names it.
+        OSError: if a source does not exist or an image cannot be read; the message names it.
         InterruptedTrainingError: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     check_folder(config, run_dir)
@@ -82,8 +89,8 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
             losses: list[float] = []
             since = time.monotonic()
             for step, batch in enumerate(feed.batches(range(first, config.steps)), first + 1):
-                told = with_quality_plane(batch.lr, batch.quality)
-                lr = told if config.knows_quality else batch.lr
+                conditioned = with_quality_plane(batch.lr, batch.quality)
+                lr = conditioned if config.knows_quality else batch.lr
                 losses.append(float(rdn.train_on_batch(lr, batch.hr)))
                 logbook.tick(losses[-1])
                 if step % checkpoint_every == 0 or step == config.steps or stopped:
@@ -228,14 +235,14 @@ def upscale(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
     Args:
         rdn: the network.
         lr: uint8 [H, W, 3].
-        jpeg_quality: 1..100, told to a network that knows it.
+        jpeg_quality: 1..100; a network may be conditioned on it.
 
     Returns:
         uint8 [H * scale, W * scale, 3].
     """
     unit = lr[None].astype(np.float32) / 255
-    told = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
-    sr = ops.convert_to_numpy(rdn(told, training=False))[0]
+    conditioned = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
+    sr = ops.convert_to_numpy(rdn(conditioned, training=False))[0]
     return resampling.to_uint8(sr.astype(np.float32) * 255)
 
 

@@ -29,7 +29,10 @@ class MeasuredSet:
 
     Attributes:
         pairs: of LR and HR.
-        jpeg_quality: what the network is told of them, 1..100.
+        jpeg_quality: on which the network is conditioned for them, 1..100.
+
+    Example:
+        MeasuredSet([make_pair(image, scale=2) for image in held_out])
     """
 
     pairs: list[Pair]
@@ -40,14 +43,14 @@ def load_groups(config: TrainConfig) -> tuple[list[Group], dict[str, list[HrImag
     """Lists the images to train on, and those that are held out.
 
     Args:
-        config: names the places.
+        config: names the sources.
 
     Returns:
         The groups with shares that sum to 1; and what is held out of each.
 
     Raises:
         ValueError: if there is nothing to train on.
-        OSError: if a place does not exist.
+        OSError: if a source does not exist.
     """
     clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
     drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
@@ -57,10 +60,10 @@ def load_groups(config: TrainConfig) -> tuple[list[Group], dict[str, list[HrImag
         ("drawn", config.drawn_share, [hr_sources.large_enough(drawn, 1)]),
     ]
     groups, held_out = [], {}
-    for name, share, places in sources:
-        if not any(places) or not share:
+    for name, share, folders in sources:
+        if not any(folders) or not share:
             continue
-        parts = [_hold_out(images, config.held_out) for images in places]
+        parts = [_hold_out(images, config.held_out) for images in folders]
         groups.append(Group(name, share, [image for _, trained in parts for image in trained]))
         held_out[name] = [image for held, _ in parts for image in held]
     total = sum(group.share for group in groups)
@@ -109,13 +112,13 @@ def list_files(images: Sequence[HrImage], path: Path) -> None:
         path.write_text("\n".join(absolute) + "\n")
 
 
-def _files(places: Sequence[str], shrink_first: int) -> list[Sequence[HrImage]]:
-    """The images of each place."""
-    return [hr_sources.list_images(place, shrink_first=shrink_first) for place in places]
+def _files(folders: Sequence[str], shrink_first: int) -> list[Sequence[HrImage]]:
+    """The images of each source."""
+    return [hr_sources.list_images(folder, shrink_first=shrink_first) for folder in folders]
 
 
 def _hold_out(images: Sequence[HrImage], count: int) -> tuple[list[HrImage], list[HrImage]]:
-    """(held out, the others) of a place; spread over the sorted names."""
+    """(held out, the others) of a source; spread over the sorted names."""
     count = min(count, len(images) // 4)
     chosen = {i * len(images) // count for i in range(count)}
     return (

@@ -36,7 +36,7 @@ class Record:
         mentions: how many lines it stands for.
 
     Example:
-        >>> [record.uri for record in read_records("csv", file, "m.csv")]
+        [record.uri for record in read_records("csv", file, "m.csv")]
     """
 
     line: int

@@ -15,7 +15,7 @@ class BadUriError(ValueError):
     """A URI that cannot be fetched; becomes a rejected entry.
 
     Example:
-        >>> raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
+        raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -64,7 +64,6 @@ class Place:
 
     def locate_entry(self, entry: CatalogEntry) -> CatalogEntry:
         """Fills in where an entry's image and its reference are fetched.
-
 
         Raises:
             BadUriError: see `locate`.

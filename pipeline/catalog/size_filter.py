@@ -7,12 +7,16 @@ from pipeline.records import Reason
 
 @dataclass(frozen=True)
 class SizeLimits:
-    """The gate's settings.
+    """Sizes of the images that a run upscales.
 
     Attributes:
         min_side_px: shorter side below this: a tracking pixel or placeholder.
         max_side_px: longer side above this: large enough for a product page.
         max_pixels: refuse to decode more.
+
+    Example:
+        >>> reject_size(20, 20, SizeLimits(32, 1000, 40_000_000))[0].value
+        'too_small'
     """
 
     min_side_px: int
@@ -21,7 +25,7 @@ class SizeLimits:
 
 
 def reject_size(height: int, width: int, limits: SizeLimits) -> tuple[Reason, str] | None:
-    """Tells why an image of this size is not upscaled.
+    """Returns why an image of this size is not upscaled.
 
     Args:
         height: pixels.

@@ -14,7 +14,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from model.version import add_version
 from pipeline import text
 from pipeline.compare.differences import GROUPS, Difference, compare
 from pipeline.compare.finished_run import display_names, find_run, read_rows
@@ -56,9 +55,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = startup.Parser(
-        prog="python -m pipeline.compare", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = startup.Parser("pipeline.compare", __doc__)
     add = parser.add_argument
     add("run_a", metavar="RUN_A", help="folder of the first run, OUT/runs/<run_id>")
     add("run_b", metavar="RUN_B", help="folder of the second run, OUT/runs/<run_id>")
@@ -68,7 +65,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--page", type=Path, help="write the comparison with images to this HTML file")
     add("--json", type=Path, help="write all figures to this file")
     add("--s3_endpoint_url", help="another S3 server than AWS")
-    add_version(parser)
     options = parser.parse_args(argv)
     if not 0 <= options.max_worse <= 1:
         parser.error(f"--max_worse is 0..1: {options.max_worse}")

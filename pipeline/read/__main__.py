@@ -11,7 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from model.version import add_version
 from pipeline import text
 from pipeline.read import images
 from pipeline.records import RunError
@@ -59,15 +58,12 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = startup.Parser(
-        prog="python -m pipeline.read", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = startup.Parser("pipeline.read", __doc__)
     parser.add_argument("output", help="the --output of the runs")
     parser.add_argument("folder", type=Path, help="folder for the images")
     parser.add_argument("--run_id", help="default: the newest finished run")
     parser.add_argument("--uri", nargs="*", default=[], help="only the images of these URIs")
     parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
-    add_version(parser)
     return parser.parse_args(argv)
 
 

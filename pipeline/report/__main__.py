@@ -9,7 +9,6 @@
 import argparse
 import sys
 
-from model.version import add_version
 from pipeline.records import RunError
 from pipeline.report.html import write_report
 from pipeline.runs import finished
@@ -44,13 +43,10 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = startup.Parser(
-        prog="python -m pipeline.report", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = startup.Parser("pipeline.report", __doc__)
     parser.add_argument("output", help="the --output of the runs")
     parser.add_argument("--run_id", help="default: the newest finished run")
     parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
-    add_version(parser)
     return parser.parse_args(argv)
 
 

@@ -42,6 +42,10 @@ class ProbedJob:
         pixels: of the source to upscale; 0 if there is none.
         requests: to read the source.
         job: for the sample, if there is something to upscale.
+
+    Example:
+        probed = probe(reader, job)
+        probed.uris  # each with its verdict
     """
 
     verdicts: tuple[tuple[str, str | None], ...]
@@ -86,6 +90,10 @@ class Rate(NamedTuple):
         pixels: of all of them, before upscaling.
         seconds: network, measures and encoding.
         result_bytes: of the encoded images.
+
+    Example:
+        >>> Rate(images=3, pixels=600_000, seconds=2.0, result_bytes=90_000).images
+        3
     """
 
     images: int

@@ -27,10 +27,10 @@ class ImagesOnHand:
         files: storage of images and rows.
 
     Example:
-        >>> images = ImagesOnHand(files)
-        >>> images.look_up("s3://shop/out/rows/run_id=night1/part-0.parquet")
-        >>> "s3://shop/out/images/ab/abcd.png" in images
-        True
+        images = ImagesOnHand(files)
+        images.look_up("s3://shop/out/rows/run_id=night1/part-0.parquet")
+        "s3://shop/out/images/ab/abcd.png" in images
+        # True
     """
 
     def __init__(self, files: Storage) -> None:

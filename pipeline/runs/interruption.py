@@ -35,9 +35,9 @@ class Ending:
         run_id: names the run in the last line.
 
     Example:
-        >>> ending = Ending("night1")
-        >>> with ending.on_signals(), RunLock(files, layout, ending.lost) as lock:
-        ...     ending.before(lock.release)
+        ending = Ending("night1")
+        with ending.on_signals(), RunLock(files, layout, ending.lost) as lock:
+            ending.before(lock.release)
     """
 
     def __init__(self, run_id: str) -> None:

@@ -35,6 +35,10 @@ class Timing:
             a dead process; several times `beat_s`.
         settle_s: after it took a lock whose creation the storage does not make exclusive, a
             process waits so long for others that write at the same instant.
+
+    Example:
+        >>> Timing(beat_s=1.0, dead_after_s=6.0).settle_s
+        3.0
     """
 
     beat_s: float = 20.0
@@ -53,6 +57,10 @@ class Holder:
             `started` are empty elsewhere.
         beats: heartbeats so far.
         is_left: whether it left the run to a job that goes on without it, and without heartbeat.
+
+    Example:
+        >>> Holder.from_bytes(Holder.here("token").to_bytes()).token
+        'token'
     """
 
     token: str
@@ -119,8 +127,8 @@ class RunLock:
             written.
 
     Example:
-        >>> with RunLock(files, layout, on_lost=sys.exit) as lock:
-        ...     check(files, layout, lock.token)
+        with RunLock(files, layout, on_lost=sys.exit) as lock:
+            check(files, layout, lock.token)
     """
 
     def __init__(

@@ -23,7 +23,14 @@ ROW_MARK = "#row="
 
 
 class UnreadableRowsError(RunError):
-    """A Parquet file of rows is missing, truncated, empty, or holds something else."""
+    """A Parquet file of rows is missing, truncated, empty, or holds something else.
+
+    Example:
+        try:
+            rows = count_rows(files, part)
+        except UnreadableRowsError as error:
+            print(error)  # names the file
+    """
 
 
 def image_pointer(part: str, number: int) -> str:
@@ -138,7 +145,7 @@ def _open(files: Storage, part: str) -> Iterator[pq.ParquetFile]:
             raise _unreadable(part, error.detail) from error
         raise RunError(f"cannot read the rows in {part}: {error.detail}") from error
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(part, str(error).partition("\n")[0]) from error
+        raise _unreadable(part, str(error).partition("\n")[0].rstrip(".")) from error
 
 
 def _completed(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:

@@ -110,6 +110,10 @@ class ReusableResult(NamedTuple):
     Attributes:
         status, reason: of the rows of this run.
         columns: values by column, for the rows of this run.
+
+    Example:
+        result = reuse_result(previous, settings)
+        result.status  # unchanged, skipped or failed
     """
 
     status: Status

@@ -3,26 +3,28 @@
 Importing this module changes nothing and loads no framework.
 """
 
-import argparse
 import logging
 import os
 from collections.abc import Callable
 from typing import NoReturn
 
 from model import startup
+from model.command_line import CommandParser
 from pipeline.redaction import redact
 from pipeline.runtime import logs
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(CommandParser):
     """A command's parser; its errors repeat arguments without the credentials in them.
 
     Example:
-        >>> Parser(prog="python -m pipeline.read").parse_args(["s3://KEY:SECRET@shop/out"])
+        >>> parser = Parser("pipeline.read", __doc__)
+        >>> parser.prog
+        'python -m pipeline.read'
     """
 
     def error(self, message: str) -> NoReturn:
-        """See `argparse.ArgumentParser.error`."""
+        """See `CommandParser.error`."""
         super().error(redact(message))
 
 

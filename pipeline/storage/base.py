@@ -30,10 +30,10 @@ class StorageError(Exception):
         code: of S3's answer, or its HTTP status; empty without one.
 
     Example:
-        >>> try:
-        ...     files.read("s3://shop/a.jpg")
-        ... except StorageError as error:
-        ...     print(error.reason, error.detail)
+        try:
+            files.read("s3://shop/a.jpg")
+        except StorageError as error:
+            print(error.reason, error.detail)
     """
 
     def __init__(self, reason: Reason, detail: str, code: str = "") -> None:
@@ -54,7 +54,7 @@ class StoredObject:
         modified_at: when it was written, UTC.
 
     Example:
-        >>> [item.size_bytes for item in files.list("s3://shop/images/")]
+        [item.size_bytes for item in files.list("s3://shop/images/")]
     """
 
     uri: str
@@ -77,7 +77,7 @@ class StorageConfig:
         unsigned: whether requests carry no credentials, as public buckets allow.
 
     Example:
-        >>> files = open_storage(StorageConfig("http://127.0.0.1:9000", attempts=2))
+        files = open_storage(StorageConfig("http://127.0.0.1:9000", attempts=2))
     """
 
     s3_endpoint_url: str | None = None
@@ -98,10 +98,10 @@ class Storage(Protocol):
     They raise `StorageError` for one object's trouble and `RunError` for the run's.
 
     Example:
-        >>> files = open_storage(StorageConfig())
-        >>> files.write("/tmp/out/a.txt", b"content")
-        >>> files.read("/tmp/out/a.txt", 0, 3)
-        b'con'
+        files = open_storage(StorageConfig())
+        files.write("/tmp/out/a.txt", b"content")
+        files.read("/tmp/out/a.txt", 0, 3)
+        # b'con'
     """
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:

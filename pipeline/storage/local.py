@@ -28,7 +28,7 @@ class LocalStorage:
     """Files of this machine, named by absolute paths or file:// URIs; a `Storage`.
 
     Example:
-        >>> LocalStorage().read("file:///data/a%20b.jpg", 0, 3)
+        LocalStorage().read("file:///data/a%20b.jpg", 0, 3)
     """
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:

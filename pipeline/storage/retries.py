@@ -32,6 +32,10 @@ class TransientError(Exception):
         message: one line about it, for the row; `, N attempts` is appended.
         throttled: whether the server asked to slow down.
         attempts: how many were made; set by `Retrier`.
+
+    Example:
+        >>> TransientError("S3 answered 503", throttled=True).attempts
+        1
     """
 
     def __init__(self, message: str, *, throttled: bool = False) -> None:
@@ -54,8 +58,8 @@ class Retrier:
         outage_s: longest wait for the endpoint; 0 waits never.
 
     Example:
-        >>> retrier = Retrier("https://s3.example.com", attempts=5, outage_s=900)
-        >>> retrier.call(lambda: fetch("a.jpg"), is_alive=ping)
+        retrier = Retrier("https://s3.example.com", attempts=5, outage_s=900)
+        retrier.call(lambda: fetch("a.jpg"), is_alive=ping)
     """
 
     def __init__(self, endpoint: str, *, attempts: int, outage_s: float) -> None:

@@ -13,7 +13,7 @@ def open_storage(config: StorageConfig) -> Storage:
     """Returns the storage that serves s3:// and local URIs of one run.
 
     Example:
-        >>> open_storage(StorageConfig()).read("/data/manifest.csv")
+        open_storage(StorageConfig()).read("/data/manifest.csv")
     """
     return _AnyStorage(config)
 

@@ -27,8 +27,8 @@ class S3Storage:
     Other servers than Amazon's are not believed: an object written there is looked at again.
 
     Example:
-        >>> files = S3Storage(StorageConfig("http://127.0.0.1:9000"))
-        >>> files.read("s3://shop/a.jpg", 0, 100)
+        files = S3Storage(StorageConfig("http://127.0.0.1:9000"))
+        files.read("s3://shop/a.jpg", 0, 100)
     """
 
     def __init__(self, config: StorageConfig) -> None:

@@ -32,7 +32,7 @@ class Connection:
         is_aws: whether the endpoint is Amazon's: it keeps all promises of the protocol.
 
     Example:
-        >>> open_connection(StorageConfig()).client.list_buckets()
+        open_connection(StorageConfig()).client.list_buckets()
     """
 
     client: Any

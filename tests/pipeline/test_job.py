@@ -8,7 +8,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import job
-from pipeline.records import Reason, RunError
+from pipeline.records import Reason, RunError, Status
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Holder, RunLock, Timing
 from pipeline.runs.reader import UnreadableRowsError
@@ -17,15 +17,15 @@ from pipeline.storage.local import LocalStorage
 from tests.pipeline.conftest import make_settings
 
 
-def describe_images(count):
+def describe_images(count, *, status="upscaled"):
     summary = {
         "uris": count,
-        "by_status": {"upscaled": count, "failed": 0},
+        "by_status": dict.fromkeys(Status, 0) | {status: count},
         "by_reason": {},
         "disappeared": 0,
         "percentiles": {},
-        "wall_seconds": 1.0,
-        "pictures_per_second": 1.0,
+        "wall_seconds": 4.0,
+        "pictures_per_second": count / 4 if status in ("upscaled", "fallback") else 0.0,
     }
     return job.describe(summary, make_settings())
 
@@ -119,7 +119,19 @@ def test_a_retry_that_matches_nothing_is_told(arguments, caplog):
 
 def test_one_image_is_not_one_images():
     assert describe_images(1).startswith("1 image: 1 upscaled")
-    assert describe_images(1200).startswith("1,200 images: 1200 upscaled")
+    assert describe_images(1200).startswith("1,200 images: 1,200 upscaled")
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("upscaled", "4.0 s, start-up included; 0.50 images a second upscaled\n"),
+        ("fallback", "4.0 s, start-up included; 0.50 images a second upscaled\n"),
+        ("unchanged", "4.0 s, start-up included\n"),
+    ],
+)
+def test_a_run_that_upscaled_nothing_has_no_rate(status, says):
+    assert f"\ntime:    {says}" in describe_images(2, status=status)
 
 
 @pytest.mark.parametrize("error_type", [RunError, UnreadableRowsError])

@@ -451,7 +451,7 @@ def test_a_child_is_replaced_after_many_images(monkeypatch, mine):
 
 
 class StoredFile(io.RawIOBase):
-    """Like `pipeline.storage.RangedFile`: counts, is slow, and fails where it is told to."""
+    """Like `model.files.RangedFile`: counts requests, is slow, and fails on request."""
 
     def __init__(self, data, *, fails_from=None, delay_s=0.0):
         super().__init__()
