@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline import text
 from pipeline.records import CatalogEntry, Reason, RunError, Shard
 from pipeline.runs import reader
 from pipeline.runs.finished import is_finished, read_summary
@@ -75,8 +76,8 @@ def begin(files: Storage, plan: RunPlan) -> tuple[Shard, ...]:
         _check_settings(plan, started)
         if started is None:
             _forget(files, layout)
-            text = json.dumps(_plain(plan), indent=2) + "\n"
-            files.write(layout.started, text.encode())
+            settings = json.dumps(_plain(plan), indent=2) + "\n"
+            files.write(layout.started, settings.encode())
         return recover(files, layout)
     except StorageError as error:
         raise RunError(f"cannot begin run {layout.run_id}: {error.detail}") from error
@@ -153,8 +154,8 @@ def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
     except StorageError as error:
         raise RunError(f"cannot go on with run {layout.run_id}: {error.detail}") from error
     if shards:
-        rows = sum(shard.rows for shard in shards)
-        _log.warning("run %s goes on: %d rows are finished already", layout.run_id, rows)
+        rows = text.count(sum(shard.rows for shard in shards), "finished row")
+        _log.warning("run %s goes on with %s", layout.run_id, rows)
     return shards
 
 

@@ -15,6 +15,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from pipeline import text
+
 _LOOK_EVERY_S = 0.5
 _LINE_EVERY_S = 60.0
 
@@ -119,5 +121,5 @@ def _watch_lines(ended: threading.Event, line_every_s: float) -> None:
                 HERE.uris_failed,
             )
         else:
-            _log.info("%d images found so far", found)
+            _log.info("%s found so far", text.count(found, "image"))
         before, since = done, now

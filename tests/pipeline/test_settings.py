@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, settings
 from pipeline.settings import OPTIONS, RESULT_VERSION, replay_arguments
 from tests.pipeline.conftest import make_plan, make_settings
 
@@ -67,6 +67,13 @@ def test_the_content_key_changes_with_what_changes_an_image(name):
 
 def test_the_content_key_changes_with_the_models_bytes():
     assert make_plan(model_sha256="f" * 64).fingerprint != make_plan().fingerprint
+
+
+def test_a_raised_result_version_reuses_nothing(monkeypatch):
+    """Such as verdicts of decoders that have been put right since."""
+    before = make_plan().fingerprint
+    monkeypatch.setattr(settings, "RESULT_VERSION", RESULT_VERSION + 1)
+    assert make_plan().fingerprint != before
 
 
 def test_the_content_key_is_what_it_was_in_earlier_versions():

@@ -1,9 +1,12 @@
 """The sample catalog, and the whole demo as `make run` starts it."""
 
+import io
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -11,7 +14,7 @@ from model.imaging.decode import decode
 from model.imaging.errors import ImageError
 from pipeline import text
 from pipeline.demo import __main__ as command
-from pipeline.demo.before_after import BLOCK_PX, ZOOM, max_detail_block
+from pipeline.demo.before_after import BLOCK_PX, ZOOM, draw_sheet, max_detail_block
 from pipeline.demo.options import BUCKET
 from pipeline.demo.sample_catalog import manifest_csv, sample_catalog
 
@@ -105,6 +108,32 @@ def test_the_sheet_shows_the_max_detail_block():
     assert columns.start <= 300 and columns.stop >= 340
     rows, columns = max_detail_block(pixels[:, :50], 100)  # a narrow image
     assert (columns.start, columns.stop) == (0, 50)
+
+
+def sheet_of(tmp_path, name):
+    """The sheet of one mostly blank image, whose detail is in a corner."""
+    pixels = np.full((200, 220, 3), 255, np.uint8)
+    pixels[150:190, 170:210] = np.random.default_rng(1).integers(0, 200, (40, 40, 3))
+    source, result = io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels).save(source, "JPEG", quality=95)
+    Image.fromarray(pixels.repeat(2, 0).repeat(2, 1)).save(result, "PNG")
+    row = {"uri": f"s3://shop/{name}", "status": "upscaled", "source_format": "JPEG"}
+    row |= {"model": "ours", "image": {"bytes": result.getvalue(), "path": "a.png"}}
+    folder = tmp_path / name
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist([row]), folder / "part.parquet")
+    return draw_sheet(folder, {row["uri"]: source.getvalue()})
+
+
+def test_each_panel_of_the_sheet_shows_detail_below_its_name(tmp_path):
+    one, two = sheet_of(tmp_path, "shirt.jpg"), sheet_of(tmp_path, "trousers.jpg")
+    differs = np.argwhere((one != two).any(axis=2))
+    panels = one.shape[0] - BLOCK_PX * ZOOM
+    assert len(differs) and differs[:, 0].max() < panels  # the names alone, above the panels
+    middle = one.shape[1] // 2
+    assert differs[:, 1].min() < middle < differs[:, 1].max()
+    for side in (slice(None, middle), slice(middle, None)):
+        assert (one[panels:, side] < 200).any(axis=2).mean() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_new_run_has_nothing_to_go_on_with(run):
     assert resume.begin(files, plan) == ()
 
 
-def test_complete_shards_are_kept_and_leftovers_removed(run):
+def test_complete_shards_are_kept_and_leftovers_removed(run, caplog):
     files, plan = run
     stage(files, plan, "a", "b")
     stage(files, plan, "c")
@@ -56,6 +56,7 @@ def test_complete_shards_are_kept_and_leftovers_removed(run):
     files.write(f"{Layout.of(plan.settings).staging}/.x.parquet.partial-1-2", b"half")
     kept = resume.recover(files, Layout.of(plan.settings))
     assert uris(files, kept) == [["a", "b"], ["c"]]
+    assert f"run {plan.settings.run_id} goes on with 3 finished rows" in caplog.text
     assert all(shard.size_bytes > 1000 for shard in kept)
     assert len(listed(files, Layout.of(plan.settings).staging)) == 2
 

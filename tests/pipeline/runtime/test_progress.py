@@ -69,6 +69,9 @@ def test_lines_tell_how_far_it_is(caplog):
     assert any(re.match(r"5 of 10 images, [\d.]+ a second, .* left, 1 failed", m) for m in told)
     with progress.shown(line_every_s=0.05):
         assert progress.HERE.uris_done == 0
+        progress.HERE.found()
+        time.sleep(0.12)
+    assert "1 image found so far" in caplog.messages
 
 
 def test_a_traceback_is_one_line():

@@ -18,8 +18,20 @@ from pipeline.storage.ranged import open_file
 from pipeline.storage.routing import list_if_any, open_storage
 from pipeline.storage.s3_client import forget_connections
 from tests.pipeline.conftest import Bucket, image_bytes
-from tests.pipeline.fault_proxy import FAULTS, fault_proxy, random_faults
+from tests.pipeline.fault_proxy import fault_proxy, random_faults
 from tests.pipeline.second_server import ACCOUNT, second_server
+
+# Collected here too, with this module's bucket and proxy: the same faults before this server.
+from tests.pipeline.test_faults import (  # noqa: F401
+    test_a_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried,
+    test_a_image_that_changes_between_probe_and_read_is_taken_as_it_is_now,
+    test_a_image_that_never_stands_still_fails_as_changed,
+    test_a_lock_whose_answer_got_lost_is_ours,
+    test_an_outage_of_two_seconds_costs_no_image,
+    test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later,
+    test_each_fault_is_retried_and_its_attempts_are_told,
+    test_what_will_not_get_better_is_asked_once,
+)
 
 
 @pytest.fixture(scope="module", params=["http", "https"])
@@ -151,19 +163,6 @@ def proxy(bucket):
         pytest.skip("faults are injected into HTTP")
     with fault_proxy(bucket.endpoint) as proxy:
         yield proxy
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_retried(bucket, proxy, fault):
-    uri, left = bucket.put("a", b"x" * 1000), [2]
-
-    def fail_twice(method, path):
-        left[0] -= 1
-        return fault if left[0] >= 0 else None
-
-    proxy.fault = fail_twice
-    assert open_storage(StorageConfig(proxy.endpoint)).read(uri) == b"x" * 1000
-    assert len(proxy.of("GET", "/a")) == 3
 
 
 def rows_of(bucket):
