@@ -11,7 +11,7 @@ from pipeline.runs import reader
 from pipeline.runs.finished import is_finished, read_summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
-from pipeline.settings import OPTIONS, RunPlan
+from pipeline.settings import OPTIONS, RESULT_VERSION, RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.routing import list_if_any
@@ -84,7 +84,11 @@ def begin(files: Storage, plan: RunPlan) -> tuple[Shard, ...]:
 
 def _plain(plan: RunPlan) -> dict[str, Any]:
     """Content of run.json, as JSON gives it back."""
-    resolved = {"model_sha256": plan.model_sha256, "started_at": plan.started_at.isoformat()}
+    resolved = {
+        "model_sha256": plan.model_sha256,
+        "started_at": plan.started_at.isoformat(),
+        "result_version": RESULT_VERSION,
+    }
     return json.loads(json.dumps(dataclasses.asdict(plan.settings) | resolved))
 
 
@@ -105,10 +109,16 @@ def _read_started(files: Storage, layout: Layout) -> dict[str, Any] | None:
 
 
 def _check_settings(plan: RunPlan, theirs: dict[str, Any] | None) -> None:
-    """Raises RunError if a run began with other settings than this plan's."""
+    """Raises RunError if a run began with other settings than this plan's, or another version."""
     if theirs is None:
         return
     ours = _plain(plan)
+    # Its rows may have other columns, and its images other pixels.
+    if theirs.get("result_version") != RESULT_VERSION:
+        raise RunError(
+            f"run {plan.settings.run_id} began with another version of this program: take another "
+            "--run_id"
+        )
     must_match = [option.name for option in OPTIONS.values() if option.resume_must_match]
     for name in (*must_match, "model_sha256"):
         if theirs.get(name) != ours[name]:
