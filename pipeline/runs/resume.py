@@ -124,7 +124,7 @@ def _check_settings(plan: RunPlan, theirs: dict[str, Any] | None) -> None:
         if theirs.get(name) != ours[name]:
             raise RunError(
                 f"run {plan.settings.run_id} began with --{name} {theirs.get(name)}, now it is "
-                f"{ours[name]}: go on with the same options, or take another --run_id"
+                f"{ours[name]}: continue it with the same options, or take another --run_id"
             )
 
 
@@ -161,10 +161,10 @@ def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
                 files.move(uri, locations.join(layout.staging, name))
         shards = _disjoint(files, list_if_any(files, layout.staging))
     except StorageError as error:
-        raise RunError(f"cannot go on with run {layout.run_id}: {error.detail}") from error
+        raise RunError(f"cannot continue run {layout.run_id}: {error.detail}") from error
     if shards:
         rows = sum(shard.rows for shard in shards)
-        _log.warning("run %s goes on: %d rows are finished already", layout.run_id, rows)
+        _log.warning("run %s continues: %d rows are finished already", layout.run_id, rows)
     return shards
 
 
