@@ -48,9 +48,7 @@ class Settings:
         "manifest (.csv .jsonl .parquet .txt) or prefix ending in /", resume_must_match=True
     )
     output: str = declare("S3 prefix or local folder")
-    run_id: str = declare(
-        "names the run; the same id again goes on with it", default_name="UTC time"
-    )
+    run_id: str = declare("names the run; the same id again continues it", default_name="UTC time")
     min_side: int = declare(
         "shorter side below: too_small",
         32,

@@ -88,9 +88,9 @@ class Ending:
         status = STATUS[signal.Signals(number)]
         if number == signal.SIGINT:
             self._end(
-                f"run_pipeline.py: interrupted; --run_id {self._run_id} goes on with it", status
+                f"run_pipeline.py: interrupted; --run_id {self._run_id} continues it", status
             )
-        _log.warning("SIGTERM: the run ends; --run_id %s goes on with it", self._run_id)
+        _log.warning("SIGTERM: the run ends; --run_id %s continues it", self._run_id)
         self._end(None, status)
 
     def _end(self, line: str | None, status: int) -> NoReturn:

@@ -12,7 +12,7 @@ from pipeline.runs import reader
 from pipeline.runs.finished import is_finished, read_summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
-from pipeline.settings import OPTIONS, RunPlan
+from pipeline.settings import OPTIONS, RESULT_VERSION, RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.routing import list_if_any
@@ -85,7 +85,11 @@ def begin(files: Storage, plan: RunPlan) -> tuple[Shard, ...]:
 
 def _plain(plan: RunPlan) -> dict[str, Any]:
     """Content of run.json, as JSON gives it back."""
-    resolved = {"model_sha256": plan.model_sha256, "started_at": plan.started_at.isoformat()}
+    resolved = {
+        "model_sha256": plan.model_sha256,
+        "started_at": plan.started_at.isoformat(),
+        "result_version": RESULT_VERSION,
+    }
     return json.loads(json.dumps(dataclasses.asdict(plan.settings) | resolved))
 
 
@@ -106,16 +110,22 @@ def _read_started(files: Storage, layout: Layout) -> dict[str, Any] | None:
 
 
 def _check_settings(plan: RunPlan, theirs: dict[str, Any] | None) -> None:
-    """Raises RunError if a run began with other settings than this plan's."""
+    """Raises RunError if a run began with other settings than this plan's, or another version."""
     if theirs is None:
         return
     ours = _plain(plan)
+    # Its rows may have other columns, and its images other pixels.
+    if theirs.get("result_version") != RESULT_VERSION:
+        raise RunError(
+            f"run {plan.settings.run_id} began with another version of this program: take another "
+            "--run_id"
+        )
     must_match = [option.name for option in OPTIONS.values() if option.resume_must_match]
     for name in (*must_match, "model_sha256"):
         if theirs.get(name) != ours[name]:
             raise RunError(
                 f"run {plan.settings.run_id} began with --{name} {theirs.get(name)}, now it is "
-                f"{ours[name]}: go on with the same options, or take another --run_id"
+                f"{ours[name]}: continue it with the same options, or take another --run_id"
             )
 
 
@@ -152,10 +162,10 @@ def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
                 files.move(uri, locations.join(layout.staging, name))
         shards = _disjoint(files, list_if_any(files, layout.staging))
     except StorageError as error:
-        raise RunError(f"cannot go on with run {layout.run_id}: {error.detail}") from error
+        raise RunError(f"cannot continue run {layout.run_id}: {error.detail}") from error
     if shards:
         rows = text.count(sum(shard.rows for shard in shards), "finished row")
-        _log.warning("run %s goes on with %s", layout.run_id, rows)
+        _log.warning("run %s continues with %s", layout.run_id, rows)
     return shards
 
 

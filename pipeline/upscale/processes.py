@@ -79,7 +79,7 @@ class UpscalerProcesses:
         except concurrent.futures.process.BrokenProcessPool as error:
             raise RunError(
                 "a process that upscales died, most likely for want of memory; fewer --workers "
-                "need less, and the same --run_id goes on with the run"
+                "need less, and the same --run_id continues the run"
             ) from error
 
 

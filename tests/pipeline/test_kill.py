@@ -153,7 +153,7 @@ def test_a_signal_ends_in_one_line_and_the_run_goes_on_later(catalog, tmp_path, 
     process.send_signal(sign)
     _, error = process.communicate(timeout=240)
     assert (process.returncode, error.count("\n")) == (128 + sign, 1), error
-    assert "--run_id night1 goes on with it" in error
+    assert "--run_id night1 continues it" in error
     assert not (tries.output / "runs/night1/lock.json").exists()
     assert tries.run() == 0
     tries.check_nothing_is_left_over()

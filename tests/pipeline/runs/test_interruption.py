@@ -64,7 +64,7 @@ def test_ctrl_c_ends_in_one_line(tmp_path, cleanup):
     _, error = process.communicate(timeout=240)
     assert process.returncode == 130
     first, *more = error.splitlines()
-    assert first == "run_pipeline.py: interrupted; --run_id night1 goes on with it"
+    assert first == "run_pipeline.py: interrupted; --run_id night1 continues it"
     assert len(more) == (cleanup == "fails")
     assert (tmp_path / "cleaned").exists()
 
@@ -74,7 +74,7 @@ def test_sigterm_ends_with_a_line_of_the_log(tmp_path):
     process.terminate()
     _, error = process.communicate(timeout=240)
     assert process.returncode == 143
-    assert "WARNING night1 SIGTERM: the run ends; --run_id night1 goes on with it" in error
+    assert "WARNING night1 SIGTERM: the run ends; --run_id night1 continues it" in error
     assert error.count("\n") == 1
     assert (tmp_path / "cleaned").exists()
 

@@ -8,7 +8,7 @@ from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import RunError, Totals
 from pipeline.runs import reader, resume, summary
 from pipeline.runs.layout import Layout
-from pipeline.settings import OPTIONS
+from pipeline.settings import OPTIONS, RESULT_VERSION
 from pipeline.storage.routing import list_if_any
 from tests.pipeline.conftest import make_plan, make_row
 
@@ -111,6 +111,18 @@ def test_settings_that_decide_rows_must_match(local_files, tmp_path, name):
     else:
         with pytest.raises(RunError, match=f"began with --{name}"):
             resume.begin(local_files, changed)
+
+
+@pytest.mark.parametrize("version", [None, RESULT_VERSION - 1])
+def test_a_run_of_another_version_does_not_go_on(run, version):
+    """Version 0.1.0 wrote none; its shards lack columns."""
+    files, plan = run
+    layout = Layout.of(plan.settings)
+    resume.begin(files, plan)
+    started = json.loads(files.read(layout.started)) | {"result_version": version}
+    files.write(layout.started, json.dumps(started).encode())
+    with pytest.raises(RunError, match=r"began with another version.*another --run_id"):
+        resume.begin(files, plan)
 
 
 @pytest.mark.parametrize("damage", [b"", b'{"input": "/now', b"[]", b"\xff\xfe"])
