@@ -165,8 +165,8 @@ sys.exit(startup.run_command("run_pipeline", run_pipeline.main))
 @pytest.mark.parametrize(
     ("sign", "status", "told"),
     [
-        ("SIGINT", 130, "run_pipeline.py: interrupted; --run_id r1 goes on with it"),
-        ("SIGTERM", 143, "WARNING r1 SIGTERM: the run ends; --run_id r1 goes on with it"),
+        ("SIGINT", 130, "run_pipeline.py: interrupted; --run_id r1 continues it"),
+        ("SIGTERM", 143, "WARNING r1 SIGTERM: the run ends; --run_id r1 continues it"),
     ],
 )
 def test_a_signal_while_the_frameworks_are_imported_is_one_line(tmp_path, sign, status, told):

@@ -56,7 +56,7 @@ def test_complete_shards_are_kept_and_leftovers_removed(run, caplog):
     files.write(f"{Layout.of(plan.settings).staging}/.x.parquet.partial-1-2", b"half")
     kept = resume.recover(files, Layout.of(plan.settings))
     assert uris(files, kept) == [["a", "b"], ["c"]]
-    assert f"run {plan.settings.run_id} goes on with 3 finished rows" in caplog.text
+    assert f"run {plan.settings.run_id} continues with 3 finished rows" in caplog.text
     assert all(shard.size_bytes > 1000 for shard in kept)
     assert len(listed(files, Layout.of(plan.settings).staging)) == 2
 
