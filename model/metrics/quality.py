@@ -165,11 +165,11 @@ def self_test(source: RasterImage, scale: int, extent: str = "window") -> SelfTe
     if extent == "off" or min(reference.shape[:2]) < _SMALLEST_SIDE_PX + 2 * scale:
         return None
     if extent == "window":
-        reference = _most_detailed(reference, _WINDOW_PX - _WINDOW_PX % scale)
+        reference = _max_detail_window(reference, _WINDOW_PX - _WINDOW_PX % scale)
     return SelfTest(reference, resampling.to_uint8(resampling.shrink(reference, scale)))
 
 
-def _most_detailed(rgb: np.ndarray, side: int) -> np.ndarray:
+def _max_detail_window(rgb: np.ndarray, side: int) -> np.ndarray:
     """The window of uint8 [H, W, 3] with the largest steps between neighbours, side x side."""
     luma = full_reference.luma(rgb, dtype=np.float32)
     steps = np.abs(luma[:-1, :-1] - luma[1:, :-1]) + np.abs(luma[:-1, :-1] - luma[:-1, 1:])
