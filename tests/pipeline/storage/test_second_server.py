@@ -23,10 +23,10 @@ from tests.pipeline.second_server import ACCOUNT, second_server
 
 # Collected here too, with this module's bucket and proxy: the same faults before this server.
 from tests.pipeline.test_faults import (  # noqa: F401
-    test_a_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried,
-    test_a_image_that_changes_between_probe_and_read_is_taken_as_it_is_now,
-    test_a_image_that_never_stands_still_fails_as_changed,
     test_a_lock_whose_answer_got_lost_is_ours,
+    test_an_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retried,
+    test_an_image_that_changes_between_probe_and_read_is_taken_as_it_is_now,
+    test_an_image_that_never_stands_still_fails_as_changed,
     test_an_outage_of_two_seconds_costs_no_image,
     test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later,
     test_each_fault_is_retried_and_its_attempts_are_told,
