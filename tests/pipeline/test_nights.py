@@ -354,8 +354,9 @@ def test_an_unchanged_prefix_costs_no_request_for_any_image(bucket, tmp_path):
         assert len(proxy.of("GET", f"/{bucket.name}/in/")) == 6
         proxy.requests.clear()
         assert job.run([*arguments, "--run_id", "night2"]) == 0
-        for method in ("GET", "HEAD"):
-            assert proxy.of(method, f"/{bucket.name}/in/") == []
+        assert proxy.of("GET", f"/{bucket.name}/in/") == []
+        # However many images: each of two listings is checked by one HEAD.
+        assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) <= 2
     endpoint = ["--s3_endpoint_url", bucket.endpoint]
     assert read.main([bucket.uri("out"), str(tmp_path / "got"), *endpoint]) == 0
     assert len(list((tmp_path / "got").glob("*.png"))) == 4
@@ -371,8 +372,9 @@ def test_a_manifest_of_one_folder_is_listed_rather_than_asked_one_by_one(bucket)
         arguments += ["--s3_endpoint_url", proxy.endpoint, "--max_failure_rate", "1"]
         arguments += ["--report", "no"]
         assert job.run([*arguments, "--run_id", "night1"]) == 0
-        assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 1
+        # Of 41: the first, one that checks the listing, and the missing one.
+        assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 3
         proxy.requests.clear()
         assert job.run([*arguments, "--run_id", "night2"]) == 0
         assert proxy.of("GET", f"/{bucket.name}/in/") == []
-        assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 1
+        assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 3
