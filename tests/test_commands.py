@@ -365,7 +365,9 @@ MADE = [command for command in COMMANDS if command.startswith("make ")]
 def test_make_knows_the_target(command):
     subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, check=True)
     for variable in re.findall(r"(\w+)=", command):
-        assert re.search(rf"(?m)^{variable} \?=", (ROOT / "Makefile").read_text()), command
+        assert re.search(rf"(?m)^(export )?{variable} \?=", (ROOT / "Makefile").read_text()), (
+            command
+        )
 
 
 def test_the_launcher_takes_the_options():

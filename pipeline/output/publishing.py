@@ -9,6 +9,7 @@ from pipeline.output.shard_writer import ROW_GROUP_BYTES, SHARD_BYTES, LocalShar
 from pipeline.records import RunError, Shard
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.local import remove_unfinished
 from pipeline.storage.ranged import open_file
 from pipeline.storage.routing import list_if_any
 
@@ -58,9 +59,11 @@ def publish(
 
 
 def clear(files: Storage, staging_folder: str) -> None:
-    """Removes all files in the staging folder of a finished run."""
+    """Removes all files in the staging folder of a finished run, unfinished ones too."""
     for uri in list_if_any(files, staging_folder):
         files.delete(uri)
+    if locations.scheme_of(staging_folder) != "s3":
+        remove_unfinished(staging_folder)
 
 
 def _join_small(shards: Iterable[Shard], part_bytes: int) -> Iterator[list[Shard]]:

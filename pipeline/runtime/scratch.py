@@ -31,6 +31,8 @@ def use_own_folder() -> Path:
     Raises:
         OSError: if no folder for temporary files can be written, or it has no room.
     """
+    if _own and _own[0][0].is_dir():
+        return _own[0][0]  # a second run of this process; one within the other would nest
     parent = Path(tempfile.gettempdir())
     if shutil.disk_usage(parent).free < _MIN_FREE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(parent))

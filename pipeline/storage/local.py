@@ -24,6 +24,21 @@ _PARTIAL = re.compile(r"\..*\.partial-\d+-\d+(\.\w+)?")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
+def remove_unfinished(folder: str) -> None:
+    """Removes hidden files that killed processes left while they wrote into a folder.
+
+    Args:
+        folder: a path or file:// URI in which nobody writes now; it may not exist.
+
+    Raises:
+        StorageError: if a file cannot be removed.
+    """
+    with local_errors():
+        for path in local_path(folder).glob(".*"):
+            if _PARTIAL.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
 class LocalStorage:
     """Files of this machine, named by absolute paths or file:// URIs; a `Storage`.
 
