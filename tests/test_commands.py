@@ -42,6 +42,7 @@ PROGRAMS = {
 FILLED_IN = {
     "--input …": "--input s3://shop/images/",
     "--output …": "--output s3://shop/upscaled",
+    "--quality_from …": "--quality_from file",
     "HR_FOLDER [--shrink_first 2] [--json FILE]": "images",
     "measures_sheet FILE": "measures_sheet sheet.png",
     "--drawn_scenes 900 --drawn_share": "--drawn_scenes 4 --drawn_share",
@@ -73,7 +74,7 @@ TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log
 # By a pattern found in the command; the first one counts.
 RUNS = {
     # Named only, without its arguments.
-    r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
+    r"python (run_pipeline.py|-m (model|pipeline|benchmarks)\.\w+)$": Run("--help", says="usage: "),
     r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
     r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
@@ -124,12 +125,12 @@ NOT_RUN = {
 # A reader's folders of images, and of pairs.
 FOLDERS = {
     *("images", "photographs", "my_images", "validation", "bsd400", "yang91"),
-    *("folder", "FOLDER", "IMAGES"),
+    *("folder", "FOLDER", "IMAGES", "photos", "catalog"),
 }
 PAIRS = ("Set5", "DIR")
 SIDE_PX = 140
 IMAGES_TO_TRAIN_ON = 4  # training holds out a quarter
-SIDE_TO_SHRINK_PX = 250  # large enough for a patch of the training after it was shrunk by 2
+SIDE_TO_SHRINK_PX = 300  # large enough for a patch of the training after it was shrunk by 2
 
 
 def found_blocks():
@@ -219,7 +220,11 @@ class Reader:
         images = _images(SIDE_PX, IMAGES_TO_TRAIN_ON)
         for name in FOLDERS:
             _write(folder / name, images)
-        _write(folder / "product", _images(SIDE_TO_SHRINK_PX, IMAGES_TO_TRAIN_ON))
+        to_shrink = _images(SIDE_TO_SHRINK_PX, IMAGES_TO_TRAIN_ON)
+        for name in ("product", "groceries"):
+            _write(folder / name, to_shrink)
+        clothes = "\n".join(str(folder / "product" / name) for name in to_shrink)
+        _write(folder, {"clothes.txt": clothes.encode()})
         for name in PAIRS:
             _write(folder / name, _pair(images["0.jpg"]))
         _write(folder, {"photo.jpg": images["0.jpg"]})
