@@ -32,7 +32,7 @@ from pipeline.report import html
 from pipeline.runs import estimation, finished, reader, resume, reuse
 from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
-from pipeline.runs.lock import RunLock
+from pipeline.runs.lock import RunLock, remove_if_dead
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress, scratch
 from pipeline.runtime.metrics import plain_metrics
@@ -205,7 +205,9 @@ def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Sub
                 kept = resume.begin(files, plan)
                 plan = dataclasses.replace(plan, kept=kept, lock_token=lock.token)
                 return _run_beam(plan, beam_arguments, ending, lock)
-    publishing.clear(files, layout.staging)  # of a run killed right after _SUCCESS
+    # Of a run killed right after _SUCCESS:
+    publishing.clear(files, layout.staging)
+    remove_if_dead(files, layout)
     print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
     return Finished(summary)
 

@@ -74,7 +74,8 @@ TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log
 # By a pattern found in the command; the first one counts.
 RUNS = {
     # Named only, without its arguments.
-    r"python (run_pipeline.py|-m (model|pipeline|benchmarks)\.\w+)$": Run("--help", says="usage: "),
+    r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
+    r"python -m benchmarks.degradation_sheet$": Run("--help", says="usage: "),
     r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
     r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
@@ -88,6 +89,7 @@ RUNS = {
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
     r"model.upscale ": Run("", "photo_x2.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
+    r"model.train .*--initial_weights rdn-product": Run(BRIEFLY, TRAINED),
     r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
     r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),

@@ -5,6 +5,7 @@ heartbeat does not change while another process watches. A holder that was only 
 by its token that it lost the run: before each step that others can see, `check` compares it.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -108,6 +109,20 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+
+def remove_if_dead(files: Storage, layout: Layout) -> None:
+    """Removes the lock of a finished run if the process that left it is known to be dead.
+
+    Args:
+        files: where the run wrote.
+        layout: of a run with `_SUCCESS`, which needs no lock any more.
+    """
+    with contextlib.suppress(StorageError):
+        found = _read(files, layout.lock)
+        holder = Holder.from_bytes(found) if found else None
+        if holder and holder.is_alive() is False:
+            files.delete(layout.lock)
 
 
 class RunLock:

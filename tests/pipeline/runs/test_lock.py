@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -268,3 +269,12 @@ def test_a_storage_fault_during_a_heartbeat_is_a_warning(local_files, tmp_path, 
         files.is_down = False
         lock.check(files, layout, held.token)
     assert "cannot renew the lock" in caplog.text
+
+
+def test_a_finished_run_keeps_no_lock_of_a_dead_process(local_files, tmp_path):
+    layout = Layout(str(tmp_path), "night1")
+    dead = dataclasses.replace(Holder.here("token"), pid=2**22 + 1, started="1")
+    for holder, stays in ((dead, False), (Holder.here("token"), True)):
+        local_files.write(layout.lock, holder.to_bytes())
+        lock.remove_if_dead(local_files, layout)
+        assert Path(layout.lock).exists() is stays
