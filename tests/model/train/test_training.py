@@ -21,6 +21,7 @@ from model.scenes.drawing import draw_scene
 from model.train import __main__ as command
 from model.train import training, training_data
 from model.train.config import TrainConfig, from_options
+from model.train.schedule import WarmUpThenFall
 
 SMALL = {"convs_per_block": 1, "num_blocks": 1, "growth_rate": 4, "features": 4}
 SMALL_OPTIONS = [f"--{key}={value}" for key, value in SMALL.items()]
@@ -217,11 +218,11 @@ def test_mixed_precision_trains_float32_weights(data, tmp_path, precision):
 
 def test_learning_rates():
     def rates(schedule):
-        rate = schedule.WarmUpThenFall(
+        rate = WarmUpThenFall(
             **{"peak": 1.0, "warmup_steps": 10, "steps": 110, "schedule": schedule},
             **{"halve_every": 40, "decay_steps": 40},
         )
-        again = schedule.WarmUpThenFall(**rate.get_config())
+        again = WarmUpThenFall(**rate.get_config())
         return [float(again(step)) for step in (0, 4, 9, 39, 40, 60, 80, 110)]
 
     half = 0.5 * (1 + np.cos(np.pi * np.array([0.29, 0.3, 0.5, 0.7, 1])))
