@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -102,7 +103,10 @@ class Ending:
         cleaning = threading.Thread(target=self._clean_up, daemon=True)
         cleaning.start()
         cleaning.join(_CLEANUP_S)
-        _kill_children()
+        _drop_stderr()
+        _kill_descendants(os.getpid())
+        for child in multiprocessing.active_children():  # where there is no /proc
+            child.kill()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(status)
@@ -122,17 +126,47 @@ def _silence_resource_tracker() -> None:
         os.environ["PYTHONWARNINGS"] = ",".join(rules)
 
 
-def _kill_children() -> None:
-    """Ends the processes that this one started, before they can complain that it is gone."""
-    for child in multiprocessing.active_children():
-        child.kill()
-    # A process that is just being started is known to the system only.
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            pid, parent = int(stat.parent.name), stat.read_text().rpartition(")")[2].split()[1]
-            command = (stat.parent / "cmdline").read_bytes()
-            if int(parent) == os.getpid() and b"resource_tracker" not in command:
-                os.kill(pid, signal.SIGKILL)
+def _drop_stderr() -> None:
+    """What threads still log, and processes that they still start, is heard no more."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _kill_descendants(parent: int) -> None:
+    """Ends the processes that `parent` started, before they can complain that it is gone.
+
+    Each stands still before its own are looked for: it starts no further ones and misses none.
+    """
+    for child in _children(parent):
+        with contextlib.suppress(OSError):
+            os.kill(child, signal.SIGSTOP)
+            _wait_for_standstill(child)
+            _kill_descendants(child)
+            os.kill(child, signal.SIGKILL)
+
+
+def _children(parent: int) -> list[int]:
+    """The processes that `parent` started, but for Python's own cleaner of semaphores."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            state_and_parent = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(state_and_parent[1]) == parent:
+                command = (folder / "cmdline").read_bytes()
+                if b"resource_tracker" not in command:
+                    found.append(int(folder.name))
+    return found
+
+
+def _wait_for_standstill(pid: int) -> None:
+    """Waits, one second at most, until a process that was sent SIGSTOP has stopped or is gone."""
+    patience = time.monotonic() + 1
+    while time.monotonic() < patience:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state in "TZX":
+            return
+        time.sleep(0.005)
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:

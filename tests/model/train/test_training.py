@@ -31,7 +31,7 @@ def data(tmp_path_factory):
     """A folder of drawn HR images, one of them too small for a patch."""
     folder = tmp_path_factory.mktemp("hr")
     for i in range(12):
-        Image.fromarray(draw_scene(i, 120 + i, 130)).save(folder / f"{i:02}.png")
+        Image.fromarray(draw_scene(i, 170 + i, 180)).save(folder / f"{i:02}.png")
     Image.fromarray(draw_scene(9, 20, 80)).save(folder / "small.png")
     return folder
 
@@ -300,7 +300,7 @@ def test_tensorboard(data, tmp_path):
             list(events[tag].values()), abs=1e-3
         )
     image = events["examples/clean"][4]
-    assert (image.height, image.width) == (120, 3 * 130)
+    assert (image.height, image.width) == (170, 3 * 180)
 
 
 def test_a_finished_run_stays_as_it_is(data, tmp_path):
@@ -348,7 +348,7 @@ def test_every_way_of_feeding_trains(data, tmp_path, feeding):
 def test_held_out_images_are_not_trained_on(data, tmp_path):
     both = config(data, compressed_data=(str(data),), compressed_share=0.3, held_out=3)
     groups, held_out = training_data.load_groups(both)
-    for name, images in held_out.items():  # as `train` does; these are too small for its patches
+    for name, images in held_out.items():  # as `train` does
         training_data.list_files(images, tmp_path / f"held_out_{name}.txt")
     assert [group.share for group in groups] == pytest.approx([0.7, 0.3])
     measured = training_data.measured_sets(both, groups, held_out)
@@ -360,7 +360,7 @@ def test_held_out_images_are_not_trained_on(data, tmp_path):
         assert len(group.images) == 10
         assert not {image.name for image in group.images} & {p.name for p in listed}
     shapes = [group.images[0].read().shape for group in groups]
-    assert shapes == [(121, 130, 3), (60, 65, 3)]
+    assert shapes == [(171, 180, 3), (85, 90, 3)]
 
 
 def test_every_place_holds_out_its_own(data):
@@ -438,8 +438,8 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, capsys):
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
     Stopping(monkeypatch, after=4)
-    command = ["--data", str(data), "--out", str(tmp_path), "--lr_patch_px=12", *SMALL_OPTIONS]
-    assert command.main(command) == 130
+    options = ["--data", str(data), "--out", str(tmp_path), "--lr_patch_px=12", *SMALL_OPTIONS]
+    assert command.main(options) == 130
     assert f"after step 4 of 7000; the same command continues from {tmp_path}" in (
         capsys.readouterr().err
     )
@@ -449,7 +449,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path, capsys
 def test_jax_trains_and_resumes_without_tensorflow(data, tmp_path):
     """In a process of its own, which must not import TensorFlow."""
     script = (
-        "import sys; sys.modules['tensorflow'] = None; from model.train import main; "
+        "import sys; sys.modules['tensorflow'] = None; from model.train.__main__ import main; "
         "sys.exit(main(sys.argv[1:]))"
     )
     options = [*SMALL_OPTIONS, "--batch_size=2", "--lr_patch_px=12", "--steps=100000"]

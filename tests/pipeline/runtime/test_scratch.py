@@ -1,7 +1,6 @@
 """Temporary files are gone after a run, and after the next one if a run was killed."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +8,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
-from pipeline.runtime import scratch
 
 ROOT = Path(__file__).parents[3]
 CODE = """
@@ -55,15 +52,22 @@ def test_a_process_removes_its_folder(start, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_can_be_removed_before_the_process_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    folder = scratch.use_own_folder()
-    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(folder)
-    scratch.remove_own_folder()
-    scratch.remove_own_folder()
+def test_a_folder_can_be_removed_before_the_process_ends(tmp_path):
+    code = (
+        "import os, sys, tempfile\n"
+        "from pipeline.runtime import scratch\n"
+        "folder = scratch.use_own_folder()\n"
+        "print(folder, tempfile.gettempdir(), os.environ['TMPDIR'])\n"
+        "scratch.remove_own_folder()\n"
+        "scratch.remove_own_folder()\n"
+        "print(os.path.exists(folder), tempfile.gettempdir(), os.environ['TMPDIR'])"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment)
+    before, after = (line.split() for line in printed.decode().splitlines())
+    assert before[0] == before[1] == before[2] and Path(before[0]).parent == tmp_path
+    assert after == ["False", str(tmp_path), str(tmp_path)]
     assert list(tmp_path.iterdir()) == []
-    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(tmp_path)
 
 
 def test_the_next_process_removes_the_folder_of_a_killed_one_only(start, tmp_path):
@@ -95,10 +99,20 @@ def test_processes_that_it_starts_use_its_folder(tmp_path):
     assert tempfile.gettempdir() != own
 
 
-def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match="No space left on device") as caught:
-        scratch.use_own_folder()
-    assert caught.value.filename == str(tmp_path) and list(tmp_path.iterdir()) == []
+def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path):
+    code = (
+        "import shutil, sys\n"
+        "from pipeline.runtime import scratch\n"
+        "usage = shutil.disk_usage(sys.argv[1])._replace(free=1_000_000)\n"
+        "shutil.disk_usage = lambda path: usage\n"
+        "try:\n"
+        "    scratch.use_own_folder()\n"
+        "except OSError as error:\n"
+        "    print(error.strerror, '|', error.filename)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    printed = subprocess.check_output(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, text=True
+    )
+    assert printed == f"No space left on device | {tmp_path}\n"
+    assert list(tmp_path.iterdir()) == []
