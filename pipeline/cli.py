@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from model.command_line import CommandParser
 from pipeline.catalog import manifest, places
-from pipeline.options import Option
+from pipeline.options.catalog import NONE
+from pipeline.options.declaration import Option
 from pipeline.records import Reason
 from pipeline.redaction import redact
-from pipeline.settings import NONE, OPTIONS, Settings
+from pipeline.settings import OPTION_GROUPS, OPTIONS, Settings
 from pipeline.storage import locations
 
 
@@ -68,13 +69,15 @@ def _parser(now: datetime.datetime) -> CommandParser:
         "run failed; 2 usage; 3 done, but more images failed than allowed.",
         allow_abbrev=False,
     )
-    for option in OPTIONS.values():
-        _add(parser, option)
+    for title, options in OPTION_GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options.values():
+            _add(group, option)
     parser.set_defaults(run_id=now.strftime("%Y%m%dT%H%M%SZ"))
     return parser
 
 
-def _add(parser: CommandParser, option: Option) -> None:
+def _add(parser: argparse._ArgumentGroup, option: Option) -> None:
     """Adds one declared option."""
     name = f"--{option.name}"
     if option.parse is None:

@@ -1,4 +1,4 @@
-"""Settings of one run: each option declared once, and the plan that the run resolves from them.
+"""Settings of one run, made of all options, and the plan that the run resolves from them.
 
 The parser, the content key, the check of a resumed run, the report's replay command and the tests
 of docs/reference.md and of Dataflow's template all read the declarations. Imports no framework.
@@ -11,31 +11,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from model.imaging.formats import IMAGE_FORMATS
-from model.inference.dtypes import COMPUTE_DTYPES
-from model.network import presets
 from pipeline.catalog.size_filter import SizeLimits
-from pipeline.options import (
-    AUTO,
-    Option,
-    comma_list,
-    declare,
-    options_of,
-    positive,
-    positive_or_auto,
-    share,
-)
+from pipeline.options.catalog import CatalogOptions
+from pipeline.options.declaration import Option, options_of
+from pipeline.options.machine import MachineOptions
+from pipeline.options.output import OutputOptions
+from pipeline.options.result import ResultOptions
+from pipeline.options.s3 import S3Options
 from pipeline.records import Shard
 from pipeline.storage.base import StorageConfig
 
 # Raise it when the same image and settings give another result than before.
 RESULT_VERSION = 3
-# Values of `--previous` beside a run's id.
-NEWEST, NONE = "newest", "none"
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3Options):
     """Everything the user asked for; a field for each option. Picklable, travels to the workers.
 
     Example:
@@ -43,152 +34,6 @@ class Settings:
         >>> settings.max_side, settings.limits.max_side_px
         (1000, 1000)
     """
-
-    input: str = declare(
-        "manifest (.csv .jsonl .parquet .txt) or prefix ending in /", resume_must_match=True
-    )
-    output: str = declare("S3 prefix or local folder")
-    run_id: str = declare("names the run; the same id again continues it", default_name="UTC time")
-    min_side: int = declare(
-        "shorter side below: too_small",
-        32,
-        parse=positive,
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    max_side: int = declare(
-        "longer side above: large_enough",
-        1000,
-        parse=positive,
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    max_pixels: int = declare(
-        "refuse to decode more",
-        40_000_000,
-        parse=positive,
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    # The content key has the model's digest instead of its name.
-    model: str = declare(
-        f"{', '.join(presets.PRESETS)}, or path or S3 URI of a .keras file of model.train",
-        presets.DEFAULT,
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    images: str = declare(
-        "where images go: into the rows, into files of their own, or both",
-        "parquet",
-        choices=("parquet", "files", "both"),
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    image_format: str = declare(
-        "format of the results; auto: as the source, lossless stays lossless",
-        AUTO,
-        choices=(AUTO, *IMAGE_FORMATS),
-        in_content_key=True,
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    animated: str = declare(
-        "skip images with several frames, or upscale the first frame",
-        "skip",
-        choices=("skip", "first_frame"),
-        in_content_key=True,
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    previous: str = declare(
-        "previous run whose results are reused: newest (the newest finished run under --output), "
-        "the id of one, or none",
-        NEWEST,
-        resume_must_match=True,
-    )
-    retry: tuple[str, ...] = declare(
-        "replay only the rows of the previous run with these reasons, e.g. timeout,not_found",
-        (),
-        parse=comma_list,
-        metavar="REASONS",
-        resume_must_match=True,
-    )
-    max_failure_rate: float = declare(
-        "share of failed rows, 0 to 1, above which the exit status is 3",
-        0.05,
-        parse=share,
-        is_replayed=True,
-    )
-    s3_endpoint_url: str | None = declare(
-        "another S3 server than AWS", None, default_name="AWS", is_replayed=True
-    )
-    s3_requester_pays: str = declare(
-        "pay for requests to buckets whose owner asks for it",
-        "no",
-        choices=("yes", "no"),
-        is_replayed=True,
-    )
-    s3_unsigned: str = declare(
-        "send S3 requests without credentials, to public buckets",
-        "no",
-        choices=("yes", "no"),
-        is_replayed=True,
-    )
-    allow_schemes: tuple[str, ...] = declare(
-        "additional URI schemes allowed in the manifest, comma-separated (e.g. file)",
-        (),
-        parse=comma_list,
-        metavar="SCHEMES",
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    follow_links: str = declare(
-        "where links in a local --input folder may lead",
-        "inside",
-        choices=("inside", "anywhere"),
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    look_ahead: int = declare("images fetched ahead of the network", 16, parse=positive)
-    workers: int | None = declare(
-        "processes that upscale; auto: one for each core of a machine without GPU",
-        None,
-        parse=positive_or_auto,
-        default_name=AUTO,
-    )
-    # Not in the content key: results differ by one grey level at most.
-    precision: str = declare(
-        "dtype that the network computes in; results differ by one grey level at most",
-        AUTO,
-        choices=(AUTO, *COMPUTE_DTYPES),
-        is_replayed=True,
-    )
-    blank: str = declare(
-        "skip exactly white background, or upscale it like all else",
-        "skip",
-        choices=("skip", "magnify"),
-        in_content_key=True,
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    self_psnr: str = declare(
-        "measure the self PSNR on the block with most detail, on the full image, or not at all",
-        "window",
-        choices=("window", "full", "off"),
-        resume_must_match=True,
-        is_replayed=True,
-    )
-    accelerator: str | None = declare(
-        "Beam's accelerator hint for the step that upscales, e.g. "
-        "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
-        None,
-    )
-    report: str = declare("write report.html at the end", "yes", choices=("yes", "no"))
-    dry_run: bool = declare(
-        "estimate the cost: probe and count only; writes nothing but estimate.json",
-        False,
-        parse=None,
-    )
 
     @property
     def limits(self) -> SizeLimits:
@@ -216,8 +61,17 @@ class Settings:
         return self.follow_links == "anywhere"
 
 
-# By name, in the order of `--help`.
-OPTIONS: Mapping[str, Option] = options_of(Settings)
+# By name, under the title of their group, in the order of `--help`.
+OPTION_GROUPS: Mapping[str, Mapping[str, Option]] = {
+    "catalog": options_of(CatalogOptions),
+    "results": options_of(ResultOptions),
+    "output": options_of(OutputOptions),
+    "machine": options_of(MachineOptions),
+    "S3": options_of(S3Options),
+}
+OPTIONS: Mapping[str, Option] = {
+    name: option for group in OPTION_GROUPS.values() for name, option in group.items()
+}
 
 
 def replay_arguments(given: Mapping[str, Any]) -> list[str]:
@@ -274,11 +128,14 @@ class RunPlan:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of everything that decides the result of a content; part of the content key."""
-        decisive = [RESULT_VERSION, self.model_sha256]
-        decisive += [
-            getattr(self.settings, option.name)
-            for option in OPTIONS.values()
-            if option.in_content_key
-        ]
+        """Digest of everything that decides the result of a content; part of the content key.
+
+        An option with its default adds nothing, so that a new option keeps the results of before.
+        """
+        chosen = {
+            name: getattr(self.settings, name)
+            for name, option in sorted(OPTIONS.items())
+            if option.in_content_key and getattr(self.settings, name) != option.default
+        }
+        decisive = [RESULT_VERSION, self.model_sha256, chosen]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()

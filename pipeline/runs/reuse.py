@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pipeline import text
 from pipeline.catalog.size_filter import reject_size
+from pipeline.options.catalog import NEWEST, NONE
 from pipeline.records import CatalogEntry, PreviousResult, Reason, RunError, Status
 from pipeline.row import COLUMNS, TIMED_STAGES, Row
 from pipeline.runs import reader
@@ -17,7 +18,7 @@ from pipeline.runs.finished import newest_finished, read_summary
 from pipeline.runs.images_on_hand import ImagesOnHand
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
-from pipeline.settings import NEWEST, NONE, Settings
+from pipeline.settings import Settings
 from pipeline.storage.base import Storage
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.inference import backends
-from pipeline.options import AUTO
+from pipeline.options.declaration import AUTO
 
 _log = logging.getLogger(__name__)
 

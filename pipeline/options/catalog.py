@@ -1,0 +1,78 @@
+"""Options about the catalog: which images are read, and what a previous run already did."""
+
+import dataclasses
+
+from pipeline.options.declaration import comma_list, declare, positive
+
+# Values of `--previous` beside a run's id.
+NEWEST, NONE = "newest", "none"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CatalogOptions:
+    """Which images are read, and what a previous run already did.
+
+    Example:
+        settings.max_side  # each option is a field of `pipeline.settings.Settings`
+    """
+
+    input: str = declare(
+        "manifest (.csv .jsonl .parquet .txt) or prefix ending in /", resume_must_match=True
+    )
+    min_side: int = declare(
+        "shorter side below: too_small",
+        32,
+        parse=positive,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    max_side: int = declare(
+        "longer side above: large_enough",
+        1000,
+        parse=positive,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    max_pixels: int = declare(
+        "refuse to decode more",
+        40_000_000,
+        parse=positive,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    previous: str = declare(
+        "previous run whose results are reused: newest (the newest finished run under --output), "
+        "the id of one, or none",
+        NEWEST,
+        resume_must_match=True,
+    )
+    retry: tuple[str, ...] = declare(
+        "replay only the rows of the previous run with these reasons, e.g. timeout,not_found",
+        (),
+        parse=comma_list,
+        metavar="REASONS",
+        resume_must_match=True,
+    )
+    allow_schemes: tuple[str, ...] = declare(
+        "additional URI schemes allowed in the manifest, comma-separated (e.g. file)",
+        (),
+        parse=comma_list,
+        metavar="SCHEMES",
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    follow_links: str = declare(
+        "where links in a local --input folder may lead",
+        "inside",
+        choices=("inside", "anywhere"),
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    animated: str = declare(
+        "skip images with several frames, or upscale the first frame",
+        "skip",
+        choices=("skip", "first_frame"),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )

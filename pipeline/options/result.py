@@ -1,0 +1,55 @@
+"""Options about the results: network, image format, measures."""
+
+import dataclasses
+
+from model.imaging.formats import IMAGE_FORMATS
+from model.inference.dtypes import COMPUTE_DTYPES
+from model.network import presets
+from pipeline.options.declaration import AUTO, declare
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """How an image becomes its result.
+
+    Example:
+        settings.image_format  # each option is a field of `pipeline.settings.Settings`
+    """
+
+    # The content key has the model's digest instead of its name.
+    model: str = declare(
+        f"{', '.join(presets.PRESETS)}, or path or S3 URI of a .keras file of model.train",
+        presets.DEFAULT,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    image_format: str = declare(
+        "format of the results; auto: as the source, lossless stays lossless",
+        AUTO,
+        choices=(AUTO, *IMAGE_FORMATS),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    blank: str = declare(
+        "skip exactly white background, or upscale it like all else",
+        "skip",
+        choices=("skip", "magnify"),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    # Not in the content key: results differ by one grey level at most.
+    precision: str = declare(
+        "dtype that the network computes in; results differ by one grey level at most",
+        AUTO,
+        choices=(AUTO, *COMPUTE_DTYPES),
+        is_replayed=True,
+    )
+    self_psnr: str = declare(
+        "measure the self PSNR on the block with most detail, on the full image, or not at all",
+        "window",
+        choices=("window", "full", "off"),
+        resume_must_match=True,
+        is_replayed=True,
+    )
