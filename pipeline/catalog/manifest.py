@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from pipeline.catalog import folders
 from pipeline.catalog.formats import FORMATS, Record, read_records
+from pipeline.catalog.names import why_no_image
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.redaction import redact, redact_uri
@@ -72,6 +73,11 @@ def _list_prefix(files: Storage, source: str) -> Iterator[CatalogEntry]:
     """The objects below an S3 prefix, with the listing's ETags if HEAD gives the same."""
     is_trusted: bool | None = None
     for position, item in enumerate(files.list(source)):
+        why = why_no_image(item.uri.removeprefix(source))
+        if why is not None:
+            entry = CatalogEntry(item.uri, item.uri, position)
+            yield entry.rejected(Reason.NOT_AN_IMAGE, why)
+            continue
         if is_trusted is None:
             is_trusted = lists_true_etags(files, item)
         etag = item.etag if is_trusted else None
