@@ -18,8 +18,8 @@ def list_folder(source: str, *, may_leave: bool = False) -> Iterator[CatalogEntr
     """Yields an entry for every file below a folder, in order of paths.
 
     Links are followed, those to folders too. One that leads nowhere, into a circle, or out of the
-    folder is a rejected entry, and so are a folder that may not be read and a file whose name is no
-    image's.
+    folder is a rejected entry; so are a folder that may not be read, and a file that its name
+    tells to be no image.
 
     Args:
         source: the folder.
@@ -35,11 +35,12 @@ def list_folder(source: str, *, may_leave: bool = False) -> Iterator[CatalogEntr
         raise RunError(f"no permission to list the folder {folder}")
     tree = _Tree(Path(os.path.realpath(folder)), may_leave)
     for position, (path, size, problem) in enumerate(tree.files(folder, ())):
+        entry = CatalogEntry(path.as_uri(), path.as_uri(), position, size_bytes=size)
         why = why_no_image(path.relative_to(folder).as_posix())
         if why is not None:
-            problem = (Reason.NOT_AN_IMAGE, why)
-        entry = CatalogEntry(path.as_uri(), path.as_uri(), position, size_bytes=size)
-        yield entry if problem is None else entry.rejected(*problem)
+            yield entry.rejected(Reason.NOT_AN_IMAGE, why)
+        else:
+            yield entry if problem is None else entry.rejected(*problem)
 
 
 _Problem = tuple[Reason, str]
