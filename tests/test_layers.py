@@ -26,7 +26,7 @@ PIPELINE = [
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
     *("pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),
-    *("pipeline.dofns", "pipeline.graph", "pipeline.job", "pipeline.demo"),
+    *("pipeline.planning", "pipeline.dofns", "pipeline.graph", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
 # Rooms that a small process loads, and what must stay out of it.

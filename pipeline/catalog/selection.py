@@ -58,6 +58,10 @@ class Selection:
             tuple(found.get("exclude") or ()),
         )
 
+    def sees_all_of(self, other: "Selection") -> bool:
+        """Whether an image of another selection that is not in this one is not there any more."""
+        return self.limit is None and self.sample is None and self.covers(other)
+
     def covers(self, other: "Selection") -> bool:
         """Whether every image of another selection is in this one, as far as that is plain."""
         is_all = self.limit is None and self.sample is None
@@ -67,14 +71,17 @@ class Selection:
         return self == other or (is_all and has_same_paths)
 
 
+WHOLE_CATALOG = Selection()
+
+
 def select(
     entries: Iterable[CatalogEntry], selection: Selection, folder: str | None
 ) -> Iterator[CatalogEntry]:
     """Yields the mentions of the selected images, in the order of the catalog.
 
     Patterns are applied first. `limit` and `sample` count distinct URIs, and pass over files that
-    their names tell to be no images. A sample keeps its images in memory, and stays the same as long
-    as they are in the catalog. A broken line of a manifest has no path: no pattern leaves it out.
+    their names tell to be no images. A sample keeps its images in memory, and stays the same as
+    long as they are in the catalog. A broken line has no path: no pattern leaves it out.
 
     Args:
         entries: the whole catalog.

@@ -1,6 +1,7 @@
 """Finds finished runs and reads their summaries."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.records import Reason, RunError
@@ -50,23 +51,33 @@ def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str
     """Finds the run that finished last.
 
     Args:
-        files: storage of the runs.
-        output: folder or prefix that holds all runs.
-        other_than: an id that does not count.
+        files, output, other_than: see `finished_runs`.
 
     Returns:
         Its id; None if no run under this output is finished.
     """
+    return next(finished_runs(files, output, other_than=other_than), None)
+
+
+def finished_runs(files: Storage, output: str, *, other_than: str = "") -> Iterator[str]:
+    """Yields the ids of all finished runs, the newest first.
+
+    Args:
+        files: storage of the runs.
+        output: folder or prefix that holds all runs.
+        other_than: an id that does not count.
+    """
     folder = Layout(output, other_than).runs
     if locations.scheme_of(folder) != "s3" and not locations.local_path(folder).is_dir():
-        return None
+        return
     finished = [
         (item.modified_at, item.uri.split("/")[-2])
         for item in files.list(f"{folder}/")
         if item.uri.endswith("/_SUCCESS")
     ]
-    others = [(at, run_id) for at, run_id in finished if run_id != other_than]
-    return max(others)[1] if others else None
+    for _, run_id in sorted(finished, reverse=True):
+        if run_id != other_than:
+            yield run_id
 
 
 def _read(files: Storage, uri: str) -> bytes | None:
