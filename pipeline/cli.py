@@ -172,7 +172,8 @@ def _check_places(parser: CommandParser, source: str, output: str) -> tuple[str,
     except RunError as error:
         is_prefix = locations.scheme_of(source) == "s3" and "." not in source.rpartition("/")[2]
         parser.error(f"{error}" + (f"; did you mean {source}/?" if is_prefix else ""))
-    return _absolute(source), absolute_output
+    final = "/" if manifest.is_parquet_folder(source) else ""
+    return f"{_absolute(source)}{final}", absolute_output
 
 
 def _check_secrets(parser: CommandParser, option: str, place: str) -> None:

@@ -251,7 +251,7 @@ def describe_selection(selection: Selection) -> list[str]:
     """A line about the part of the catalog that a run saw; none if it saw all of it."""
     if selection == WHOLE_CATALOG:
         return []
-    return [f"a part of the catalog: {selection}. Images that are not in it have no rows"]
+    return [f"a part of the catalog: {selection}; all other images have no rows"]
 
 
 def describe(summary: dict[str, Any], settings: Settings) -> str:

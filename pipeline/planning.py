@@ -6,6 +6,7 @@ import itertools
 import logging
 
 from pipeline.catalog import manifest
+from pipeline.catalog.selection import path_of
 from pipeline.records import RunError
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
@@ -79,9 +80,25 @@ def _count_images(files: Storage, settings: Settings) -> int:
     )
     images = len(list(itertools.islice(catalog, most)))
     if not images:
-        chosen = f" that {settings.selection} chooses" if str(settings.selection) else ""
-        raise RunError(f"--input {settings.input} names no images{chosen}")
+        raise RunError(f"--input {settings.input} names no images{_why_none(files, settings)}")
     return images
+
+
+def _why_none(files: Storage, settings: Settings) -> str:
+    """What the catalog has instead of images, as the end of a sentence."""
+    everything = manifest.read_catalog(
+        files, settings.input, settings.allow_schemes, columns=settings.columns
+    )
+    first = next(everything, None)
+    if first is None:
+        return ""
+    path = path_of(first.uri, settings.input if manifest.is_prefix(settings.input) else None)
+    if str(settings.selection):
+        return (
+            f" that {settings.selection} chooses; the first path that patterns are compared with "
+            f"is {path}"
+        )
+    return f": all its files have names like {path}, {first.detail}"
 
 
 def _parts_of(files: Storage, settings: Settings, run_id: str) -> tuple[str, ...]:

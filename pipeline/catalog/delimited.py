@@ -64,18 +64,20 @@ def read_delimited(
 
 
 def _find_delimiter(lines: "_Lines", columns: ManifestColumns, usual: str) -> str:
-    """The delimiter by which the header has the column of URIs; else the usual one."""
+    """The delimiter by which the header has the column of URIs; else the most columns."""
     lines.mark()
     header = next((line for line in lines if line.strip()), "")
     lines.give_back(keep=0)
+    columns_by: dict[str, list[str]] = {}
     for delimiter in (usual, *_NAMES):
         try:
             found = next(csv.reader([header], delimiter=delimiter), [])
         except csv.Error:
-            continue
-        if columns.uri in (value.strip() for value in found):
+            found = []
+        columns_by[delimiter] = [value.strip() for value in found]
+        if columns.uri in columns_by[delimiter]:
             return delimiter
-    return usual
+    return max(columns_by, key=lambda delimiter: len(columns_by[delimiter]))
 
 
 def _read_header(lines: "_Lines", name: str, delimiter: str) -> list[str]:

@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pipeline import text
 from pipeline.catalog import folders
 from pipeline.catalog.columns import USUAL_COLUMNS, ManifestColumns
-from pipeline.catalog.formats import FORMATS, read_records
-from pipeline.catalog.manifest_files import find_files, is_prefix, manifest_format
+from pipeline.catalog.formats import read_records
+from pipeline.catalog.manifest_files import (
+    find_files,
+    is_parquet_folder,
+    is_prefix,
+    manifest_format,
+)
 from pipeline.catalog.names import why_no_image
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.catalog.record import Record
@@ -18,7 +23,15 @@ from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError, StoredObject
 from pipeline.storage.ranged import open_file
 
-__all__ = ["FORMATS", "BadUriError", "Place", "input_folder", "is_prefix", "read_catalog"]
+__all__ = [
+    "BadUriError",
+    "Place",
+    "input_folder",
+    "is_parquet_folder",
+    "is_prefix",
+    "manifest_format",
+    "read_catalog",
+]
 
 # A manifest of nothing but broken lines is the wrong file, and millions of rows say no more.
 _MAX_BROKEN = 100_000

@@ -1,6 +1,7 @@
 """Selects a part of the catalog: by patterns of paths, the first images, or a spread sample."""
 
 import dataclasses
+import functools
 import hashlib
 import heapq
 import re
@@ -98,6 +99,35 @@ def select(
     return iter(entries)
 
 
+def path_of(uri: str, folder: str | None) -> str:
+    """Returns the path that patterns are compared with.
+
+    Args:
+        uri: of an image.
+        folder: see `select`.
+
+    Example:
+        >>> path_of("s3://shop/images/a.jpg", "s3://shop/images/")
+        'a.jpg'
+        >>> path_of("s3://shop/images/a.jpg", None)
+        'images/a.jpg'
+    """
+    scheme = locations.scheme_of(uri)
+    if folder is not None:
+        path = uri.removeprefix(_base(folder))
+    else:
+        path = locations.split_s3(uri)[1] if scheme == "s3" else uri.removeprefix("file://")
+    return (unquote(path) if scheme == "file" else path).removeprefix("./").removeprefix("/")
+
+
+@functools.lru_cache(maxsize=16)
+def _base(folder: str) -> str:
+    """What the URIs of a listing begin with."""
+    if locations.scheme_of(folder) == "s3":
+        return folder
+    return f"{locations.local_path(folder).absolute().as_uri()}/"
+
+
 def matches(path: str, pattern: str) -> bool:
     """Returns whether a pattern matches a path.
 
@@ -131,32 +161,14 @@ def _matching(
     entries: Iterable[CatalogEntry], selection: Selection, folder: str | None
 ) -> Iterator[CatalogEntry]:
     include, exclude = _compile(selection.include), _compile(selection.exclude)
-    base = None if folder is None else _base(folder)
     for entry in entries:
         if entry.reason != Reason.BAD_LINE:
-            path = _path(entry.uri, base)
+            path = path_of(entry.uri, folder)
             if selection.include and not include.fullmatch(path):
                 continue
             if selection.exclude and exclude.fullmatch(path):
                 continue
         yield entry
-
-
-def _base(folder: str) -> str:
-    """What the URIs of a listing begin with."""
-    if locations.scheme_of(folder) == "s3":
-        return folder
-    return f"{locations.local_path(folder).absolute().as_uri()}/"
-
-
-def _path(uri: str, base: str | None) -> str:
-    """The path that patterns are compared with."""
-    scheme = locations.scheme_of(uri)
-    if base is not None:
-        path = uri.removeprefix(base)
-    else:
-        path = locations.split_s3(uri)[1] if scheme == "s3" else uri.removeprefix("file://")
-    return (unquote(path) if scheme == "file" else path).removeprefix("./").removeprefix("/")
 
 
 def _images(entries: Iterable[CatalogEntry]) -> Iterator[CatalogEntry]:
