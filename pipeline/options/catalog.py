@@ -17,7 +17,9 @@ class CatalogOptions:
     """
 
     input: str = declare(
-        "manifest (.csv .jsonl .parquet .txt) or prefix ending in /", resume_must_match=True
+        "manifest (.csv .tsv .jsonl .txt, also with .gz, or .parquet), pattern of several such "
+        "files, or prefix ending in /",
+        resume_must_match=True,
     )
     limit: int | None = declare(
         "read only the first so many images of the catalog",
