@@ -28,10 +28,10 @@ def why_no_image(path: str) -> str | None:
         >>> why_no_image("shoes/.DS_Store"), why_no_image("shoes/a.json"), why_no_image("a.jpg")
         ('a hidden file', 'a .json file', None)
     """
-    *folders, name = path.split("/")
-    if any(folder in _SYSTEM_FOLDERS for folder in folders):
+    folder, _, name = path.rpartition("/")
+    if folder and not _SYSTEM_FOLDERS.isdisjoint(folder.split("/")):
         return "a file in a folder of the system"
-    if any(folder.startswith(".") for folder in folders):
+    if folder.startswith(".") or "/." in folder:
         return "a file in a hidden folder"
     if name.startswith("."):
         return "a hidden file"
