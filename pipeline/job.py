@@ -261,7 +261,7 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"{count:,} {status}" for status, count in summary["by_status"].items() if count
     )
     lines = [
-        *describe_selection(Selection.of_json(summary["selection"] or {})),
+        *describe_selection(Selection.of_json(summary.get("selection") or {})),
         f"{text.count(summary['uris'], 'image')}: {statuses}",
         *(f"  {count:>7,} {reason}" for reason, count in summary["by_reason"].items()),
     ]
