@@ -190,7 +190,7 @@ def test_a_whole_run_and_the_next(bucket):
     assert rows["broken.jpg"]["reason"] == "unreadable"
     for i in range(3):
         row = rows[f"{i}.jpg"]
-        assert bucket.get(row["image_uri"].removeprefix(bucket.uri(""))) == row["image"]["bytes"]
+        assert bucket.get(f"out/{row['image_uri']}") == row["image"]["bytes"]
     assert run_job(bucket, bucket.endpoint, "--run_id", "night2", *arguments) == 0
     statuses = [
         row["status"]
