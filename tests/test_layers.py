@@ -25,7 +25,7 @@ PIPELINE = [
     *("pipeline.redaction", "pipeline.text", "pipeline.records", "pipeline.row"),
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
-    *("pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),
+    *("pipeline.read", "pipeline.prune", "pipeline.report", "pipeline.compare", "pipeline.cli"),
     *("pipeline.planning", "pipeline.dofns", "pipeline.graph", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
@@ -42,6 +42,7 @@ WITHOUT = {
     "pipeline.upscale": BEAM,
     "pipeline.runs": BEAM,
     "pipeline.read": FRAMEWORKS,
+    "pipeline.prune": FRAMEWORKS,
 }
 
 

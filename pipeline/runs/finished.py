@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+import logging
 from typing import Any
 
 from pipeline.records import Reason, RunError
 from pipeline.runs.layout import Layout
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
+
+_log = logging.getLogger(__name__)
 
 
 def is_finished(files: Storage, layout: Layout) -> bool:
@@ -78,6 +81,24 @@ def finished_runs(files: Storage, output: str, *, other_than: str = "") -> Itera
     for _, run_id in sorted(finished, reverse=True):
         if run_id != other_than:
             yield run_id
+
+
+def name_latest(files: Storage, output: str) -> None:
+    """Writes latest.json, which names the run that finished last; readers of the rows follow it.
+
+    Args:
+        files: storage of the runs.
+        output: folder or prefix that holds all runs.
+    """
+    run_id = newest_finished(files, output)
+    if run_id is None:
+        return
+    layout = Layout(output, run_id)
+    content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
+    try:
+        files.write(layout.latest, (json.dumps(content) + "\n").encode())
+    except StorageError as error:  # the run is complete all the same
+        _log.warning("cannot write %s: %s", layout.latest, error.detail)
 
 
 def _read(files: Storage, uri: str) -> bytes | None:

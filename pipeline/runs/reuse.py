@@ -56,9 +56,12 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
                     continue
                 if row["image_bytes"] is not None and row["image_uri"] is None:
                     row["image_uri"] = reader.image_pointer(part, number)
-                if row["image_uri"] is not None and row["image_uri"] not in images:
-                    lost += 1
-                    continue
+                if row["image_uri"] is not None:
+                    place = reader.absolute_pointer(part, row["image_uri"])
+                    if place not in images:
+                        lost += 1
+                        continue
+                    row["image_uri"] = reader.relative_pointer(part, place)
                 yield PreviousResult(
                     row["content_key"],
                     row["reference_etag"],

@@ -18,7 +18,7 @@ from pipeline.output import publishing
 from pipeline.records import RunError, Shard, Status, Totals
 from pipeline.row import TIMED_STAGES
 from pipeline.runs import lock, reader
-from pipeline.runs.finished import read_summary
+from pipeline.runs.finished import name_latest, read_summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import RunPlan, Settings
@@ -71,6 +71,7 @@ def finish_run(
     summary = read_summary(files, layout)
     if summary is None:
         summary = _publish(files, plan, shards, totals)
+    name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     lock.remove(files, layout, plan.lock_token)
     return summary
