@@ -23,6 +23,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from model.imaging.encode import check_format
 from pipeline import cli, text
 from pipeline.catalog import manifest
 from pipeline.graph import build
@@ -153,8 +154,13 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         results are reused.
 
     Raises:
-        RunError: if the input is missing or empty, or the model is unknown.
+        RunError: if the input is missing or empty, the model is unknown, or this machine cannot
+            write the format of the results.
     """
+    try:
+        check_format(settings.image_format)
+    except ValueError as error:
+        raise RunError(f"--image_format {settings.image_format}: {error}") from error
     files = open_storage(settings.storage.at_start())
     catalog = manifest.read_catalog(
         files, settings.input, settings.allow_schemes, may_leave=settings.links_may_leave
