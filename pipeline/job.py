@@ -28,6 +28,7 @@ from pipeline import cli, text
 from pipeline.catalog import manifest
 from pipeline.graph import build
 from pipeline.output import publishing
+from pipeline.read import export
 from pipeline.records import RunError, Status
 from pipeline.report import html
 from pipeline.runs import estimation, finished, reader, resume, reuse
@@ -337,6 +338,6 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"rows:    {layout.rows}/",
         f"summary: {layout.summary}",
     ]
-    if settings.images != "parquet":
-        lines.append(f"images:  {layout.images}/")
+    where = "in the rows" if settings.images == "parquet" else f"{layout.images}/"
+    lines += [f"images:  {where}", f"by name: {export.command(settings)}"]
     return "\n".join(lines)
