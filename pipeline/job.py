@@ -27,6 +27,7 @@ from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.graph import build
 from pipeline.output import publishing
 from pipeline.planning import make_plan
+from pipeline.read import export
 from pipeline.records import RunError, Status
 from pipeline.report import html
 from pipeline.runs import estimation, finished, resume
@@ -287,6 +288,6 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"rows:    {layout.rows}/",
         f"summary: {layout.summary}",
     ]
-    if settings.images != "parquet":
-        lines.append(f"images:  {layout.images}/")
+    where = "in the rows" if settings.images == "parquet" else f"{layout.images}/"
+    lines += [f"images:  {where}", f"by name: {export.command(settings)}"]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ import datetime
 import itertools
 import logging
 
+from model.imaging.encode import check_format
 from pipeline.catalog import manifest
 from pipeline.catalog.selection import path_of
 from pipeline.records import RunError
@@ -33,8 +34,13 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         results are reused.
 
     Raises:
-        RunError: if the input is missing or empty, or the model is unknown.
+        RunError: if the input is missing or empty, the model is unknown, or this machine cannot
+            write the format of the results.
     """
+    try:
+        check_format(settings.image_format)
+    except ValueError as error:
+        raise RunError(f"--image_format {settings.image_format}: {error}") from error
     files = open_storage(settings.storage.at_start())
     uris = _count_images(files, settings)
     plan = RunPlan(

@@ -87,10 +87,17 @@ RUNS = {
     ),
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
-    r"pipeline.read ": Run("", "images/pictures.csv images/*.jpeg", "3 images of run"),
     r"pipeline.prune .*--compact": Run("", says="copied 0 images, 0 bytes into run "),
     r"pipeline.prune .*--keep": Run("", says="kept run earlier: one of the newest 7"),
     r"pipeline.prune ": Run("", says="3 rows"),
+    r"pipeline.read .*--names product": Run(
+        "", "s3://shop/by-product/[0-2].jpg s3://shop/by-product/images.csv", "named by source"
+    ),
+    r"pipeline.read ": Run(
+        "", "exported/images.csv exported/pictures.csv exported/[0-2].jpg", "3 images of run"
+    ),
+    r"model.upscale .*\.avif": Run("", "photo_x2.avif", "roundtrip_psnr_db"),
+    r"run_pipeline.py .*--metadata none": FINISHED,
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),

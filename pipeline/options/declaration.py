@@ -107,6 +107,16 @@ def positive_or_auto(text: str) -> int | None:
     return None if text == AUTO else positive(text)
 
 
+def percent_or_auto(text: str) -> int | None:
+    """Parses a whole number from 1 to 100; None for `auto`."""
+    if text == AUTO:
+        return None
+    value = int(text) if text.strip().isdecimal() else 0
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 100: {text}")
+    return value
+
+
 def share(text: str) -> float:
     """Parses a number from 0 to 1."""
     try:

@@ -1,8 +1,8 @@
 """Finds finished runs and reads their summaries."""
 
 import json
-from collections.abc import Iterator
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.records import Reason, RunError

@@ -31,6 +31,10 @@ OTHER = {
     "model": ("s3://shop/ours.keras", "s3://shop/ours.keras"),
     "images": ("both", "both"),
     "image_format": ("webp", "webp"),
+    "quality": ("80", 80),
+    "progressive": ("yes", "yes"),
+    "profile": ("srgb", "srgb"),
+    "metadata": ("none", "none"),
     "animated": ("first_frame", "first_frame"),
     "previous": ("night1", "night1"),
     "retry": ("timeout,gate:colour", ("timeout", "gate:colour")),
@@ -68,7 +72,8 @@ def test_the_command_line_has_every_declared_option(name):
 def test_the_content_key_changes_with_what_changes_an_image(name):
     changed = make_plan(**{name: OTHER[name][1]}) if name != "workers" else make_plan(workers=3)
     is_other = changed.fingerprint != make_plan().fingerprint
-    assert is_other == (name in {"image_format", "animated", "blank"})
+    of_files = {"image_format", "quality", "progressive", "profile", "metadata"}
+    assert is_other == (name in of_files | {"animated", "blank"})
 
 
 def test_the_content_key_changes_with_the_models_bytes():

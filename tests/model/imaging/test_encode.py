@@ -138,15 +138,15 @@ SECRET = "Jane Roe, 1 Main Street"
 
 
 def personal_files():
-    """An image whose every block of metadata names its photographer."""
+    """An image whose every block of metadata names a person, outside of its rights."""
     opened = Image.fromarray(image().rgb)
     exif = Image.Exif()
-    exif[0x013B], exif[0x010E] = SECRET, SECRET  # artist, description
+    exif[0x010E], exif[0x010F] = SECRET, SECRET  # description, maker
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 29: SECRET})  # GPS
     exif.get_ifd(0x8769)[0x9286] = SECRET.encode()  # the user's comment
     xmp = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><creator>{SECRET}</creator></x:xmpmeta>".encode()
     text = PngImagePlugin.PngInfo()
-    text.add_text("Author", SECRET)
+    text.add_text("Description", SECRET)
     text.add_itxt("XML:com.adobe.xmp", xmp)
     jpeg = saved(opened, "JPEG", exif=exif, xmp=xmp, comment=SECRET.encode())
     iptc = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\x20" + SECRET.encode().ljust(32)
