@@ -83,7 +83,7 @@ def encode(image: RasterImage, image_format: str, *, lossless: bool = False) -> 
         image_format = "png"
     if image_format == "webp" and image.is_grey and image.icc_profile:
         image = _grey_to_srgb(image, image.icc_profile)  # WebP's pixels are RGB
-    pil_image = _to_pillow(image, with_alpha=image_format != "jpeg")
+    pil_image = to_pillow(image, with_alpha=image_format != "jpeg")
     profile = {"icc_profile": image.icc_profile} if image.icc_profile else {}
     buffer = io.BytesIO()
     if image_format == "png":
@@ -105,8 +105,13 @@ def encode(image: RasterImage, image_format: str, *, lossless: bool = False) -> 
     return Encoded(data, image_format, hashlib.sha256(data).hexdigest())
 
 
-def _to_pillow(image: RasterImage, *, with_alpha: bool) -> Image.Image:
-    """Converts an image to Pillow's, of mode L, LA, RGB or RGBA."""
+def to_pillow(image: RasterImage, *, with_alpha: bool = True) -> Image.Image:
+    """Converts an image to Pillow's, of mode L, LA, RGB or RGBA.
+
+    Args:
+        image: of any size; its profile is not passed on.
+        with_alpha: keep the transparency of an image that has some; else composite over white.
+    """
     if image.alpha is None or not with_alpha:
         rgb = image.over_white()
         return Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if image.is_grey else rgb)
