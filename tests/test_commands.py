@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import boto3
 import keras
@@ -21,12 +22,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from catalog_magnifier import command as magnifier
 from deploy.dataflow.launch import with_defaults
 from deploy.flink.local_cluster import missing_tools
 from model.imaging import resampling
 from model.network import presets
+from model.version import VERSION
 from pipeline import cli, job
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
+from pipeline.runtime import logs
 from pipeline.storage.s3_client import forget_connections
 from tests.documents import DOCUMENTS, ROOT, text_of
 from tests.pipeline.browser import find_chromium
@@ -37,6 +41,7 @@ from tests.test_dataflow import NOW
 PROGRAMS = {
     *("python", "python3", "make", "pip", "tensorboard", ".ci/run"),
     *("docker", "gcloud", "kubectl", "sudo", "systemctl", "java", "mvn", "curl"),
+    "catalog-magnifier",
 }
 
 # Values that a reader fills in, and the one number of a command that no later option replaces.
@@ -81,6 +86,13 @@ RUNS = {
     r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
     r"make bench ": Run("OPTIONS='--images 1 --rounds 1 --repeat 1'", says="times the plain loop"),
+    r"catalog-magnifier --version": Run("", says=f"catalog-magnifier {VERSION}"),
+    r"catalog-magnifier$": Run("--help", says="usage: catalog-magnifier --input"),
+    r"catalog-magnifier --input": FINISHED,
+    r"run_pipeline.py .*--notify": Run(
+        "", f"magnifier.prom {FINISHED.leaves}", '"message": "3 images'
+    ),
+    r"run_pipeline.py .*--price_core_hour": Run("", "*/runs/*/estimate.json", "cost: "),
     r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 images"),
     r"run_pipeline.py .*--(limit|sample|include) ": Run(
         "", FINISHED.leaves, "part of the catalog"
@@ -269,6 +281,8 @@ class Reader:
     def type(self, command):
         """Runs a command; returns exit status and output."""
         words = shlex.split(command)
+        if words[0] == "catalog-magnifier":  # as pip installs it
+            return _in_this_process(words, lambda: sys.exit(magnifier.main()))
         if words[0] != "python":
             done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
             return done.returncode, done.stdout + done.stderr
@@ -276,9 +290,16 @@ class Reader:
 
 
 def _run_python(words):
-    """Runs Python's arguments in this process, which has loaded TensorFlow already."""
+    """Runs Python's arguments in this process."""
+    if words[0] == "-m":
+        run = partial(runpy.run_module, words[1], run_name="__main__", alter_sys=True)
+        return _in_this_process(words[1:], run)
+    return _in_this_process(words, partial(runpy.run_path, words[0], run_name="__main__"))
+
+
+def _in_this_process(arguments, run):
+    """Runs a program in this process, which has loaded TensorFlow already."""
     said = io.StringIO()
-    arguments = words[1:] if words[0] == "-m" else words
     with (
         pytest.MonkeyPatch.context() as patched,
         contextlib.redirect_stdout(said),
@@ -286,13 +307,10 @@ def _run_python(words):
     ):
         patched.setattr(sys, "argv", arguments)
         try:
-            if words[0] == "-m":
-                runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-            else:
-                runpy.run_path(arguments[0], run_name="__main__")
+            run()
         except SystemExit as error:
             return error.code or 0, said.getvalue()
-    raise AssertionError(f"{words} did not exit")
+    raise AssertionError(f"{arguments} did not exit")
 
 
 def _link_checkout(folder):
@@ -344,11 +362,15 @@ def this_process(tmp_path, monkeypatch, endpoint):
     forget_connections()
     ours, registered = logging.getLogger("pipeline"), dict(keras.saving.get_custom_objects())
     handlers, level = ours.handlers[:], ours.level
+    program, excepthook = logs.program(), sys.excepthook
     yield
     forget_connections()
     ours.handlers[:] = handlers
     ours.setLevel(level)
     logging.disable(logging.NOTSET)
+    logs.name_program(program)
+    logs.name_run("-")
+    sys.excepthook = excepthook
     keras.saving.get_custom_objects().update(registered)
 
 

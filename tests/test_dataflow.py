@@ -67,9 +67,12 @@ VALUES = {
     "self_psnr": ("off", "none"),
     "accelerator": (T4, "nvidia-tesla-t4"),
 }
-# Dataflow starts the processes itself, nobody waits for the run to write its page, and its workers
-# have no folders of images.
-NOT_ON_DATAFLOW = {"workers", "report", "dry_run", "follow_links"}
+# Dataflow starts the processes itself, nobody waits for the run to write its page or to tell its
+# outcome, its workers have no folders of images, and the template is the configuration.
+NOT_ON_DATAFLOW = {
+    *("workers", "report", "dry_run", "follow_links", "config", "notify", "metrics_file"),
+    *("log_format", "price_core_hour", "price_gpu_hour", "price_1000_reads", "price_1000_writes"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,10 @@ from model.imaging.errors import (
 )
 from model.imaging.header import (
     BROKEN_FILE,
+    LOSSLESS,
     Header,
     exif_orientation,
+    jpeg_quality,
     one_line,
     open_image,
     read_header,
@@ -109,6 +111,49 @@ def decode(
         note=note,
     )
     return header, image
+
+
+def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
+    """Converts an image that Pillow has opened or that a program has made.
+
+    Modes, orientation and profile become what `decode` makes of them. Of an animation the current
+    frame is converted.
+
+    Args:
+        image: of any mode that has a defined white.
+
+    Returns:
+        The header, whose qualities say how the pixels were compressed, and the image.
+
+    Raises:
+        ImageError: if the pixels cannot be read, or have no defined appearance.
+    """
+    is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    try:
+        image.load()
+        orientation = exif_orientation(image)
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        profile = image.info.get("icc_profile")
+        if image.mode.startswith("I"):
+            converted = _from_16_bit(upright, profile, *tiff.white_of_grey(image))
+        else:
+            converted = _to_image(upright, profile, is_grey)
+    except ImageError:
+        raise
+    except BROKEN_FILE as error:
+        raise UnreadableImageError(f"Pillow cannot read the image: {one_line(error)}") from error
+    trace = find_jpeg(converted.rgb)
+    is_lossless = image.format is None or image.format in LOSSLESS
+    header = Header(
+        format=image.format or "PNG",
+        mode=image.mode,
+        height=converted.height,
+        width=converted.width,
+        is_lossless=is_lossless,
+        jpeg_quality=100 if is_lossless else jpeg_quality(image),
+        found_jpeg_quality=None if trace is None else trace.quality,
+    )
+    return header, converted
 
 
 def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, RasterImage]:

@@ -121,7 +121,7 @@ def encode(
         options |= _rights_options(image.rights, image_format)
     options |= _pixel_options(image_format, encoding, lossless)
     buffer = io.BytesIO()
-    pil_image = _to_pillow(image, with_alpha=image_format != "jpeg")
+    pil_image = to_pillow(image, with_alpha=image_format != "jpeg")
     pil_image.save(buffer, image_format.upper(), **options)
     data = buffer.getvalue()
     return Encoded(data, image_format, hashlib.sha256(data).hexdigest())
@@ -160,8 +160,13 @@ def _rights_options(rights: Rights, image_format: str) -> dict[str, Any]:
     return options
 
 
-def _to_pillow(image: RasterImage, *, with_alpha: bool) -> Image.Image:
-    """Converts an image to Pillow's, of mode L, LA, RGB or RGBA."""
+def to_pillow(image: RasterImage, *, with_alpha: bool = True) -> Image.Image:
+    """Converts an image to Pillow's, of mode L, LA, RGB or RGBA.
+
+    Args:
+        image: of any size; its profile is not passed on.
+        with_alpha: keep the transparency of an image that has some; else composite over white.
+    """
     if image.alpha is None or not with_alpha:
         rgb = image.over_white()
         return Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if image.is_grey else rgb)

@@ -52,7 +52,21 @@ OTHER = {
     "accelerator": ("type:nvidia-tesla-t4;count:1", "type:nvidia-tesla-t4;count:1"),
     "report": ("no", "no"),
     "dry_run": (None, True),
+    "notify": ("https://shop.com/hook", "https://shop.com/hook"),
+    "metrics_file": ("/tmp/m.prom", "/tmp/m.prom"),
+    "log_format": ("json", "json"),
+    "price_core_hour": ("0.05", 0.05),
+    "price_gpu_hour": ("2", 2.0),
+    "price_1000_reads": ("0", 0.0),
+    "price_1000_writes": ("0.005", 0.005),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "empty.toml"
+    path.touch()
+    OTHER["config"] = (str(path), str(path))
 
 
 def parse(arguments):
@@ -102,6 +116,8 @@ def test_a_replay_repeats_what_decides_images_and_measures(name):
     if name in {
         *("input", "output", "run_id", "previous", "retry", "look_ahead", "workers"),
         *("accelerator", "report", "dry_run", "limit", "sample", "include", "exclude"),
+        *("config", "notify", "metrics_file", "log_format"),
+        *("price_core_hour", "price_gpu_hour", "price_1000_reads", "price_1000_writes"),
     }:
         assert arguments == []
     else:
