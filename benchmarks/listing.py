@@ -16,7 +16,9 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import boto3
 
 from benchmarks import figures
 from pipeline.demo.loopback import made_up_credentials
@@ -109,17 +111,11 @@ def _serve(port: Connection, keys: int, latency_s: float) -> None:
 
 def _by_boto3(endpoint: str) -> Iterator[int]:
     """Numbers of objects, page by page, as boto3's paginator gives them."""
-    client = _untouched_client(endpoint)
+    # Without this project's hook, which `open_connection` installs.
+    client = boto3.session.Session().client("s3", endpoint_url=endpoint)
     pages = client.get_paginator("list_objects_v2").paginate(Bucket="shop", Prefix=_PREFIX)
     for page in pages:
         yield len([(i["Key"], i["ETag"], i["Size"], i["LastModified"]) for i in page["Contents"]])
-
-
-def _untouched_client(endpoint: str) -> Any:
-    """boto3's client, without this project's hook."""
-    import boto3  # noqa: PLC0415 - credentials come first
-
-    return boto3.session.Session().client("s3", endpoint_url=endpoint)
 
 
 def _by_pages(endpoint: str) -> Iterator[int]:
@@ -168,7 +164,10 @@ def measure(keys: int, latency_ms: float, rounds: int) -> dict[str, Way]:
         server.terminate()
         forget_connections()
     return {
-        name: Way(*(statistics.median(figure) for figure in zip(*(r[name] for r in runs))))
+        name: Way(
+            statistics.median(one[name].cpu_s for one in runs),
+            statistics.median(one[name].wall_s for one in runs),
+        )
         for name in WAYS
     }
 
