@@ -11,6 +11,7 @@ OUT/runs/<run_id>/{summary.json,_SUCCESS,report.html,estimate.json}
 """
 
 import dataclasses
+import functools
 import re
 
 from pipeline.settings import Settings
@@ -20,6 +21,7 @@ from pipeline.storage import locations
 _PART = re.compile(r"(.+)/rows/run_id(?:=|%3D)[^/]+/[^/]+", re.DOTALL)
 
 
+@functools.lru_cache(maxsize=1024)  # each row of a part asks for it
 def output_of(part: str) -> str | None:
     """Returns the output folder of a Parquet file of rows; None for a file that lies elsewhere.
 

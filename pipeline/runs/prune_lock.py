@@ -7,6 +7,7 @@ from pipeline.records import RunError
 from pipeline.runs import lock
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock, Timing
+from pipeline.storage import locations
 from pipeline.storage.base import Storage
 
 # No run can have this id: ids begin with a letter or a digit.
@@ -47,6 +48,9 @@ def pruning(
         yield lambda: lock.check(files, layout, own.token)
     finally:
         own.release()
+        if locations.scheme_of(layout.folder) != "s3":
+            with contextlib.suppress(OSError):  # the next one has begun
+                locations.local_path(layout.folder).rmdir()
 
 
 def refuse_while_pruning(files: Storage, output: str, timing: Timing | None = None) -> None:
