@@ -10,8 +10,8 @@ from pipeline.catalog import manifest
 from pipeline.catalog.selection import path_of
 from pipeline.records import RunError
 from pipeline.runs import finished, reader
+from pipeline.runs.finished import find_previous
 from pipeline.runs.layout import Layout
-from pipeline.runs.previous import find_previous
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.catalog.columns import ManifestColumns
+from pipeline.catalog.manifests.columns import ManifestColumns
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.catalog.size_filter import SizeLimits
 from pipeline.options.catalog import CatalogOptions

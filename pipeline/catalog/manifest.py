@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pipeline import text
 from pipeline.catalog import folders
-from pipeline.catalog.columns import USUAL_COLUMNS, ManifestColumns
-from pipeline.catalog.formats import read_records
-from pipeline.catalog.manifest_files import (
+from pipeline.catalog.manifests.columns import USUAL_COLUMNS, ManifestColumns
+from pipeline.catalog.manifests.files import (
     find_files,
     is_parquet_folder,
     is_prefix,
     manifest_format,
 )
+from pipeline.catalog.manifests.formats import read_records
+from pipeline.catalog.manifests.record import Record
+from pipeline.catalog.manifests.text_files import keep_quiet
 from pipeline.catalog.names import why_no_image
 from pipeline.catalog.places import BadUriError, Place
-from pipeline.catalog.record import Record
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection, select
-from pipeline.catalog.text_files import keep_quiet
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations

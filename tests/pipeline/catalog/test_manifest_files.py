@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalog import manifest
-from pipeline.catalog.columns import ManifestColumns
+from pipeline.catalog.manifests.columns import ManifestColumns
 from pipeline.records import Reason, RunError
 
 TEXTS = {

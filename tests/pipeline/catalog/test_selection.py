@@ -113,7 +113,7 @@ def test_a_sample_is_spread_and_stays_the_same():
 def test_a_sample_keeps_all_mentions_of_its_images_in_little_memory():
     def repeated():
         for i in range(200_000):
-            yield CatalogEntry(f"s3://shop/p/{i % 2}", "", i, product_id=str(i % 4))
+            yield CatalogEntry(f"s3://shop/p/{i % 2}", "", i, reference_uri=str(i % 4))
 
     tracemalloc.start()
     found = list(select(repeated(), Selection(sample=1), None))
@@ -123,7 +123,7 @@ def test_a_sample_keeps_all_mentions_of_its_images_in_little_memory():
     assert len({entry.uri for entry in found}) == 1
     assert sum(entry.mentions for entry in found) == 100_000
     assert [entry.position for entry in found] in ([0, 2], [1, 3])
-    assert len({entry.product_id for entry in found}) == 2
+    assert len({entry.reference_uri for entry in found}) == 2
 
 
 def test_selections_as_text_and_json():

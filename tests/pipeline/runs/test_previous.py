@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.records import RunError
+from pipeline.runs.finished import PreviousRuns, find_previous
 from pipeline.runs.layout import Layout
-from pipeline.runs.previous import PreviousRuns, find_previous
 from tests.pipeline.conftest import make_settings
 
 

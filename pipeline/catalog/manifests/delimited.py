@@ -5,9 +5,9 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from pipeline.catalog.columns import ManifestColumns
-from pipeline.catalog.record import Record, record_of
-from pipeline.catalog.text_files import short_lines
+from pipeline.catalog.manifests.columns import ManifestColumns
+from pipeline.catalog.manifests.record import Record, record_of
+from pipeline.catalog.manifests.text_files import short_lines
 from pipeline.records import RunError
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}

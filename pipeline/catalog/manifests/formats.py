@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.catalog.columns import USUAL_COLUMNS, ManifestColumns
-from pipeline.catalog.delimited import read_delimited
-from pipeline.catalog.record import Record, record_of
-from pipeline.catalog.text_files import MAX_LINE, keep_quiet, open_text, short_lines
+from pipeline.catalog.manifests.columns import USUAL_COLUMNS, ManifestColumns
+from pipeline.catalog.manifests.delimited import read_delimited
+from pipeline.catalog.manifests.record import Record, record_of
+from pipeline.catalog.manifests.text_files import MAX_LINE, keep_quiet, open_text, short_lines
 from pipeline.records import RunError
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "txt")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.catalog.columns import ManifestColumns
+from pipeline.catalog.manifests.columns import ManifestColumns
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 
-from pipeline.catalog.formats import FORMATS
+from pipeline.catalog.manifests.formats import FORMATS
 from pipeline.catalog.selection import matches
 from pipeline.records import Reason, RunError
 from pipeline.redaction import redact
