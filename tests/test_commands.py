@@ -109,7 +109,6 @@ RUNS = {
         "", "exported/images.csv exported/pictures.csv exported/[0-2].jpg", "3 images of run"
     ),
     r"model.upscale .*\.avif": Run("", "photo_x2.avif", "roundtrip_psnr_db"),
-    r"run_pipeline.py .*--metadata none": FINISHED,
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
+from pipeline.output import schema
 from pipeline.records import Reason
 from pipeline.runs import reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import Storage, StorageError
+
+# Rows of older versions have at most one id.
+_PRODUCT_COLUMNS = [one for one in ("product_id", "product_ids") if one in schema.SCHEMA.names]
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
     Raises:
         RunError: if the rows cannot be read.
     """
-    columns = ["uri", "product_id", "content_key", "image_format", "image_uri"]
+    columns = ["uri", "content_key", "image_format", "image_uri", *_PRODUCT_COLUMNS]
     parts = reader.parts_of(files, Layout(output, run_id))
     for part, first, batch in reader.read_batches(files, parts, columns):
         for number, row in enumerate(batch.to_pylist(), start=first):
@@ -115,5 +120,12 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
                 image_uri,
                 row["image_format"],
                 row["content_key"],
-                product_ids=() if row["product_id"] is None else (row["product_id"],),
+                product_ids=_product_ids(row),
             )
+
+
+def _product_ids(row: dict[str, Any]) -> tuple[str, ...]:
+    """All product ids of a row, in the manifest's order."""
+    if row.get("product_ids"):
+        return tuple(row["product_ids"])
+    return () if row["product_id"] is None else (row["product_id"],)
