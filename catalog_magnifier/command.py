@@ -5,7 +5,7 @@
 Takes the options of `run_pipeline.py`, which the checkout has for the same job.
 """
 
-import multiprocessing
+import sys
 
 import run_pipeline
 from pipeline.runtime import logs, startup
@@ -17,5 +17,6 @@ def main() -> int:
     return startup.run_command(logs.program(), run_pipeline.main)
 
 
-if multiprocessing.parent_process() is not None:  # a process of --workers imports the script
+# A process of --workers imports the installed script under this name, before anything else.
+if "__mp_main__" in sys.modules:
     startup.join_parent()

@@ -35,6 +35,7 @@ from pipeline.storage.s3_client import forget_connections
 from tests.documents import DOCUMENTS, ROOT, text_of
 from tests.pipeline.browser import find_chromium
 from tests.pipeline.conftest import image_bytes
+from tests.pipeline.signals.server import receiver
 from tests.test_dataflow import NOW
 
 # Code within a sentence is a command if it begins with one of these.
@@ -52,6 +53,7 @@ FILLED_IN = {
     "HR_FOLDER [--shrink_first 2] [--json FILE]": "images",
     "measures_sheet FILE": "measures_sheet sheet.png",
     "--drawn_scenes 900 --drawn_share": "--drawn_scenes 4 --drawn_share",
+    "http://localhost:8080/hook": "",  # the test's own server
 }
 
 
@@ -261,7 +263,8 @@ class Reader:
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
-        self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if "s3://" in text or "…" in text else None
+        has_bucket = any(one in text for one in ("s3://", "…", "--config"))
+        self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if has_bucket else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
         if "--retry" in text or re.search(r"pipeline\.(read|prune) s3:", text):
             earlier.append(("s3://shop/upscaled", "earlier"))
@@ -352,11 +355,18 @@ def endpoint():
         yield endpoint
 
 
+@pytest.fixture(scope="module")
+def notified():
+    with receiver() as received:
+        yield received
+
+
 @pytest.fixture
-def this_process(tmp_path, monkeypatch, endpoint):
+def this_process(tmp_path, monkeypatch, endpoint, notified):
     """Works in the reader's folder with the loopback server; restores the process afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setitem(FILLED_IN, "http://localhost:8080/hook", notified.url)
     for name in ("MAKEFLAGS", "MAKEOVERRIDES", "VENV"):  # of a `make test` that runs this
         monkeypatch.delenv(name, raising=False)
     forget_connections()
@@ -390,6 +400,7 @@ def test_the_commands_run(commands, endpoint, tmp_path):
             status, said = reader.type(f"{typed} {found.shorter}")
             assert status == 0, f"{typed} {found.shorter}\n{said}"
             assert found.says in said, said
+            assert "nobody was notified" not in said
             left = reader.things() - before
             for pattern in found.leaves.split():
                 assert fnmatch.filter(left, pattern), (pattern, sorted(left))

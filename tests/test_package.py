@@ -73,7 +73,7 @@ def test_the_command_runs_outside_of_the_checkout(installed, tmp_path):
     """Also with --workers, whose processes import the command's script again."""
     (tmp_path / "in").mkdir()
     for i in range(3):
-        (tmp_path / f"in/{i}.jpg").write_bytes(image_bytes(30, 40, seed=i))
+        (tmp_path / f"in/{i}.jpg").write_bytes(image_bytes(40, 50, seed=i))
     command = [sys.executable, installed / "bin/catalog-magnifier"]
     places = ["--input", "in/", "--output", "out", "--run_id", "r1", "--workers", "2"]
 

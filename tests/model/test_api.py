@@ -6,13 +6,13 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 import catalog_magnifier
 from model import upscale as command
 from model.api import upscale
 from model.imaging.errors import ImageError
-from model.network import presets
+from model.network import loading, presets
 from model.scenes.drawing import draw_cutout, draw_scene
 
 MODEL = "rdn-small"
@@ -55,10 +55,10 @@ def test_a_pillow_image_keeps_its_mode_or_gets_the_plain_one(mode, expected):
 
 
 def test_a_file_gives_what_the_command_writes(tmp_path):
-    """Of a JPEG the stated quality, of a transparent PNG the alpha, of both the profile."""
-    profile = Image.Image.getexif(Image.new("RGB", (1, 1)))
-    profile[0x0112] = 6  # on its side
-    Image.fromarray(draw_scene(3, 40, 56)).save(tmp_path / "a.jpg", quality=60, exif=profile)
+    """With a JPEG's quality and orientation, and the transparency of a PNG."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # on its side
+    Image.fromarray(draw_scene(3, 40, 56)).save(tmp_path / "a.jpg", quality=60, exif=exif)
     Image.fromarray(draw_cutout(2, 40, 56)).save(tmp_path / "b.png")
     for name in ("a.jpg", "b.png"):
         target = tmp_path / f"{name}.out.png"
@@ -70,8 +70,6 @@ def test_a_file_gives_what_the_command_writes(tmp_path):
 
 
 def test_a_profile_stays():
-    from PIL import ImageCms  # noqa: PLC0415
-
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = saved(draw_scene(1, 20, 20), icc_profile=srgb)
     assert upscale(image, model=MODEL).info["icc_profile"] == srgb
@@ -89,8 +87,6 @@ def test_a_list_gives_a_list_of_the_same_results():
 
 
 def test_the_network_is_loaded_once_and_again_when_its_file_changes(tmp_path, monkeypatch):
-    from model.network import loading  # noqa: PLC0415
-
     loads = []
     load = loading.load
     monkeypatch.setattr(loading, "load", lambda saved: loads.append(saved.name) or load(saved))

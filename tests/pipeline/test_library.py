@@ -18,7 +18,7 @@ from catalog_magnifier import UpscaleError, UpscaleImages, upscale
 from model.network import loading, presets
 from pipeline import library
 from pipeline.upscale import quality_gate
-from tests.pipeline.conftest import image_bytes
+from tests.pipeline.conftest import image_bytes, make_settings
 
 MODEL = "rdn-small"
 
@@ -153,7 +153,6 @@ def test_what_is_no_file_stops_the_pipeline():
 
 def test_no_memory_for_an_image_is_an_error_of_the_image(decoders):
     from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415
-    from tests.pipeline.conftest import make_settings  # noqa: PLC0415
 
     class Full:
         scale = 2
