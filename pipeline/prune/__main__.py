@@ -108,7 +108,8 @@ def describe(runs: list[StoredRun]) -> str:
 def _content(run: StoredRun) -> str:
     if run.state is not State.FINISHED or run.rows is None:
         return run.state.value
-    return text.count(run.rows, "row")
+    part = f" of a part of the catalog: {run.selection}" if str(run.selection) else ""
+    return text.count(run.rows, "row") + part
 
 
 def _references(run: StoredRun, runs: list[StoredRun]) -> list[str]:
@@ -135,9 +136,9 @@ def _foretell(files: Storage, runs: list[StoredRun], options: argparse.Namespace
         images = deletion.unnamed_images(files, options.output, staying)
         print(f"would delete {_sum(images)} under images/")
     if options.compact:
-        (newest, *_) = runs
-        copies = sum(newest.refers_to.values())
-        print(f"would copy {text.count(copies, 'image')} into run {newest.run_id}")
+        newest = _latest(files, options.output)
+        copies = sum(sum(run.refers_to.values()) for run in runs if run.run_id == newest)
+        print(f"would copy {text.count(copies, 'image')} into run {newest}")
 
 
 def _prune(files: Storage, options: argparse.Namespace, check: Callable[[], None]) -> None:
@@ -162,14 +163,19 @@ def _prune(files: Storage, options: argparse.Namespace, check: Callable[[], None
 
 
 def _compact(files: Storage, output: str, check: Callable[[], None]) -> None:
-    newest = finished.newest_finished(files, output)
-    if newest is None:
-        raise RunError(f"--compact: there is no finished run under {output}")
+    newest = _latest(files, output)
     done = compact(files, Layout(output, newest), check=check)
     copied = f"{text.count(done.images, 'image')}, {text.size(done.image_bytes)}"
     print(f"copied {copied} into run {newest}")
     if done.lost:
         print(f"{text.count(done.lost, 'image')} cannot be read and were not copied; see the log")
+
+
+def _latest(files: Storage, output: str) -> str:
+    newest = finished.latest_finished(files, output)
+    if newest is None:
+        raise RunError(f"--compact: there is no finished run under {output}")
+    return newest
 
 
 def _sum(images: list) -> str:

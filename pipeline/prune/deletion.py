@@ -41,14 +41,19 @@ def choose(runs: Sequence[StoredRun], *, keep: int, unfinished_too: bool = False
 
     Args:
         runs: of `read_runs`, the newest finished one first.
-        keep: number of finished runs to keep in any case, at least 1.
+        keep: number of finished runs to keep in any case, at least 1. A run counts against
+            another one only if it saw all of the catalog that the other one saw: a trial on a few
+            images lets no full run go.
         unfinished_too: whether runs that did not end can go, with what they have finished.
 
     Raises:
         RunError: if the rows of a run that stays cannot be read.
     """
     finished = [run for run in runs if run.state is State.FINISHED]
-    stays = {run.run_id: f"one of the newest {keep}" for run in finished[:keep]}
+    stays = {}
+    for number, run in enumerate(finished):
+        if sum(newer.selection.covers(run.selection) for newer in finished[:number]) < keep:
+            stays[run.run_id] = f"one of the newest {keep}"
     for run in runs:
         if run.state is State.DRY_RUN:
             stays[run.run_id] = "an estimate only"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.records import RunError
-from pipeline.runs import reader
+from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage import locations
@@ -51,6 +52,7 @@ class StoredRun:
         files: all its files, in `rows/` and `runs/`; not those in `images/`.
         finished_at: when `_SUCCESS` was written; None without it.
         rows: number of rows; None if the run is not finished.
+        selection: the part of the catalog that it saw.
         refers_to: number of images by the run whose Parquet files hold them, other than itself.
         problem: why references may be incomplete; empty otherwise.
 
@@ -63,6 +65,7 @@ class StoredRun:
     files: tuple[StoredObject, ...]
     finished_at: datetime.datetime | None = None
     rows: int | None = None
+    selection: Selection = WHOLE_CATALOG
     refers_to: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
 
@@ -105,7 +108,7 @@ def read_runs(files: Storage, output: str) -> list[StoredRun]:
     found = _files_by_run(files, output)
     if not found:
         raise RunError(f"there is no run under {output}")
-    runs = [_read_run(files, run_id, items) for run_id, items in sorted(found.items())]
+    runs = [_read_run(files, Layout(output, one), items) for one, items in found.items()]
     oldest = datetime.datetime.min.replace(tzinfo=datetime.UTC)
     return sorted(runs, key=lambda run: (run.finished_at or oldest, run.run_id), reverse=True)
 
@@ -130,7 +133,7 @@ def list_if_any(files: Storage, folder: str) -> Iterable[StoredObject]:
     return files.list(f"{folder.rstrip('/')}/")
 
 
-def _read_run(files: Storage, run_id: str, items: list[StoredObject]) -> StoredRun:
+def _read_run(files: Storage, layout: Layout, items: list[StoredObject]) -> StoredRun:
     successes = [item.modified_at for item in items if item.uri.endswith("/_SUCCESS")]
     refers_to: collections.Counter[str] = collections.Counter()
     rows, problem = 0, ""
@@ -141,12 +144,17 @@ def _read_run(files: Storage, run_id: str, items: list[StoredObject]) -> StoredR
                 refers_to.update(filter(None, holders(batch["image_uri"])))
         except UnreadableRowsError as error:
             problem = str(error)
-    refers_to.pop(run_id, None)
+    refers_to.pop(layout.run_id, None)
+    try:
+        summary = finished.read_summary(files, layout)
+    except RunError as error:
+        summary, problem = None, problem or str(error)
     return StoredRun(
-        run_id,
+        layout.run_id,
         tuple(items),
         finished_at=max(successes, default=None),
         rows=rows if successes else None,
+        selection=finished.selection_of(summary),
         refers_to=dict(refers_to),
         problem=problem,
     )

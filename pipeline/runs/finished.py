@@ -87,14 +87,36 @@ def finished_runs(files: Storage, output: str, *, other_than: str = "") -> Itera
             yield run_id
 
 
+def latest_finished(files: Storage, output: str) -> str | None:
+    """Finds the newest finished run that is no trial (`--limit`, `--sample`), else the newest.
+
+    Args:
+        files: storage of the runs.
+        output: folder or prefix that holds all runs.
+
+    Returns:
+        Its id; None if no run under this output is finished.
+    """
+    run_ids = list(finished_runs(files, output))
+    for run_id in run_ids:
+        try:
+            seen = selection_of(read_summary(files, Layout(output, run_id)))
+        except RunError as error:
+            _log.warning("%s", error)
+            return run_id
+        if seen.limit is None and seen.sample is None:
+            return run_id
+    return next(iter(run_ids), None)
+
+
 def name_latest(files: Storage, output: str) -> None:
-    """Writes latest.json, which names the run that finished last; readers of the rows follow it.
+    """Writes latest.json, which names the run of `latest_finished`; readers of the rows follow it.
 
     Args:
         files: storage of the runs.
         output: folder or prefix that holds all runs.
     """
-    run_id = newest_finished(files, output)
+    run_id = latest_finished(files, output)
     if run_id is None:
         return
     layout = Layout(output, run_id)
@@ -149,7 +171,7 @@ def find_previous(files: Storage, settings: Settings) -> PreviousRuns | None:
             raise RunError(
                 f"--previous {settings.previous}: no such finished run under {settings.output}"
             )
-        return PreviousRuns(settings.previous, _selection_of(summary))
+        return PreviousRuns(settings.previous, selection_of(summary))
     found = _newest(files, settings)
     if settings.retry and found is None:
         raise RunError(f"--retry: there is no finished run under {settings.output}")
@@ -161,7 +183,7 @@ def _newest(files: Storage, settings: Settings) -> PreviousRuns | None:
     damaged: list[str] = []
     for run_id in finished_runs(files, settings.output, other_than=settings.run_id):
         try:
-            selection = _selection_of(read_summary(files, Layout(settings.output, run_id)))
+            selection = selection_of(read_summary(files, Layout(settings.output, run_id)))
         except RunError as error:
             _log.warning("%s; its results are reused all the same", error)
             damaged.append(run_id)
@@ -182,8 +204,12 @@ def _with_partial(
     return PreviousRuns(run_id, selection, () if settings.retry else partial)
 
 
-def _selection_of(summary: dict[str, Any] | None) -> Selection:
-    """The part of the catalog that a run saw; runs of older versions saw all of it."""
+def selection_of(summary: dict[str, Any] | None) -> Selection:
+    """Returns the part of the catalog that a run saw; runs of older versions saw all of it.
+
+    Args:
+        summary: content of its summary.json; None for a run without one.
+    """
     return Selection.of_json((summary or {}).get("selection") or {})
 
 

@@ -1,6 +1,7 @@
 """Deletion of old runs: what stays, what may go, and what a kill in between leaves."""
 
 import hashlib
+import json
 import os
 import time
 
@@ -35,7 +36,9 @@ class Outputs:
     def layout(self, run_id):
         return Layout(self.output, run_id)
 
-    def add(self, run_id, new=(), unchanged=None, *, as_files=(), is_finished=True):
+    def add(
+        self, run_id, new=(), unchanged=None, *, as_files=(), is_finished=True, selection=None
+    ):
         """A run with images of its own, and pointers of rows by image."""
         rows = [upscaled(name) for name in new]
         for name in as_files:
@@ -52,7 +55,8 @@ class Outputs:
             return
         publishing.publish(self.files, shards, layout.rows)
         publishing.clear(self.files, layout.staging)
-        self.files.write(layout.summary, f'{{"rows": {len(rows)}}}'.encode())
+        summary = {"rows": len(rows), "selection": selection}
+        self.files.write(layout.summary, json.dumps(summary).encode())
         self.files.write(layout.success, b"")
         self._age()
         finished.name_latest(self.files, self.output)
@@ -168,6 +172,35 @@ def test_so_many_stay_in_any_case(outputs, keep):
         outputs.add(run_id, "a")
     assert outputs.prune("--keep", str(keep)) == 0
     assert outputs.run_ids() == set(("n3", "n2", "n1")[:keep])
+
+
+def test_a_trial_on_a_few_images_lets_no_full_run_go(outputs, capsys):
+    outputs.add("n1", "ab")
+    outputs.add("n2", "ab")
+    outputs.add("try1", "a", selection={"limit": 1})
+    outputs.add("try2", "a", selection={"limit": 1})
+    latest = json.loads(outputs.files.read(outputs.layout("n2").latest))
+    assert latest["run_id"] == "n2"
+    assert outputs.prune("--keep", "1") == 0
+    assert "1 row of a part of the catalog: --limit 1" in capsys.readouterr().out
+    assert outputs.run_ids() == {"n2", "try2"}
+    outputs.add("n3", "ab")  # has all that the trial has
+    assert outputs.prune("--keep", "1") == 0
+    assert outputs.run_ids() == {"n3"}
+
+
+def test_the_first_runs_of_an_output_may_be_trials(outputs):
+    outputs.add("try1", "a", selection={"sample": 1})
+    latest = outputs.layout("try1").latest
+    assert json.loads(outputs.files.read(latest))["run_id"] == "try1"
+
+
+def test_a_run_without_its_summary_deletes_nothing(three_nights, capsys):
+    three_nights.files.delete(three_nights.layout("n3").summary)
+    before = three_nights.names()
+    assert three_nights.prune("--keep", "1") == 1
+    assert "summary.json is missing or damaged" in capsys.readouterr().err
+    assert three_nights.names() == before
 
 
 def test_compaction_lets_older_runs_go(three_nights, capsys):
