@@ -22,7 +22,7 @@ _NAMESPACES = {
 # Expat joins namespace and name by a blank.
 _NAMES = {
     f"{_NAMESPACES[prefix]} {name}": f"{prefix}:{name}"
-    for prefix, _, name in (property.partition(":") for property in FORMS)
+    for prefix, _, name in (form.partition(":") for form in FORMS)
     if prefix in _NAMESPACES
 }
 _LISTS = {f"{_RDF} {form}" for form in ("Seq", "Bag", "Alt")}
