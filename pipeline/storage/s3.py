@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.records import Reason, RunError
-from pipeline.storage import s3_body, s3_errors
-from pipeline.storage.base import StorageConfig, StorageError, StoredObject
+from pipeline.storage import s3_body, s3_errors, s3_listing
+from pipeline.storage.base import ListedPage, StorageConfig, StorageError, StoredObject
 from pipeline.storage.locations import join, split_s3
 from pipeline.storage.retries import TransientError
 from pipeline.storage.s3_client import Connection, open_connection
@@ -47,25 +47,31 @@ class S3Storage:
         Raises:
             RunError: if the listing fails.
         """
+        for page in self.list_pages(prefix, after):
+            yield from page.objects()
+
+    def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
+        """Yields the same as columns; see `Storage.list_pages`."""
         bucket, key = split_s3(prefix)
         arguments = {"Bucket": bucket, "Prefix": key}
         if after:
             arguments["StartAfter"] = split_s3(after)[1]
         while True:
             try:
-                page = self._ask("list_objects_v2", **arguments)
+                page = self._ask("list_objects_v2", **arguments).get(s3_listing.PAGE)
             except StorageError as error:
                 remedy = s3_errors.remedy(error.reason)
                 raise RunError(f"cannot list {prefix}: {error.detail}{remedy}") from error
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):
-                    yield _stored(f"s3://{bucket}/{item['Key']}", item, item["Size"])
-            token = page.get("NextContinuationToken")
-            if not page.get("IsTruncated"):
+            if page is None:
+                raise RunError(f"cannot list {prefix}: the server's answer is no listing")
+            columns = s3_listing.without_folders(page, bucket)
+            if columns:
+                yield columns
+            if not page.is_truncated:
                 return
-            if not token or token == arguments.get("ContinuationToken"):
+            if page.next_token in ("", arguments.get("ContinuationToken")):
                 raise RunError(f"cannot list {prefix}: the server's listing does not advance")
-            arguments["ContinuationToken"] = token
+            arguments["ContinuationToken"] = page.next_token
 
     def identify(self, uri: str) -> StoredObject:
         """Returns ETag and size by a HEAD request.
@@ -312,4 +318,4 @@ def _stored(uri: str, answer: dict[str, Any], size_bytes: int) -> StoredObject:
 
 def _etag(answer: dict[str, Any]) -> str | None:
     """The ETag of an answer without its quotes and the mark of a weak one."""
-    return answer.get("ETag", "").removeprefix("W/").strip('"') or None
+    return s3_listing.plain_etag(answer.get("ETag", ""))
