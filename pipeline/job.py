@@ -33,6 +33,7 @@ from pipeline.runs import estimation, finished, reader, resume, reuse
 from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock, remove_if_dead
+from pipeline.runs.partitions import choose_partitions
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress, scratch
 from pipeline.runtime.metrics import plain_metrics
@@ -170,6 +171,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         compute_dtype=choose_dtype(settings.precision, is_local=is_local),
     )
     run_id = reuse.find_run(files, settings)
+    plan = dataclasses.replace(plan, partitions=choose_partitions(files, settings, run_id))
     if run_id is None:
         return plan
     _warn_of_idle_retry(files, settings, Layout(settings.output, run_id))

@@ -106,6 +106,8 @@ class RunPlan:
         previous_run: id of the run whose results are reused; None without one.
         previous_parts: URIs of its Parquet files.
         kept: shards that an earlier attempt of this run has finished.
+        partitions: into which URIs and contents are divided: more than fit a worker's memory make
+            a run slow, never wrong.
         lock_token: of the lock that the run holds; empty for a dry run, which holds none.
 
     Example:
@@ -124,6 +126,7 @@ class RunPlan:
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
     kept: tuple[Shard, ...] = ()
+    partitions: int = 16
     lock_token: str = ""
 
     @property

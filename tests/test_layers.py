@@ -23,10 +23,11 @@ MODEL = [
 ]
 PIPELINE = [
     *("pipeline.redaction", "pipeline.text", "pipeline.records", "pipeline.row"),
+    "pipeline.columns",
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
     *("pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),
-    *("pipeline.dofns", "pipeline.graph", "pipeline.job", "pipeline.demo"),
+    *("pipeline.dofns", "pipeline.conclusion", "pipeline.graph", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
 # Rooms that a small process loads, and what must stay out of it.

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.catalog import folders
+import pyarrow as pa
+
+from pipeline.catalog import batches, folders
 from pipeline.catalog.formats import FORMATS, Record, read_records
+from pipeline.catalog.listing import list_prefix
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations
-from pipeline.storage.base import Storage, StorageError, StoredObject
+from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_file
 
 __all__ = ["FORMATS", "BadUriError", "Place", "input_folder", "is_prefix", "read_catalog"]
@@ -63,32 +66,22 @@ def read_catalog(
     if not is_prefix(source):
         yield from _read_manifest(files, source, Place(source, extra_schemes))
     elif locations.scheme_of(source) == "s3":
-        yield from _list_prefix(files, source)
+        for batch in list_prefix(files, source):
+            yield from batches.to_entries(batch)
     else:
         yield from folders.list_folder(source, may_leave=may_leave)
 
 
-def _list_prefix(files: Storage, source: str) -> Iterator[CatalogEntry]:
-    """The objects below an S3 prefix, with the listing's ETags if HEAD gives the same."""
-    is_trusted: bool | None = None
-    for position, item in enumerate(files.list(source)):
-        if is_trusted is None:
-            is_trusted = lists_true_etags(files, item)
-        etag = item.etag if is_trusted else None
-        size_bytes = item.size_bytes if is_trusted else None
-        yield CatalogEntry(item.uri, item.uri, position, etag=etag, size_bytes=size_bytes)
+def read_batches(
+    files: Storage, source: str, extra_schemes: Iterable[str] = (), *, may_leave: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Yields the same mentions as `read_catalog`, in batches of `batches.SCHEMA`.
 
-
-def lists_true_etags(files: Storage, item: StoredObject) -> bool:
-    """Returns whether a server's listings give the ETag that it knows the object by.
-
-    Some gateways list another one: all their images would seem changed.
+    The objects of a prefix never become an entry each.
     """
-    try:
-        found = files.identify(item.uri)
-    except StorageError:  # gone meanwhile, or not ours to read: that is its own row's trouble
-        return True
-    return found.etag == item.etag or found.modified_at > item.modified_at
+    if is_prefix(source) and locations.scheme_of(source) == "s3":
+        return list_prefix(files, source)
+    return batches.from_entries(read_catalog(files, source, extra_schemes, may_leave=may_leave))
 
 
 def _read_manifest(files: Storage, source: str, place: Place) -> Iterator[CatalogEntry]:
@@ -120,7 +113,7 @@ def _entry(place: Place, position: int, record: Record) -> CatalogEntry:
         uri,
         "",
         position,
-        product_id=redact(record.product_id) if record.product_id else None,
+        product_ids=(redact(record.product_id),) if record.product_id else (),
         reference_uri=redact_uri(record.reference_uri) if record.reference_uri else None,
         mentions=record.mentions,
     )

@@ -81,7 +81,7 @@ def read_batches(
         with _open(files, part) as table:
             there = [name for name in wanted if name in table.schema_arrow.names]
             for batch in table.iter_batches(batch_size=batch_rows, columns=there):
-                yield part, first, _completed(batch, wanted)
+                yield part, first, schema.completed(batch, wanted)
                 first += batch.num_rows
 
 
@@ -89,7 +89,7 @@ def read_columns(files: Storage, parts: Iterable[str], columns: Iterable[str]) -
     """Reads small columns of Parquet files into one table; see `read_batches`."""
     wanted = list(columns)
     found = [batch for *_, batch in read_batches(files, parts, wanted)]
-    types = pa.schema([(name, schema.SCHEMA.field(name).type) for name in wanted])
+    types = pa.schema([schema.SCHEMA.field(name) for name in wanted])
     return pa.Table.from_batches(found, types)
 
 
@@ -146,20 +146,6 @@ def _open(files: Storage, part: str) -> Iterator[pq.ParquetFile]:
         raise RunError(f"cannot read the rows in {part}: {error.detail}") from error
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(part, str(error).partition("\n")[0].rstrip(".")) from error
-
-
-def _completed(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
-    """The batch with exactly these columns, in the types of the rows' schema."""
-    arrays = []
-    for name in columns:
-        wanted = schema.SCHEMA.field(name).type
-        if name not in batch.schema.names:
-            arrays.append(pa.nulls(batch.num_rows, wanted))
-        elif batch[name].type == wanted:
-            arrays.append(batch[name])
-        else:
-            arrays.append(batch[name].cast(wanted))
-    return pa.RecordBatch.from_arrays(arrays, names=columns)
 
 
 def _unreadable(part: str, detail: str) -> UnreadableRowsError:

@@ -5,7 +5,8 @@ from PIL import Image
 from model import upscale
 from model.imaging import resampling
 from model.inference import backends
-from model.inference.upscaler import OutOfMemoryError, Upscaler
+from model.inference.errors import OutOfMemoryError
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.scenes.drawing import draw_cutout, draw_scene
 

@@ -36,6 +36,7 @@ OTHER = {
     "allow_schemes": ("file,", ("file",)),
     "look_ahead": ("8", 8),
     "workers": ("3", 3),
+    "partitions": ("7", 7),
     "precision": ("bfloat16", "bfloat16"),
     "blank": ("magnify", "magnify"),
     "self_psnr": ("off", "off"),
