@@ -24,6 +24,7 @@ MODEL = [
 PIPELINE = [
     *("pipeline.redaction", "pipeline.text", "pipeline.records", "pipeline.row"),
     "pipeline.columns",
+    "pipeline.percentiles",
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
     *("pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from pipeline import columns
 from pipeline.output import schema
+from pipeline.percentiles import Sketch
 from pipeline.row import TIMED_STAGES
 from pipeline.runs import reader
-from pipeline.runs.percentiles import Sketch
 from pipeline.storage.base import Storage
 
 # In the order of the summary.

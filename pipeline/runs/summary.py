@@ -9,12 +9,12 @@ import platform
 from typing import Any
 
 from pipeline.output import publishing
+from pipeline.percentiles import Sketch
 from pipeline.records import RunError, Shard, Status, Totals
 from pipeline.runs import lock, reader
 from pipeline.runs.counting import RowCounts, UriCounts
 from pipeline.runs.finished import read_summary
 from pipeline.runs.layout import Layout
-from pipeline.runs.percentiles import Sketch
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageError
 

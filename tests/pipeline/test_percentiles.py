@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.runs.percentiles import Sketch
+from pipeline.percentiles import Sketch
 
 SHARES = (0, 5, 25, 50, 75, 95, 100)
 
