@@ -11,7 +11,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from model.imaging.sandbox import DecoderPool
 from pipeline import columns
-from pipeline.dofns import ProbeDoFn, join_run, open_network
+from pipeline.dofns import ProbeDoFn, join_run
 from pipeline.records import Job, RunError, Shard, Totals
 from pipeline.runs import counting, estimation
 from pipeline.runs.counting import RowCounts, UriCounts
@@ -19,6 +19,7 @@ from pipeline.runs.reader import UnreadableRowsError
 from pipeline.runs.summary import finish_run, publish_shards
 from pipeline.settings import RunPlan
 from pipeline.storage.base import StorageError
+from pipeline.upscale.processes import open_upscaler
 from pipeline.upscale.source import SourceReader
 
 
@@ -146,7 +147,7 @@ def write_estimate(counted: estimation.Counted, plan: RunPlan) -> dict[str, Any]
     rate = None
     if counted.sample:
         one_process = dataclasses.replace(plan, workers=1)
-        upscaler = open_network(files, one_process)
+        upscaler = open_upscaler(files, one_process)
         decoders = DecoderPool(1, max_pixels=plan.settings.max_pixels)
         reader = SourceReader(files, decoders, plan)
         rate = estimation.calibrate(reader, upscaler, counted.sample)

@@ -17,7 +17,6 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from model.imaging.sandbox import DecoderPool
-from model.startup import import_tensorflow
 from pipeline.catalog import etags
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import Job, Shard, Status
@@ -31,6 +30,7 @@ from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage
 from pipeline.upscale.image_worker import ImageWorker
+from pipeline.upscale.processes import open_upscaler
 from pipeline.upscale.source import SourceReader
 
 # Entries whose ETags are looked up at a time: a listing pays for many in a folder. 40 MB.
@@ -132,7 +132,7 @@ class UpscaleDoFn(beam.DoFn):
         plan, files = self._plan, join_run(self._plan.settings)
         # One set of decoders, and one network, for all threads of a process.
         decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
-        upscaler = self._shared_upscaler.acquire(lambda: open_network(files, plan))
+        upscaler = self._shared_upscaler.acquire(lambda: open_upscaler(files, plan))
         images_folder = Layout.of(plan.settings).images
         worker = ImageWorker(files, decoders, upscaler, plan, images_folder=images_folder)
         # As many images are fetched ahead as wait for the network, beside those within it.
@@ -142,14 +142,6 @@ class UpscaleDoFn(beam.DoFn):
 
 def _open_decoders(settings: Settings) -> DecoderPool:
     return DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
-
-
-def open_network(files: Storage, plan: RunPlan) -> Any:
-    """Opens the run's `ImageUpscaler`; imports TensorFlow, which takes seconds."""
-    import_tensorflow()
-    from pipeline.upscale.processes import open_upscaler  # noqa: PLC0415
-
-    return open_upscaler(files, plan)
 
 
 def _counted(row: Row) -> Row:

@@ -8,6 +8,7 @@ import zlib
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
+import numpy as np
 
 from model.network.presets import ModelError, SavedModel
 
@@ -102,3 +103,26 @@ def _check_arrays(name: str, weights: bytes) -> None:
             raise ModelError(
                 f"{name} has arrays of {claimed_bytes} bytes in a file of {len(weights)}"
             )
+
+
+def check_finite(saved: SavedModel) -> None:
+    """Refuses weights that are not finite, without building the network.
+
+    Args:
+        saved: that passed `check`.
+
+    Raises:
+        ModelError: names the first such array.
+    """
+    broken: list[str] = []
+
+    def collect(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and not np.isfinite(item[()]).all():
+            broken.append(name)
+
+    with zipfile.ZipFile(io.BytesIO(saved.data)) as archive:
+        weights = archive.read(_WEIGHTS)
+    with h5py.File(io.BytesIO(weights), "r") as file:
+        file.visititems(collect)
+    if broken:
+        raise ModelError(f"{saved.name} has weights that are not finite, in {broken[0]}")
