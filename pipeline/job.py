@@ -27,13 +27,14 @@ from pipeline import cli, text
 from pipeline.catalog import manifest
 from pipeline.graph import build
 from pipeline.output import publishing
+from pipeline.partitions import choose_partitions
 from pipeline.records import RunError, Status
 from pipeline.report import html
 from pipeline.runs import estimation, finished, reader, resume, reuse
 from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock, remove_if_dead
-from pipeline.runs.partitions import choose_partitions
+from pipeline.runs.prune_lock import refuse_while_pruning
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress, scratch
 from pipeline.runtime.metrics import plain_metrics
@@ -202,12 +203,14 @@ def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Sub
     if summary is None:
         with RunLock(files, layout, on_lost=ending.lost) as lock:
             ending.before(lock.release)
+            refuse_while_pruning(files, layout.output)
             summary = resume.finished_summary(files, plan)  # meanwhile, by another process
             if summary is None:
                 kept = resume.begin(files, plan)
                 plan = dataclasses.replace(plan, kept=kept, lock_token=lock.token)
                 return _run_beam(plan, beam_arguments, ending, lock)
     # Of a run killed right after _SUCCESS:
+    finished.name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     remove_if_dead(files, layout)
     print(f"run {layout.run_id} is finished already; another --run_id starts a new one")

@@ -84,6 +84,9 @@ RUNS = {
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
     r"pipeline.read ": Run("", "images/pictures.csv images/*.jpeg", "3 images of run"),
+    r"pipeline.prune .*--compact": Run("", says="copied 0 images, 0 bytes into run "),
+    r"pipeline.prune .*--keep": Run("", says="kept run earlier: one of the newest 7"),
+    r"pipeline.prune ": Run("", says="3 rows"),
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
@@ -107,6 +110,7 @@ RUNS = {
     r"benchmarks.cost_curves catalog ": bench("--counts 2 --shrink 1", "2 images"),
     r"benchmarks.cost_curves probe": bench("--count 2", "bare_requests_per_s"),
     r"benchmarks.cost_curves large": bench("--sides 40", "40 x 40"),
+    r"benchmarks.listing": bench("--keys 6000 --latency_ms 0 --rounds 1", "CPU seconds"),
     r"benchmarks.million": bench("--uris 40 --new 2", "40 URIs, 2 of them new"),
     r"benchmarks.report_size ": bench(f"--rows 10 --chromium {find_chromium()}", "10 rows"),
 }
@@ -235,7 +239,7 @@ class Reader:
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
         self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if "s3://" in text or "…" in text else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
-        if "--retry" in text or "pipeline.read s3:" in text:
+        if "--retry" in text or re.search(r"pipeline\.(read|prune) s3:", text):
             earlier.append(("s3://shop/upscaled", "earlier"))
         for output, run_id in earlier:
             places = ["--input", "s3://shop/images/", "--output", output, "--run_id", run_id]

@@ -27,7 +27,8 @@ PIPELINE = [
     "pipeline.percentiles",
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
-    *("pipeline.read", "pipeline.report", "pipeline.compare", "pipeline.cli"),
+    *("pipeline.partitions", "pipeline.read", "pipeline.prune", "pipeline.report"),
+    *("pipeline.compare", "pipeline.cli"),
     *("pipeline.dofns", "pipeline.conclusion", "pipeline.graph", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
@@ -44,6 +45,7 @@ WITHOUT = {
     "pipeline.upscale": BEAM,
     "pipeline.runs": BEAM,
     "pipeline.read": FRAMEWORKS,
+    "pipeline.prune": FRAMEWORKS,
 }
 
 

@@ -27,7 +27,7 @@ class RunImage:
     Attributes:
         uri: of the source.
         file_name: safe name for the exported file, whatever the URI holds.
-        image_uri: for `ImageReader`.
+        image_uri: absolute, for `ImageReader`.
 
     Example:
         for image in list_images(files, "s3://shop/upscaled", "night1"):
@@ -40,7 +40,7 @@ class RunImage:
 
 
 class ImageReader:
-    """Reads images by the image URIs of rows.
+    """Reads images by absolute image URIs.
 
     It keeps the last row group: read the images of a Parquet file in the order of its rows.
 
@@ -62,7 +62,8 @@ class ImageReader:
         """Reads one image.
 
         Args:
-            image_uri: of a row: a file of its own, or `<Parquet file>#row=<number>`.
+            image_uri: absolute: a file of its own, or `<Parquet file>#row=<number>`; see
+                `reader.absolute_pointer`.
 
         Returns:
             The encoded image.
@@ -117,7 +118,8 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
             stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row["uri"].rpartition("/")[2])
             stem = stem[:_MAX_STEM_CHARS].lstrip(".")
             name = f"{stem}-{row['content_key'][:8]}.{row['image_format']}"
-            image_uri = row["image_uri"] or reader.image_pointer(part, number)
+            pointer = row["image_uri"] or reader.image_pointer(part, number)
+            image_uri = reader.absolute_pointer(part, pointer)
             yield RunImage(row["uri"], name, image_uri)
 
 

@@ -1,12 +1,15 @@
 """Finds finished runs and reads their summaries."""
 
 import json
+import logging
 from typing import Any
 
 from pipeline.records import Reason, RunError
 from pipeline.runs.layout import Layout
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
+
+_log = logging.getLogger(__name__)
 
 
 def is_finished(files: Storage, layout: Layout) -> bool:
@@ -67,6 +70,24 @@ def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str
     ]
     others = [(at, run_id) for at, run_id in finished if run_id != other_than]
     return max(others)[1] if others else None
+
+
+def name_latest(files: Storage, output: str) -> None:
+    """Writes latest.json, which names the run that finished last; readers of the rows follow it.
+
+    Args:
+        files: storage of the runs.
+        output: folder or prefix that holds all runs.
+    """
+    run_id = newest_finished(files, output)
+    if run_id is None:
+        return
+    layout = Layout(output, run_id)
+    content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
+    try:
+        files.write(layout.latest, (json.dumps(content) + "\n").encode())
+    except StorageError as error:  # the run is complete all the same
+        _log.warning("cannot write %s: %s", layout.latest, error.detail)
 
 
 def _read(files: Storage, uri: str) -> bytes | None:

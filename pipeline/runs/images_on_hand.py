@@ -49,7 +49,7 @@ class ImagesOnHand:
         """
         by_folder: dict[str, set[str]] = collections.defaultdict(set)
         for *_, batch in reader.read_batches(self._files, [part], ["image_uri"]):
-            uris = batch["image_uri"].drop_null()
+            uris = reader.absolute_pointers(part, batch["image_uri"].drop_null())
             is_file = pc.invert(pc.match_substring_regex(uris, _POINTER))
             for uri in uris.filter(is_file).to_pylist():
                 folder, _, name = uri.rpartition("/")
@@ -62,7 +62,7 @@ class ImagesOnHand:
         """Whether each image is there; True for a null.
 
         Args:
-            image_uris: strings; of files only after `look_up` of the part that names them.
+            image_uris: absolute; of files only after `look_up` of the part that names them.
         """
         pointers = pc.extract_regex(image_uris, _POINTER)
         parts = pc.struct_field(pointers, "part").dictionary_encode()

@@ -94,7 +94,7 @@ def read_previous_results(part: str, files: Storage) -> Iterator[pa.RecordBatch]
         wanted = dict.fromkeys((*RESULTS.names, "image_bytes"))
         for _, first, batch in reader.read_batches(files, [part], wanted):
             results = _results(part, first, batch)
-            there = images.there(results["image_uri"])
+            there = images.there(reader.absolute_pointers(part, results["image_uri"]))
             lost += results.num_rows - pc.sum(there).as_py() if results.num_rows else 0
             yield results.filter(there)
     except UnreadableRowsError as error:
@@ -106,11 +106,16 @@ def read_previous_results(part: str, files: Storage) -> Iterator[pa.RecordBatch]
 
 
 def _results(part: str, first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with a content key, of `RESULTS`; an image in a row gets the pointer to it."""
+    """The rows with a content key, of `RESULTS`; an image in a row gets the pointer to it.
+
+    Pointers are relative to the output where they lie in it.
+    """
     numbers = pa.array(range(first, first + batch.num_rows)).cast(pa.string())
-    pointers = pc.binary_join_element_wise(part, numbers, reader.ROW_MARK)
+    here = reader.relative_pointer(part, part)
+    pointers = pc.binary_join_element_wise(here, numbers, reader.ROW_MARK)
     has_image = pc.is_valid(batch["image_bytes"])
-    pointers = pc.coalesce(batch["image_uri"], pc.if_else(has_image, pointers, None))
+    older = reader.relative_pointers(part, batch["image_uri"])
+    pointers = pc.coalesce(older, pc.if_else(has_image, pointers, None))
     at = batch.schema.get_field_index("image_uri")
     pointed = batch.set_column(at, "image_uri", pointers).select(RESULTS.names)
     return pointed.cast(RESULTS).filter(pc.is_valid(batch["content_key"]))

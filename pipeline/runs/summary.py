@@ -13,7 +13,7 @@ from pipeline.percentiles import Sketch
 from pipeline.records import RunError, Shard, Status, Totals
 from pipeline.runs import lock, reader
 from pipeline.runs.counting import RowCounts, UriCounts
-from pipeline.runs.finished import read_summary
+from pipeline.runs.finished import name_latest, read_summary
 from pipeline.runs.layout import Layout
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageError
@@ -86,6 +86,7 @@ def finish_run(
         now = datetime.datetime.now(datetime.UTC)
         summary = summarise(plan, counts, uris, totals, now=now)
         _succeed(files, layout, plan, summary)
+    name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     lock.remove(files, layout, plan.lock_token)
     return summary

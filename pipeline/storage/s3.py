@@ -1,6 +1,7 @@
 """Objects of S3, or of a server that speaks its protocol."""
 
 import contextlib
+import functools
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -8,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.records import Reason, RunError
-from pipeline.storage import s3_body, s3_errors, s3_listing
+from pipeline.storage import s3_body, s3_errors, s3_folders, s3_listing
 from pipeline.storage.base import ListedPage, StorageConfig, StorageError, StoredObject
 from pipeline.storage.locations import join, split_s3
 from pipeline.storage.retries import TransientError
 from pipeline.storage.s3_client import Connection, open_connection
 from pipeline.storage.s3_errors import BOTO_ERRORS, RUN_CODES, code_of, sort_error
+from pipeline.storage.s3_listing import ListingPage
 
 _T = TypeVar("_T")
 # Larger files are uploaded in parts of this size, which is what a retry repeats.
@@ -51,27 +53,24 @@ class S3Storage:
             yield from page.objects()
 
     def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
-        """Yields the same as columns; see `Storage.list_pages`."""
+        """Yields the same as columns; lists folders of a large prefix several at a time."""
         bucket, key = split_s3(prefix)
-        arguments = {"Bucket": bucket, "Prefix": key}
-        if after:
-            arguments["StartAfter"] = split_s3(after)[1]
-        while True:
-            try:
-                page = self._ask("list_objects_v2", **arguments).get(s3_listing.PAGE)
-            except StorageError as error:
-                remedy = s3_errors.remedy(error.reason)
-                raise RunError(f"cannot list {prefix}: {error.detail}{remedy}") from error
-            if page is None:
-                raise RunError(f"cannot list {prefix}: the server's answer is no listing")
-            columns = s3_listing.without_folders(page, bucket)
-            if columns:
-                yield columns
-            if not page.is_truncated:
-                return
-            if page.next_token in ("", arguments.get("ContinuationToken")):
-                raise RunError(f"cannot list {prefix}: the server's listing does not advance")
-            arguments["ContinuationToken"] = page.next_token
+        try:
+            for page in s3_folders.list_pages(
+                functools.partial(self._ask_page, bucket), key, after=split_s3(after)[1]
+            ):
+                columns = s3_listing.without_folders(page, bucket)
+                if columns:
+                    yield columns
+        except StorageError as error:
+            remedy = s3_errors.remedy(error.reason)
+            raise RunError(f"cannot list {prefix}: {error.detail}{remedy}") from error
+
+    def _ask_page(self, bucket: str, arguments: dict[str, str]) -> ListingPage:
+        page = self._ask("list_objects_v2", Bucket=bucket, **arguments).get(s3_listing.PAGE)
+        if page is None:
+            raise StorageError(Reason.STORAGE_ERROR, "the server's answer is no listing")
+        return page
 
     def identify(self, uri: str) -> StoredObject:
         """Returns ETag and size by a HEAD request.

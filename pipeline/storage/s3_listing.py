@@ -31,19 +31,21 @@ class ListingPage:
         etags: without quotes; None where the server gives none.
         sizes_bytes: of the contents.
         modified: times of the last writes, as the server spells them; may be empty.
+        prefixes: of a listing with a delimiter: the folders in it, each ending in it.
         next_token: for the request of the next page; empty after the last one.
         is_truncated: whether more pages follow.
 
     Example:
         >>> parse_page(b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
-        ListingPage(keys=[], etags=[], sizes_bytes=[], modified=[], next_token='', \
-is_truncated=False)
+        ListingPage(keys=[], etags=[], sizes_bytes=[], modified=[], prefixes=[], \
+next_token='', is_truncated=False)
     """
 
     keys: list[str]
     etags: list[str | None]
     sizes_bytes: list[int]
     modified: list[str]
+    prefixes: list[str]
     next_token: str
     is_truncated: bool
 
@@ -87,23 +89,25 @@ def parse_page(body: bytes) -> ListingPage | None:
         return None
 
 
-def without_folders(page: ListingPage, bucket: str) -> ListedPage:
-    """Returns the page with URIs for keys, without the empty objects that stand for folders."""
-    base = f"s3://{bucket}/"
-    uris = [f"{base}{key}" for key in page.keys]
-    if not any(map(_is_folder, page.keys)):
-        return ListedPage(uris, page.etags, page.sizes_bytes, page.modified)
-    kept = [number for number, key in enumerate(page.keys) if not _is_folder(key)]
-    return ListedPage(
-        [uris[number] for number in kept],
-        [page.etags[number] for number in kept],
-        [page.sizes_bytes[number] for number in kept],
-        [page.modified[number] for number in kept],
+def select(page: ListingPage, wanted: Callable[[str], bool]) -> ListingPage:
+    """Returns a page with those of its objects whose key is wanted."""
+    kept = [number for number, key in enumerate(page.keys) if wanted(key)]
+    if len(kept) == len(page.keys):
+        return page
+    return dataclasses.replace(
+        page,
+        keys=[page.keys[number] for number in kept],
+        etags=[page.etags[number] for number in kept],
+        sizes_bytes=[page.sizes_bytes[number] for number in kept],
+        modified=[page.modified[number] for number in kept],
     )
 
 
-def _is_folder(key: str) -> bool:
-    return key.endswith("/")
+def without_folders(page: ListingPage, bucket: str) -> ListedPage:
+    """Returns the page with URIs for keys, without the empty objects that stand for folders."""
+    page = select(page, lambda key: not key.endswith("/"))
+    uris = [f"s3://{bucket}/{key}" for key in page.keys]
+    return ListedPage(uris, page.etags, page.sizes_bytes, page.modified)
 
 
 def _page(root: ET.Element, space: str) -> ListingPage:
@@ -114,18 +118,22 @@ def _page(root: ET.Element, space: str) -> ListingPage:
         etags=[plain_etag(one.findtext(f"{space}ETag", "")) for one in objects],
         sizes_bytes=[int(one.findtext(f"{space}Size")) for one in objects],  # type: ignore[arg-type]
         modified=[one.findtext(f"{space}LastModified", "") for one in objects],
+        prefixes=[
+            decode(one.findtext(f"{space}Prefix"))
+            for one in root.findall(f"{space}CommonPrefixes")
+        ],
         next_token=root.findtext(f"{space}NextContinuationToken", ""),
         is_truncated=root.findtext(f"{space}IsTruncated", "").strip() == "true",
     )
 
 
 def _decoder(root: ET.Element, space: str) -> Callable[[str | None], str]:
-    """Reads a key: botocore asks for URL encoding, since XML has no control characters."""
+    """Reads a name: botocore asks for URL encoding, since XML has no control characters."""
     is_encoded = root.findtext(f"{space}EncodingType", "").strip() == "url"
 
     def decode(text: str | None) -> str:
         if not text:
-            raise ValueError("an object has no key")
+            raise ValueError("an object or folder has no name")
         # Most keys hold nothing to decode, and the question is ten times cheaper.
         return unquote_plus(text) if is_encoded and ("%" in text or "+" in text) else text
 

@@ -3,12 +3,15 @@
 import csv
 import hashlib
 import io
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,6 +77,10 @@ def nights(tmp_path):
     return Nights(source, tmp_path / "out", "--max_failure_rate", "1")
 
 
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
 def change(nights, name, data):
     (nights.folder / name).write_bytes(data)
 
@@ -111,7 +118,7 @@ def test_unchanged_rows_point_to_the_image_over_many_nights(nights, tmp_path):
     nights.run("night2")
     third = nights.run("night3")
     for name in ("0.png", "1.png", "2.png"):
-        assert "run_id%3Dnight1" in third[name]["image_uri"]
+        assert third[name]["image_uri"].startswith("rows/run_id=night1/part-")
     exported = tmp_path / "exported"
     assert read.main([nights.output, str(exported)]) == 0
     with (exported / "pictures.csv").open() as file:
@@ -180,6 +187,36 @@ def test_the_first_frame_of_an_animation_on_request(nights):
     assert row["status"] == "upscaled"
     result = Image.open(io.BytesIO(row["image"]["bytes"]))
     assert result.size == (80, 80) and not getattr(result, "is_animated", False)
+
+
+@pytest.mark.parametrize("images", ["parquet", "files"])
+def test_a_moved_output_is_read_and_goes_on(nights, tmp_path, images):
+    first = nights.run("night1", "--images", images)
+    nights.run("night2", "--images", images)
+    moved = tmp_path / "moved to"
+    shutil.move(nights.output, moved)
+    exported = tmp_path / "exported"
+    assert read.main([str(moved), str(exported)]) == 0
+    digests = {digest(path.read_bytes()) for path in exported.iterdir() if path.suffix == ".png"}
+    assert digests == {row["image_sha256"] for row in first.values() if row["image_sha256"]}
+    nights.output = str(moved)
+    third = nights.run("night3", "--images", images)
+    assert inferences(third) == 0 and statuses(third)["0.png"] == "unchanged"
+    latest = json.loads((moved / "runs/latest.json").read_text())
+    assert latest == {"run_id": "night3", "rows": "rows/run_id=night3"}
+
+
+def test_absolute_pointers_of_older_runs_are_read_and_replaced(nights):
+    """Rows of version 0.1.0, whose pointers hold the whole path."""
+    nights.run("night1", "--images", "files")
+    (part,) = Path(nights.output, "rows/run_id=night1").iterdir()
+    table = pq.read_table(part)
+    absolute = [uri and f"{nights.output}/{uri}" for uri in table["image_uri"].to_pylist()]
+    at = table.column_names.index("image_uri")
+    pq.write_table(table.set_column(at, "image_uri", pa.array(absolute)), part)
+    second = nights.run("night2", "--images", "files")
+    assert inferences(second) == 0
+    assert second["0.png"]["image_uri"].startswith("images/")
 
 
 def test_images_as_files_are_found_too(nights):
@@ -346,11 +383,11 @@ def test_any_changes_between_nights_give_the_right_snapshot(evenings, partitions
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(png(content, side=34 if content < 4 else 20))
             rows = nights.run(f"night{number}", "--partitions", partitions[number])
-            check_snapshot(rows, catalog, known, digests)
+            check_snapshot(nights.output, rows, catalog, known, digests)
             known = set(catalog.values())
 
 
-def check_snapshot(rows, catalog, known, digests):
+def check_snapshot(output, rows, catalog, known, digests):
     """Rows against the catalog of that night and the contents of the night before."""
     assert set(rows) == {name.rpartition("/")[2] for name in catalog}
     reader = ImageReader(open_storage(StorageConfig()))
@@ -360,7 +397,8 @@ def check_snapshot(rows, catalog, known, digests):
             assert (row["status"], row["reason"]) == ("skipped", "too_small")
             continue
         assert row["status"] == ("unchanged" if content in known else "upscaled")
-        image = row["image"]["bytes"] if row["image"] else reader.read(row["image_uri"])
+        place = f"{output}/{row['image_uri']}"
+        image = row["image"]["bytes"] if row["image"] else reader.read(place)
         digest = hashlib.sha256(image).hexdigest()
         assert row["image_sha256"] == digest == digests.setdefault(content, digest)
     made = [row["content_key"] for row in rows.values() if row["inference_ms"] is not None]

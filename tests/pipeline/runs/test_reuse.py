@@ -44,7 +44,10 @@ def row(name, image=None, **columns):
 def test_images_in_the_rows_are_pointed_to(world):
     files, output = world
     part = publish(files, Layout(output, "night1"), row("a", b"image"), row("b", b"image"))
-    assert read(files, part, "image_uri") == [f"{part}#row=0", f"{part}#row=1"]
+    name = part.rpartition("/")[2]
+    assert read(files, part, "image_uri") == [
+        f"rows/run_id=night1/{name}#row={number}" for number in (0, 1)
+    ]
 
 
 @pytest.mark.parametrize("damage", ["gone", "truncated", "empty", "too few rows", "foreign"])

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from pipeline.records import RunError
-from pipeline.storage import retries, s3_listing
+from pipeline.storage import retries, s3_folders, s3_listing
 from pipeline.storage.base import ListedPage, StorageConfig
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3_client import forget_connections
@@ -60,6 +60,7 @@ def test_a_page_has_a_column_of_each_fact(namespace):
         etags=["e1", "e2", None],
         sizes_bytes=[3, 3, 0],
         modified=["2026-01-02T03:04:05.000Z", "", ""],
+        prefixes=[],
         next_token="a+b%20c&",
         is_truncated=True,
     )
@@ -175,3 +176,19 @@ def test_a_token_that_comes_again_ends_the_run(bucket, proxy):
     proxy.change = stuck
     with pytest.raises(RunError, match="does not advance"):
         list(files.list(bucket.uri("")))
+
+
+def test_large_folders_are_listed_side_by_side(bucket, proxy, monkeypatch):
+    """Of a real server, with names that are encoded in its answers."""
+    monkeypatch.setattr(s3_folders, "_MIN_KEYS_PER_FOLDER", 3)
+    folders = ("a b", "a+b", "a&<b", "\u00e9", "x//y")
+    keys = [f"in/{folder}/{i}+&.jpg" for folder in folders for i in range(5)]
+    keys = sorted([*keys, "in/a b.txt", "in/zz.txt"], key=str.encode)
+    for key in keys:
+        bucket.put(key, key.encode())
+    bucket.put("in/a+b/", b"")
+    files = with_pages_of(proxy, 2)
+    listed = list(files.list(bucket.uri("in/")))
+    assert [item.uri for item in listed] == list(map(bucket.uri, keys))
+    assert [item.etag for item in listed] == [files.identify(item.uri).etag for item in listed]
+    assert proxy.of("GET", "prefix=in%2Fa%2Bb%2F") and proxy.of("GET", "delimiter=%2F")
