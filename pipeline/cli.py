@@ -6,13 +6,14 @@ import datetime
 import difflib
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from model.command_line import CommandParser
 from pipeline.catalog import manifest, places
 from pipeline.options.catalog import NONE
 from pipeline.options.declaration import Option
-from pipeline.records import Reason
+from pipeline.records import Reason, RunError
 from pipeline.redaction import redact
 from pipeline.settings import OPTION_GROUPS, OPTIONS, Settings
 from pipeline.storage import locations
@@ -48,6 +49,11 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     for reason in ours.retry:
         if reason not in list(Reason) and not reason.startswith("gate:"):
             parser.error(f"--retry {reason}: no such reason; they are {', '.join(Reason)}")
+    if ours.limit and ours.sample:
+        parser.error("--limit takes the first images, --sample others: give one of them")
+    for name in ("limit", "sample", "include", "exclude"):
+        if ours.retry and getattr(ours, name):
+            parser.error(f"--retry replays a previous run's rows: it cannot go with --{name}")
     if ours.retry and ours.previous == NONE:
         parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
@@ -77,6 +83,20 @@ def _parser(now: datetime.datetime) -> CommandParser:
     return parser
 
 
+class _Extend(argparse.Action):
+    """Adds the values of each occurrence of an option to those before."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        _option: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is self.default else before + values)
+
+
 def _add(parser: argparse._ArgumentGroup, option: Option) -> None:
     """Adds one declared option."""
     name = f"--{option.name}"
@@ -86,6 +106,7 @@ def _add(parser: argparse._ArgumentGroup, option: Option) -> None:
     default = f" (default: {option.default_name})" if option.default_name else ""
     parser.add_argument(
         name,
+        action=_Extend if option.default == () else "store",
         type=option.parse,
         default=None if option.default is dataclasses.MISSING else option.default,
         choices=option.choices or None,
@@ -146,14 +167,13 @@ def _check_places(parser: CommandParser, source: str, output: str) -> tuple[str,
         if f"{absolute_output}/".startswith(folder):
             parser.error("--output is below --input: its images would be upscaled again")
         return folder, absolute_output
-    if source.rpartition(".")[2].lower() not in manifest.FORMATS:
-        suffixes = ", ".join(f".{suffix}" for suffix in manifest.FORMATS)
+    try:
+        manifest.manifest_format(source)
+    except RunError as error:
         is_prefix = locations.scheme_of(source) == "s3" and "." not in source.rpartition("/")[2]
-        parser.error(
-            f"--input {source} is neither a manifest ({suffixes}) nor a prefix ending in / "
-            "nor a local folder" + (f"; did you mean {source}/?" if is_prefix else "")
-        )
-    return _absolute(source), absolute_output
+        parser.error(f"{error}" + (f"; did you mean {source}/?" if is_prefix else ""))
+    final = "/" if manifest.is_parquet_folder(source) else ""
+    return f"{_absolute(source)}{final}", absolute_output
 
 
 def _check_secrets(parser: CommandParser, option: str, place: str) -> None:

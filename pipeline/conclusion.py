@@ -38,6 +38,7 @@ class Summarise(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
         """Beam: shards to the one summary."""
+        parts_before = self.plan.previous_parts if self.plan.counts_disappeared else ()
         counted = (
             pcoll
             | "ToOne" >> beam.combiners.ToList()
@@ -47,7 +48,7 @@ class Summarise(beam.PTransform):
         )
         before = (
             pcoll.pipeline
-            | "PreviousParts" >> beam.Create(list(self.plan.previous_parts))
+            | "PreviousParts" >> beam.Create(list(parts_before))
             | "ReadUris" >> beam.FlatMap(read_previous_uris, self.plan)
         )
         uris = (

@@ -95,7 +95,12 @@ def read_source(kind_and_uri: tuple[str, str], plan: RunPlan) -> Iterator[tuple[
 def read_input(files: Storage, settings: Settings) -> Iterator[pa.RecordBatch]:
     """Reads `--input`, by columns where it has columns."""
     return manifest.read_batches(
-        files, settings.input, settings.allow_schemes, may_leave=settings.links_may_leave
+        files,
+        settings.input,
+        settings.allow_schemes,
+        may_leave=settings.links_may_leave,
+        columns=settings.columns,
+        selection=settings.selection,
     )
 
 
@@ -162,7 +167,7 @@ class JoinPrevious(beam.PTransform):
         """Beam: entries in batches to finished rows and jobs."""
         previous = (
             pcoll.pipeline
-            | "PreviousParts" >> beam.Create(list(self.plan.previous_parts))
+            | "PreviousParts" >> beam.Create([*self.plan.previous_parts, *self.plan.partial_parts])
             | "PartsAlone" >> beam.Reshuffle()
             | "ReadPrevious" >> beam.FlatMap(read_previous_results, self.plan)
         )

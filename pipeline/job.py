@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import itertools
 import json
 import logging
 import re
@@ -24,13 +23,13 @@ from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline import cli, text
-from pipeline.catalog import manifest
+from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.graph import build
 from pipeline.output import publishing
-from pipeline.partitions import choose_partitions
+from pipeline.planning import make_plan
 from pipeline.records import RunError, Status
 from pipeline.report import html
-from pipeline.runs import estimation, finished, reader, resume, reuse
+from pipeline.runs import estimation, finished, resume
 from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock, remove_if_dead
@@ -39,10 +38,7 @@ from pipeline.runs.summary import add_metrics
 from pipeline.runtime import progress, scratch
 from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
-from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage
-from pipeline.upscale.machine import WORTH_PROCESSES, choose_dtype, choose_workers
-from pipeline.upscale.saved_model import read_model
 
 DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
 
@@ -142,60 +138,6 @@ def _conclude(summary: dict[str, Any], settings: Settings) -> int:
     return DONE
 
 
-def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bool) -> RunPlan:
-    """Checks within seconds that the run can work, and resolves settings that are left open.
-
-    Args:
-        settings: as parsed.
-        started_at: UTC.
-        is_local: whether Beam's local runner will run the job.
-
-    Returns:
-        The model's digest, the number of processes, the compute dtype, and the previous run whose
-        results are reused.
-
-    Raises:
-        RunError: if the input is missing or empty, or the model is unknown.
-    """
-    files = open_storage(settings.storage.at_start())
-    catalog = manifest.read_catalog(
-        files, settings.input, settings.allow_schemes, may_leave=settings.links_may_leave
-    )
-    uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
-    if not uris:
-        raise RunError(f"--input {settings.input} names no images")
-    plan = RunPlan(
-        settings,
-        started_at,
-        model_sha256=read_model(files, settings.model).sha256,
-        workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
-        compute_dtype=choose_dtype(settings.precision, is_local=is_local),
-    )
-    run_id = reuse.find_run(files, settings)
-    plan = dataclasses.replace(plan, partitions=choose_partitions(files, settings, run_id))
-    if run_id is None:
-        return plan
-    _warn_of_idle_retry(files, settings, Layout(settings.output, run_id))
-    parts = reader.parts_of(files, Layout(settings.output, run_id))
-    if not parts:
-        _log.warning("run %s has no rows any more: nothing is reused", run_id)
-    return dataclasses.replace(plan, previous_run=run_id, previous_parts=tuple(parts))
-
-
-def _warn_of_idle_retry(files: Storage, settings: Settings, previous: Layout) -> None:
-    """Warns of reasons of `--retry` that no row of the previous run has."""
-    summary = finished.read_summary(files, previous) if settings.retry else None
-    found = (summary or {}).get("by_reason", {})
-    for reason in settings.retry:
-        if reason not in found:
-            _log.warning(
-                "--retry %s: no row of run %s has this reason; its reasons: %s",
-                reason,
-                previous.run_id,
-                ", ".join(found) or "none",
-            )
-
-
 def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Submitted | Finished:
     """Does the work that a run still needs, while no other process works on it."""
     files, layout = open_storage(plan.settings.storage), Layout.of(plan.settings)
@@ -224,6 +166,7 @@ def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
         print(f"started; the estimate will be {layout.estimate}")
         return DONE
     estimate = estimation.read(open_storage(plan.settings.storage), plan.settings)
+    print("\n".join(describe_selection(plan.selection)))
     print(estimation.describe(estimate, plan.settings))
     return DONE
 
@@ -307,6 +250,13 @@ def _write_report(settings: Settings) -> None:
         _log.warning("the report could not be written: %s", error, exc_info=True)
 
 
+def describe_selection(selection: Selection) -> list[str]:
+    """A line about the part of the catalog that a run saw; none if it saw all of it."""
+    if selection == WHOLE_CATALOG:
+        return []
+    return [f"a part of the catalog: {selection}; all other images have no rows"]
+
+
 def describe(summary: dict[str, Any], settings: Settings) -> str:
     """Describes a finished run in a few lines for people."""
     layout = Layout.of(settings)
@@ -314,6 +264,7 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"{count:,} {status}" for status, count in summary["by_status"].items() if count
     )
     lines = [
+        *describe_selection(Selection.of_json(summary.get("selection") or {})),
         f"{text.count(summary['uris'], 'image')}: {statuses}",
         *(f"  {count:>7,} {reason}" for reason, count in summary["by_reason"].items()),
     ]

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.catalog.manifests.columns import ManifestColumns
+from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.catalog.size_filter import SizeLimits
 from pipeline.options.catalog import CatalogOptions
 from pipeline.options.declaration import Option, options_of
@@ -39,6 +41,16 @@ class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3O
     def limits(self) -> SizeLimits:
         """Limits of the size filter."""
         return SizeLimits(self.min_side, self.max_side, self.max_pixels)
+
+    @property
+    def selection(self) -> Selection:
+        """The part of the catalog that the run reads."""
+        return Selection(self.limit, self.sample, self.include, self.exclude)
+
+    @property
+    def columns(self) -> ManifestColumns:
+        """The columns of the manifest that the run reads."""
+        return ManifestColumns(self.uri_column, self.id_column)
 
     @property
     def max_bytes(self) -> int:
@@ -105,6 +117,11 @@ class RunPlan:
         compute_dtype: of the network, one of `COMPUTE_DTYPES`.
         previous_run: id of the run whose results are reused; None without one.
         previous_parts: URIs of its Parquet files.
+        partial_parts: URIs of the Parquet files of newer runs on parts of the catalog, whose
+            results are reused too.
+        selection: the part of the catalog that the run sees; in a replay, that of the previous
+            run.
+        counts_disappeared: whether URIs that only the previous run has left the catalog.
         kept: shards that an earlier attempt of this run has finished.
         partitions: into which URIs and contents are divided: more than fit a worker's memory make
             a run slow, never wrong.
@@ -125,6 +142,9 @@ class RunPlan:
     compute_dtype: str
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
+    partial_parts: tuple[str, ...] = ()
+    selection: Selection = WHOLE_CATALOG
+    counts_disappeared: bool = True
     kept: tuple[Shard, ...] = ()
     partitions: int = 16
     lock_token: str = ""

@@ -5,6 +5,7 @@ The commands of one block run one after the other in one folder and use each oth
 
 import contextlib
 import fnmatch
+import gzip
 import io
 import logging
 import re
@@ -81,6 +82,9 @@ RUNS = {
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
     r"make bench ": Run("OPTIONS='--images 1 --rounds 1 --repeat 1'", says="times the plain loop"),
     r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 images"),
+    r"run_pipeline.py .*--(limit|sample|include) ": Run(
+        "", FINISHED.leaves, "part of the catalog"
+    ),
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
     r"pipeline.read ": Run("", "images/pictures.csv images/*.jpeg", "3 images of run"),
@@ -196,6 +200,8 @@ class Shop:
                 self._put(f"{folder}/{name}", data)
         lines = ["uri", *(f"s3://shop/images/{name}" for name in images)]
         self._put("manifest.csv", "\n".join(lines).encode())
+        packed = "\n".join(["sku;image_url", *(f"{line};{line}" for line in lines[1:])])
+        self._put("export/part-0.csv.gz", gzip.compress(packed.encode("utf-16")))
         self._put("ours.keras", presets.resolve("rdn-small").data)
 
     def _put(self, key, data):

@@ -28,8 +28,8 @@ PIPELINE = [
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
     *("pipeline.partitions", "pipeline.read", "pipeline.prune", "pipeline.report"),
-    *("pipeline.compare", "pipeline.cli"),
-    *("pipeline.dofns", "pipeline.conclusion", "pipeline.graph", "pipeline.job", "pipeline.demo"),
+    *("pipeline.compare", "pipeline.cli", "pipeline.planning", "pipeline.dofns"),
+    *("pipeline.conclusion", "pipeline.graph", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
 # Rooms that a small process loads, and what must stay out of it.

@@ -1,15 +1,20 @@
 """Lists an S3 prefix as batches of the catalog: no Python object for each of many images."""
 
+import itertools
 from collections.abc import Iterator
 
 import pyarrow as pa
 
 from pipeline.catalog import batches
+from pipeline.catalog.names import why_no_image
+from pipeline.records import Reason
 from pipeline.storage.base import Storage, StorageError, StoredObject
 
 
 def list_prefix(files: Storage, source: str) -> Iterator[pa.RecordBatch]:
     """Yields the objects below a prefix, with the listing's ETags if HEAD gives the same.
+
+    Objects whose names are no images' are rejected.
 
     Args:
         files: where the prefix lies.
@@ -18,12 +23,17 @@ def list_prefix(files: Storage, source: str) -> Iterator[pa.RecordBatch]:
     position = 0
     is_trusted: bool | None = None
     for page in files.list_pages(source):
-        if is_trusted is None:
-            is_trusted = lists_true_etags(files, next(page.objects()))
-        known = {}
+        why = [why_no_image(uri[len(source) :]) for uri in page.uris]
+        if is_trusted is None and None in why:
+            first = next(itertools.islice(page.objects(), why.index(None), None))
+            is_trusted = lists_true_etags(files, first)
+        known: dict[str, pa.Array] = {}
         if is_trusted:
             known["etag"] = pa.array(page.etags, pa.string())
             known["size_bytes"] = pa.array(page.sizes_bytes, pa.int64())
+        if any(why):
+            known["detail"] = pa.array(why, pa.string())
+            known["reason"] = pa.array([one and str(Reason.NOT_AN_IMAGE) for one in why])
         positions = pa.array(range(position, position + len(page)), pa.int64())
         uris = pa.array(page.uris, pa.string())
         yield batches.from_columns(len(page), uri=uris, position=positions, **known)

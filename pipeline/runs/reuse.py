@@ -12,14 +12,11 @@ import pyarrow.compute as pc
 
 from pipeline import columns, text
 from pipeline.catalog.size_filter import SizeLimits, reject_size
-from pipeline.options.catalog import NEWEST, NONE
 from pipeline.output import schema
-from pipeline.records import Reason, RunError, Status
+from pipeline.records import Reason, Status
 from pipeline.row import COLUMNS, TIMED_STAGES
 from pipeline.runs import reader
-from pipeline.runs.finished import newest_finished, read_summary
 from pipeline.runs.images_on_hand import ImagesOnHand
-from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage
@@ -46,32 +43,6 @@ _WITH_IMAGE = (Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED)
 _SIZE_REASONS = (Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.TOO_MANY_PIXELS)
 # Broken content stays broken; answers of storages and devices may change.
 _LASTING = (Reason.ANIMATED, Reason.UNREADABLE, Reason.UNSUPPORTED_FORMAT)
-
-
-def find_run(files: Storage, settings: Settings) -> str | None:
-    """Finds the previous run whose results this run reuses.
-
-    Args:
-        files: storage of the runs.
-        settings: `previous` is `newest`, `none` or the id of a run.
-
-    Returns:
-        The run's id; None if there is none.
-
-    Raises:
-        RunError: if the run named by `previous` is not finished, or no run is and `retry` needs
-            one.
-    """
-    found = None
-    if settings.previous == NEWEST:
-        found = newest_finished(files, settings.output, other_than=settings.run_id)
-        if found is None and settings.retry:
-            raise RunError(f"--retry: there is no finished run under {settings.output}")
-    elif settings.previous != NONE:
-        found = settings.previous
-        if read_summary(files, Layout(settings.output, found)) is None:
-            raise RunError(f"--previous {found}: no such finished run under {settings.output}")
-    return found
 
 
 def read_previous_results(part: str, files: Storage) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ import logging
 import platform
 from typing import Any
 
+from pipeline.catalog.selection import Selection
 from pipeline.output import publishing
 from pipeline.percentiles import Sketch
 from pipeline.records import RunError, Shard, Status, Totals
@@ -184,6 +185,7 @@ def summarise(
         "uris": counts.rows,
         "rows": counts.rows,
         "repeats": totals.mentions - totals.named,
+        "selection": _plain_selection(plan.selection),
         "previous_run": plan.previous_run,
         "disappeared": uris.disappeared,
         "by_status": {status.value: by_status[status] for status in Status},
@@ -209,6 +211,12 @@ def _percentiles(sketch: Sketch) -> dict[str, float] | None:
     if found is None:
         return None
     return {f"p{p}": round(v, 3) for p, v in zip(_PERCENTILES, found, strict=True)}
+
+
+def _plain_selection(selection: Selection) -> dict[str, Any] | None:
+    """The options of a selection that are not their defaults; None for the whole catalog."""
+    chosen = {name: value for name, value in dataclasses.asdict(selection).items() if value}
+    return chosen or None
 
 
 def _plain_settings(settings: Settings) -> dict[str, Any]:

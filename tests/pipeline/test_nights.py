@@ -440,3 +440,46 @@ def test_a_manifest_of_one_folder_is_listed_rather_than_asked_one_by_one(bucket)
         assert job.run([*arguments, "--run_id", "night2"]) == 0
         assert proxy.of("GET", f"/{bucket.name}/in/") == []
         assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 3
+
+
+def test_trials_on_a_part_of_the_catalog_lose_nothing(nights, capsys):
+    """Neither the full run before them, nor their own results."""
+    trial = nights.run("trial1", "--limit", "2")
+    assert statuses(trial) == {"0.png": "upscaled", "1.png": "upscaled"}
+    assert "a part of the catalog: --limit 2; all other images" in capsys.readouterr().out
+    assert nights.summary("trial1")["selection"] == {"limit": 2}
+    full = nights.run("night1")
+    assert inferences(full) == 1 and full["0.png"]["status"] == "unchanged"
+    assert nights.summary("night1")["selection"] is None
+    assert "part of the catalog" not in capsys.readouterr().out
+    change(nights, "2.png", png(50))
+    remove(nights, "1.png")
+    trial = nights.run("trial2", "--include", "2.*", "--include", "icon.png")
+    assert statuses(trial) == {"2.png": "upscaled", "icon.png": "skipped"}
+    summary = nights.summary("trial2")
+    assert (summary["previous_run"], summary["disappeared"]) == ("night1", 0)
+    assert summary["selection"] == {"include": ["2.*", "icon.png"]}
+    replay = nights.run("replay", "--retry", "too_small", "--previous", "trial2")
+    assert set(replay) == {"2.png", "icon.png"}
+    assert nights.summary("replay")["selection"] == {"include": ["2.*", "icon.png"]}
+    last = nights.run("night2")
+    assert inferences(last) == 0 and len(last) == 4
+    summary = nights.summary("night2")
+    assert (summary["previous_run"], summary["disappeared"]) == ("night1", 1)
+
+
+def test_a_trial_s_dry_run_says_what_it_saw(nights, capsys):
+    nights.source += "/"
+    arguments = ["--input", nights.source, "--output", nights.output, "--dry_run"]
+    assert job.run([*arguments, "--sample", "2", "--exclude", "icon.*"]) == 0
+    said = capsys.readouterr().out
+    assert "a part of the catalog: --sample 2 --exclude icon.*" in said
+    assert "dry run: 2 images" in said
+
+
+def test_patterns_that_choose_nothing_say_what_there_is(nights, capsys):
+    arguments = ["--input", nights.source, "--output", nights.output]
+    assert job.run([*arguments, "--include", "shoes/*"]) == 1
+    error = capsys.readouterr().err
+    assert "--include shoes/* chooses; the first path that patterns are compared with is" in error
+    assert error.rstrip().endswith("is 0.png")

@@ -19,6 +19,12 @@ OTHER = {
     "input": ("s3://shop/n.csv", "s3://shop/n.csv"),
     "output": ("s3://shop/else", "s3://shop/else"),
     "run_id": ("night2", "night2"),
+    "limit": ("20", 20),
+    "sample": ("20", 20),
+    "include": ("shoes/**,*.jpg", ("shoes/**", "*.jpg")),
+    "exclude": ("thumbs/", ("thumbs/",)),
+    "uri_column": ("image_url", "image_url"),
+    "id_column": ("sku", "sku"),
     "min_side": ("16", 16),
     "max_side": ("800", 800),
     "max_pixels": ("1000000", 1_000_000),
@@ -91,7 +97,7 @@ def test_a_replay_repeats_what_decides_images_and_measures(name):
     arguments = replay_arguments({name: as_json})
     if name in {
         *("input", "output", "run_id", "previous", "retry", "look_ahead", "workers"),
-        *("accelerator", "report", "dry_run"),
+        *("accelerator", "report", "dry_run", "limit", "sample", "include", "exclude"),
     }:
         assert arguments == []
     else:
