@@ -97,7 +97,8 @@ def test_a_replay_repeats_what_decides_images_and_measures(name):
     arguments = replay_arguments({name: as_json})
     if name in {
         *("input", "output", "run_id", "previous", "retry", "look_ahead", "workers"),
-        *("accelerator", "report", "dry_run", "limit", "sample", "include", "exclude"),
+        *("partitions", "accelerator", "report", "dry_run"),
+        *("limit", "sample", "include", "exclude"),
     }:
         assert arguments == []
     else:

@@ -84,7 +84,7 @@ def test_a_latest_file_that_cannot_be_written_does_not_fail_a_finished_run(run, 
                 raise StorageError(Reason.ACCESS_DENIED, "no permission")
             files.write(uri, data)
 
-    summary.finish_run(ReadOnly(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    finish_run(ReadOnly(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
     assert finished.is_finished(files, Layout.of(plan.settings))
     assert "cannot write" in caplog.text and "latest.json" in caplog.text
 
