@@ -298,6 +298,8 @@ class S3Storage:
             getattr(self._connection.client, operation)(Bucket=bucket, **arguments)
         except BOTO_ERRORS as error:
             return None if isinstance(sort_error(error), TransientError) else code_of(error)
+        except TransientError:  # a listing that cannot be read
+            return None
         return ""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from pipeline.storage.base import ListedPage
+from pipeline.storage.retries import TransientError
 
 # Under this name the hook adds a page to the answer of `list_objects_v2`.
 PAGE = "ListingPage"
@@ -61,13 +62,26 @@ def install(client: Any) -> None:
 def _take_page(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
-    """Parses the body, and leaves botocore an empty one."""
+    """Parses the body, and leaves botocore an empty one; raises TransientError if it is broken."""
     if response_dict["status_code"] != 200:
         return
     page = parse_page(response_dict["body"])
     if page is not None:
         customized_response_dict[PAGE] = page
         response_dict["body"] = _NOTHING_LEFT
+    elif not _is_xml(response_dict["body"]):
+        raise TransientError(
+            "S3 answered a listing that is no complete XML: cut off, or with a control character "
+            "in a key, which this server does not encode"
+        )
+
+
+def _is_xml(body: bytes) -> bool:
+    try:
+        ET.fromstring(body)
+    except ET.ParseError:
+        return False
+    return True
 
 
 def parse_page(body: bytes) -> ListingPage | None:

@@ -154,6 +154,15 @@ def test_a_page_that_is_cut_is_asked_for_again(bucket, proxy):
     assert not cuts
 
 
+def test_a_listing_that_is_never_complete_says_why(bucket, proxy):
+    """A server that does not encode keys, and a key that XML cannot hold."""
+    bucket.put("aXb", b"x")
+    proxy.change = lambda method, path, data: data.replace(b"aXb", b"a\x01b")
+    files = with_pages_of(proxy, 5)
+    with pytest.raises(RunError, match=r"cannot list.*control character in a key.*2 attempts"):
+        list(files.list(bucket.uri("")))
+
+
 def test_a_login_page_is_no_empty_bucket(bucket, proxy):
     bucket.put("a", b"x")
     proxy.change = lambda method, path, data: b"<html><body>Sign in</body></html>"
