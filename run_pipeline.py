@@ -9,13 +9,12 @@
 import datetime
 import sys
 
-from model.startup import import_tensorflow
 from pipeline.runs.interruption import Ending
 from pipeline.runtime import logs, scratch, startup
 
 
 def main(argv: list[str]) -> int:
-    """Parses the command line, then loads the frameworks and runs the job.
+    """Parses the command line, then loads Beam and runs the job.
 
     Args:
         argv: the arguments without the program's name.
@@ -41,7 +40,6 @@ def main(argv: list[str]) -> int:
             logs.complain(f"{problem}; free space, or set TMPDIR")
             return 1
         ending.before(scratch.remove_own_folder)
-        import_tensorflow()
         from pipeline import job  # noqa: PLC0415 - imports Beam
 
     return job.run_parsed(settings, beam_arguments, started_at)

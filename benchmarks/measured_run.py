@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ class MeasuredRun:
 
     Attributes:
         seconds: from the command's start to its end.
+        cpu_seconds: processor time of the command and all its processes, user and system; on a
+            machine with other work the fairer figure.
         peak_mb: peak memory, 10^6 bytes, of the command and all its processes; shared pages
             count once.
         summary: content of summary.json.
@@ -33,6 +36,7 @@ class MeasuredRun:
     """
 
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     summary: Mapping[str, Any]
 
@@ -51,7 +55,7 @@ def run(input_uri: str, output: Path, run_id: str, *options: str) -> MeasuredRun
     """
     command = [sys.executable, str(_RUN_PIPELINE), "--run_id", run_id, *options]
     command += ["--input", input_uri, "--output", str(output)]
-    peak_bytes = 0
+    peak_bytes, cpu_before = 0, _children_cpu_seconds()
     with tempfile.TemporaryFile("w+") as output_file:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=output_file, stderr=output_file)
@@ -66,7 +70,14 @@ def run(input_uri: str, output: Path, run_id: str, *options: str) -> MeasuredRun
                 f"the run ended with status {process.returncode}:\n{output_file.read()}"
             )
     summary = json.loads((output / "runs" / run_id / "summary.json").read_text())
-    return MeasuredRun(seconds, peak_bytes / 1e6, summary)
+    cpu_seconds = _children_cpu_seconds() - cpu_before
+    return MeasuredRun(seconds, cpu_seconds, peak_bytes / 1e6, summary)
+
+
+def _children_cpu_seconds() -> float:
+    """Processor time of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _memory_bytes(pid: int) -> int:

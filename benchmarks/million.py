@@ -196,7 +196,13 @@ def write_previous_run(catalog: Catalog, output: Path) -> None:
     shards += filter(None, [writer.close()])
     publishing.publish(files, shards, str(output / "rows/run_id=previous"))
     publishing.clear(files, str(folder / "staging"))
-    summary = {"run_id": "previous", "by_reason": {}, "by_status": {}, "percentiles": {}}
+    summary = {
+        "run_id": "previous",
+        "uris": catalog.known,
+        "by_reason": {},
+        "by_status": {},
+        "percentiles": {},
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "_SUCCESS").touch()
 
@@ -231,6 +237,7 @@ def measure(uris: int, new: int, scratch: Path) -> dict:
         "uris": uris,
         "new": new,
         "seconds": round(measured.seconds, 1),
+        "cpu_seconds": round(measured.cpu_seconds, 1),
         "uris_per_s": round(uris / measured.seconds),
         "peak_mb": round(measured.peak_mb),
         "requests": _Handler.requests,
@@ -249,6 +256,7 @@ def main(argv: list[str]) -> int:
         result = measure(arguments.uris, arguments.new, Path(scratch))
     print(
         f"{result['uris']:,} URIs, {result['new']} of them new: {result['seconds']:.0f} s, "
+        f"{result['cpu_seconds']:.0f} processor seconds, "
         f"{result['uris_per_s']:,} URIs/s, at most {result['peak_mb'] / 1e3:.2f} GB of memory, "
         f"{result['requests']:,} requests\n{result['by_status']}"
     )

@@ -273,7 +273,7 @@ def _upscale(
     image_format: str,
 ) -> bool:
     """Upscales one image and describes it; returns False, after a message, if it fails."""
-    from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415
+    from model.inference.errors import OutOfMemoryError  # noqa: PLC0415
 
     try:
         upscaled = upscale_file(

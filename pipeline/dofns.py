@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.shared import Shared
@@ -17,9 +19,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 from model.imaging.sandbox import DecoderPool
 from pipeline.catalog import etags
 from pipeline.output.shard_writer import ShardWriter
-from pipeline.records import CatalogEntry, Job, Shard, Status
+from pipeline.records import Job, Shard, Status
 from pipeline.row import TIMED_STAGES, Row
 from pipeline.runs import estimation
+from pipeline.runs.counting import tally
 from pipeline.runs.layout import Layout
 from pipeline.runtime import logs, progress
 from pipeline.runtime.look_ahead import LookAhead
@@ -44,7 +47,7 @@ class LookUpDoFn(beam.DoFn):
     """Collects many entries, so that folders which hold many of them are listed instead.
 
     Example:
-        entries | beam.ParDo(LookUpDoFn(plan))
+        batches | beam.ParDo(LookUpDoFn(plan))
     """
 
     def __init__(self, plan: RunPlan) -> None:
@@ -57,15 +60,18 @@ class LookUpDoFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         """Beam: before the first element of a bundle."""
-        self._waiting: list[CatalogEntry] = []
+        self._waiting: list[pa.RecordBatch] = []
+        self._unknown = 0
 
-    def process(self, entry: CatalogEntry) -> Iterator[CatalogEntry]:
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Beam: each element."""
-        if entry.reason is not None or entry.etag is not None:
-            yield entry
+        unknown = pc.sum(etags.needs_lookup(batch)).as_py()
+        if not unknown:
+            yield batch
             return
-        self._waiting.append(entry)
-        if len(self._waiting) >= ENTRIES_TOGETHER:
+        self._waiting.append(batch)
+        self._unknown += unknown
+        if self._unknown >= ENTRIES_TOGETHER:
             yield from self._look_up()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -76,13 +82,13 @@ class LookUpDoFn(beam.DoFn):
         """Beam: at the process's end."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _look_up(self) -> Iterator[CatalogEntry]:
-        waiting, self._waiting = self._waiting, []
-        return etags.identify_all(self._files, waiting, self._threads)
+    def _look_up(self) -> Iterator[pa.RecordBatch]:
+        waiting, self._waiting, self._unknown = self._waiting, [], 0
+        return etags.identify_batches(self._files, waiting, self._threads)
 
 
 class UpscaleDoFn(beam.DoFn):
-    """Takes each job's image from its URI to its rows; rows pass.
+    """Takes each job's image from its URI to its rows.
 
     Example:
         jobs | beam.ParDo(UpscaleDoFn(plan))
@@ -95,6 +101,34 @@ class UpscaleDoFn(beam.DoFn):
 
     def setup(self) -> None:
         """Beam: once a process."""
+        self._ahead: LookAhead[Job, list[Row]] | None = None
+
+    def start_bundle(self) -> None:
+        """Beam: before the first element of a bundle."""
+        if self._ahead is not None:
+            self._ahead.forget()
+
+    def process(self, job: Job) -> Iterator[Row]:
+        """Beam: each element."""
+        if (
+            self._ahead is None
+        ):  # a run without work neither loads the network nor starts processes
+            self._ahead = self._open()
+        for rows in self._ahead.submit(job):
+            yield from map(_counted, rows)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Beam: after the last element of a bundle."""
+        if self._ahead is not None:
+            for rows in self._ahead.drain():
+                yield from map(_global, map(_counted, rows))
+
+    def teardown(self) -> None:
+        """Beam: at the process's end."""
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _open(self) -> LookAhead[Job, list[Row]]:
         plan, files = self._plan, join_run(self._plan.settings)
         # One set of decoders, and one network, for all threads of a process.
         decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
@@ -103,27 +137,7 @@ class UpscaleDoFn(beam.DoFn):
         worker = ImageWorker(files, decoders, upscaler, plan, images_folder=images_folder)
         # As many images are fetched ahead as wait for the network, beside those within it.
         threads = plan.settings.look_ahead + plan.workers
-        self._ahead = LookAhead(worker.process, items=plan.settings.look_ahead, threads=threads)
-
-    def start_bundle(self) -> None:
-        """Beam: before the first element of a bundle."""
-        self._ahead.forget()
-
-    def process(self, work: Job | Row) -> Iterator[Row]:
-        """Beam: each element."""
-        # Finished rows go on to the file at once: a kill would lose them.
-        ready = [[work]] if isinstance(work, Row) else self._ahead.submit(work)
-        for rows in ready:
-            yield from map(_counted, rows)
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Beam: after the last element of a bundle."""
-        for rows in self._ahead.drain():
-            yield from map(_global, map(_counted, rows))
-
-    def teardown(self) -> None:
-        """Beam: at the process's end."""
-        self._ahead.close()
+        return LookAhead(worker.process, items=plan.settings.look_ahead, threads=threads)
 
 
 def _open_decoders(settings: Settings) -> DecoderPool:
@@ -162,9 +176,13 @@ class WriteRowsDoFn(beam.DoFn):
         """Beam: before the first element of a bundle."""
         self._writer.abandon()  # what a failed bundle left
 
-    def process(self, row: Row) -> Iterator[Shard]:
+    def process(self, rows: Row | pa.RecordBatch) -> Iterator[Shard]:
         """Beam: each element."""
-        shard = self._writer.add(row)
+        if isinstance(rows, Row):
+            shard = self._writer.add(rows)
+        else:
+            _count_batch(rows)
+            shard = self._writer.add_batch(rows)
         if shard is not None:
             yield shard
 
@@ -177,6 +195,16 @@ class WriteRowsDoFn(beam.DoFn):
     def teardown(self) -> None:
         """Beam: at the process's end."""
         self._writer.abandon()
+
+
+def _count_batch(rows: pa.RecordBatch) -> None:
+    """Counts finished rows in Beam's metrics and in the progress that the user sees."""
+    by_status = tally(rows["status"])
+    for status, count in by_status.items():
+        Metrics.counter("rows", status).inc(count)
+    for reason, count in tally(rows["reason"]).items():
+        Metrics.counter("reasons", reason).inc(count)
+    progress.HERE.done(rows.num_rows, failed=by_status.get(Status.FAILED, 0))
 
 
 class ProbeDoFn(beam.DoFn):
@@ -205,12 +233,9 @@ class ProbeDoFn(beam.DoFn):
         """Beam: before the first element of a bundle."""
         self._ahead.forget()
 
-    def process(self, work: Job | Row) -> Iterator[estimation.ProbedJob]:
+    def process(self, job: Job) -> Iterator[estimation.ProbedJob]:
         """Beam: each element."""
-        if isinstance(work, Row):
-            yield self._counted(estimation.of_row(work))
-        else:
-            yield from map(self._counted, self._ahead.submit(work))
+        yield from map(self._counted, self._ahead.submit(job))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Beam: after the last element of a bundle."""

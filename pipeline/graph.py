@@ -1,39 +1,30 @@
 """The flow of a run as Beam transforms, thin wrappers around functions that know no Beam.
 
-Every outcome is a record on one output, and no step looks anything up beside it: tagged outputs
-merged again, or a side input from the same entries, would break the fusion of the last stage and
-send images through the runner's memory.
+The catalog crosses shuffles as Arrow batches, a partition of the URIs or of the contents at a
+time; what must be upscaled leaves them as one small `Job` for each content. From there to the file
+runs one fused stage, in which no step looks anything up beside it: a side input or outputs merged
+again would break it, and send images through the runner's memory.
 """
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
 
-from model.imaging.sandbox import DecoderPool
-from pipeline.catalog import manifest
-from pipeline.dofns import LookUpDoFn, ProbeDoFn, UpscaleDoFn, WriteRowsDoFn, join_run
-from pipeline.records import (
-    CatalogEntry,
-    Job,
-    PreviousResult,
-    Reason,
-    RunError,
-    Shard,
-    Totals,
-    content_key,
-)
-from pipeline.row import Row
-from pipeline.runs import estimation, replay, resume, reuse
-from pipeline.runs.summary import finish_run
+from pipeline import columns
+from pipeline.catalog import batches, manifest
+from pipeline.catalog.distinct import one_per_uri
+from pipeline.conclusion import Estimate, Summarise
+from pipeline.dofns import LookUpDoFn, UpscaleDoFn, WriteRowsDoFn, join_run
+from pipeline.records import Job, Shard, Totals
+from pipeline.runs import replay, resume, reuse
+from pipeline.runs.join import KEYED, join, key_or_uri, with_content_keys
 from pipeline.runtime import progress
 from pipeline.settings import RunPlan, Settings
-from pipeline.storage.base import StorageError
-from pipeline.upscale.job_rows import rejected_row
-from pipeline.upscale.processes import open_upscaler
-from pipeline.upscale.source import SourceReader
-from pipeline.upscale.steps import Rejected
+from pipeline.storage.base import Storage
 
 
 def build(pipeline: beam.Pipeline, plan: RunPlan) -> None:
@@ -43,25 +34,26 @@ def build(pipeline: beam.Pipeline, plan: RunPlan) -> None:
         pipeline: of any runner.
         plan: of the run.
     """
-    by_uri = pipeline | "ReadCatalog" >> ReadCatalog(plan) | "OnePerUri" >> OnePerUri()
+    catalog = pipeline | "ReadCatalog" >> ReadCatalog(plan) | "OnePerUri" >> OnePerUri()
     work = (
-        by_uri
-        | "FirstMention" >> beam.FlatMap(first_mention)
-        | "LookUpETags" >> LookUpETags(plan)
-        | "JoinPrevious" >> JoinPrevious(plan)
+        catalog.entries | "LookUpETags" >> LookUpETags(plan) | "JoinPrevious" >> JoinPrevious(plan)
     )
+    # However many partitions there are, each worker gets its share of the work.
+    jobs = work.jobs | "SpreadJobs" >> beam.Reshuffle()
     if plan.settings.dry_run:
-        _ = work | "Estimate" >> Estimate(plan)
+        _ = jobs | "Estimate" >> Estimate(plan, work.rows)
         return
-    shards = work | "UpscaleAndWrite" >> UpscaleAndWrite(plan).with_hint()
-    _ = shards | "Summarise" >> Summarise(plan, by_uri)
+    finished = work.rows | "WriteFinished" >> beam.ParDo(WriteRowsDoFn(plan))
+    upscaled = jobs | "UpscaleAndWrite" >> UpscaleAndWrite(plan).with_hint()
+    shards = (finished, upscaled) | "AllShards" >> beam.Flatten()
+    _ = shards | "Summarise" >> Summarise(plan, catalog.totals)
 
 
 @dataclasses.dataclass(eq=False)
 class ReadCatalog(beam.PTransform):
-    """Reads every mention of an image as a `CatalogEntry`.
+    """Reads every mention of an image, packed by a partition of the URIs.
 
-    Each row that an earlier attempt of this run has finished is an entry at `resume.KEPT`.
+    Each row that an earlier attempt of this run has finished is a mention at `batches.KEPT`.
 
     Example:
         mentions = pipeline | ReadCatalog(plan)
@@ -69,13 +61,13 @@ class ReadCatalog(beam.PTransform):
 
     plan: RunPlan
 
-    def expand(self, pcoll: beam.pvalue.PBegin) -> beam.PCollection[CatalogEntry]:
+    def expand(self, pcoll: beam.pvalue.PBegin) -> beam.PCollection[tuple[int, bytes]]:
         """Beam: from the pipeline's begin."""
         return (
             pcoll
             | "Sources" >> beam.Create(_catalog_sources(self.plan))
             | "Alone" >> beam.Reshuffle()
-            | "Read" >> beam.FlatMap(read_source, self.plan.settings)
+            | "Read" >> beam.FlatMap(read_source, self.plan)
         )
 
 
@@ -87,17 +79,24 @@ def _catalog_sources(plan: RunPlan) -> list[tuple[str, str]]:
     return sources + [("kept", shard.uri) for shard in plan.kept]
 
 
-def read_source(kind_and_uri: tuple[str, str], settings: Settings) -> Iterator[CatalogEntry]:
-    """Reads entries of the catalog, of a previous run to replay, or of rows that are kept."""
+def read_source(kind_and_uri: tuple[str, str], plan: RunPlan) -> Iterator[tuple[int, bytes]]:
+    """Reads mentions of the catalog, of a previous run to replay, or of rows that are kept."""
     kind, uri = kind_and_uri
-    files = join_run(settings)
+    files = join_run(plan.settings)
     if kind == "kept":
-        return resume.read_kept(uri, files)
-    if kind == "replay":
-        return replay.read_replay(uri, files, settings)
-    return manifest.read_catalog(
+        found = resume.read_kept(uri, files)
+    elif kind == "replay":
+        found = batches.from_entries(replay.read_replay(uri, files, plan.settings))
+    else:
+        found = read_input(files, plan.settings)
+    return columns.split(found, columns.uri_of, plan.partitions)
+
+
+def read_input(files: Storage, settings: Settings) -> Iterator[pa.RecordBatch]:
+    """Reads `--input`, by columns where it has columns."""
+    return manifest.read_batches(
         files,
-        uri,
+        settings.input,
         settings.allow_schemes,
         may_leave=settings.links_may_leave,
         columns=settings.columns,
@@ -106,40 +105,33 @@ def read_source(kind_and_uri: tuple[str, str], settings: Settings) -> Iterator[C
 
 
 class OnePerUri(beam.PTransform):
-    """Groups the mentions of each URI.
+    """Keeps the first mention of each URI, and counts all of them.
+
+    Its outputs: `entries`, batches of `batches.SCHEMA`; `totals`, one of each partition.
 
     Example:
-        by_uri = mentions | OnePerUri()
+        catalog = mentions | OnePerUri()
+        catalog.entries | LookUpETags(plan)
     """
 
-    def expand(
-        self, pcoll: beam.PCollection[CatalogEntry]
-    ) -> beam.PCollection[tuple[str, Iterable[CatalogEntry]]]:
-        """Beam: entries to (URI, entries)."""
+    def expand(self, pcoll: beam.PCollection[tuple[int, bytes]]) -> Any:
+        """Beam: packed mentions by partition to entries and totals."""
         return (
             pcoll
-            | "KeyByUri" >> beam.WithKeys(lambda entry: entry.uri)
             | "SameUri" >> beam.GroupByKey()
+            | "First" >> beam.FlatMap(first_mentions).with_outputs("totals", main="entries")
         )
 
 
-def first_mention(group: tuple[str, Iterable[CatalogEntry]]) -> Iterator[CatalogEntry]:
-    """Yields the first mention in the catalog; nothing if the URI's row is finished already."""
-    entry = min(group[1], key=lambda entry: entry.position)
-    if entry.position != resume.KEPT:
-        progress.HERE.found()
-        yield entry
-
-
-def count_group(group: tuple[str, Iterable[CatalogEntry]]) -> Totals:
-    """Counts the mentions of one URI."""
-    mentions = sum(entry.mentions for entry in group[1] if entry.position != resume.KEPT)
-    return Totals(mentions=mentions, named=int(mentions > 0), rows=1)
-
-
-def add_totals(parts: Iterable[Totals]) -> Totals:
-    """Sums all fields."""
-    return Totals(*(sum(column) for column in zip(Totals(0, 0, 0), *parts, strict=True)))
+def first_mentions(
+    group: tuple[int, Iterable[bytes]],
+) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["totals"], Totals]]:
+    """See `one_per_uri`."""
+    found, totals = one_per_uri(columns.unpack(group[1], batches.SCHEMA))
+    progress.HERE.found(found.num_rows)
+    yield TaggedOutput("totals", totals)
+    if found.num_rows:
+        yield found
 
 
 @dataclasses.dataclass(eq=False)
@@ -147,13 +139,13 @@ class LookUpETags(beam.PTransform):
     """Adds ETag and size where the catalog did not give them; see `etags.identify_all`.
 
     Example:
-        entries = by_uri | beam.FlatMap(first_mention) | LookUpETags(plan)
+        entries = catalog.entries | LookUpETags(plan)
     """
 
     plan: RunPlan
 
-    def expand(self, pcoll: beam.PCollection[CatalogEntry]) -> beam.PCollection[CatalogEntry]:
-        """Beam: entries to entries."""
+    def expand(self, pcoll: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        """Beam: entries to entries, in batches."""
         return pcoll | "LookUp" >> beam.ParDo(LookUpDoFn(self.plan))
 
 
@@ -161,77 +153,69 @@ class LookUpETags(beam.PTransform):
 class JoinPrevious(beam.PTransform):
     """Joins URIs of equal content with each other and with a previous run's results.
 
-    Finished rows come out for what needs no image, jobs for the rest. The last shuffle, of small
-    records only: all that follows runs fused, from the URI to the file.
+    Its outputs: `rows`, batches of `schema.SCHEMA` that need no image; `jobs`, one for each
+    content to upscale.
 
     Example:
-        rows_and_jobs = entries | JoinPrevious(plan)
+        work = entries | JoinPrevious(plan)
+        work.jobs | beam.Reshuffle() | UpscaleAndWrite(plan)
     """
 
     plan: RunPlan
 
-    def expand(self, pcoll: beam.PCollection[CatalogEntry]) -> beam.PCollection[Job | Row]:
-        """Beam: entries to jobs and rows."""
-        plan = self.plan
+    def expand(self, pcoll: beam.PCollection[pa.RecordBatch]) -> Any:
+        """Beam: entries in batches to finished rows and jobs."""
         previous = (
             pcoll.pipeline
-            | "PreviousParts" >> beam.Create([*plan.previous_parts, *plan.partial_parts])
-            | "ReadPrevious" >> beam.FlatMap(read_previous_results, plan.settings)
-            | "KeyPrevious" >> beam.WithKeys(lambda previous: previous.content_key)
+            | "PreviousParts" >> beam.Create([*self.plan.previous_parts, *self.plan.partial_parts])
+            | "PartsAlone" >> beam.Reshuffle()
+            | "ReadPrevious" >> beam.FlatMap(read_previous_results, self.plan)
         )
-        entries = pcoll | "KeyByContent" >> beam.WithKeys(content_key, plan.fingerprint)
+        entries = pcoll | "KeyByContent" >> beam.FlatMap(key_by_content, self.plan)
         return (
             {"entries": entries, "previous": previous}
             | "SameContent" >> beam.CoGroupByKey()
-            | "Work" >> beam.FlatMap(divide_work, plan.settings)
+            | "Divide" >> beam.FlatMap(divide_work, self.plan).with_outputs("jobs", main="rows")
         )
 
 
-def read_previous_results(part: str, settings: Settings) -> Iterator[PreviousResult]:
-    """See `reuse.read_previous_results`."""
-    return reuse.read_previous_results(part, join_run(settings))
+def key_by_content(entries: pa.RecordBatch, plan: RunPlan) -> Iterator[tuple[int, bytes]]:
+    """Packs entries by a partition of the contents."""
+    keyed = with_content_keys(entries, plan.fingerprint)
+    return columns.split([keyed], key_or_uri, plan.partitions)
+
+
+def read_previous_results(part: str, plan: RunPlan) -> Iterator[tuple[int, bytes]]:
+    """Packs results of a previous run's file by a partition of the contents."""
+    found = reuse.read_previous_results(part, join_run(plan.settings))
+    return columns.split(found, reuse.key_of, plan.partitions)
 
 
 def divide_work(
-    key_and_group: tuple[str, dict[str, Iterable[Any]]], settings: Settings
-) -> Iterator[Job | Row]:
-    """Yields rows of rejected entries and of reused results, and one job of all other entries.
-
-    A previous result serves the entries that are compared with the same reference.
-    """
-    key, group = key_and_group
-    reusable = {
-        previous.reference_etag: result
-        for previous in group["previous"]
-        if (result := reuse.reuse_result(previous, settings)) is not None
-    }
-    to_upscale = []
-    for entry in sorted(group["entries"], key=lambda entry: entry.position):
-        if entry.reason is not None:
-            yield rejected_row(entry, None, Rejected(Reason(entry.reason), entry.detail))
-        elif entry.reference_etag in reusable:
-            yield reuse.reused_row(reusable[entry.reference_etag], entry, key)
-        else:
-            to_upscale.append(entry)
-    if to_upscale:
-        yield Job(key, tuple(to_upscale))
+    group: tuple[int, dict[str, Iterable[bytes]]], plan: RunPlan
+) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["jobs"], Job]]:
+    """See `pipeline.runs.join.join`."""
+    entries = columns.unpack(group[1]["entries"], KEYED)
+    results = columns.unpack(group[1]["previous"], reuse.RESULTS)
+    for one in join(entries, results, plan.settings):
+        yield TaggedOutput("jobs", one) if isinstance(one, Job) else one
 
 
 @dataclasses.dataclass(eq=False)
 class UpscaleAndWrite(beam.PTransform):
-    """Turns jobs and rows into staged shards in one fused stage: image bytes cross no shuffle.
+    """Turns jobs into staged shards in one fused stage: image bytes cross no shuffle.
 
     An accelerator hint belongs here, on the whole composite: on one step inside it would make
     the runner cut the stage, and the images cross the cut.
 
     Example:
-        shards = rows_and_jobs | UpscaleAndWrite(plan).with_hint()
+        shards = work.jobs | UpscaleAndWrite(plan).with_hint()
     """
 
     plan: RunPlan
 
-    def expand(self, pcoll: beam.PCollection[Job | Row]) -> beam.PCollection[Shard]:
-        """Beam: jobs and rows to shards."""
+    def expand(self, pcoll: beam.PCollection[Job]) -> beam.PCollection[Shard]:
+        """Beam: jobs to shards."""
         return (
             pcoll
             | "Upscale" >> beam.ParDo(UpscaleDoFn(self.plan))
@@ -243,72 +227,3 @@ class UpscaleAndWrite(beam.PTransform):
         if self.plan.settings.accelerator:
             return self.with_resource_hints(accelerator=self.plan.settings.accelerator)
         return self
-
-
-@dataclasses.dataclass(eq=False)
-class Summarise(beam.PTransform):
-    """Publishes the shards, reconciles rows with URIs, writes the summary.
-
-    Example:
-        shards | Summarise(plan, by_uri)
-    """
-
-    plan: RunPlan
-    by_uri: beam.PCollection
-
-    def expand(self, pcoll: beam.PCollection[Shard]) -> beam.PCollection[dict[str, Any]]:
-        """Beam: shards to the one summary."""
-        totals = (
-            self.by_uri
-            | "CountGroups" >> beam.Map(count_group)
-            | "Totals" >> beam.CombineGlobally(add_totals)
-        )
-        return (
-            pcoll
-            | "AllShards" >> beam.combiners.ToList()
-            | "Finish" >> beam.Map(summarise_shards, self.plan, beam.pvalue.AsSingleton(totals))
-        )
-
-
-def summarise_shards(shards: list[Shard], plan: RunPlan, totals: Totals) -> dict[str, Any]:
-    """See `summary.finish_run`; a storage that fails here stops the run."""
-    files = join_run(plan.settings)
-    try:
-        return finish_run(files, plan, [*plan.kept, *shards], totals)
-    except StorageError as error:
-        raise RunError(
-            f"cannot finish the run in {plan.settings.output}: {error.detail}"
-        ) from error
-
-
-@dataclasses.dataclass(eq=False)
-class Estimate(beam.PTransform):
-    """Estimates what the run would cost, instead of the run; see `pipeline.runs.estimation`.
-
-    Example:
-        estimate = rows_and_jobs | Estimate(plan)
-    """
-
-    plan: RunPlan
-
-    def expand(self, pcoll: beam.PCollection[Job | Row]) -> beam.PCollection[dict[str, Any]]:
-        """Beam: jobs and rows to the estimate."""
-        return (
-            pcoll
-            | "Probe" >> beam.ParDo(ProbeDoFn(self.plan))
-            | "Add" >> beam.CombineGlobally(estimation.add_up)
-            | "Calibrate" >> beam.Map(write_estimate, self.plan)
-        )
-
-
-def write_estimate(counted: estimation.Counted, plan: RunPlan) -> dict[str, Any]:
-    """Upscales a few images where this runs, for the rate; writes and returns the estimate."""
-    files = join_run(plan.settings)
-    rate = None
-    if counted.sample:
-        one_process = dataclasses.replace(plan, workers=1)
-        upscaler = open_upscaler(files, one_process)
-        decoders = DecoderPool(1, max_pixels=plan.settings.max_pixels)
-        reader = SourceReader(files, decoders, plan)
-        rate = estimation.calibrate(reader, upscaler, counted.sample)
-    return estimation.write(files, plan.settings, counted, rate)

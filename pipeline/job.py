@@ -27,6 +27,7 @@ from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.graph import build
 from pipeline.output import publishing
 from pipeline.planning import make_plan
+from pipeline.prune.lock import refuse_while_pruning
 from pipeline.read import export
 from pipeline.records import RunError, Status
 from pipeline.report import html
@@ -34,7 +35,6 @@ from pipeline.runs import estimation, finished, resume
 from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock, remove_if_dead
-from pipeline.runs.prune_lock import refuse_while_pruning
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import logs, progress, scratch
 from pipeline.runtime.metrics import plain_metrics

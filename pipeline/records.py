@@ -4,7 +4,8 @@ import enum
 import hashlib
 import json
 import re
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from pipeline.redaction import redact
 
@@ -70,7 +71,7 @@ class CatalogEntry(NamedTuple):
         uri: as the manifest spells it: the identity of the row.
         location: where to read it, an absolute path or an s3:// URI; empty if `reason` is set.
         position: in the manifest; of several mentions of a URI the first counts.
-        product_id: from the manifest.
+        product_ids: from the manifest, distinct, in the order of its lines.
         reference_uri: of a true HR image, as the manifest spells it.
         reference_location: where to read that.
         etag: identity of the content, from the storage: equal ETag and size, equal image.
@@ -89,7 +90,7 @@ class CatalogEntry(NamedTuple):
     uri: str
     location: str
     position: int
-    product_id: str | None = None
+    product_ids: tuple[str, ...] = ()
     reference_uri: str | None = None
     reference_location: str | None = None
     etag: str | None = None
@@ -98,6 +99,11 @@ class CatalogEntry(NamedTuple):
     reason: str | None = None
     detail: str | None = None
     mentions: int = 1
+
+    @property
+    def product_id(self) -> str | None:
+        """The first of the product ids; None without any."""
+        return self.product_ids[0] if self.product_ids else None
 
     def rejected(self, reason: Reason, detail: str) -> "CatalogEntry":
         """Returns this entry with the reason why its image is not upscaled."""
@@ -108,39 +114,23 @@ def content_key(entry: CatalogEntry, fingerprint: str) -> str:
     """Identifies an image's content together with everything that decides its result.
 
     Args:
-        entry: with ETag and size, or rejected.
+        entry: with ETag and size.
         fingerprint: see `RunPlan.fingerprint`.
 
     Returns:
-        32 hexadecimal digits; for a rejected entry `uri:` and its URI, a key of its own.
+        32 hexadecimal digits.
     """
-    if entry.reason is not None:
-        return f"uri:{entry.uri}"
-    identity = f"{entry.etag}\n{entry.size_bytes}\n{fingerprint}"
-    return hashlib.sha256(identity.encode()).hexdigest()[:32]
+    return content_keys([entry.etag], [entry.size_bytes], fingerprint)[0]
 
 
-class PreviousResult(NamedTuple):
-    """A row of a previous run, without its image, for reuse in this run. Crosses a shuffle.
-
-    Attributes:
-        content_key: see `Job`; equal keys, equal results.
-        reference_etag: of the reference that the result was compared with.
-        status, reason: of the previous row.
-        source_height, source_width: as displayed; None if the header was never read.
-        columns: values of `reuse.REUSED_COLUMNS`, in that order.
-
-    Example:
-        columns = dict(zip(REUSED_COLUMNS, previous.columns, strict=True))
-    """
-
-    content_key: str
-    reference_etag: str | None
-    status: str
-    reason: str | None
-    source_height: int | None
-    source_width: int | None
-    columns: tuple[Any, ...]
+def content_keys(
+    etags: Iterable[str | None], sizes_bytes: Iterable[int | None], fingerprint: str
+) -> list[str]:
+    """Returns the content keys of many images; see `content_key`."""
+    return [
+        hashlib.sha256(f"{etag}\n{size}\n{fingerprint}".encode()).hexdigest()[:32]
+        for etag, size in zip(etags, sizes_bytes, strict=True)
+    ]
 
 
 class Job(NamedTuple):

@@ -189,7 +189,11 @@ class Row:
     """
 
     uri: Annotated[str, Column("the URI as the catalog spells it")]
-    product_id: Annotated[str | None, Column("from the manifest")] = None
+    product_id: Annotated[str | None, Column("from the manifest; of several the first")] = None
+    product_ids: Annotated[
+        tuple[str, ...] | None,
+        Column("all that the manifest gives the URI, in its order; null without any"),
+    ] = None
     status: Annotated[Status, Column("what became of the URI; see below")]
     reason: Annotated[str | None, Column("a stable code for scripts; see below")] = None
     detail: Annotated[str | None, Column("one line for people")] = None
@@ -312,7 +316,8 @@ def _build(part: type, columns: Mapping[str, Any]) -> Any:
     values: dict[str, Any] = {}
     for field in _FIELDS[part]:
         if not field.is_part:
-            values[field.name] = columns.get(field.name)
+            value = columns.get(field.name)
+            values[field.name] = tuple(value) if isinstance(value, list) else value
             continue
         inner = _build(field.type, columns)
         is_empty = all(value is None for value in vars(inner).values())

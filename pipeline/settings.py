@@ -131,6 +131,8 @@ class RunPlan:
             run.
         counts_disappeared: whether URIs that only the previous run has left the catalog.
         kept: shards that an earlier attempt of this run has finished.
+        partitions: into which URIs and contents are divided: more than fit a worker's memory make
+            a run slow, never wrong.
         lock_token: of the lock that the run holds; empty for a dry run, which holds none.
 
     Example:
@@ -152,6 +154,7 @@ class RunPlan:
     selection: Selection = WHOLE_CATALOG
     counts_disappeared: bool = True
     kept: tuple[Shard, ...] = ()
+    partitions: int = 16
     lock_token: str = ""
 
     @property

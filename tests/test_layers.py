@@ -23,11 +23,13 @@ MODEL = [
 ]
 PIPELINE = [
     *("pipeline.redaction", "pipeline.text", "pipeline.records", "pipeline.row"),
+    "pipeline.columns",
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
-    *("pipeline.signals", "pipeline.read", "pipeline.prune", "pipeline.report"),
-    *("pipeline.compare", "pipeline.config_file", "pipeline.cli", "pipeline.planning"),
-    *("pipeline.dofns", "pipeline.graph", "pipeline.library", "pipeline.job", "pipeline.demo"),
+    *("pipeline.signals", "pipeline.read", "pipeline.prune"),
+    *("pipeline.report", "pipeline.compare", "pipeline.config_file", "pipeline.cli"),
+    *("pipeline.planning", "pipeline.dofns", "pipeline.conclusion", "pipeline.graph"),
+    *("pipeline.library", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
 # Rooms that a small process loads, and what must stay out of it.

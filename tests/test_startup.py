@@ -154,8 +154,9 @@ from pipeline.runtime import startup
 
 class Slow:
     def find_spec(self, name, *_):
-        if name == "tensorflow":
-            os.write(2, b"noise of an import")
+        if name == "{module}":
+            if name == "tensorflow":
+                os.write(2, b"noise of an import")
             os.kill(os.getpid(), signal.{sign})
             time.sleep(60)
 
@@ -164,6 +165,7 @@ sys.exit(startup.run_command("run_pipeline", run_pipeline.main))
 """
 
 
+@pytest.mark.parametrize("module", ["apache_beam", "tensorflow"])
 @pytest.mark.parametrize(
     ("sign", "status", "told"),
     [
@@ -171,14 +173,27 @@ sys.exit(startup.run_command("run_pipeline", run_pipeline.main))
         ("SIGTERM", 143, "WARNING r1 SIGTERM: the run ends; --run_id r1 continues it"),
     ],
 )
-def test_a_signal_while_the_frameworks_are_imported_is_one_line(tmp_path, sign, status, told):
-    (tmp_path / "tmp").mkdir()
-    places = ["--input", str(tmp_path), "--output", "/nowhere/out", "--run_id", "r1"]
+def test_a_signal_while_a_framework_is_imported_is_one_line(tmp_path, module, sign, status, told):
+    """Beam before the run begins, TensorFlow in its midst."""
+    for name in ("tmp", "in"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "in/a.png").write_bytes(image_bytes(40, 40, file_format="PNG"))
+    places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
-    done = python("-c", STOPPED.format(sign=sign), *places, env=environment)
+    code = STOPPED.format(module=module, sign=sign)
+    done = python("-c", code, *places, "--run_id", "r1", env=environment)
     assert done.returncode == status
-    assert done.stderr.endswith(f"{told}\n") and done.stderr.count("\n") == 1
+    assert done.stderr.endswith(f"{told}\n") and "noise" not in done.stderr
+    assert done.stderr.count("\n") == 1
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_run_without_work_imports_no_tensorflow(tmp_path):
+    (tmp_path / "m.txt").write_text("none.png\n")
+    places = ["--input", str(tmp_path / "m.txt"), "--output", str(tmp_path / "out")]
+    done = python("-c", PROBE, "run_pipeline", *places, "--max_failure_rate", "1")
+    assert done.returncode == 0, done.stderr
+    assert "1 not_found" in done.stdout and imported(done) == ["apache_beam"]
 
 
 def test_ctrl_c_drops_what_an_import_prints():

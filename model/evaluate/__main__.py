@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
     startup.import_tensorflow()
     from model.evaluate import evaluation  # noqa: PLC0415 - imports Keras
-    from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415
+    from model.inference.errors import OutOfMemoryError  # noqa: PLC0415
 
     try:
         print(evaluation.run(evaluation.Options(**vars(arguments))))

@@ -4,21 +4,16 @@ import collections
 import dataclasses
 import functools
 import logging
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from model.inference import tiling
+from model.inference import dtypes, tiling
 from model.network.rdn import RDN, precision
 
-# CPU flags, in Linux's spelling, with which bfloat16 is faster; measured on AVX-512 BF16.
-_BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
-_CPU_INFO = Path("/proc/cpuinfo")
 # Sides of a GPU's tiles are multiples of this; sides up to _SHORT_PX stay as they are.
 _TILE_STEP_PX = 32
 _SHORT_PX = 96
@@ -260,8 +255,7 @@ def choose_backend(rdn: RDN, *, compute_dtype: str, max_call_px: int) -> Executi
 def fastest_dtype() -> str:
     """Returns the compute dtype that is fastest on this machine, one of `dtypes.COMPUTE_DTYPES`.
 
-    On a CPU with AVX-512 BF16, bfloat16 takes half the time of float32 (`docs/speed.md`); on a CPU
-    without it, more. A GPU's compute capability decides: bfloat16 from 8.0 on, float16 from 7.0.
+    A GPU's compute capability decides: bfloat16 from 8.0 on, float16 from 7.0.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -270,19 +264,7 @@ def fastest_dtype() -> str:
         if capability >= (8, 0):
             return "bfloat16"
         return "float16" if capability >= (7, 0) else "float32"
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":  # its own bfloat16 kernels are slow
-        return "float32"
-    return "bfloat16" if _BFLOAT16_FLAGS & _cpu_flags() else "float32"
-
-
-def _cpu_flags() -> set[str]:
-    """Flags of the processor from /proc/cpuinfo; empty on other systems."""
-    try:
-        lines = _CPU_INFO.read_text().splitlines()
-    except OSError:
-        return set()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return set(flags.partition(":")[2].split())
+    return dtypes.fastest_on_cpu()
 
 
 def _run(run: Callable[..., tf.Tensor], lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:

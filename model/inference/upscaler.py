@@ -12,6 +12,7 @@ from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference import background, tiling
 from model.inference.backends import ExecutionBackend, choose_backend
+from model.inference.errors import OutOfMemoryError
 from model.network import dihedral
 from model.network.rdn import RDN
 
@@ -20,17 +21,6 @@ DEFAULT_MAX_CALL_PX = 420_000
 _MIN_CALL_PX = 64 * 64
 
 _log = logging.getLogger(__name__)
-
-
-class OutOfMemoryError(RuntimeError):
-    """The smallest tile does not fit into the device's memory.
-
-    Example:
-        try:
-            result = upscaler.upscale_image(image)
-        except OutOfMemoryError as error:
-            print(error)  # the device has no memory for a call of 4096 pixels
-    """
 
 
 class Upscaler:

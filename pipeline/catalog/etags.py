@@ -8,7 +8,11 @@ import concurrent.futures
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from pipeline.catalog.manifest import lists_true_etags
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.catalog import batches
+from pipeline.catalog.listing import lists_true_etags
 from pipeline.records import CatalogEntry, RunError
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError, StoredObject
@@ -18,6 +22,32 @@ _PAGE_OBJECTS = 1000
 _MIN_PER_PAGE = 20
 
 _Found = dict[str, StoredObject]
+
+
+def identify_batches(
+    files: Storage, waiting: list[pa.RecordBatch], threads: concurrent.futures.Executor
+) -> Iterator[pa.RecordBatch]:
+    """Adds ETag and size to batches of the catalog where they are not known yet.
+
+    Args:
+        files: where the images lie.
+        waiting: of `batches.SCHEMA`.
+        threads: for requests at the same time.
+
+    Yields:
+        The same entries in other batches; see `identify_all`.
+    """
+    unknown: list[CatalogEntry] = []
+    for batch in waiting:
+        is_unknown = needs_lookup(batch)
+        unknown += batches.to_entries(batch.filter(is_unknown))
+        yield batch.filter(pc.invert(is_unknown))
+    yield from batches.from_entries(identify_all(files, unknown, threads))
+
+
+def needs_lookup(batch: pa.RecordBatch) -> pa.Array:
+    """Whether each entry of a batch lacks its ETag and is not rejected."""
+    return pc.and_(pc.is_null(batch["etag"]), pc.is_null(batch["reason"]))
 
 
 def identify_all(

@@ -1,9 +1,13 @@
 """Reads the catalog: a manifest of one or several files, or all objects below a prefix."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
+import pyarrow as pa
+
 from pipeline import text
-from pipeline.catalog import folders
+from pipeline.catalog import batches, folders
+from pipeline.catalog.listing import list_prefix
 from pipeline.catalog.manifests.columns import USUAL_COLUMNS, ManifestColumns
 from pipeline.catalog.manifests.files import (
     find_files,
@@ -14,13 +18,12 @@ from pipeline.catalog.manifests.files import (
 from pipeline.catalog.manifests.formats import read_records
 from pipeline.catalog.manifests.record import Record
 from pipeline.catalog.manifests.text_files import keep_quiet
-from pipeline.catalog.names import why_no_image
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection, select
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations
-from pipeline.storage.base import Storage, StorageError, StoredObject
+from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_file
 
 __all__ = [
@@ -71,38 +74,39 @@ def read_catalog(
     if not is_prefix(source):
         entries = _read_manifest(files, source, Place(source, extra_schemes), columns, tell)
     elif locations.scheme_of(source) == "s3":
-        entries = _list_prefix(files, source)
+        listed = list_prefix(files, source)
+        entries = itertools.chain.from_iterable(map(batches.to_entries, listed))
     else:
         entries = folders.list_folder(source, may_leave=may_leave)
     yield from select(entries, selection, source if is_prefix(source) else None)
 
 
-def _list_prefix(files: Storage, source: str) -> Iterator[CatalogEntry]:
-    """The objects below an S3 prefix, with the listing's ETags if HEAD gives the same."""
-    is_trusted: bool | None = None
-    for position, item in enumerate(files.list(source)):
-        why = why_no_image(item.uri.removeprefix(source))
-        if why is not None:
-            entry = CatalogEntry(item.uri, item.uri, position)
-            yield entry.rejected(Reason.NOT_AN_IMAGE, why)
-            continue
-        if is_trusted is None:
-            is_trusted = lists_true_etags(files, item)
-        etag = item.etag if is_trusted else None
-        size_bytes = item.size_bytes if is_trusted else None
-        yield CatalogEntry(item.uri, item.uri, position, etag=etag, size_bytes=size_bytes)
+def read_batches(
+    files: Storage,
+    source: str,
+    extra_schemes: Iterable[str] = (),
+    *,
+    may_leave: bool = False,
+    columns: ManifestColumns = USUAL_COLUMNS,
+    selection: Selection = WHOLE_CATALOG,
+) -> Iterator[pa.RecordBatch]:
+    """Yields the same mentions as `read_catalog`, in batches of `batches.SCHEMA`.
 
-
-def lists_true_etags(files: Storage, item: StoredObject) -> bool:
-    """Returns whether a server's listings give the ETag that it knows the object by.
-
-    Some gateways list another one: all their images would seem changed.
+    Where nothing selects among the objects of a prefix, they never become an entry each.
     """
-    try:
-        found = files.identify(item.uri)
-    except StorageError:  # gone meanwhile, or not ours to read: that is its own row's trouble
-        return True
-    return found.etag == item.etag or found.modified_at > item.modified_at
+    is_listing = is_prefix(source) and locations.scheme_of(source) == "s3"
+    if is_listing and selection == WHOLE_CATALOG:
+        return list_prefix(files, source)
+    return batches.from_entries(
+        read_catalog(
+            files,
+            source,
+            extra_schemes,
+            may_leave=may_leave,
+            columns=columns,
+            selection=selection,
+        )
+    )
 
 
 def _read_manifest(
@@ -152,7 +156,7 @@ def _entry(place: Place, name: str, position: int, record: Record) -> CatalogEnt
         uri,
         "",
         position,
-        product_id=redact(record.product_id) if record.product_id else None,
+        product_ids=(redact(record.product_id),) if record.product_id else (),
         reference_uri=redact_uri(record.reference_uri) if record.reference_uri else None,
         mentions=record.mentions,
     )

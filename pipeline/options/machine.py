@@ -20,6 +20,12 @@ class MachineOptions:
         parse=positive_or_auto,
         default_name=AUTO,
     )
+    partitions: int | None = declare(
+        "parts into which the catalog is divided for the joins; auto: one for each 20,000 URIs",
+        None,
+        parse=positive_or_auto,
+        default_name=AUTO,
+    )
     accelerator: str | None = declare(
         "Beam's accelerator hint for the step that upscales, e.g. "
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.output import schema
 from pipeline.output.shard_writer import ROW_GROUP_BYTES, SHARD_BYTES, LocalShard, digest_of
 from pipeline.records import RunError, Shard
 from pipeline.storage import locations
@@ -105,7 +106,8 @@ def _read_batches(files: Storage, shards: list[Shard]) -> Iterator[pa.RecordBatc
         with open_file(files, shard.uri) as file:
             table = pq.ParquetFile(file)
             for group in range(table.num_row_groups):
-                yield from table.read_row_group(group).to_batches()
+                for batch in table.read_row_group(group).to_batches():
+                    yield schema.completed(batch, schema.SCHEMA.names)
 
 
 def _name(uri: str) -> str:

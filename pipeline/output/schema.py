@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from pipeline.row import COLUMNS, ImageFile, Row, RowColumn, column_values
 _ARROW_TYPES = {
     str: pa.string(),
     Status: pa.string(),
+    tuple[str, ...]: pa.list_(pa.string()),
     float: pa.float32(),
     datetime.datetime: pa.timestamp("us", tz="UTC"),
     ImageFile: pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
@@ -46,3 +47,33 @@ def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
         for field, values in zip(SCHEMA, column_values(rows, COLUMNS), strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def from_columns(rows: int, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """Builds a batch of `SCHEMA` from some of its columns; null in the others.
+
+    Args:
+        rows: number of rows.
+        columns: arrays of this length, by name.
+    """
+    arrays = [columns.get(field.name, pa.nulls(rows, field.type)) for field in SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def completed(batch: pa.RecordBatch, columns: Iterable[str]) -> pa.RecordBatch:
+    """Returns exactly these columns of a file, in the types of `SCHEMA`.
+
+    Args:
+        batch: of a file that perhaps another version of this program wrote.
+        columns: names of `SCHEMA`; null where the batch lacks one.
+    """
+    fields = [SCHEMA.field(name) for name in columns]
+    arrays = []
+    for field in fields:
+        if field.name not in batch.schema.names:
+            arrays.append(pa.nulls(batch.num_rows, field.type))
+        elif batch[field.name].type == field.type:
+            arrays.append(batch[field.name])
+        else:
+            arrays.append(batch[field.name].cast(field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))

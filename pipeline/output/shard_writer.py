@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import columns
 from pipeline.output import schema as row_schema
 from pipeline.records import RunError, Shard
 from pipeline.row import Row
@@ -52,6 +53,8 @@ class ShardWriter:
         self._staging_folder = staging_folder
         self._shard_bytes = shard_bytes
         self._pending: list[Row] = []
+        self._pending_batches: list[pa.RecordBatch] = []
+        self._pending_rows = 0
         self._pending_bytes = 0
         self._file: LocalShard | None = None
         self._saved_work = 0.0
@@ -64,13 +67,38 @@ class ShardWriter:
             RunError: if the shard cannot be uploaded.
         """
         self._pending.append(row)
-        self._pending_bytes += row.size_bytes
         self._unsaved_work += _ROW_WORK if row.timings.inference_ms is None else 1
-        if self._pending_bytes >= ROW_GROUP_BYTES or len(self._pending) >= _ROW_GROUP_ROWS:
-            self._write_row_group()
+        self._count(1, row.size_bytes)
         is_due = self._unsaved_work >= max(1, _UNSAVED_SHARE * self._saved_work)
-        is_full = self._file is not None and self._file.size_bytes >= self._shard_bytes
-        return self.close() if is_due or is_full else None
+        return self.close() if is_due or self._is_full else None
+
+    def add_batch(self, batch: pa.RecordBatch) -> Shard | None:
+        """Takes finished rows without images; returns the shard that they completed, if any.
+
+        They are no work that a kill could cost: another attempt finds them again in seconds.
+
+        Args:
+            batch: of `schema.SCHEMA`.
+
+        Raises:
+            RunError: if the shard cannot be uploaded.
+        """
+        for start in range(0, batch.num_rows, _ROW_GROUP_ROWS):
+            some = batch.slice(start, _ROW_GROUP_ROWS)
+            self._pending_batches.append(some)
+            self._count(some.num_rows, some.nbytes)
+        return self.close() if self._is_full else None
+
+    def _count(self, rows: int, size_bytes: int) -> None:
+        """Counts pending rows; writes them if they are enough."""
+        self._pending_rows += rows
+        self._pending_bytes += size_bytes
+        if self._pending_bytes >= ROW_GROUP_BYTES or self._pending_rows >= _ROW_GROUP_ROWS:
+            self._write_row_group()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._file is not None and self._file.size_bytes >= self._shard_bytes
 
     def close(self) -> Shard | None:
         """Uploads the rows taken so far; returns None without any. The writer can be used again.
@@ -81,7 +109,7 @@ class ShardWriter:
         self._write_row_group()
         if self._file is None:
             return None
-        name = f"{digest_of(self._file.uris)}.parquet"
+        name = f"{self._file.digest}.parquet"
         shard = self._file.upload(self._files, locations.join(self._staging_folder, name))
         self._saved_work += self._unsaved_work
         self.abandon()
@@ -92,15 +120,22 @@ class ShardWriter:
         if self._file is not None:
             self._file.remove()
         self._file = None
-        self._pending, self._pending_bytes, self._unsaved_work = [], 0, 0.0
+        self._forget_pending()
+        self._unsaved_work = 0.0
 
     def _write_row_group(self) -> None:
-        if not self._pending:
+        if not self._pending_rows:
             return
         if self._file is None:
             self._file = LocalShard()
-        self._file.write(row_schema.to_batch(self._pending))
-        self._pending, self._pending_bytes = [], 0
+        if self._pending:
+            self._pending_batches.append(row_schema.to_batch(self._pending))
+        self._file.write(columns.concat(self._pending_batches, row_schema.SCHEMA))
+        self._forget_pending()
+
+    def _forget_pending(self) -> None:
+        self._pending, self._pending_batches = [], []
+        self._pending_rows = self._pending_bytes = 0
 
 
 def count_shards(work: float) -> int:
@@ -120,7 +155,7 @@ class LocalShard:
     """An unfinished Parquet file of `schema.SCHEMA` in a temporary folder.
 
     Attributes:
-        uris: of its rows, in order.
+        rows: how many it holds.
 
     Example:
         shard = LocalShard()
@@ -141,7 +176,13 @@ class LocalShard:
                 compression={name: "zstd" for name in small} | {"image.bytes": "none"},
                 use_dictionary=["status", "reason", "source_format", "source_mode", "model"],
             )
-        self.uris: list[str] = []
+        self.rows = 0
+        self._digests = 0
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that depend on the URIs of the rows alone, not on their order."""
+        return f"{self._digests % (1 << 64):016x}"
 
     @property
     def size_bytes(self) -> int:
@@ -156,7 +197,9 @@ class LocalShard:
         """
         with _temporary_file_errors():
             self._writer.write_batch(batch)
-        self.uris += batch["uri"].to_pylist()
+        self.rows += batch.num_rows
+        for uri in batch["uri"].cast(pa.binary()).to_pylist():
+            self._digests += int.from_bytes(hashlib.blake2b(uri, digest_size=8).digest())
 
     def upload(self, files: Storage, uri: str) -> Shard:
         """Closes the file and copies it to a URI.
@@ -170,7 +213,7 @@ class LocalShard:
             files.write_file(uri, self._path)
         except StorageError as error:
             raise RunError(f"cannot write rows to {uri}: {error.detail}") from error
-        return Shard(uri, len(self.uris), self.size_bytes)
+        return Shard(uri, self.rows, self.size_bytes)
 
     def remove(self) -> None:
         """Deletes the local file."""

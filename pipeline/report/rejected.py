@@ -11,7 +11,8 @@ import numpy as np
 from model.imaging.decode import assumed_quality
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
-from model.inference.upscaler import OutOfMemoryError, Upscaler
+from model.inference.errors import OutOfMemoryError
+from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 from pipeline.records import RunError
 from pipeline.storage.base import Storage

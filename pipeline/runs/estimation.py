@@ -10,14 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
 
 from model.files import RangedFile
-from model.inference.upscaler import OutOfMemoryError
+from model.inference.errors import OutOfMemoryError
 from pipeline import text
 from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job, RunError
-from pipeline.row import Row
 from pipeline.runs import cost
 from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
@@ -26,7 +27,9 @@ from pipeline.storage.locations import scheme_of
 from pipeline.upscale.job_rows import JobRows
 from pipeline.upscale.machine import count_cores, count_gpus
 from pipeline.upscale.source import SourceReader
-from pipeline.upscale.upscaling import ImageUpscaler
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from pipeline.upscale.upscaling import ImageUpscaler
 
 TO_UPSCALE = "to_upscale"
 _SAMPLE = 12
@@ -121,9 +124,12 @@ def probe(reader: SourceReader, job: Job) -> ProbedJob:
     return ProbedJob(tuple(verdicts), source.header.height * source.header.width, asked, job)
 
 
-def of_row(row: Row) -> ProbedJob:
-    """Counts a row that is finished before its image was read, such as a reused one."""
-    return ProbedJob(((str(row.status), row.reason),), 0, 0, None)
+def of_rows(rows: pa.RecordBatch) -> Counted:
+    """Counts rows that are finished before their images were read, such as reused ones."""
+    pairs = pa.table({"status": rows["status"], "reason": rows["reason"]})
+    groups = pairs.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    verdicts = {(one["status"], one["reason"]): one["count_all"] for one in groups}
+    return Counted(Counter(verdicts), 0, 0, 0, [])
 
 
 def add_up(parts: Iterable[Any]) -> Counted:
@@ -152,7 +158,7 @@ def _chosen(jobs: list[Job]) -> list[Job]:
     return heapq.nsmallest(_SAMPLE, jobs, key=lambda job: str(job.content_key))
 
 
-def calibrate(reader: SourceReader, upscaler: ImageUpscaler, jobs: Iterable[Job]) -> Rate | None:
+def calibrate(reader: SourceReader, upscaler: "ImageUpscaler", jobs: Iterable[Job]) -> Rate | None:
     """Upscales images for some seconds, one after the other, and keeps none of them.
 
     Args:

@@ -4,6 +4,9 @@ import collections
 import concurrent.futures
 import functools
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.records import Reason
 from pipeline.runs import reader
 from pipeline.runs.reader import UnreadableRowsError
@@ -14,6 +17,7 @@ from pipeline.storage.routing import list_if_any
 # request; a few names are asked for one by one.
 _ASKED_ONE_BY_ONE = 4
 _THREADS = 16
+_POINTER = "^(?P<part>.*)" + reader.ROW_MARK + "(?P<number>[0-9]{1,18})$"
 
 
 class ImagesOnHand:
@@ -29,13 +33,12 @@ class ImagesOnHand:
     Example:
         images = ImagesOnHand(files)
         images.look_up("s3://shop/out/rows/run_id=night1/part-0.parquet")
-        "s3://shop/out/images/ab/abcd.png" in images
-        # True
+        images.there(pa.array(["s3://shop/out/images/ab/abcd.png"]))  # [true]
     """
 
     def __init__(self, files: Storage) -> None:
         self._files = files
-        self._missing: set[str] = set()
+        self._missing = pa.array([], pa.string())
         self._rows_in = functools.cache(self._count_rows)
 
     def look_up(self, part: str) -> None:
@@ -46,25 +49,28 @@ class ImagesOnHand:
         """
         by_folder: dict[str, set[str]] = collections.defaultdict(set)
         for *_, batch in reader.read_batches(self._files, [part], ["image_uri"]):
-            for image_uri in batch["image_uri"].drop_null().to_pylist():
-                uri = reader.absolute_pointer(part, image_uri)
-                if reader.split_pointer(uri) is None:
-                    folder, _, name = uri.rpartition("/")
-                    by_folder[folder].add(name)
+            uris = reader.absolute_pointers(part, batch["image_uri"].drop_null())
+            is_file = pc.invert(pc.match_substring_regex(uris, _POINTER))
+            for uri in uris.filter(is_file).to_pylist():
+                folder, _, name = uri.rpartition("/")
+                by_folder[folder].add(name)
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
-            for missing in threads.map(self._missing_in, by_folder, by_folder.values()):
-                self._missing |= missing
+            missing = set().union(*threads.map(self._missing_in, by_folder, by_folder.values()))
+        self._missing = pa.array(sorted(missing), pa.string())
 
-    def __contains__(self, image_uri: str) -> bool:
-        """Whether the image at an absolute pointer is there.
+    def there(self, image_uris: pa.Array) -> pa.Array:
+        """Whether each image is there; True for a null.
 
-        Files only after `look_up` of the part that names them.
+        Args:
+            image_uris: absolute; of files only after `look_up` of the part that names them.
         """
-        pointer = reader.split_pointer(image_uri)
-        if pointer is None:
-            return image_uri not in self._missing
-        part, number = pointer
-        return number < self._rows_in(part)
+        pointers = pc.extract_regex(image_uris, _POINTER)
+        parts = pc.struct_field(pointers, "part").dictionary_encode()
+        rows = pa.array([self._rows_in(part) for part in parts.dictionary.to_pylist()], pa.int64())
+        numbers = pc.struct_field(pointers, "number").cast(pa.int64())
+        in_rows = pc.less(numbers, rows.take(parts.indices))
+        in_files = pc.invert(pc.is_in(image_uris, self._missing))
+        return pc.fill_null(pc.coalesce(in_rows, in_files), True)
 
     def _missing_in(self, folder: str, names: set[str]) -> set[str]:
         """URIs of the names that a folder does not have."""

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.output import schema
@@ -21,6 +22,8 @@ from pipeline.storage.routing import list_if_any
 BATCH_ROWS = 4096
 # Between the URI of a Parquet file and the number of a row in it, counted from 0.
 ROW_MARK = "#row="
+# A pointer that is no place within the output.
+_ABSOLUTE = "^(/|[A-Za-z][A-Za-z0-9+.-]*:/)"
 
 
 class UnreadableRowsError(RunError):
@@ -86,6 +89,24 @@ def relative_pointer(part: str, image_uri: str) -> str:
     return place.removeprefix(start) if place.startswith(start) else image_uri
 
 
+def absolute_pointers(part: str, image_uris: pa.Array) -> pa.Array:
+    """Returns `absolute_pointer` of many rows, perhaps null."""
+    output = output_of(part)
+    if output is None:
+        return image_uris
+    inside = pc.binary_join_element_wise(output.rstrip("/"), image_uris, "/")
+    return pc.if_else(pc.match_substring_regex(image_uris, _ABSOLUTE), image_uris, inside)
+
+
+def relative_pointers(part: str, image_uris: pa.Array) -> pa.Array:
+    """Returns `relative_pointer` of many rows, perhaps null; relative ones stay."""
+    is_absolute = pc.fill_null(pc.match_substring_regex(image_uris, _ABSOLUTE), False)
+    if not pc.any(is_absolute).as_py():
+        return image_uris
+    found = [relative_pointer(part, uri) for uri in image_uris.filter(is_absolute).to_pylist()]
+    return pc.replace_with_mask(image_uris, is_absolute, pa.array(found, pa.string()))
+
+
 def parts_of(files: Storage, layout: Layout) -> list[str]:
     """URIs of a run's Parquet files; other files in the folder are no rows."""
     return [
@@ -118,7 +139,7 @@ def read_batches(
         with _open(files, part) as table:
             there = [name for name in wanted if name in table.schema_arrow.names]
             for batch in table.iter_batches(batch_size=batch_rows, columns=there):
-                yield part, first, _completed(batch, wanted)
+                yield part, first, schema.completed(batch, wanted)
                 first += batch.num_rows
 
 
@@ -126,7 +147,7 @@ def read_columns(files: Storage, parts: Iterable[str], columns: Iterable[str]) -
     """Reads small columns of Parquet files into one table; see `read_batches`."""
     wanted = list(columns)
     found = [batch for *_, batch in read_batches(files, parts, wanted)]
-    types = pa.schema([(name, schema.SCHEMA.field(name).type) for name in wanted])
+    types = pa.schema([schema.SCHEMA.field(name) for name in wanted])
     return pa.Table.from_batches(found, types)
 
 
@@ -194,7 +215,7 @@ def read_row_groups(files: Storage, part: str) -> Iterator[pa.RecordBatch]:
         for group in range(table.num_row_groups):
             rows = table.read_row_group(group, columns=there).combine_chunks()
             for batch in rows.to_batches():
-                yield _completed(batch, names).cast(schema.SCHEMA)
+                yield schema.completed(batch, names)
 
 
 @contextlib.contextmanager
@@ -213,20 +234,6 @@ def _open(files: Storage, part: str) -> Iterator[pq.ParquetFile]:
         raise RunError(f"cannot read the rows in {part}: {error.detail}") from error
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(part, str(error).partition("\n")[0].rstrip(".")) from error
-
-
-def _completed(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
-    """The batch with exactly these columns, in the types of the rows' schema."""
-    arrays = []
-    for name in columns:
-        wanted = schema.SCHEMA.field(name).type
-        if name not in batch.schema.names:
-            arrays.append(pa.nulls(batch.num_rows, wanted))
-        elif batch[name].type == wanted:
-            arrays.append(batch[name])
-        else:
-            arrays.append(batch[name].cast(wanted))
-    return pa.RecordBatch.from_arrays(arrays, names=columns)
 
 
 def _unreadable(part: str, detail: str) -> UnreadableRowsError:

@@ -6,8 +6,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline import text
-from pipeline.records import CatalogEntry, Reason, RunError, Shard
+from pipeline.catalog import batches
+from pipeline.catalog.batches import KEPT
+from pipeline.records import Reason, RunError, Shard
 from pipeline.runs import reader
 from pipeline.runs.finished import is_finished, read_summary
 from pipeline.runs.layout import Layout
@@ -16,9 +20,6 @@ from pipeline.settings import OPTIONS, RESULT_VERSION, RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.routing import list_if_any
-
-# The position of an entry whose row is finished already: before all that a catalog holds.
-KEPT = -1
 
 _log = logging.getLogger(__name__)
 
@@ -206,8 +207,8 @@ def _uris_of(files: Storage, uri: str) -> set[str]:
         return set()
 
 
-def read_kept(part: str, files: Storage) -> Iterator[CatalogEntry]:
-    """Yields an entry at position `KEPT` for each row of a kept shard."""
+def read_kept(part: str, files: Storage) -> Iterator[pa.RecordBatch]:
+    """Reads the URIs of a kept shard, as mentions at the position `KEPT` of the catalog."""
     for *_, batch in reader.read_batches(files, [part], ["uri"]):
-        for uri in batch["uri"].to_pylist():
-            yield CatalogEntry(uri, "", KEPT)
+        positions = pa.repeat(pa.scalar(KEPT, pa.int64()), batch.num_rows)
+        yield batches.from_columns(batch.num_rows, uri=batch["uri"], position=positions)

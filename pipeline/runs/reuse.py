@@ -5,13 +5,16 @@ not upscaled again; its row points to the previous run's file.
 """
 
 import logging
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
 
-from pipeline import text
-from pipeline.catalog.size_filter import reject_size
-from pipeline.records import CatalogEntry, PreviousResult, Reason, Status
-from pipeline.row import COLUMNS, TIMED_STAGES, Row
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import columns, text
+from pipeline.catalog.size_filter import SizeLimits, reject_size
+from pipeline.output import schema
+from pipeline.records import Reason, Status
+from pipeline.row import COLUMNS, TIMED_STAGES
 from pipeline.runs import reader
 from pipeline.runs.images_on_hand import ImagesOnHand
 from pipeline.runs.reader import UnreadableRowsError
@@ -22,20 +25,27 @@ _log = logging.getLogger(__name__)
 
 # Columns that this run finds itself, and times that only the previous run spent.
 _NOT_REUSED = {
-    *("uri", "product_id", "status", "reason", "content_key", "source_etag", "source_bytes"),
+    *("uri", "product_id", "product_ids", "content_key", "status", "reason"),
+    *("source_etag", "source_bytes"),
     *("reference_uri", "reference_etag", "image"),
     *TIMED_STAGES,
 }
 REUSED_COLUMNS = tuple(one.name for one in COLUMNS if one.name not in _NOT_REUSED)
-_JOINED = ("content_key", "reference_etag", "status", "reason")
+# A row of a previous run, without its image, for reuse in this run. Crosses a shuffle.
+RESULTS = pa.schema(
+    [
+        pa.field(name, schema.SCHEMA.field(name).type)
+        for name in ("content_key", "reference_etag", "status", "reason", *REUSED_COLUMNS)
+    ]
+)
 
-_WITH_IMAGE = {Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED}
-_SIZE_REASONS = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.TOO_MANY_PIXELS}
+_WITH_IMAGE = (Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED)
+_SIZE_REASONS = (Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.TOO_MANY_PIXELS)
 # Broken content stays broken; answers of storages and devices may change.
-_LASTING = {Reason.ANIMATED, Reason.UNREADABLE, Reason.UNSUPPORTED_FORMAT}
+_LASTING = (Reason.ANIMATED, Reason.UNREADABLE, Reason.UNSUPPORTED_FORMAT)
 
 
-def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]:
+def read_previous_results(part: str, files: Storage) -> Iterator[pa.RecordBatch]:
     """Reads the results that a previous run's rows hold, without their images.
 
     Results whose image is gone or cannot be read are left out: their images are upscaled again.
@@ -44,33 +54,20 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
     Args:
         part: URI of one of the previous run's Parquet files.
         files: storage of the file.
+
+    Yields:
+        Batches of `RESULTS`.
     """
-    columns = list(dict.fromkeys((*_JOINED, *REUSED_COLUMNS, "image_bytes")))
     images = ImagesOnHand(files)
     lost = 0
     try:
         images.look_up(part)
-        for _, first, batch in reader.read_batches(files, [part], columns):
-            for number, row in enumerate(batch.to_pylist(), start=first):
-                if row["content_key"] is None:
-                    continue
-                if row["image_bytes"] is not None and row["image_uri"] is None:
-                    row["image_uri"] = reader.image_pointer(part, number)
-                if row["image_uri"] is not None:
-                    place = reader.absolute_pointer(part, row["image_uri"])
-                    if place not in images:
-                        lost += 1
-                        continue
-                    row["image_uri"] = reader.relative_pointer(part, place)
-                yield PreviousResult(
-                    row["content_key"],
-                    row["reference_etag"],
-                    row["status"],
-                    row["reason"],
-                    row["source_height"],
-                    row["source_width"],
-                    tuple(row[name] for name in REUSED_COLUMNS),
-                )
+        wanted = dict.fromkeys((*RESULTS.names, "image_bytes"))
+        for _, first, batch in reader.read_batches(files, [part], wanted):
+            results = _results(part, first, batch)
+            there = images.there(reader.absolute_pointers(part, results["image_uri"]))
+            lost += results.num_rows - pc.sum(there).as_py() if results.num_rows else 0
+            yield results.filter(there)
     except UnreadableRowsError as error:
         _log.warning("%s; its images are upscaled again", error)
     if lost:
@@ -79,74 +76,92 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
         )
 
 
-class ReusableResult(NamedTuple):
-    """A previous run's result that serves this run.
+def _results(part: str, first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with a content key, of `RESULTS`; an image in a row gets the pointer to it.
 
-    Attributes:
-        status, reason: of the rows of this run.
-        columns: values by column, for the rows of this run.
-
-    Example:
-        result = reuse_result(previous, settings)
-        result.status  # unchanged, skipped or failed
+    Pointers are relative to the output where they lie in it.
     """
+    numbers = pa.array(range(first, first + batch.num_rows)).cast(pa.string())
+    here = reader.relative_pointer(part, part)
+    pointers = pc.binary_join_element_wise(here, numbers, reader.ROW_MARK)
+    has_image = pc.is_valid(batch["image_bytes"])
+    older = reader.relative_pointers(part, batch["image_uri"])
+    pointers = pc.coalesce(older, pc.if_else(has_image, pointers, None))
+    at = batch.schema.get_field_index("image_uri")
+    pointed = batch.set_column(at, "image_uri", pointers).select(RESULTS.names)
+    return pointed.cast(RESULTS).filter(pc.is_valid(batch["content_key"]))
 
-    status: Status
-    reason: str
-    columns: dict[str, Any]
+
+def key_of(results: pa.RecordBatch) -> pa.Array:
+    """The content keys of `RESULTS`: keys for `columns.split`."""
+    return results["content_key"]
 
 
-def reuse_result(previous: PreviousResult, settings: Settings) -> ReusableResult | None:
-    """Decides whether a previous run's result serves this run.
+def reusable(results: pa.RecordBatch, settings: Settings) -> pa.RecordBatch:
+    """Chooses the results of a previous run that serve this run.
 
     Args:
-        previous: of the same content, model and settings that change the result.
+        results: of `RESULTS`, of the same model and settings that change the result.
         settings: of this run, whose size limits may be others.
 
     Returns:
-        The result; None if the image must be upscaled again.
+        The results, with status and reason of the rows of this run. Images of the others must be
+        upscaled again.
     """
-    if previous.reason in settings.retry:
-        return None
-    columns = dict(zip(REUSED_COLUMNS, previous.columns, strict=True))
-    if previous.source_height is not None and previous.source_width is not None:
-        rejection = reject_size(previous.source_height, previous.source_width, settings.limits)
-        if rejection is not None:
-            found = {name: columns[name] for name in REUSED_COLUMNS if name.startswith("source_")}
-            reason, detail = rejection
-            when = {"detail": detail, "processed_at": columns["processed_at"]}
-            return ReusableResult(reason.status, str(reason), found | when)
-    if previous.status in _WITH_IMAGE:
-        lies_in_rows = reader.split_pointer(columns["image_uri"]) is not None
-        if lies_in_rows and settings.images != "parquet":
-            return None  # this run wants files, and there is none
-        why = previous.reason or str(Reason.SAME_CONTENT)
-        return ReusableResult(Status.UNCHANGED, why, columns)
-    if previous.reason in _LASTING or (settings.retry and previous.reason not in _SIZE_REASONS):
-        assert previous.reason is not None  # as all that were not upscaled
-        return ReusableResult(Status(previous.status), previous.reason, columns)
-    return None
-
-
-def reused_row(result: ReusableResult, entry: CatalogEntry, content_key: str) -> Row:
-    """Returns the row of a URI whose result is reused.
-
-    Args:
-        result: of a previous run.
-        entry: the URI, as this run's catalog has it.
-        content_key: of its content.
-    """
-    return Row.from_columns(
-        {
-            **result.columns,
-            "status": result.status,
-            "reason": result.reason,
-            "uri": entry.uri,
-            "product_id": entry.product_id,
-            "content_key": content_key,
-            "source_etag": entry.etag,
-            "source_bytes": entry.size_bytes,
-            "reference_uri": entry.reference_uri,
-            "reference_etag": entry.reference_etag,
-        }
+    results = results.filter(_is_none_of(results["reason"], settings.retry))
+    results, outside = _by_size(results, settings.limits)
+    status, reason = results["status"], results["reason"]
+    has_image = pc.is_in(status, pa.array(_WITH_IMAGE))
+    lasts = pc.is_in(reason, pa.array(_LASTING))
+    if settings.retry:
+        lasts = pc.or_(lasts, pc.and_(pc.is_valid(reason), _is_none_of(reason, _SIZE_REASONS)))
+    # This run may want files, where there are none.
+    in_rows = pc.fill_null(pc.match_substring(results["image_uri"], reader.ROW_MARK), False)
+    serves = pc.invert(in_rows) if settings.images != "parquet" else True
+    results = _with(
+        results,
+        status=pc.if_else(has_image, Status.UNCHANGED, status),
+        reason=pc.if_else(has_image, pc.coalesce(reason, Reason.SAME_CONTENT), reason),
     )
+    kept = results.filter(pc.if_else(has_image, serves, lasts))
+    return columns.concat([outside, kept], RESULTS)
+
+
+def _by_size(results: pa.RecordBatch, limits: SizeLimits) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """The results within this run's size limits, and those outside: skipped or failed rows."""
+    sides = [results[f"source_{side}"].cast(pa.int64()) for side in ("height", "width")]
+    packed = pc.add(pc.multiply(sides[0], 1 << 32), sides[1])
+    sizes = packed.dictionary_encode()
+    rejections = [
+        reject_size(size >> 32, size & 0xFFFFFFFF, limits) for size in sizes.dictionary.to_pylist()
+    ]
+    if not any(rejections):
+        return results, results.slice(0, 0)
+    is_outside = pc.fill_null(
+        pa.array([one is not None for one in rejections]).take(sizes.indices), False
+    )
+    outside, which = results.filter(is_outside), sizes.indices.filter(is_outside)
+    found = {
+        "status": [one and str(one[0].status) for one in rejections],
+        "reason": [one and str(one[0]) for one in rejections],
+        "detail": [one and one[1] for one in rejections],
+    }
+    stays = {"content_key", "reference_etag", "processed_at", *found}
+    cleared = {
+        field.name: pa.nulls(outside.num_rows, field.type)
+        for field in RESULTS
+        if field.name not in stays and not field.name.startswith("source_")
+    }
+    told = {name: pa.array(values, pa.string()).take(which) for name, values in found.items()}
+    return results.filter(pc.invert(is_outside)), _with(outside, **cleared, **told)
+
+
+def _is_none_of(values: pa.Array, these: Iterable[str]) -> pa.Array:
+    """Whether each value, perhaps null, is none of these."""
+    return pc.invert(pc.is_in(values, pa.array([str(one) for one in these], pa.string())))
+
+
+def _with(batch: pa.RecordBatch, **changed: pa.Array) -> pa.RecordBatch:
+    """The batch with other values in some columns."""
+    arrays = [changed.get(name, batch[name]) for name in batch.schema.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)

@@ -1,6 +1,5 @@
-"""Finishes a run: publishes its rows, counts them in the files, writes the summary."""
+"""Finishes a run: publishes its rows, checks their counts, writes the summary."""
 
-import collections
 import dataclasses
 import datetime
 import importlib.metadata
@@ -9,29 +8,17 @@ import logging
 import platform
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from pipeline.catalog.selection import Selection
 from pipeline.output import publishing
+from pipeline.output.percentiles import Sketch
 from pipeline.records import RunError, Shard, Status, Totals
-from pipeline.row import TIMED_STAGES
 from pipeline.runs import lock, reader
+from pipeline.runs.counting import RowCounts, UriCounts
 from pipeline.runs.finished import name_latest, read_summary
 from pipeline.runs.layout import Layout
-from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageError
 
-_PSNR_COLUMNS = (
-    "roundtrip_psnr_db",
-    "self_psnr_db",
-    "self_bicubic_psnr_db",
-    "self_gain_db",
-    "reference_psnr_db",
-    "reference_bicubic_psnr_db",
-)
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 # Names in the summary, and of the distributions where they differ.
 _PACKAGES = {
@@ -47,10 +34,8 @@ _PACKAGES = {
 _log = logging.getLogger(__name__)
 
 
-def finish_run(
-    files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals
-) -> dict[str, Any]:
-    """Publishes the shards, checks them against the catalog and writes summary and _SUCCESS.
+def publish_shards(files: Storage, plan: RunPlan, shards: list[Shard]) -> list[str]:
+    """Publishes the shards of a run as its rows.
 
     May be called again, as runners repeat a step: a finished run stays as it is.
 
@@ -58,6 +43,34 @@ def finish_run(
         files: where the run writes.
         plan: of the run.
         shards: of all bundles that succeeded, and kept from an earlier attempt.
+
+    Returns:
+        The URIs of the run's Parquet files.
+
+    Raises:
+        RunError: if there are no rows, or another process has taken the run over.
+    """
+    layout = Layout.of(plan.settings)
+    if read_summary(files, layout) is not None:
+        return reader.parts_of(files, layout)
+    _check_lock(files, layout, plan)
+    if not shards:
+        raise RunError("the run wrote no rows at all: is the catalog empty?")
+    return publishing.publish(files, shards, layout.rows)
+
+
+def finish_run(
+    files: Storage, plan: RunPlan, counts: RowCounts, uris: UriCounts, totals: Totals
+) -> dict[str, Any]:
+    """Checks the published rows against the catalog and writes summary and _SUCCESS.
+
+    May be called again, as runners repeat a step: a finished run stays as it is.
+
+    Args:
+        files: where the run writes.
+        plan: of the run.
+        counts: of its rows, as the files hold them.
+        uris: in these rows.
         totals: of the catalog.
 
     Returns:
@@ -70,37 +83,27 @@ def finish_run(
     layout = Layout.of(plan.settings)
     summary = read_summary(files, layout)
     if summary is None:
-        summary = _publish(files, plan, shards, totals)
+        _check_rows(layout, counts, uris, totals)
+        now = datetime.datetime.now(datetime.UTC)
+        summary = summarise(plan, counts, uris, totals, now=now)
+        _succeed(files, layout, plan, summary)
     name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     lock.remove(files, layout, plan.lock_token)
     return summary
 
 
-def _publish(files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals) -> dict[str, Any]:
-    """Publishes the rows of a run that is not finished; see `finish_run`."""
-    layout = Layout.of(plan.settings)
-    _check_lock(files, layout, plan)
-    parts = publishing.publish(files, shards, layout.rows)
-    table = reader.read_columns(
-        files, parts, ["uri", "status", "reason", *_PSNR_COLUMNS, *TIMED_STAGES]
-    )
-    if not table.num_rows:
-        raise RunError("the run wrote no rows at all: is the catalog empty?")
-    distinct = pc.count_distinct(table["uri"]).as_py()
-    if not table.num_rows == distinct == totals.rows:
+def _check_rows(layout: Layout, counts: RowCounts, uris: UriCounts, totals: Totals) -> None:
+    """Raises RunError unless there is exactly one row for each distinct URI of the catalog."""
+    if not counts.rows == uris.distinct == totals.rows:
         raise RunError(
-            f"the rows do not add up: {totals.rows} distinct URIs, {table.num_rows} rows for "
-            f"{distinct} URIs under {layout.rows}; run again with "
-            f"--run_id {layout.run_id}"
+            f"the rows do not add up: {totals.rows} distinct URIs, {counts.rows} rows for "
+            f"{uris.distinct} URIs under {layout.rows}; run again with --run_id {layout.run_id}"
         )
-    summary = summarise(
-        table,
-        plan,
-        totals,
-        disappeared=_count_disappeared(files, plan, table["uri"]),
-        now=datetime.datetime.now(datetime.UTC),
-    )
+
+
+def _succeed(files: Storage, layout: Layout, plan: RunPlan, summary: dict[str, Any]) -> None:
+    """Writes summary and _SUCCESS, unless another process has taken the run over."""
     _write(files, layout, summary)
     _check_lock(files, layout, plan)
     if files.create(layout.success, b""):
@@ -109,7 +112,6 @@ def _publish(files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals)
         except RunError:
             files.delete(layout.success)  # another process has begun to change the rows
             raise
-    return summary
 
 
 def _check_lock(files: Storage, layout: Layout, plan: RunPlan) -> None:
@@ -149,40 +151,27 @@ def _write(files: Storage, layout: Layout, summary: dict[str, Any]) -> None:
     files.write(layout.summary, text.encode())
 
 
-def _count_disappeared(files: Storage, plan: RunPlan, uris: pa.ChunkedArray) -> int:
-    """Counts URIs of the previous run that are not in this one."""
-    gone = 0
-    for part in plan.previous_parts if plan.counts_disappeared else ():
-        try:
-            before = reader.read_columns(files, [part], ["uri"])["uri"]
-        except UnreadableRowsError:
-            continue  # the run has said so when it looked for results
-        gone += len(before) - (pc.sum(pc.is_in(before, value_set=uris)).as_py() or 0)
-    return gone
-
-
 def summarise(
-    table: pa.Table,
     plan: RunPlan,
+    counts: RowCounts,
+    uris: UriCounts,
     totals: Totals,
     *,
-    disappeared: int,
     now: datetime.datetime,
 ) -> dict[str, Any]:
-    """Counts and percentiles of a run's rows.
+    """Describes a run's rows in numbers.
 
     Args:
-        table: the columns of the rows that `finish_run` reads.
         plan: of the run.
+        counts: of its rows.
+        uris: in these rows.
         totals: of the catalog.
-        disappeared: URIs of the previous run that the catalog does not have any more.
         now: the run's end.
 
     Returns:
         The content of summary.json, ready for JSON: times in seconds or ms, PSNR in dB.
     """
-    by_status = collections.Counter(table["status"].to_pylist())
-    by_reason = collections.Counter(table["reason"].drop_null().to_pylist())
+    by_status = counts.by_status
     wall_s = max((now - plan.started_at).total_seconds(), 1e-3)
     upscaled = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
     settings = plan.settings
@@ -193,20 +182,20 @@ def summarise(
         "started_at": plan.started_at.isoformat(),
         "finished_at": now.isoformat(),
         "wall_seconds": round(wall_s, 3),
-        "uris": table.num_rows,
-        "rows": table.num_rows,
+        "uris": counts.rows,
+        "rows": counts.rows,
         "repeats": totals.mentions - totals.named,
         "selection": _plain_selection(plan.selection),
         "previous_run": plan.previous_run,
-        "disappeared": disappeared,
+        "disappeared": uris.disappeared,
         "by_status": {status.value: by_status[status] for status in Status},
-        "by_reason": dict(sorted(by_reason.items())),
-        "failure_rate": by_status[Status.FAILED] / table.num_rows,
+        "by_reason": dict(sorted(counts.by_reason.items())),
+        "failure_rate": by_status[Status.FAILED] / counts.rows,
         "pictures_per_second": round(upscaled / wall_s, 3),
         "percentiles": {
             name: values
-            for name in (*_PSNR_COLUMNS, *TIMED_STAGES)
-            if (values := _percentiles(table[name])) is not None
+            for name, sketch in counts.measured.items()
+            if (values := _percentiles(sketch)) is not None
         },
         "model": {"name": settings.model, "sha256": plan.model_sha256},
         "settings": _plain_settings(settings),
@@ -216,13 +205,12 @@ def summarise(
     }
 
 
-def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
-    """Percentiles of the values that are not null; None without any."""
-    values = column.drop_null().to_numpy()
-    if not len(values):
+def _percentiles(sketch: Sketch) -> dict[str, float] | None:
+    """Percentiles by name; None without a value."""
+    found = sketch.percentiles(_PERCENTILES)
+    if found is None:
         return None
-    found = np.percentile(values, _PERCENTILES)
-    return {f"p{p}": round(float(v), 3) for p, v in zip(_PERCENTILES, found, strict=True)}
+    return {f"p{p}": round(v, 3) for p, v in zip(_PERCENTILES, found, strict=True)}
 
 
 def _plain_selection(selection: Selection) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ class Progress:
 
     Example:
         HERE.found()
-        HERE.done(failed=False)
+        HERE.done(failed=1)
     """
 
     def __init__(self) -> None:
@@ -41,17 +41,17 @@ class Progress:
         with self._lock:
             self.uris_found = self.uris_done = self.uris_failed = 0
 
-    def found(self) -> None:
-        """Counts one more URI of the catalog. All are found before the first is done."""
+    def found(self, uris: int = 1) -> None:
+        """Counts more URIs of the catalog. All are found before the first is done."""
         with self._lock:
-            self.uris_found += 1
+            self.uris_found += uris
 
-    def done(self, uris: int = 1, *, failed: bool = False) -> None:
+    def done(self, uris: int = 1, *, failed: int = 0) -> None:
         """Counts URIs that have their rows.
 
         Args:
             uris: number of URIs.
-            failed: whether they failed; counts as one failure.
+            failed: how many of them failed.
         """
         with self._lock:
             self.uris_done += uris

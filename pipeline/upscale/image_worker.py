@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from model.imaging.sandbox import DecoderPool
-from model.inference.upscaler import OutOfMemoryError
+from model.inference.errors import OutOfMemoryError
 from pipeline.records import CatalogEntry, Job, Reason
 from pipeline.row import Row
 from pipeline.settings import RunPlan
@@ -15,7 +16,9 @@ from pipeline.upscale.job_rows import JobRows, upscaled_row
 from pipeline.upscale.publish import Comparison, compare_with_reference, publish
 from pipeline.upscale.source import SourceReader
 from pipeline.upscale.steps import Decoded, Probed, Rejected, Upscaled, ms_since
-from pipeline.upscale.upscaling import ImageUpscaler
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from pipeline.upscale.upscaling import ImageUpscaler
 
 # Larger images are not decoded ahead but one at a time: memory then depends on the look-ahead
 # and one image, not on sixteen large ones.
@@ -42,7 +45,7 @@ class ImageWorker:
         self,
         files: Storage,
         decoders: DecoderPool,
-        upscaler: ImageUpscaler,
+        upscaler: "ImageUpscaler",
         plan: RunPlan,
         *,
         images_folder: str,

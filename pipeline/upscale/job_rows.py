@@ -82,6 +82,7 @@ def rejected_row(entry: CatalogEntry, content_key: str | None, rejected: Rejecte
     return Row(
         uri=entry.uri,
         product_id=entry.product_id,
+        product_ids=entry.product_ids or None,
         status=rejected.reason.status,
         reason=str(rejected.reason),
         detail=rejected.detail,
@@ -116,6 +117,7 @@ def upscaled_row(
     return Row(
         uri=entry.uri,
         product_id=entry.product_id,
+        product_ids=entry.product_ids or None,
         status=upscaled.status,
         reason=upscaled.reason,
         detail="; ".join(filter(None, details)) or None,

@@ -2,17 +2,19 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
-import tensorflow as tf
-
-from model.inference import backends
+from model.inference import dtypes
+from model.startup import import_tensorflow
 from pipeline.options.declaration import AUTO
 
 _log = logging.getLogger(__name__)
 
 # A process with TensorFlow and an image in work; no more of them than fit into the memory.
 _PROCESS_BYTES = 2 << 30
+# Of the drivers that TensorFlow knows: NVIDIA's, also below Windows, and AMD's.
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 # Fewer images take less time than to start the processes.
 WORTH_PROCESSES = 200
@@ -31,7 +33,13 @@ def choose_dtype(wanted: str, *, is_local: bool) -> str:
     """
     if wanted != AUTO:
         return wanted
-    return backends.fastest_dtype() if is_local else "float32"
+    if not is_local:
+        return "float32"
+    if not count_gpus():
+        return dtypes.fastest_on_cpu()
+    from model.inference import backends  # noqa: PLC0415 - imports TensorFlow
+
+    return backends.fastest_dtype()
 
 
 def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
@@ -67,7 +75,12 @@ def count_cores() -> int:
 
 
 def count_gpus() -> int:
-    """Returns how many GPUs TensorFlow finds; a process upscales on one."""
+    """Returns how many GPUs TensorFlow finds, asked where there can be one; a process uses one."""
+    if sys.platform == "linux" and not any(Path(one).exists() for one in _GPU_DEVICES):
+        return 0
+    import_tensorflow()
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds
+
     return len(tf.config.list_physical_devices("GPU"))
 
 

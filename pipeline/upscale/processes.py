@@ -9,24 +9,28 @@ import multiprocessing
 import os
 import signal
 import threading
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
-from model.network import loading, presets
+from model.network import presets
+from model.network.checking import check_finite
 from model.network.presets import SavedModel
+from model.startup import import_tensorflow
 from pipeline.records import RunError
 from pipeline.runtime import logs
 from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage
-from pipeline.upscale import upscaling
 from pipeline.upscale.machine import count_cores
 from pipeline.upscale.saved_model import read_model
 from pipeline.upscale.steps import Decoded, Upscaled
-from pipeline.upscale.upscaling import ImageUpscaler, LocalUpscaler
+
+if TYPE_CHECKING:  # it imports TensorFlow, which takes seconds and half a gigabyte
+    from pipeline.upscale.upscaling import ImageUpscaler, LocalUpscaler
 
 
-def open_upscaler(files: Storage, plan: RunPlan) -> ImageUpscaler:
+def open_upscaler(files: Storage, plan: RunPlan) -> "ImageUpscaler":
     """Loads the run's network into this process, or into processes of their own.
+
+    TensorFlow is imported where the network is.
 
     Args:
         files: where the network lies.
@@ -41,6 +45,9 @@ def open_upscaler(files: Storage, plan: RunPlan) -> ImageUpscaler:
     try:
         if plan.workers > 1:
             return UpscalerProcesses(saved, plan, plan.workers)
+        import_tensorflow()
+        from pipeline.upscale import upscaling  # noqa: PLC0415 - imports TensorFlow
+
         return upscaling.load(saved, plan)
     except presets.ModelError as error:
         raise RunError(str(error)) from error
@@ -60,7 +67,7 @@ class UpscalerProcesses:
     """
 
     def __init__(self, saved: SavedModel, plan: RunPlan, count: int) -> None:
-        self.scale = loading.load(saved).scale
+        check_finite(saved)
         threads = max(1, count_cores() // count)
         self._pool = concurrent.futures.ProcessPoolExecutor(
             count,
@@ -84,7 +91,7 @@ class UpscalerProcesses:
 
 
 # What follows runs in the processes.
-_upscaler: LocalUpscaler | None = None
+_upscaler: "LocalUpscaler | None" = None
 
 
 def _start(saved: SavedModel, plan: RunPlan, threads: int) -> None:
@@ -93,6 +100,10 @@ def _start(saved: SavedModel, plan: RunPlan, threads: int) -> None:
     logs.join_run(plan.settings.run_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    import tensorflow as tf  # noqa: PLC0415
+
+    from pipeline.upscale import upscaling  # noqa: PLC0415
+
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     _upscaler = upscaling.load(saved, plan)

@@ -1,6 +1,7 @@
-"""Reads the saved model that a run names, without building the network."""
+"""Reads and checks the saved model that a run names, without building the network."""
 
 from model.network import presets
+from model.network.checking import check
 from pipeline.records import RunError
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
@@ -10,14 +11,16 @@ def read_model(files: Storage, name: str) -> presets.SavedModel:
     """Reads a shipped model by name, another one from a path or S3 URI.
 
     Raises:
-        RunError: if there is none.
+        RunError: if there is none, or it is no saved RDN.
     """
     try:
         if name in presets.PRESETS:
             return presets.resolve(name)
         if locations.scheme_of(name) not in ("s3", "file", ""):
             raise RunError(f"--model {name}: use a shipped name, a path or an s3:// URI")
-        return presets.from_bytes(name, files.read(name))
+        saved = presets.from_bytes(name, files.read(name))
+        check(saved)
+        return saved
     except presets.ModelError as error:
         raise RunError(f"--model: {error}") from error
     except StorageError as error:

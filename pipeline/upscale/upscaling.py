@@ -29,15 +29,10 @@ _ON_GPU = 16
 class ImageUpscaler(Protocol):
     """The third step. Several threads call it at the same time.
 
-    Attributes:
-        scale: of the network.
-
     Example:
         upscaler: ImageUpscaler = open_upscaler(files, plan)
         upscaled = upscaler.upscale(decoded, keep_result=False)
     """
-
-    scale: int
 
     def upscale(self, decoded: Decoded, *, keep_result: bool) -> Upscaled:
         """Upscales, scores, gates and encodes an image.

@@ -6,7 +6,8 @@ from model import upscale
 from model.imaging import resampling
 from model.imaging.decode import decode
 from model.inference import backends
-from model.inference.upscaler import OutOfMemoryError, Upscaler
+from model.inference.errors import OutOfMemoryError
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.scenes.drawing import draw_cutout, draw_scene
 from tests.model.imaging.metadata import files

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import columns
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
-from pipeline.records import Status
+from pipeline.records import Shard, Status, Totals
 from pipeline.row import Row
+from pipeline.runs import counting, summary
+from pipeline.runs.counting import RowCounts
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
@@ -112,6 +115,20 @@ def make_plan(**changes: Any) -> RunPlan:
     }
     resolved |= {name: changes.pop(name) for name in names & changes.keys()}
     return RunPlan(make_settings(**changes), **resolved)
+
+
+def finish_run(files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals) -> Any:
+    """Publishes, counts and checks the shards of a run, as the pipeline's last steps do."""
+    counts, uris = RowCounts(), []
+    for part in summary.publish_shards(files, plan, shards):
+        uris += [columns.pack(batch) for batch in counting.count_part(files, part, counts)]
+    before = [
+        columns.pack(batch)
+        for part in plan.previous_parts
+        for batch in counting.read_uris(files, part)
+    ]
+    compared = counting.compare_uris(uris, before)
+    return summary.finish_run(files, plan, counting.add_counts([counts]), compared, totals)
 
 
 def make_row(uri: str, status: Status = Status.UPSCALED, at: Any = NOW, **columns: Any) -> Row:

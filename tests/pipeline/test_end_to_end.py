@@ -219,6 +219,7 @@ def check_summary(bucket, table):
     control = [key for key in bucket.keys("out/runs/")]
     assert sorted(key.rpartition("/")[2] for key in control) == [
         "_SUCCESS",
+        "latest.json",
         "report.html",
         "run.json",
         "summary.json",

@@ -1,15 +1,18 @@
+import dataclasses
+
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import dofns, graph
-from pipeline.graph import add_totals, count_group, divide_work, first_mention
-from pipeline.records import CatalogEntry, Job, PreviousResult, Reason, Status, Totals, content_key
-from pipeline.row import NOT_TIMED
-from pipeline.runs import resume, reuse
-from tests.pipeline.conftest import NOW, make_plan, make_settings
+from pipeline import columns, dofns, graph
+from pipeline.catalog import batches
+from pipeline.catalog.batches import KEPT
+from pipeline.conclusion import add_totals
+from pipeline.records import CatalogEntry, Job, Reason, Totals, content_key
+from tests.pipeline.conftest import make_plan
 
 
 def check_output(values, transform, expected):
@@ -17,27 +20,50 @@ def check_output(values, transform, expected):
         assert_that(pipeline | beam.Create(values) | transform, equal_to(expected))
 
 
-def test_one_per_uri_keeps_the_first_mention():
+def batch_of(*entries):
+    (batch,) = batches.from_entries(entries)
+    return batch
+
+
+def packed(*entries, partitions=3):
+    """Mentions as they leave the step that reads the catalog."""
+    return list(columns.split([batch_of(*entries)], columns.uri_of, partitions))
+
+
+TO_ENTRIES = beam.FlatMap(batches.to_entries)
+
+
+@beam.ptransform_fn
+def entries_of(pieces):
+    return (pieces | graph.OnePerUri()).entries | TO_ENTRIES
+
+
+@beam.ptransform_fn
+def totals_of(pieces):
+    return (pieces | graph.OnePerUri()).totals | beam.CombineGlobally(add_totals)
+
+
+def test_one_per_uri_keeps_the_first_mention_and_all_product_ids():
     entries = [
-        CatalogEntry("s3://b/x", "s3://b/x", 2, product_id="late"),
+        CatalogEntry("s3://b/x", "s3://b/x", 2, product_ids=("late", "early")),
         CatalogEntry("s3://b/y", "s3://b/y", 1),
-        CatalogEntry("s3://b/x", "s3://b/x", 0, product_id="early"),
+        CatalogEntry("s3://b/x", "s3://b/x", 0, product_ids=("early",)),
     ]
-    first_ones = graph.OnePerUri() | beam.FlatMap(first_mention)
-    check_output(entries, first_ones, [entries[2], entries[1]])
+    first = entries[2]._replace(product_ids=("early", "late"))
+    check_output(packed(*entries), entries_of(), [first, entries[1]])
 
 
 def test_a_uri_whose_row_is_kept_is_counted_but_not_done_again():
-    kept = CatalogEntry("s3://b/x", "", resume.KEPT)
-    mention = CatalogEntry("s3://b/x", "s3://b/x", 4)
-    assert list(first_mention(("s3://b/x", [mention, kept]))) == []
-    counts = [
-        count_group(("s3://b/x", [mention, kept, mention])),
-        count_group(("s3://b/gone", [kept])),
-        count_group(("s3://b/new", [mention])),
-    ]
-    assert add_totals(counts) == Totals(mentions=3, named=2, rows=3)
-    assert add_totals([]) == Totals(0, 0, 0)
+    mentions = packed(
+        CatalogEntry("s3://b/x", "", KEPT),
+        CatalogEntry("s3://b/x", "s3://b/x", 4),
+        CatalogEntry("s3://b/x", "s3://b/x", 5, mentions=2),
+        CatalogEntry("s3://b/gone", "", KEPT),
+        CatalogEntry("s3://b/new", "s3://b/new", 6),
+    )
+    check_output(mentions, entries_of(), [CatalogEntry("s3://b/new", "s3://b/new", 6)])
+    check_output(mentions, totals_of(), [Totals(mentions=4, named=2, rows=3)])
+    check_output([], totals_of(), [Totals(0, 0, 0)])
 
 
 def test_etags_are_looked_up_asks_only_where_it_must(bucket):
@@ -47,9 +73,10 @@ def test_etags_are_looked_up_asks_only_where_it_must(bucket):
     there = CatalogEntry("spelt differently", bucket.put("a.jpg", b"content"), 3)
     etag = bucket.client.head_object(Bucket=bucket.name, Key="a.jpg")["ETag"].strip('"')
     check_output(
-        [known, rejected, missing, there],
-        graph.LookUpETags(make_plan(s3_endpoint_url=bucket.endpoint)),
+        [batch_of(known, rejected, missing), batch_of(there), batch_of(known)],
+        graph.LookUpETags(make_plan(s3_endpoint_url=bucket.endpoint)) | TO_ENTRIES,
         [
+            known,
             known,
             rejected,
             missing.rejected(Reason.NOT_FOUND, "S3 answered 404 to HeadObject"),
@@ -64,99 +91,48 @@ def test_etags_are_looked_up_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
     plan = make_plan(s3_endpoint_url=bucket.endpoint, look_ahead=2)
     detail = "S3 answered 404 to HeadObject"
     expected = [entry.rejected(Reason.NOT_FOUND, detail) for entry in entries]
-    check_output(entries, graph.LookUpETags(plan), expected)
+    some = [batch_of(*entries[i : i + 3]) for i in range(0, 50, 3)]
+    check_output(some, graph.LookUpETags(plan) | TO_ENTRIES, expected)
 
 
-def test_join_previous_joins_equal_content_only():
+@beam.ptransform_fn
+def jobs_of(entries, plan):
+    return (entries | graph.JoinPrevious(plan)).jobs
+
+
+@pytest.mark.parametrize("partitions", [1, 7])
+def test_join_previous_joins_equal_content_only(partitions):
     a = CatalogEntry("a", "a", 0, etag="1", size_bytes=5)
     twin = CatalogEntry("b", "b", 1, etag="1", size_bytes=5)
     other_size = CatalogEntry("c", "c", 2, etag="1", size_bytes=6)
     plan = make_plan()
+    plan = dataclasses.replace(plan, partitions=partitions)
     key = content_key(a, plan.fingerprint)
     assert len(key) == 32
     check_output(
-        [other_size, twin, a],
-        graph.JoinPrevious(plan),
+        [batch_of(other_size, twin), batch_of(a)],
+        jobs_of(plan),
         [Job(key, (a, twin)), Job(content_key(other_size, plan.fingerprint), (other_size,))],
     )
 
 
-def previous_result(**columns):
-    """An upscaled image of a previous run."""
-    values = dict.fromkeys(reuse.REUSED_COLUMNS) | {
-        "processed_at": NOW,
-        "image_uri": "s3://b/old.png",
-        "width": 20,
-        "self_gain_db": 1.5,
-    }
-    fields = {"reference_etag": None, "status": "upscaled", "reason": None} | columns
-    return PreviousResult("key", *fields.values(), 10, 10, tuple(values.values()))
-
-
-def test_a_reused_result_is_a_finished_row_and_the_rest_is_a_job():
-    old = CatalogEntry("a", "a", 0, product_id="1", etag="e", size_bytes=5)
-    compared = old._replace(uri="b", position=1, reference_etag="hr", reference_uri="hr.png")
-    group = {"entries": [compared, old], "previous": [previous_result()]}
-    settings = make_settings(min_side=1)
-    row, job = divide_work(("key", group), settings)
-    assert job == Job("key", (compared,))
-    assert (row.uri, row.product_id, row.content_key) == ("a", "1", "key")
-    assert (row.status, row.reason) == (Status.UNCHANGED, "same_content")
-    assert (row.source.source_etag, row.source.source_bytes) == ("e", 5)
-    assert (row.encoded.image_uri, row.encoded.width) == ("s3://b/old.png", 20)
-    assert row.encoded.image is None and row.timings == NOT_TIMED
-    assert (row.measures.self_gain_db, row.processed_at) == (1.5, NOW)
-    with_reference = {**group, "previous": [previous_result(reference_etag="hr")]}
-    job, row = sorted(
-        divide_work(("key", with_reference), settings),
-        key=lambda one: one[0] if isinstance(one, Job) else "~",
-    )
-    assert job == Job("key", (old,))
-    assert (row.uri, row.reference.reference_uri, row.reference.reference_etag) == (
-        *("b", "hr.png", "hr"),
-    )
-
-
-def test_rows_and_jobs_cross_a_stage_boundary():
-    """With an accelerator the upscaling stage has workers of its own."""
-    old = CatalogEntry("a", "a", 0, etag="e", size_bytes=5)
-    new = old._replace(uri="b", position=1, reference_etag="hr")
-    group = {"entries": [old, new], "previous": [previous_result()]}
-    settings = make_settings(min_side=1)
-    divided = beam.FlatMap(divide_work, settings) | beam.Reshuffle()
-    check_output([("key", group)], divided, list(divide_work(("key", group), settings)))
-
-
-def test_whether_a_result_is_reused_is_decided_once(monkeypatch):
-    decided = []
-    original = reuse.reuse_result
-    monkeypatch.setattr(
-        reuse, "reuse_result", lambda *arguments: decided.append(1) or original(*arguments)
-    )
-    entries = [CatalogEntry(f"{i}", "", i, etag="e", size_bytes=5) for i in range(3)]
-    group = {"entries": entries, "previous": [previous_result()]}
-    rows = list(divide_work(("key", group), make_settings(min_side=1)))
-    assert [row.uri for row in rows] == ["0", "1", "2"] and len(decided) == 1
-
-
 def test_a_rejected_entry_is_a_finished_row():
     lost = CatalogEntry("d", "", 3).rejected(Reason.NOT_FOUND, "gone")
-    group = {"entries": [lost], "previous": []}
-    (row,) = divide_work((content_key(lost, ""), group), make_settings())
-    assert (row.uri, row.status, row.reason, row.detail) == (
-        *("d", Status.FAILED, "not_found", "gone"),
-    )
-    assert row.content_key is None
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        work = pipeline | beam.Create([batch_of(lost)]) | graph.JoinPrevious(make_plan())
+        rows = work.rows | beam.FlatMap(pa.RecordBatch.to_pylist)
+        found = rows | beam.Map(lambda row: (row["uri"], row["status"], row["reason"]))
+        assert_that(found, equal_to([("d", "failed", "not_found")]))
+        assert_that(work.jobs, equal_to([]), label="no job")
 
 
 def test_the_content_key_depends_on_content_and_settings_not_on_names():
-    entry = CatalogEntry("a", "/a", 0, product_id="1", etag="e", size_bytes=5)
+    entry = CatalogEntry("a", "/a", 0, product_ids=("1",), etag="e", size_bytes=5)
     key = content_key(entry, "settings")
-    assert key == content_key(entry._replace(uri="b", location="/b", product_id="2"), "settings")
+    other = entry._replace(uri="b", location="/b", product_ids=("2",))
+    assert key == content_key(other, "settings")
     assert key != content_key(entry, "other settings")
     assert key != content_key(entry._replace(etag="f"), "settings")
-    group = {"entries": [entry], "previous": []}
-    assert list(divide_work((key, group), make_settings())) == [Job(key, (entry,))]
 
 
 def stages(plan):
@@ -170,12 +146,17 @@ def stages(plan):
 def test_from_job_to_file_is_one_stage(accelerator):
     """Otherwise images cross the runner's memory: 8 GB instead of 140 MB for 2,000 of 1 MB."""
     _, found = stages(make_plan(accelerator=accelerator))
-    names = ["JoinPrevious/Work", "UpscaleAndWrite/Upscale", "UpscaleAndWrite/WriteRows"]
     (stage,) = [
         stage for stage in found if any("UpscaleAndWrite/Upscale" in name for name in stage)
     ]
-    for name in names[1 if accelerator else 0 :]:
-        assert any(name in transform for transform in stage), (name, stage)
+    assert any("UpscaleAndWrite/WriteRows" in transform for transform in stage), stage
+
+
+def test_finished_rows_are_written_where_they_are_found():
+    """They cross no shuffle of their own, and no accelerator's workers write them."""
+    _, found = stages(make_plan(accelerator="type:nvidia-tesla-t4;count:1"))
+    (stage,) = [stage for stage in found if any("WriteFinished" in name for name in stage)]
+    assert any("JoinPrevious/Divide" in transform for transform in stage), stage
 
 
 def test_the_accelerator_hint_is_on_the_upscaling_step_alone():

@@ -322,6 +322,27 @@ def test_references_decide_whether_a_row_serves(tmp_path):
     assert third["reference_psnr_db"] < first["reference_psnr_db"]
 
 
+@pytest.mark.parametrize("partitions", ["1", "5"])
+def test_an_image_of_several_products_names_them_all_every_night(nights, tmp_path, partitions):
+    manifest = tmp_path / "catalog.csv"
+    nights.source = str(manifest)
+    nights.options += ("--partitions", partitions)
+    manifest.write_text(
+        "uri,product_id\nin/0.png,b\nin/1.png,x\nin/0.png,a\nin/0.png,b\nin/2.png,\n"
+    )
+    rows = nights.run("night1")
+    ids = {name: (row["product_id"], row["product_ids"]) for name, row in rows.items()}
+    assert ids == {"0.png": ("b", ["b", "a"]), "1.png": ("x", ["x"]), "2.png": (None, None)}
+    assert nights.summary("night1")["repeats"] == 2
+    manifest.write_text("uri,product_id\nin/0.png,c\nin/0.png,b\nin/1.png,\n")
+    rows = nights.run("night2")
+    assert set(statuses(rows).values()) == {"unchanged"}
+    assert (rows["0.png"]["product_id"], rows["0.png"]["product_ids"]) == ("c", ["c", "b"])
+    assert (rows["1.png"]["product_id"], rows["1.png"]["product_ids"]) == (None, None)
+    rows = nights.run("night3", "--retry", "not_found")
+    assert rows["0.png"]["product_ids"] == ["c", "b"]
+
+
 NAMES = st.sampled_from(["a.png", "b.png", "c.png", "deep/d.png"])
 CONTENTS = st.integers(0, 5)  # the last two are too small
 CHANGES = st.one_of(
@@ -345,8 +366,11 @@ def apply(catalog, change):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @settings(deadline=None, derandomize=True, max_examples=8, suppress_health_check=HealthCheck)
-@given(evenings=st.lists(st.lists(CHANGES, max_size=4), min_size=3, max_size=3))
-def test_any_changes_between_nights_give_the_right_snapshot(evenings):
+@given(
+    evenings=st.lists(st.lists(CHANGES, max_size=4), min_size=3, max_size=3),
+    partitions=st.lists(st.sampled_from(["1", "3", "16"]), min_size=3, max_size=3),
+)
+def test_any_changes_between_nights_give_the_right_snapshot(evenings, partitions):
     with tempfile.TemporaryDirectory() as folder:
         nights = Nights(Path(folder, "in"), Path(folder, "out"))
         catalog, known, digests = {"first.png": 0}, set(), {}
@@ -358,7 +382,7 @@ def test_any_changes_between_nights_give_the_right_snapshot(evenings):
                 path = nights.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(png(content, side=34 if content < 4 else 20))
-            rows = nights.run(f"night{number}")
+            rows = nights.run(f"night{number}", "--partitions", partitions[number])
             check_snapshot(nights.output, rows, catalog, known, digests)
             known = set(catalog.values())
 

@@ -46,6 +46,7 @@ OTHER = {
     "allow_schemes": ("file,", ("file",)),
     "look_ahead": ("8", 8),
     "workers": ("3", 3),
+    "partitions": ("7", 7),
     "precision": ("bfloat16", "bfloat16"),
     "blank": ("magnify", "magnify"),
     "self_psnr": ("off", "off"),
@@ -115,7 +116,8 @@ def test_a_replay_repeats_what_decides_images_and_measures(name):
     arguments = replay_arguments({name: as_json})
     if name in {
         *("input", "output", "run_id", "previous", "retry", "look_ahead", "workers"),
-        *("accelerator", "report", "dry_run", "limit", "sample", "include", "exclude"),
+        *("partitions", "accelerator", "report", "dry_run"),
+        *("limit", "sample", "include", "exclude"),
         *("config", "notify", "metrics_file", "log_format"),
         *("price_core_hour", "price_gpu_hour", "price_1000_reads", "price_1000_writes"),
     }:

@@ -110,13 +110,19 @@ def _read_parquet(
 def _batch_records(
     batch: pa.RecordBatch, first: int, columns: ManifestColumns
 ) -> Iterator[Record]:
-    """The records of a batch, those with equal URIs as one: a file of KBs may repeat millions."""
+    """The records of a batch, equal ones as one: a file of KBs may repeat millions.
+
+    Equal are records of the same URI and product.
+    """
     try:
-        encoded = _plain(batch[columns.uri]).dictionary_encode()
+        numbers = _numbered(batch[columns.uri])
+        if columns.product_id in batch.schema.names:
+            products = np.maximum(_numbered(batch[columns.product_id]), -1) + 1
+            numbers = np.where(numbers < 0, numbers, numbers * (batch.num_rows + 1) + products)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no type for URIs, such as lists
         rows, counts = np.arange(batch.num_rows), np.ones(batch.num_rows, int)
     else:
-        rows, counts = _first_rows(encoded.indices)
+        _, rows, counts = np.unique(numbers, return_index=True, return_counts=True)
     order = np.argsort(rows)
     kept = batch.take(pa.array(rows[order]))
     names = kept.schema.names
@@ -126,13 +132,13 @@ def _batch_records(
         yield dataclasses.replace(record, mentions=int(count))
 
 
-def _first_rows(indices: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Where each value stands first, and how often it does; a null stands for itself alone."""
+def _numbered(column: pa.Array) -> np.ndarray:
+    """A number from 0 for each different value; for nulls different ones below 0."""
+    indices = _plain(column).dictionary_encode().indices
     numbers = indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     nulls = np.flatnonzero(numbers < 0)
     numbers[nulls] = -1 - nulls
-    _, rows, counts = np.unique(numbers, return_index=True, return_counts=True)
-    return rows, counts
+    return numbers
 
 
 def _plain(column: pa.Array) -> pa.Array:

@@ -13,7 +13,8 @@ from model.evaluate import __main__ as command
 from model.evaluate import evaluation, pair_files, scoring, tables
 from model.evaluate.scoring import Figures, Score
 from model.imaging import resampling
-from model.inference.upscaler import OutOfMemoryError, Upscaler
+from model.inference.errors import OutOfMemoryError
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.network import loading, presets
 from model.network.rdn import RDN

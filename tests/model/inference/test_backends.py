@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from model.data import degradation
 from model.imaging import resampling
-from model.inference import backends
+from model.inference import backends, dtypes
 from model.inference.backends import Network, TileBatchBackend, WholeImageBackend
 from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
@@ -187,7 +187,7 @@ def test_another_precision_leaves_the_network_as_it_is(product):
 )
 def test_the_processor_decides(monkeypatch, tmp_path, flags, expected):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
-    monkeypatch.setattr(backends, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(dtypes, "CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     assert backends.fastest_dtype() == expected
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -195,7 +195,7 @@ def test_the_processor_decides(monkeypatch, tmp_path, flags, expected):
 
 
 def test_without_a_description_of_the_processor_float32(monkeypatch, tmp_path):
-    monkeypatch.setattr(backends, "_CPU_INFO", tmp_path / "none")
+    monkeypatch.setattr(dtypes, "CPU_INFO", tmp_path / "none")
     assert backends.fastest_dtype() == "float32"
 
 

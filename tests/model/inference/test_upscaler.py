@@ -8,7 +8,8 @@ from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference.backends import Network, WholeImageBackend
-from model.inference.upscaler import OutOfMemoryError, Upscaler
+from model.inference.errors import OutOfMemoryError
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.network import loading, presets
 from model.network.rdn import RDN

@@ -9,6 +9,7 @@ from tests.pipeline.conftest import NOW, make_row
 CONTRACT = [
     ("uri", "string"),
     ("product_id", "string"),
+    ("product_ids", "list<item: string>"),
     ("status", "string"),
     ("reason", "string"),
     ("detail", "string"),

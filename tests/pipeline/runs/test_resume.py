@@ -6,11 +6,11 @@ import pytest
 from pipeline.output import publishing
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import RunError, Totals
-from pipeline.runs import reader, resume, summary
+from pipeline.runs import reader, resume
 from pipeline.runs.layout import Layout
 from pipeline.settings import OPTIONS, RESULT_VERSION
 from pipeline.storage.routing import list_if_any
-from tests.pipeline.conftest import make_plan, make_row
+from tests.pipeline.conftest import finish_run, make_plan, make_row
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -119,7 +119,15 @@ def test_settings_that_decide_rows_must_match(local_files, tmp_path, name):
     changed = dataclasses.replace(other, settings=settings)
     if name in {
         *("max_failure_rate", "s3_endpoint_url", "look_ahead", "workers"),
-        *("precision", "accelerator", "report", "dry_run", "s3_requester_pays", "s3_unsigned"),
+        *(
+            "partitions",
+            "precision",
+            "accelerator",
+            "report",
+            "dry_run",
+            "s3_requester_pays",
+            "s3_unsigned",
+        ),
     }:
         resume.begin(local_files, changed)
     else:
@@ -156,7 +164,7 @@ def test_a_damaged_run_json_is_told_and_the_run_begins_again(run, caplog, damage
 
 def finish(files, plan, *names):
     shards = [stage(files, plan, *names)]
-    return summary.finish_run(files, plan, shards, Totals(len(names), len(names), len(names)))
+    return finish_run(files, plan, shards, Totals(len(names), len(names), len(names)))
 
 
 def test_a_finished_run_is_found_with_its_rows(run):

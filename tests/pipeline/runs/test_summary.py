@@ -11,7 +11,7 @@ from pipeline.runs import finished, reader, summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Holder
 from pipeline.storage.base import StorageError
-from tests.pipeline.conftest import make_plan, make_row
+from tests.pipeline.conftest import finish_run, make_plan, make_row
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -48,7 +48,7 @@ def test_a_run_that_adds_up(run):
         stage(failed("s3://b/3", Reason.NOT_FOUND)),
     ]
     stage(make_row("s3://b/1"))  # of a bundle that failed and ran again
-    result = summary.finish_run(files, plan, shards, Totals(mentions=5, named=3, rows=3))
+    result = finish_run(files, plan, shards, Totals(mentions=5, named=3, rows=3))
     written = json.loads(files.read(Layout.of(plan.settings).summary))
     assert written == result
     assert (result["uris"], result["rows"], result["repeats"]) == (3, 3, 2)
@@ -84,7 +84,7 @@ def test_a_latest_file_that_cannot_be_written_does_not_fail_a_finished_run(run, 
                 raise StorageError(Reason.ACCESS_DENIED, "no permission")
             files.write(uri, data)
 
-    summary.finish_run(ReadOnly(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    finish_run(ReadOnly(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
     assert finished.is_finished(files, Layout.of(plan.settings))
     assert "cannot write" in caplog.text and "latest.json" in caplog.text
 
@@ -94,7 +94,7 @@ def test_a_lost_or_surplus_row_fails_the_run(run, uris):
     files, plan, stage = run
     shards = [stage(make_row("s3://b/1"), make_row("s3://b/2"))]
     with pytest.raises(RunError, match="do not add up"):
-        summary.finish_run(files, plan, shards, Totals(3, uris, uris))
+        finish_run(files, plan, shards, Totals(3, uris, uris))
     assert not [i for i in files.list(f"{plan.settings.output}/") if i.uri.endswith("_SUCCESS")]
 
 
@@ -102,7 +102,7 @@ def test_one_lost_and_one_doubled_row_do_not_cancel_out(run):
     files, plan, stage = run
     shards = [stage(make_row("s3://b/1"), make_row("s3://b/1"))]
     with pytest.raises(RunError, match="2 distinct URIs, 2 rows for 1 URIs"):
-        summary.finish_run(files, plan, shards, Totals(2, 2, 2))
+        finish_run(files, plan, shards, Totals(2, 2, 2))
 
 
 def test_reading_columns_does_not_fetch_the_images(bucket, s3_files):
@@ -137,7 +137,7 @@ def test_who_lost_the_run_publishes_nothing(run):
     files.write(layout.lock, Holder.here("theirs").to_bytes())
     shards = [stage(make_row("s3://b/1"))]
     with pytest.raises(RunError, match="another process took over run"):
-        summary.finish_run(files, plan, shards, Totals(1, 1, 1))
+        finish_run(files, plan, shards, Totals(1, 1, 1))
     assert reader.parts_of(files, layout) == []
     assert files.read(layout.lock)
 
@@ -169,7 +169,7 @@ def test_who_loses_the_run_while_it_finishes_leaves_no_success(run, name):
 
     shards = [stage(make_row("s3://b/1"))]
     with pytest.raises(RunError, match="another process took over run"):
-        summary.finish_run(TakenOver(), plan, shards, Totals(1, 1, 1))
+        finish_run(TakenOver(), plan, shards, Totals(1, 1, 1))
     assert not finished.is_finished(files, layout)
 
 
@@ -180,9 +180,9 @@ def test_a_step_that_a_runner_repeats_changes_nothing(run):
     layout = Layout.of(plan.settings)
     files.write(layout.lock, Holder.here("ours").to_bytes())
     shards = [stage(make_row("s3://b/1"))]
-    first = summary.finish_run(files, plan, shards, Totals(1, 1, 1))
+    first = finish_run(files, plan, shards, Totals(1, 1, 1))
     stage(make_row("s3://b/1"))
-    assert summary.finish_run(files, plan, shards, Totals(1, 1, 1)) == first
+    assert finish_run(files, plan, shards, Totals(1, 1, 1)) == first
     assert reader.read_columns(files, reader.parts_of(files, layout), ["uri"]).num_rows == 1
     assert not [item for item in files.list(f"{layout.folder}/") if "staging" in item.uri]
 
@@ -203,7 +203,7 @@ def test_a_run_that_the_other_process_has_finished_stays_finished(run):
             files.delete(layout.lock)
             return files.create(uri, data)
 
-    summary.finish_run(Stopped(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    finish_run(Stopped(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
     assert finished.is_finished(files, layout)
 
 
@@ -212,7 +212,7 @@ def test_a_finished_run_has_no_lock(run):
     plan = dataclasses.replace(plan, lock_token="ours")
     layout = Layout.of(plan.settings)
     files.write(layout.lock, Holder.here("ours").to_bytes())
-    summary.finish_run(files, plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    finish_run(files, plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
     names = {item.uri.rpartition("/")[2] for item in files.list(f"{layout.folder}/")}
     assert names == {"_SUCCESS", "summary.json"}
 

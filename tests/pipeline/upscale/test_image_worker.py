@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from model.inference.upscaler import OutOfMemoryError
+from model.inference.errors import OutOfMemoryError
 from model.network import presets
 from model.scenes.drawing import draw_scene
 from pipeline.records import CatalogEntry, Job, Reason, Status
@@ -80,7 +80,7 @@ def test_damage_that_browsers_ignore_is_in_the_detail(world):
 
 def test_an_image_becomes_one_full_row(world):
     data = image_bytes(40, 61, quality=80)
-    (row,) = world().rows(world().entry("a.jpg", data, product_id="p1"))
+    (row,) = world().rows(world().entry("a.jpg", data, product_ids=("p1",)))
     assert (row.uri, row.product_id, row.status) == ("uri/a.jpg", "p1", Status.UPSCALED)
     assert (row.reason, row.detail) == (None, None)
     assert (row.source_format, row.source_mode) == ("JPEG", "RGB")
@@ -179,8 +179,8 @@ def test_a_filtered_image_is_not_downloaded_whole(
 def test_same_content_is_upscaled_once_and_gets_a_row_for_each_uri(world):
     here = world()
     data = image_bytes(40, 40)
-    first = here.entry("a.jpg", data, 0, product_id="1")
-    twin = here.entry("b.jpg", data, 1, product_id="2")
+    first = here.entry("a.jpg", data, 0, product_ids=("1",))
+    twin = here.entry("b.jpg", data, 1, product_ids=("2",))
     rows = here.rows(first, twin)
     assert [(row.uri, row.product_id) for row in rows] == [("uri/a.jpg", "1"), ("uri/b.jpg", "2")]
     assert rows[0].image == rows[1].image and rows[0].inference_ms == rows[1].inference_ms
