@@ -9,7 +9,7 @@ def finished(tmp_path):
     """An output with one run over images with awkward names."""
     source = tmp_path / "in"
     source.mkdir()
-    for i, name in enumerate(("a b.png", "..x.png", "ü;$(rm).png")):
+    for i, name in enumerate(("a b.png", "x..png", "ü;$(rm).png")):
         (source / name).write_bytes(image_bytes(40, 40, file_format="PNG", seed=i))
     (source / "icon.png").write_bytes(image_bytes(20, 20, file_format="PNG"))
     output = tmp_path / "out"

@@ -94,7 +94,7 @@ def test_a_run_is_exported_under_the_names_of_its_sources(finished, tmp_path, ca
     assert names == {"a b.png", "x.png", "ü;$(rm).png", "images.csv", "pictures.csv"}
     assert {row[2] for row in index_of(folder)[1:]} == names - {"images.csv", "pictures.csv"}
     one = tmp_path / "one"
-    uri = (tmp_path / "in/..x.png").as_uri()
+    uri = (tmp_path / "in/x..png").as_uri()
     assert command.main([str(finished), str(one), "--names", "source", "--uri", uri]) == 0
     assert (one / "x.png").read_bytes() == (folder / "x.png").read_bytes()
 

@@ -22,7 +22,7 @@ def test_the_images_of_a_run_in_the_order_of_its_rows(finished, local_files):
     found = list(list_images(local_files, str(finished), "r1"))
     assert [one.image_format for one in found] == ["png"] * 3
     assert {one.uri.rpartition("/")[2] for one in found} == {
-        *("a%20b.png", "..x.png", "%C3%BC%3B%24%28rm%29.png")
+        *("a%20b.png", "x..png", "%C3%BC%3B%24%28rm%29.png")
     }
     reader = ImageReader(local_files)
     assert len({reader.read(one.image_uri) for one in found}) == 3
