@@ -84,6 +84,9 @@ RUNS = {
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
     r"pipeline.read ": Run("", "images/pictures.csv images/*.jpeg", "3 images of run"),
+    r"pipeline.report .*--gallery": Run(
+        "", "pages/index.html pages/images/1/0-result.jpeg pages/images/1/0-source.jpeg", "3 rows"
+    ),
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
@@ -112,6 +115,7 @@ RUNS = {
 }
 # By their beginning: why a test cannot run them, and what checks them instead.
 NOT_RUN = {
+    "python -m pipeline.report s3://shop/upscaled --serve": "serves for ever; test_gallery.py",
     "pip install ": "changes the environment; test_what_is_installed_is_what_the_tests_have",
     "python3 -m venv .venv && .venv/bin/pip install ": "the same",
     "tensorboard ": "no requirement; the tests of model.train read what it would show",
@@ -235,7 +239,7 @@ class Reader:
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
         self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if "s3://" in text or "…" in text else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
-        if "--retry" in text or "pipeline.read s3:" in text:
+        if "--retry" in text or re.search("pipeline.(read|report) s3:", text):
             earlier.append(("s3://shop/upscaled", "earlier"))
         for output, run_id in earlier:
             places = ["--input", "s3://shop/images/", "--output", output, "--run_id", run_id]
