@@ -168,6 +168,7 @@ def compare(
     by_verdict = {one: np.intersect1d(judge.indices(one), sample) for one in Verdict}
     counted = {one.replace(" ", "_"): len(found) for one, found in by_verdict.items()}
     groups = _groups(common, group_by)
+    worse = judge.indices(Verdict.WORSE)
     others = [i for one in Verdict if one != Verdict.WORSE for i in by_verdict[one]]
     return Difference(
         *names,
@@ -183,7 +184,7 @@ def compare(
         drifts=_drifts(common, judge.values, groups),
         groups=_group_counts(groups, by_verdict),
         judged=_ordered(judge.image(i) for i in others),
-        worse=_ordered(judge.image(i) for i in judge.indices(Verdict.WORSE)),
+        worse=_ordered(judge.image(i) for i in np.intersect1d(worse, _differing(equal))),
     )
 
 
@@ -206,12 +207,17 @@ def _sample(common: pa.Table, equal: pa.ChunkedArray, size: int) -> np.ndarray:
     has_result = pc.or_(
         pc.is_valid(common["image_sha256_a"]), pc.is_valid(common["image_sha256_b"])
     )
-    found = np.flatnonzero(pc.and_(has_result, pc.invert(equal)).to_numpy())
+    found = np.intersect1d(np.flatnonzero(has_result.to_numpy()), _differing(equal))
     if len(found) > size:
         uris = common["uri"].take(pa.array(found)).to_pylist()
         order = np.argsort([zlib.crc32(uri.encode()) for uri in uris], kind="stable")
         found = np.sort(found[order[:size]])
     return found
+
+
+def _differing(equal: pa.ChunkedArray) -> np.ndarray:
+    """Numbers of the rows whose results are not identical; others cannot be worse."""
+    return np.flatnonzero(pc.invert(equal).to_numpy())
 
 
 def _pixels(

@@ -22,6 +22,7 @@ from pipeline.storage.base import Storage, StorageError
 
 # Images of a decoder's child, pixels.
 MAX_PIXELS = 40_000_000
+_MAX_SOURCE_BYTES = 100_000_000
 # What a row's URIs and files may raise; it costs one image, not the gallery.
 UNREADABLE = (StorageError, ImageError, ValueError, KeyError)
 
@@ -96,8 +97,10 @@ class RunGallery:
         Raises:
             StorageError: if it cannot be read.
             ImageError: if it is no image.
-            ValueError: if the run may not read its URI.
+            ValueError: if the run may not read its URI, or it is too large.
         """
+        if (row.columns["source_bytes"] or 0) > _MAX_SOURCE_BYTES:
+            raise ValueError("the source is too large to show")
         data = self._files.read(self._place.locate(row.columns["uri"]))
         return web_image(data, self._decoders)
 

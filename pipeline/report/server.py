@@ -9,8 +9,10 @@ import functools
 import http.server
 import queue
 import re
+import sys
 import urllib.parse
 from http import HTTPStatus
+from typing import Any
 
 from pipeline import text
 from pipeline.read.images import ImageReader
@@ -65,6 +67,11 @@ class GalleryServer(http.server.ThreadingHTTPServer):
     def address(self) -> str:
         """URL of the first page."""
         return f"http://{HOST}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Prints a traceback, but not where a browser that moved on has hung up."""
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
     def image(self, kind: str, part: int, number: int) -> WebImage:
         """Reads the `result` or `source` of a row by its place; raises as `RunGallery` does."""

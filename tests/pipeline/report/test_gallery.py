@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ from pipeline.records import Status
 from pipeline.report import __main__ as report
 from pipeline.report.gallery import MAX_PIXELS, RunGallery
 from pipeline.report.pages import PAGE_ROWS, web_image
+from pipeline.report.selection import Query
 from pipeline.report.server import GalleryServer, query_address
 from pipeline.storage.base import StorageConfig
 from pipeline.storage.routing import open_storage
@@ -298,8 +301,27 @@ def test_a_source_that_is_gone_is_not_found(servers):
     assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
+def test_a_source_that_is_too_large_is_not_read(night):
+    with DecoderPool(1, max_pixels=MAX_PIXELS) as decoders:
+        gallery = RunGallery(open_storage(StorageConfig()), str(night), "n1", decoders)
+        (row, *_) = gallery.rows(gallery.select(Query()), 1)
+        row.columns["source_bytes"] = 200_000_000
+        with pytest.raises(ValueError, match="too large to show"):
+            gallery.source(row)
+
+
+def test_a_browser_that_hangs_up_leaves_no_traceback(servers, capfd):
+    server = servers[0]
+    with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+        # Closing sends a reset: the server's next read or write fails.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+    assert ask(server, "/")[0].status == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_what_a_search_says_is_escaped(servers):
-    query = query_address(report.Query(search=HOSTILE[1], status="all"))
+    query = query_address(Query(search=HOSTILE[1], status="all"))
     _, body = ask(servers[1], query)
     assert b"<img src=x" not in body and b"&lt;img src=x" in body
 
