@@ -149,7 +149,9 @@ def read_rows(
 def _located(row: dict[str, Any], part: str, number: int) -> LocatedRow:
     columns = dict.fromkeys(COLUMNS) | row  # an older file may lack a column
     image_uri = columns["image_uri"]
-    if image_uri is None and columns["image_bytes"] is not None:
+    if image_uri is not None:
+        image_uri = reader.absolute_pointer(part, image_uri)
+    elif columns["image_bytes"] is not None:
         image_uri = reader.image_pointer(part, number)
     return LocatedRow(columns, image_uri)
 
