@@ -101,6 +101,9 @@ RUNS = {
     ),
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
+    r"pipeline.report .*--gallery": Run(
+        "", "pages/index.html pages/images/1/0-result.jpeg pages/images/1/0-source.jpeg", "3 rows"
+    ),
     r"pipeline.prune .*--compact": Run("", says="copied 0 images, 0 bytes into run "),
     r"pipeline.prune .*--keep": Run("", says="kept run earlier: one of the newest 7"),
     r"pipeline.prune ": Run("", says="3 rows"),
@@ -140,6 +143,7 @@ RUNS = {
 }
 # By their beginning: why a test cannot run them, and what checks them instead.
 NOT_RUN = {
+    "python -m pipeline.report s3://shop/upscaled --serve": "serves for ever; test_gallery.py",
     "pip install ": "changes the environment; test_what_is_installed_is_what_the_tests_have",
     "python3 -m venv .venv && .venv/bin/pip install ": "the same",
     "tensorboard ": "no requirement; the tests of model.train read what it would show",
@@ -266,7 +270,7 @@ class Reader:
         has_bucket = any(one in text for one in ("s3://", "…", "--config"))
         self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if has_bucket else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
-        if "--retry" in text or re.search(r"pipeline\.(read|prune) s3:", text):
+        if "--retry" in text or re.search(r"pipeline\.(read|report|prune) s3:", text):
             earlier.append(("s3://shop/upscaled", "earlier"))
         for output, run_id in earlier:
             places = ["--input", "s3://shop/images/", "--output", output, "--run_id", run_id]

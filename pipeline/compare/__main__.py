@@ -3,9 +3,11 @@
     python -m pipeline.compare upscaled/runs/night1 upscaled/runs/night2
     python -m pipeline.compare s3://shop/old/runs/a s3://shop/new/runs/b --page worse.html
 
-Prints changed counts, how the measures moved in each group of images, and which images got
-worse. Exit status: 0; 1 if a run cannot be read; 2 usage; 3 if a larger share of the images got
-worse than `--max_worse` allows.
+Prints a verdict (`better`, `worse` or `not decided`) with its reasons, changed counts, how the
+measures moved, and which images got worse. Judges by measures that rank networks: the reference
+where there is one, else noise, grain, blocks, overshoot and edges. Exit status: 0; 1 if a run
+cannot be read, or the runs have no image with the same content in common; 2 usage; 3 if a larger
+share of the images got worse than `--max_worse` allows.
 """
 
 import argparse
@@ -15,9 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from model.command_line import CommandParser
-from pipeline import text
-from pipeline.compare.differences import GROUPS, Difference, compare
+from pipeline.compare.differences import GROUPS, MAX_LOOKED_AT, Difference, compare
 from pipeline.compare.finished_run import display_names, find_run, read_rows
+from pipeline.compare.looking import measure_images
 from pipeline.compare.output import describe, make_report
 from pipeline.records import RunError
 from pipeline.redaction import redact
@@ -35,7 +37,8 @@ def main(argv: list[str]) -> int:
         argv: the arguments without the program's name.
 
     Returns:
-        The exit status: 0; 1 if a run cannot be read; 3 if too many images got worse.
+        The exit status: 0; 1 if a run cannot be read, or the runs have nothing in common; 3 if
+        too many images got worse.
 
     Raises:
         SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
@@ -64,12 +67,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     groups = "; ".join(f"{name}: {meaning}" for name, meaning in GROUPS.items())
     add("--group_by", choices=tuple(GROUPS), default="folder", help=groups)
     add("--max_worse", type=float, default=0.01, help="share that may get worse (default: 0.01)")
+    looked_at = f"most changed images whose pixels decide the verdict (default: {MAX_LOOKED_AT})"
+    add("--max_looked_at", type=int, default=MAX_LOOKED_AT, metavar="N", help=looked_at)
     add("--page", type=Path, help="write the comparison with images to this HTML file")
     add("--json", type=Path, help="write all figures to this file")
     add("--s3_endpoint_url", help="another S3 server than AWS")
     options = parser.parse_args(argv)
     if not 0 <= options.max_worse <= 1:
         parser.error(f"--max_worse is 0..1: {options.max_worse}")
+    if options.max_looked_at < 1:
+        parser.error(f"--max_looked_at is at least 1: {options.max_looked_at}")
     return options
 
 
@@ -78,16 +85,20 @@ def _compare(options: argparse.Namespace) -> Difference:
     files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
     runs = find_run(files, options.run_a), find_run(files, options.run_b)
     tables = [read_rows(files, run) for run in runs]
-    names = display_names(*runs)
-    difference = compare(tables[0], tables[1], group_by=options.group_by, names=names)
-    print(describe(difference))
+    difference = compare(
+        *tables,
+        group_by=options.group_by,
+        names=display_names(*runs),
+        look=lambda uris: measure_images(files, runs, uris),
+        max_looked_at=options.max_looked_at,
+    )
+    print(describe(difference, runs))
     if options.json:
         figures = asdict(difference) | {"worse_share": difference.worse_share}
         options.json.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if options.page:
         options.page.write_text(make_report(files, runs, difference))
-        images = text.count(len(difference.worse), "image")
-        print(f"report with {images} that got worse: {options.page}")
+        print(f"report with images side by side: {options.page}")
     return difference
 
 

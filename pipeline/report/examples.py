@@ -34,6 +34,7 @@ _WEBP_QUALITY = 82
 _UNREADABLE = (StorageError, ImageError, ValueError, KeyError)
 # Side of the window of an image that a card shows.
 _DETAIL_PX = 260
+_SIDE_BY_SIDE_PX = 100
 # The smallest scale of an error map, grey levels.
 _MIN_ERROR_SCALE = 4
 
@@ -57,7 +58,8 @@ class Example:
         row: its row.
         after: the published image; None if it cannot be shown.
         before: the image that it is compared with, at the same size; None likewise.
-        height, width: of both, pixels.
+        source: the source at its own size, for a view side by side; None for a slider alone.
+        height, width: of before and after, pixels.
         names: labels of before and after.
         detail_top, detail_left: where they differ most, 0..1 of the scrollable range.
         error: grey map of the error against the reference or of the round trip.
@@ -72,6 +74,7 @@ class Example:
     row: LocatedRow
     after: str | None = None
     before: str | None = None
+    source: str | None = None
     height: int = 0
     width: int = 0
     names: tuple[str, str] = ("bicubic", "ours")
@@ -146,7 +149,7 @@ class ExampleReader:
             return Example(row, problem=f"the image cannot be shown: {error}")
         pixels = after.over_white()
         try:
-            header, source = self._source(row.columns["uri"])
+            header, source = self._read_source(row.columns["uri"])
             scale = after.height // source.height
             if (source.height * scale, source.width * scale) != (after.height, after.width):
                 raise ValueError("its size changed since the run")
@@ -177,7 +180,17 @@ class ExampleReader:
             return Example(row, problem=f"the image cannot be shown: {error}")
         if before.shape != pixels.shape:
             return self._example(row, None, pixels, problem="the other image has another size")
-        return self._example(row, before, pixels, names=names)
+        source, problem = None, None
+        try:
+            source = self.source(row.columns["uri"]).over_white()
+            if pixels.shape[0] % source.shape[0] or pixels.shape[1] % source.shape[1]:
+                source, problem = (
+                    None,
+                    "the source cannot be shown: its size changed since the run",
+                )
+        except _UNREADABLE as error:
+            problem = f"the source cannot be shown: {error}"
+        return self._example(row, before, pixels, source=source, names=names, problem=problem)
 
     def published(self, row: LocatedRow) -> RasterImage:
         """Reads and decodes the image that a row published.
@@ -202,7 +215,17 @@ class ExampleReader:
         names = ("published: bicubic", "rejected")
         return self._example(row, published, rejected, names=names)
 
-    def _source(self, uri: str) -> tuple[Header, RasterImage]:
+    def source(self, uri: str) -> RasterImage:
+        """Reads and decodes a source by its URI in a row.
+
+        Raises:
+            StorageError: if it cannot be read.
+            ImageError: if it cannot be decoded.
+            ValueError: if the URI is none that the run may read.
+        """
+        return self._read_source(uri)[1]
+
+    def _read_source(self, uri: str) -> tuple[Header, RasterImage]:
         """Reads and decodes a source or reference by its URI in the row."""
         return self._decode(self._files.read(self._place.locate(uri)))
 
@@ -216,7 +239,7 @@ class ExampleReader:
         reference_uri = row.columns["reference_uri"]
         if reference_uri is not None and row.columns["reference_psnr_db"] is not None:
             try:
-                reference = self._source(reference_uri)[1].over_white()
+                reference = self.source(reference_uri).over_white()
                 reference = reference[: pixels.shape[0], : pixels.shape[1]]
                 if reference.shape == pixels.shape:
                     error = np.abs(full_reference.luma(reference) - full_reference.luma(pixels))
@@ -233,6 +256,7 @@ class ExampleReader:
         before: np.ndarray | None,
         after: np.ndarray,
         *,
+        source: np.ndarray | None = None,
         error: np.ndarray | None = None,
         error_title: str = "",
         names: tuple[str, str] = ("bicubic", "ours"),
@@ -245,15 +269,19 @@ class ExampleReader:
             zoom = after.shape[0] // error.shape[0]
             grey = np.minimum(error / max_error * 255, 255).round().astype(np.uint8)
             error = _centre_crop(grey, _MAX_SIDE_PX // zoom)
+        if source is not None:
+            source = _centre_crop(source, _MAX_SIDE_PX // (after.shape[0] // source.shape[0]))
         after = _centre_crop(after, _MAX_SIDE_PX)
         top, left = 0.5, 0.5
         if before is not None:
             before = _centre_crop(before, _MAX_SIDE_PX)
-            top, left = _max_difference(before, after)
+            window_px = _DETAIL_PX if source is None else _SIDE_BY_SIDE_PX
+            top, left = _max_difference(before, after, window_px)
         return Example(
             row,
             after=self._data_uri(after),
             before=None if before is None else self._data_uri(before),
+            source=None if source is None else self._data_uri(source),
             height=after.shape[0],
             width=after.shape[1],
             names=names,
@@ -287,11 +315,11 @@ def _centre_crop(pixels: np.ndarray, max_px: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[top : top + max_px, left : left + max_px])
 
 
-def _max_difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+def _max_difference(before: np.ndarray, after: np.ndarray, window_px: int) -> tuple[float, float]:
     """The window with the largest difference: top and left, 0..1 of the scrollable range."""
     difference = np.abs(full_reference.luma(after, dtype=np.float32) - full_reference.luma(before))
     windows = full_reference.window_sums(
-        difference, *(min(_DETAIL_PX, one) for one in difference.shape)
+        difference, *(min(window_px, one) for one in difference.shape)
     )
     at = np.unravel_index(np.argmax(windows), windows.shape)
     ranges = [length - 1 for length in windows.shape]

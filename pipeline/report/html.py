@@ -31,6 +31,7 @@ from pipeline.settings import replay_arguments
 from pipeline.storage.base import Storage
 
 _MAX_COMMAND_CHARS = 2000
+_SEE_ALL = ["python", "-m", "pipeline.report"]
 
 
 def write_report(files: Storage, output: str, run_id: str) -> str:
@@ -92,6 +93,7 @@ def make_report(
         measure_charts=_measure_charts(found),
         timeline=_timeline(found),
         replay=replay_command,
+        see_all=shlex.join([*_SEE_ALL, output, "--run_id", summary["run_id"], "--serve"]),
         now=datetime.datetime.now(datetime.UTC),
     )
 

@@ -39,8 +39,11 @@ async function show(figure, button) {
   const layer = figure.querySelector(".heat");
   const key = figure.querySelector(".key");
   const what = button.dataset.show;
-  layer.hidden = key.hidden = what === "slider";
-  if (what === "slider") return;
+  figure.classList.toggle("side", what === "side");
+  const isMap = what !== "slider" && what !== "side";
+  if (layer) layer.hidden = key.hidden = !isMap;
+  if (shown && shown.figure === figure) zoom("fit");
+  if (!isMap) return;
   const map = what === "error" ? await errorMap(button) : await changeMap(figure);
   const about = key.querySelector(".about");
   about.textContent = about.dataset[what];
@@ -48,6 +51,35 @@ async function show(figure, button) {
   map.canvas.setAttribute("role", "img");
   map.canvas.setAttribute("aria-label", about.textContent);
   layer.replaceChildren(map.canvas);
+}
+
+// Side by side, dragging or the arrow keys move all images together.
+frame.addEventListener("pointermove", (event) => {
+  if (event.buttons & 1 && shown) pan(event.movementX, event.movementY);
+});
+frame.addEventListener("keydown", (event) => {
+  const [x, y] = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] || [];
+  if (x === undefined || !shown || !shown.figure.classList.contains("side")) return;
+  event.preventDefault();
+  pan(x * 40, y * 40);
+});
+
+function visibleLayers() {
+  return [...shown.figure.querySelectorAll(".layer:not(.heat)")];
+}
+
+function pan(x, y) {
+  if (!shown.figure.classList.contains("side")) return;
+  const view = shown.figure.querySelector(".view");
+  const box = visibleLayers()[0].getBoundingClientRect();
+  const image = visibleLayers()[0].querySelector("img").getBoundingClientRect();
+  const move = (name, by, hidden) => {
+    if (hidden <= 0) return;
+    const now = Number(view.style.getPropertyValue(name)) - by / hidden;
+    view.style.setProperty(name, Math.min(1, Math.max(0, now)).toFixed(4));
+  };
+  move("--x", x, image.width - box.width);
+  move("--y", y, image.height - box.height);
 }
 
 async function errorMap(button) {
@@ -108,7 +140,7 @@ function open(figure) {
   frame.replaceChildren(figure);
   if (!dialog.open) dialog.showModal();
   zoom("fit");
-  (figure.querySelector(".cut") || dialog).focus();
+  (figure.querySelector(figure.classList.contains("side") ? ".view" : ".cut") || dialog).focus();
 }
 
 function putBack() {
@@ -116,7 +148,7 @@ function putBack() {
   const { figure, spot } = shown;
   shown = null;
   const view = figure.querySelector(".view");
-  view.style.setProperty("--zoom", 1);
+  view.style.removeProperty("--zoom");
   view.classList.remove("large");
   spot.replaceWith(figure);
   const opener = figure.querySelector(".open");
@@ -133,7 +165,10 @@ function step(by) {
 function zoom(wanted) {
   const stage = frame.querySelector(".stage");
   const { width, height } = shown.figure.dataset;
-  const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
+  const isSide = shown.figure.classList.contains("side");
+  const columns = isSide && stage.clientWidth > stage.clientHeight ? visibleLayers().length : 1;
+  const rows = isSide ? visibleLayers().length / columns : 1;
+  const fit = Math.min(stage.clientWidth / columns / width, stage.clientHeight / rows / height);
   const factor = wanted === "fit" ? Math.min(fit, 4) : Number(wanted);
   const view = stage.querySelector(".view");
   view.style.setProperty("--zoom", factor);
