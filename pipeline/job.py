@@ -162,11 +162,22 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
     if not uris:
         raise RunError(f"--input {settings.input} names no images")
+    saved = read_model(files, settings.model)
+    try:
+        result_side = settings.target.max_result_side(settings.max_side, saved.scale)
+    except ValueError as error:
+        raise RunError(f"--model {settings.model}: {error}") from error
     plan = RunPlan(
         settings,
         started_at,
-        model_sha256=read_model(files, settings.model).sha256,
-        workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
+        model_sha256=saved.sha256,
+        network_scale=saved.scale,
+        workers=choose_workers(
+            settings.workers,
+            is_local=is_local,
+            uris=uris,
+            result_px=min(result_side**2, settings.max_pixels * saved.scale**2),
+        ),
         compute_dtype=choose_dtype(settings.precision, is_local=is_local),
     )
     run_id = reuse.find_run(files, settings)

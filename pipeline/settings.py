@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from model.inference.target import TargetSize
 from pipeline.catalog.size_filter import SizeLimits
 from pipeline.options.catalog import CatalogOptions
 from pipeline.options.declaration import Option, options_of
@@ -38,7 +39,12 @@ class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3O
     @property
     def limits(self) -> SizeLimits:
         """Limits of the size filter."""
-        return SizeLimits(self.min_side, self.max_side, self.max_pixels)
+        return SizeLimits(self.min_side, self.max_side, self.max_pixels, self.target_side)
+
+    @property
+    def target(self) -> TargetSize:
+        """The size that results shall have."""
+        return TargetSize(self.scale, self.target_side)
 
     @property
     def max_bytes(self) -> int:
@@ -101,6 +107,7 @@ class RunPlan:
         settings: the user's.
         started_at: UTC.
         model_sha256: of the saved model.
+        network_scale: of one pass of the model.
         workers: processes that upscale, on each machine.
         compute_dtype: of the network, one of `COMPUTE_DTYPES`.
         previous_run: id of the run whose results are reused; None without one.
@@ -121,6 +128,7 @@ class RunPlan:
     model_sha256: str
     workers: int
     compute_dtype: str
+    network_scale: int = 2
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
     kept: tuple[Shard, ...] = ()

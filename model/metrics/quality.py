@@ -10,7 +10,7 @@ import numpy as np
 
 from model.imaging import resampling
 from model.imaging.image import RasterImage
-from model.metrics import full_reference, no_reference
+from model.metrics import detail, full_reference, no_reference
 
 # Replaces the infinite PSNR of equal images, which JSON and means cannot hold.
 MAX_PSNR_DB = 100.0
@@ -106,6 +106,14 @@ class Measures:
     ] = None
     block_shift_px: Annotated[
         float | None, Meaning("largest displacement of a block, in source pixels", "px")
+    ] = None
+    nyquist_ratio_source: Annotated[
+        float | None,
+        Meaning("detail of the source near the Nyquist frequency over that at half of it"),
+    ] = None
+    detail_error: Annotated[
+        float | None,
+        Meaning("round-trip error of the network's result over the source's finest detail"),
     ] = None
 
 
@@ -253,6 +261,8 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
         channel_drift=no_reference.channel_drift(inside_again - inside),
         block_drift=no_reference.block_drift(luma_error),
         block_shift_px=no_reference.block_shift(inside_luma, luma_error),
+        nyquist_ratio_source=detail.nyquist_ratio(inside_luma),
+        detail_error=detail.detail_error(inside_luma, luma_error),
     )
 
 

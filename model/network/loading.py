@@ -5,7 +5,6 @@ import json
 import math
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,13 @@ import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
 
-from model.network.presets import ModelError, SavedModel, resolve
+from model.network.presets import BROKEN, MAX_CONFIG_BYTES, ModelError, SavedModel, resolve
 from model.network.rdn import RDN
 
-# The shipped networks have 300 bytes; a hostile file nests lists until a parser gives up.
-_MAX_CONFIG_BYTES = 64 << 10
 # The paper's largest network has 128.
 _MAX_CONVOLUTIONS = 2000
 _SIZES = ("convs_per_block", "num_blocks", "growth_rate", "features", "scale")
 _WEIGHTS = "model.weights.h5"
-# Exceptions of zipfile, json, h5py and Keras on broken files; RecursionError is a RuntimeError.
-_BROKEN = (
-    ValueError,
-    KeyError,
-    TypeError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def load(saved: SavedModel) -> RDN:
@@ -56,7 +43,7 @@ def load(saved: SavedModel) -> RDN:
     """
     try:
         _check(saved)
-    except _BROKEN as error:
+    except BROKEN as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{saved.name} is no saved RDN: {error}") from error
@@ -65,7 +52,7 @@ def load(saved: SavedModel) -> RDN:
         path.write_bytes(saved.data)
         try:
             rdn = keras.saving.load_model(path, compile=False)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ModelError(f"{saved.name} is no saved RDN: {error}") from error
     if not isinstance(rdn, RDN):
         raise ModelError(f"{saved.name} is a {type(rdn).__name__}, not an RDN of model.train")
@@ -94,15 +81,15 @@ def _check(saved: SavedModel) -> None:
     """Raises for a file that is no RDN, or that would take more memory than its size warrants."""
     with zipfile.ZipFile(io.BytesIO(saved.data)) as archive:
         unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
-        if unpacked_bytes > 2 * len(saved.data) + _MAX_CONFIG_BYTES:
+        if unpacked_bytes > 2 * len(saved.data) + MAX_CONFIG_BYTES:
             raise ModelError(
                 f"{saved.name} unpacks to {unpacked_bytes} bytes, from {len(saved.data)}: "
                 "model.train does not compress"
             )
         with archive.open("config.json") as file:
-            text = file.read(_MAX_CONFIG_BYTES + 1)
-        if len(text) > _MAX_CONFIG_BYTES:
-            raise ModelError(f"{saved.name} has a configuration of over {_MAX_CONFIG_BYTES} bytes")
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ModelError(f"{saved.name} has a configuration of over {MAX_CONFIG_BYTES} bytes")
         config = json.loads(text)
         if not isinstance(config, dict):
             raise ValueError("its configuration is no JSON object")

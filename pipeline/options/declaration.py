@@ -107,6 +107,13 @@ def positive_or_auto(text: str) -> int | None:
     return None if text == AUTO else positive(text)
 
 
+def scale_or_auto(text: str) -> int | None:
+    """Parses an enlargement of 2, 3 or 4; None for `auto`."""
+    if text in ("2", "3", "4", AUTO):
+        return positive_or_auto(text)
+    raise argparse.ArgumentTypeError(f"must be 2, 3, 4 or {AUTO}: {text}")
+
+
 def share(text: str) -> float:
     """Parses a number from 0 to 1."""
     try:

@@ -24,6 +24,8 @@ OTHER = {
     "max_pixels": ("1000000", 1_000_000),
     "model": ("s3://shop/ours.keras", "s3://shop/ours.keras"),
     "images": ("both", "both"),
+    "scale": ("3", 3),
+    "target_side": ("800", 800),
     "image_format": ("webp", "webp"),
     "animated": ("first_frame", "first_frame"),
     "previous": ("night1", "night1"),
@@ -62,7 +64,7 @@ def test_the_command_line_has_every_declared_option(name):
 def test_the_content_key_changes_with_what_changes_an_image(name):
     changed = make_plan(**{name: OTHER[name][1]}) if name != "workers" else make_plan(workers=3)
     is_other = changed.fingerprint != make_plan().fingerprint
-    assert is_other == (name in {"image_format", "animated", "blank"})
+    assert is_other == (name in {"image_format", "animated", "blank", "scale", "target_side"})
 
 
 def test_the_content_key_changes_with_the_models_bytes():
