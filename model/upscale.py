@@ -3,10 +3,12 @@
     python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
     python -m model.upscale images/ upscaled/ [--format jpeg] [--self_ensemble]
     python -m model.upscale photo.jpg photo_x2.png --compare
+    python -m model.upscale images/ upscaled/ --target_side 1200
 
 Prints the measures of each result under the names of the nightly job's columns; `--compare` also
 writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey mode and
-colour profile are kept as in the nightly pipeline.
+colour profile are kept as in the nightly pipeline. `--scale 3` and `4` of a x2 network are two
+passes; `--target_side` leaves out images that have that side already.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from model.imaging.encode import encode
 from model.imaging.errors import ImageError
 from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS
 from model.inference.dtypes import COMPUTE_DTYPES
+from model.inference.target import TargetSize
 from model.metrics import full_reference
 from model.metrics.quality import Measures
 from model.network import presets
@@ -38,9 +41,18 @@ if TYPE_CHECKING:  # they import TensorFlow, which a command line with a typo ne
 _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
+_NETWORK_S_OWN = TargetSize()
+
+
 def upscale_file(
-    source: Path, target: Path, upscaler: "Upscaler", *, image_format: str, max_pixels: int
-) -> "UpscaledImage":
+    source: Path,
+    target: Path,
+    upscaler: "Upscaler",
+    *,
+    image_format: str,
+    max_pixels: int,
+    size: TargetSize = _NETWORK_S_OWN,
+) -> "UpscaledImage | None":
     """Upscales and measures one image file.
 
     Args:
@@ -49,9 +61,11 @@ def upscale_file(
         upscaler: the network.
         image_format: `png`, `jpeg` or `webp`.
         max_pixels: refuse a source with more.
+        size: of the result.
 
     Returns:
-        The image before encoding, and what its measures need.
+        The network's result, and what its measures need; None, and no file, for a source that
+        has the target side already.
 
     Raises:
         ImageError: if the source cannot be decoded, or its result is too long for the format.
@@ -66,11 +80,17 @@ def upscale_file(
     from model.inference.measured import upscale_with_self_test  # noqa: PLC0415
 
     header, image = decode(source.read_bytes(), max_pixels=max_pixels)
-    upscaled = upscale_with_self_test(upscaler, image, jpeg_quality=assumed_quality(header))
-    encoded = encode(upscaled.result, image_format, lossless=True)
+    if size.has_reached(image.height, image.width):
+        return None
+    plan = size.plan(image.height, image.width, upscaler.scale)
+    upscaled = upscale_with_self_test(
+        upscaler, image, jpeg_quality=assumed_quality(header), passes=plan.passes
+    )
+    result = upscaled.result.shrunk_to(plan.height, plan.width)
+    encoded = encode(result, image_format, lossless=True)
     if encoded.image_format != image_format:
         raise ImageError(
-            f"the result, {upscaled.result.height} x {upscaled.result.width}, is too long for "
+            f"the result, {result.height} x {result.width}, is too long for "
             f"{image_format}: name a .{encoded.image_format} file as OUT"
         )
     target.write_bytes(encoded.data)
@@ -183,6 +203,7 @@ def main(argv: list[str]) -> int:
         if arguments.compare:
             _check_sheets(plan)
         upscaler = _load(arguments)
+        TargetSize(arguments.scale, arguments.target_side).check(upscaler.scale)
     except (OSError, ValueError) as error:
         print(f"model.upscale: {error}", file=sys.stderr)
         return 1
@@ -197,6 +218,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
     parser.add_argument(
         "--format", choices=IMAGE_FORMATS, help="default: OUT's suffix; png for a folder"
+    )
+    parser.add_argument("--scale", type=int, choices=(2, 3, 4), help="default: the network's own")
+    parser.add_argument(
+        "--target_side",
+        type=int,
+        metavar="PIXELS",
+        help="longer side of the results, by the smallest scale that reaches it, up to --scale",
     )
     parser.add_argument("--max_pixels", type=int, default=40_000_000)
     parser.add_argument(
@@ -243,6 +271,7 @@ def _upscale(
     """Upscales one image and describes it; returns False, after a message, if it fails."""
     from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415
 
+    size = TargetSize(arguments.scale, arguments.target_side)
     try:
         upscaled = upscale_file(
             source,
@@ -250,9 +279,13 @@ def _upscale(
             upscaler,
             image_format=image_format,
             max_pixels=arguments.max_pixels,
+            size=size,
         )
-        result = upscaled.result
-        print(f"{source} -> {target} ({result.height} x {result.width})")
+        if upscaled is None:
+            print(f"{source} has the target side already: skipped")
+            return True
+        plan = size.plan(upscaled.source.height, upscaled.source.width, upscaler.scale)
+        print(f"{source} -> {target} ({plan.height} x {plan.width})")
         print(f"  {describe(upscaled.measure())}")
         if arguments.compare:
             sheet = comparison_path(target)

@@ -50,6 +50,8 @@ CONTRACT = [
     ("background_grain", "float"),
     ("block_drift", "float"),
     ("block_shift_px", "float"),
+    ("chroma_noise_source", "float"),
+    ("chroma_noise", "float"),
     ("nyquist_ratio_source", "float"),
     ("detail_error", "float"),
     ("fetch_ms", "float"),
