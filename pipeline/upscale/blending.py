@@ -24,8 +24,8 @@ class BlendLimits:
     Attributes:
         min_jpeg_quality: of a source to which this applies. Removing stronger compression
             contradicts the source's detail in any case, and hides sharpening and aliasing.
-        doubt: detail error times the square of the Nyquist ratio over `usual_nyquist_ratio`:
-            below the first the network's result is published, from the second on `min_share`.
+        doubt: detail error times the third power of the Nyquist ratio over `usual_nyquist_ratio`:
+            up to the first the network's result is published, from the second on `min_share`.
         detail_error: from the first on the share grows again, up to all at the second: the
             network has clearly recognised and undone a sharpening.
         usual_nyquist_ratio: of a source that was shrunk softly.
@@ -37,7 +37,7 @@ class BlendLimits:
     """
 
     min_jpeg_quality: int = 97
-    doubt: tuple[float, float] = (0.02, 0.05)
+    doubt: tuple[float, float] = (0.01, 0.03)
     detail_error: tuple[float, float] = (0.2, 0.6)
     usual_nyquist_ratio: float = 0.2
     min_share: float = 0.2
@@ -122,7 +122,7 @@ def network_share(
     error, ratio = measures.detail_error, measures.nyquist_ratio_source
     if jpeg_quality < limits.min_jpeg_quality or not error or not ratio:
         return 1.0
-    doubt = error * (ratio / limits.usual_nyquist_ratio) ** 2
+    doubt = error * (ratio / limits.usual_nyquist_ratio) ** 3
     trusted = max(1 - _ramp(doubt, *limits.doubt), _ramp(error, *limits.detail_error))
     return round(limits.min_share + (1 - limits.min_share) * trusted, 2)
 
