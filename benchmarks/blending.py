@@ -6,8 +6,8 @@ r"""Looks for the limits at which a network's results are blended with bicubic.
 HR images come from a folder, an `s3://` prefix or a `.txt` list: use images that the network was
 trained on, and report `benchmarks.degradations` on others. LR is made by the recipes that leave no
 compression. Prints for each recipe the gain over bicubic and the share of the images that are more
-than 0.3 dB worse: of the network, of blends by today's limits, and of blends by the best limits of a
-search. These lose at most `--max_loss_db` on bicubic and Lanczos and, of all such limits, make the
+than 0.3 dB worse: of the network, of blends by today's limits, and of blends by the best limits of
+a search, which lose at most `--max_loss_db` on bicubic and Lanczos, and of all such limits make the
 fewest images worse. `--csv` gets what the search needs.
 
 A blend's error follows from three numbers, so that nothing is upscaled twice:
@@ -135,11 +135,15 @@ def search(found: Sequence[Sample], max_loss_db: float) -> BlendLimits:
 
 def table(found: Sequence[Sample], limits: dict[str, BlendLimits]) -> str:
     """A line for each recipe: gain and share of worse images, of the network and by limits."""
-    lines = [f"{'dB over bicubic (% worse)':26}{'network':>16}{''.join(f'{n:>16}' for n in limits)}"]
+    lines = [
+        f"{'dB over bicubic (% worse)':26}{'network':>16}{''.join(f'{n:>16}' for n in limits)}"
+    ]
     for recipe in dict.fromkeys(one.recipe for one in found):
         of_recipe = [one for one in found if one.recipe == recipe]
         columns = [[one.gain_db(1) for one in of_recipe]]
-        columns += [[one.gain_db(one.share(some)) for one in of_recipe] for some in limits.values()]
+        columns += [
+            [one.gain_db(one.share(some)) for one in of_recipe] for some in limits.values()
+        ]
         cells = (
             f"{np.mean(gains):>+8.2f} ({100 * np.mean(np.array(gains) < -_WORSE_DB):4.1f})"
             for gains in columns
