@@ -7,8 +7,8 @@ HR images come from a folder, an `s3://` prefix or a `.txt` list: use images tha
 trained on, and report `benchmarks.degradations` on others. LR is made by the recipes that leave no
 compression. Prints for each recipe the gain over bicubic and the share of the images that are more
 than 0.3 dB worse: of the network, of blends by today's limits, and of blends by the best limits of
-a search, which lose at most `--max_loss_db` on bicubic and Lanczos, and of all such limits make the
-fewest images worse. `--csv` gets what the search needs.
+a search, which lose at most `--max_loss_db` on bicubic and Lanczos, and of all such limits make
+the fewest images worse. `--csv` gets what the search needs.
 
 A blend's error follows from three numbers, so that nothing is upscaled twice:
 

@@ -6,14 +6,17 @@ import datetime
 import difflib
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from model.command_line import CommandParser
+from pipeline import config_file
 from pipeline.catalog import manifest, places
 from pipeline.options.catalog import NONE
 from pipeline.options.declaration import Option
-from pipeline.records import Reason
+from pipeline.records import Reason, RunError
 from pipeline.redaction import redact
+from pipeline.runtime import logs
 from pipeline.settings import OPTION_GROUPS, OPTIONS, Settings
 from pipeline.storage import locations
 
@@ -32,19 +35,13 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
         SystemExit: with status 2 after one line on standard error; with 0 after `--help`.
     """
     parser = _parser(now)
+    argv = [*_configured(parser, argv, now), *argv]
     ours, rest = parser.parse_known_args(argv)
     _check_required(parser, ours, rest)
     _check_beam_options(parser, rest)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", ours.run_id):
         parser.error(f"--run_id takes letters, digits, '.', '_' and '-': {ours.run_id!r}")
-    if ours.max_side is None:  # who wants larger results than that takes larger images, too
-        ours.max_side = max(OPTIONS["max_side"].default, ours.target_side or 0)
-    if ours.max_side < ours.min_side:
-        parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
-    if ours.target_side is not None and ours.target_side <= ours.min_side:
-        parser.error(
-            f"--target_side {ours.target_side} leaves no image: --min_side is {ours.min_side}"
-        )
+    _settle_sizes(parser, ours)
     for scheme in ours.allow_schemes:
         if scheme not in places.SCHEMES:
             parser.error(
@@ -54,23 +51,61 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     for reason in ours.retry:
         if reason not in list(Reason) and not reason.startswith("gate:"):
             parser.error(f"--retry {reason}: no such reason; they are {', '.join(Reason)}")
+    if ours.limit and ours.sample:
+        parser.error("--limit takes the first images, --sample others: give one of them")
+    for name in ("limit", "sample", "include", "exclude"):
+        if ours.retry and getattr(ours, name):
+            parser.error(f"--retry replays a previous run's rows: it cannot go with --{name}")
     if ours.retry and ours.previous == NONE:
         parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
     _check_secrets(parser, "--model", ours.model)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)
+    _check_signals(parser, ours)
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
 
 
-def _parser(now: datetime.datetime) -> CommandParser:
-    """Parser of all declared options."""
+def _settle_sizes(parser: CommandParser, ours: argparse.Namespace) -> None:
+    """Checks the limits of sizes; `--max_side`, if not given, follows the target side."""
+    if ours.max_side is None:  # who wants larger results than that takes larger images, too
+        ours.max_side = max(OPTIONS["max_side"].default, ours.target_side or 0)
+    if ours.max_side < ours.min_side:
+        parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
+    if ours.target_side is not None and ours.target_side <= ours.min_side:
+        parser.error(
+            f"--target_side {ours.target_side} leaves no image: --min_side is {ours.min_side}"
+        )
+
+
+def _configured(parser: CommandParser, argv: list[str], now: datetime.datetime) -> list[str]:
+    """The arguments of the file of `--config`, checked; errors name the file."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config")
+    try:
+        path = finder.parse_known_args(argv)[0].config
+    except argparse.ArgumentError:  # without its argument, as `parser` will say
+        return []
+    if path is None:
+        return []
+    try:
+        arguments = config_file.read_arguments(path)
+    except config_file.ConfigError as error:
+        parser.error(f"--config {error}")
+    of_file = _parser(now, where=f"--config {path}: ")
+    _, rest = of_file.parse_known_args(arguments)
+    _check_beam_options(of_file, rest)
+    return arguments
+
+
+def _parser(now: datetime.datetime, where: str = "") -> CommandParser:
+    """Parser of all declared options; `where` begins its messages."""
     parser = CommandParser(
-        "run_pipeline.py",
+        logs.program(),
         "Upscales the small images of a catalog and writes them, with measures of their quality, "
         "to Parquet.",
-        clean=redact,
-        usage="run_pipeline.py --input MANIFEST_OR_PREFIX --output FOLDER_OR_PREFIX [options]",
+        clean=lambda message: redact(where + message),
+        usage=f"{logs.program()} --input MANIFEST_OR_PREFIX --output FOLDER_OR_PREFIX [options]",
         epilog="All other options go to Apache Beam (--runner, ...). Exit status: 0 done; 1 the "
         "run failed; 2 usage; 3 done, but more images failed than allowed.",
         allow_abbrev=False,
@@ -83,6 +118,20 @@ def _parser(now: datetime.datetime) -> CommandParser:
     return parser
 
 
+class _Extend(argparse.Action):
+    """Adds the values of each occurrence of an option to those before."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        _option: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is self.default else before + values)
+
+
 def _add(parser: argparse._ArgumentGroup, option: Option) -> None:
     """Adds one declared option."""
     name = f"--{option.name}"
@@ -92,6 +141,7 @@ def _add(parser: argparse._ArgumentGroup, option: Option) -> None:
     default = f" (default: {option.default_name})" if option.default_name else ""
     parser.add_argument(
         name,
+        action=_Extend if option.default == () else "store",
         type=option.parse,
         default=None if option.default is dataclasses.MISSING else option.default,
         choices=option.choices or None,
@@ -127,7 +177,7 @@ def _check_beam_options(parser: CommandParser, rest: list[str]) -> None:
         known = [f"--{name}" for name in OPTIONS] + re.findall(r"--\w+", beam.format_help())
         near = difflib.get_close_matches(_name_of(unknown[0]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        parser.error(f"unknown option {unknown[0]}{hint}")
+        parser.error(f"unknown option {_name_of(unknown[0])}{hint}")
 
 
 def _name_of(argument: str) -> str:
@@ -152,14 +202,13 @@ def _check_places(parser: CommandParser, source: str, output: str) -> tuple[str,
         if f"{absolute_output}/".startswith(folder):
             parser.error("--output is below --input: its images would be upscaled again")
         return folder, absolute_output
-    if source.rpartition(".")[2].lower() not in manifest.FORMATS:
-        suffixes = ", ".join(f".{suffix}" for suffix in manifest.FORMATS)
+    try:
+        manifest.manifest_format(source)
+    except RunError as error:
         is_prefix = locations.scheme_of(source) == "s3" and "." not in source.rpartition("/")[2]
-        parser.error(
-            f"--input {source} is neither a manifest ({suffixes}) nor a prefix ending in / "
-            "nor a local folder" + (f"; did you mean {source}/?" if is_prefix else "")
-        )
-    return _absolute(source), absolute_output
+        parser.error(f"{error}" + (f"; did you mean {source}/?" if is_prefix else ""))
+    final = "/" if manifest.is_parquet_folder(source) else ""
+    return f"{_absolute(source)}{final}", absolute_output
 
 
 def _check_secrets(parser: CommandParser, option: str, place: str) -> None:
@@ -169,6 +218,27 @@ def _check_secrets(parser: CommandParser, option: str, place: str) -> None:
             f"{option} {redact(place)} may not carry credentials: give s3://bucket/key, and "
             "credentials in the environment or profile"
         )
+
+
+def _check_signals(parser: CommandParser, ours: argparse.Namespace) -> None:
+    """Refuses places that the outcome cannot go to; makes the local one absolute."""
+    if ours.notify is not None:
+        try:
+            is_web = urlsplit(ours.notify).scheme in ("http", "https")
+            is_web = (
+                is_web and bool(urlsplit(ours.notify).hostname) and bool(ours.notify.isascii())
+            )
+        except ValueError:
+            is_web = False
+        if not is_web:  # the address may be a secret: no message repeats it
+            parser.error("--notify is an address, https://host/path")
+    if ours.metrics_file is not None:
+        if locations.scheme_of(ours.metrics_file) not in ("", "file"):
+            parser.error(f"--metrics_file {ours.metrics_file} is not a local file")
+        path = Path(_absolute(ours.metrics_file))
+        if not path.parent.is_dir() or path.is_dir():
+            parser.error(f"--metrics_file {path} is not a file in a folder that exists")
+        ours.metrics_file = str(path)
 
 
 def _absolute(place: str) -> str:

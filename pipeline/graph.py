@@ -96,7 +96,12 @@ def read_source(kind_and_uri: tuple[str, str], settings: Settings) -> Iterator[C
     if kind == "replay":
         return replay.read_replay(uri, files, settings)
     return manifest.read_catalog(
-        files, uri, settings.allow_schemes, may_leave=settings.links_may_leave
+        files,
+        uri,
+        settings.allow_schemes,
+        may_leave=settings.links_may_leave,
+        columns=settings.columns,
+        selection=settings.selection,
     )
 
 
@@ -170,7 +175,7 @@ class JoinPrevious(beam.PTransform):
         plan = self.plan
         previous = (
             pcoll.pipeline
-            | "PreviousParts" >> beam.Create(list(plan.previous_parts))
+            | "PreviousParts" >> beam.Create([*plan.previous_parts, *plan.partial_parts])
             | "ReadPrevious" >> beam.FlatMap(read_previous_results, plan.settings)
             | "KeyPrevious" >> beam.WithKeys(lambda previous: previous.content_key)
         )

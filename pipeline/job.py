@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import itertools
 import json
 import logging
 import re
@@ -24,23 +23,25 @@ from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline import cli, text
-from pipeline.catalog import manifest
+from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.graph import build
 from pipeline.output import publishing
+from pipeline.planning import make_plan
+from pipeline.read import export
 from pipeline.records import RunError, Status
 from pipeline.report import html
-from pipeline.runs import estimation, finished, reader, resume, reuse
+from pipeline.runs import estimation, finished, resume
 from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock, remove_if_dead
+from pipeline.runs.prune_lock import refuse_while_pruning
 from pipeline.runs.summary import add_metrics
-from pipeline.runtime import progress, scratch
+from pipeline.runtime import logs, progress, scratch
 from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
-from pipeline.storage.base import Storage
+from pipeline.signals import outcome
+from pipeline.signals.announcer import Announcer
 from pipeline.storage.routing import open_storage
-from pipeline.upscale.machine import WORTH_PROCESSES, choose_dtype, choose_workers
-from pipeline.upscale.saved_model import read_model
 
 DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
 
@@ -100,9 +101,11 @@ def run_parsed(
         The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
         allowed. Errors are one line on standard error.
     """
-    ending = Ending(settings.run_id)
+    ending, announcer = Ending(settings.run_id), Announcer(settings, started_at)
+    ending.before(lambda: announcer.stopped(ending.status))
     ending.before(scratch.remove_own_folder)
-    with ending.on_signals():
+    settings = settings.without_secrets()
+    with ending.on_signals(), announcer.failures():
         try:
             plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)
             if settings.dry_run:
@@ -114,94 +117,34 @@ def run_parsed(
                 settings.model,
                 f"previous run {plan.previous_run}" if plan.previous_run else "no previous run",
             )
-            outcome = _run_locked(plan, beam_arguments, ending)
+            ended = _run_locked(plan, beam_arguments, ending)
         except RunError as error:
-            print(f"run_pipeline.py: {error}", file=sys.stderr)
+            logs.complain(str(error))
+            announcer.tell(outcome.FAILED, FAILED, error=str(error))
             return FAILED
-        if isinstance(outcome, Submitted):
-            print(f"started; results will be under {settings.output}")
+        if isinstance(ended, Submitted):
+            logs.say(f"started; results will be under {settings.output}")
+            announcer.tell(outcome.SUBMITTED, DONE)
             return DONE
-        return _conclude(outcome.summary, settings)
+        status = _conclude(ended.summary, settings)
+        name = outcome.DONE if status == DONE else outcome.TOO_MANY_FAILURES
+        announcer.tell(name, status, summary=ended.summary)
+        return status
 
 
 def _conclude(summary: dict[str, Any], settings: Settings) -> int:
     """Prints a finished run's outcome and writes its report; returns the exit status."""
     _log.info("done: %s", json.dumps(summary["by_status"] | summary["by_reason"]))
-    print(describe(summary, settings))
+    logs.say(describe(summary, settings))
     if settings.report == "yes":
         _write_report(settings)
     if summary["failure_rate"] > settings.max_failure_rate:
-        print(
-            f"run_pipeline.py: {summary['failure_rate']:.1%} of the images failed, "
-            f"--max_failure_rate allows {settings.max_failure_rate:.1%}",
-            file=sys.stderr,
+        logs.complain(
+            f"{summary['failure_rate']:.1%} of the images failed, "
+            f"--max_failure_rate allows {settings.max_failure_rate:.1%}"
         )
         return TOO_MANY_FAILURES
     return DONE
-
-
-def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bool) -> RunPlan:
-    """Checks within seconds that the run can work, and resolves settings that are left open.
-
-    Args:
-        settings: as parsed.
-        started_at: UTC.
-        is_local: whether Beam's local runner will run the job.
-
-    Returns:
-        The model's digest, the number of processes, the compute dtype, and the previous run whose
-        results are reused.
-
-    Raises:
-        RunError: if the input is missing or empty, or the model is unknown.
-    """
-    files = open_storage(settings.storage.at_start())
-    catalog = manifest.read_catalog(
-        files, settings.input, settings.allow_schemes, may_leave=settings.links_may_leave
-    )
-    uris = len(list(itertools.islice(catalog, WORTH_PROCESSES)))
-    if not uris:
-        raise RunError(f"--input {settings.input} names no images")
-    saved = read_model(files, settings.model)
-    try:
-        result_side = settings.target.max_result_side(settings.max_side, saved.scale)
-    except ValueError as error:
-        raise RunError(f"--model {settings.model}: {error}") from error
-    plan = RunPlan(
-        settings,
-        started_at,
-        model_sha256=saved.sha256,
-        network_scale=saved.scale,
-        workers=choose_workers(
-            settings.workers,
-            is_local=is_local,
-            uris=uris,
-            result_px=min(result_side**2, settings.max_pixels * saved.scale**2),
-        ),
-        compute_dtype=choose_dtype(settings.precision, is_local=is_local),
-    )
-    run_id = reuse.find_run(files, settings)
-    if run_id is None:
-        return plan
-    _warn_of_idle_retry(files, settings, Layout(settings.output, run_id))
-    parts = reader.parts_of(files, Layout(settings.output, run_id))
-    if not parts:
-        _log.warning("run %s has no rows any more: nothing is reused", run_id)
-    return dataclasses.replace(plan, previous_run=run_id, previous_parts=tuple(parts))
-
-
-def _warn_of_idle_retry(files: Storage, settings: Settings, previous: Layout) -> None:
-    """Warns of reasons of `--retry` that no row of the previous run has."""
-    summary = finished.read_summary(files, previous) if settings.retry else None
-    found = (summary or {}).get("by_reason", {})
-    for reason in settings.retry:
-        if reason not in found:
-            _log.warning(
-                "--retry %s: no row of run %s has this reason; its reasons: %s",
-                reason,
-                previous.run_id,
-                ", ".join(found) or "none",
-            )
 
 
 def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Submitted | Finished:
@@ -211,15 +154,17 @@ def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Sub
     if summary is None:
         with RunLock(files, layout, on_lost=ending.lost) as lock:
             ending.before(lock.release)
+            refuse_while_pruning(files, layout.output)
             summary = resume.finished_summary(files, plan)  # meanwhile, by another process
             if summary is None:
                 kept = resume.begin(files, plan)
                 plan = dataclasses.replace(plan, kept=kept, lock_token=lock.token)
                 return _run_beam(plan, beam_arguments, ending, lock)
     # Of a run killed right after _SUCCESS:
+    finished.name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     remove_if_dead(files, layout)
-    print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
+    logs.say(f"run {layout.run_id} is finished already; another --run_id starts a new one")
     return Finished(summary)
 
 
@@ -227,10 +172,12 @@ def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
     """Does a dry run; returns the exit status."""
     layout = Layout.of(plan.settings)
     if _execute(plan, beam_arguments, ending) is None:
-        print(f"started; the estimate will be {layout.estimate}")
+        logs.say(f"started; the estimate will be {layout.estimate}")
         return DONE
     estimate = estimation.read(open_storage(plan.settings.storage), plan.settings)
-    print(estimation.describe(estimate, plan.settings))
+    for line in describe_selection(plan.selection):
+        logs.say(line)
+    logs.say(estimation.describe(estimate, plan.settings))
     return DONE
 
 
@@ -308,9 +255,16 @@ def _write_report(settings: Settings) -> None:
     """Writes the report of a finished run; if that fails, the run does not."""
     files = open_storage(settings.storage)
     try:
-        print(f"report:  {html.write_report(files, settings.output, settings.run_id)}")
+        logs.say(f"report:  {html.write_report(files, settings.output, settings.run_id)}")
     except Exception as error:  # the images and rows are complete
         _log.warning("the report could not be written: %s", error, exc_info=True)
+
+
+def describe_selection(selection: Selection) -> list[str]:
+    """A line about the part of the catalog that a run saw; none if it saw all of it."""
+    if selection == WHOLE_CATALOG:
+        return []
+    return [f"a part of the catalog: {selection}; all other images have no rows"]
 
 
 def describe(summary: dict[str, Any], settings: Settings) -> str:
@@ -320,6 +274,7 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"{count:,} {status}" for status, count in summary["by_status"].items() if count
     )
     lines = [
+        *describe_selection(Selection.of_json(summary.get("selection") or {})),
         f"{text.count(summary['uris'], 'image')}: {statuses}",
         *(f"  {count:>7,} {reason}" for reason, count in summary["by_reason"].items()),
     ]
@@ -342,6 +297,6 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"rows:    {layout.rows}/",
         f"summary: {layout.summary}",
     ]
-    if settings.images != "parquet":
-        lines.append(f"images:  {layout.images}/")
+    where = "in the rows" if settings.images == "parquet" else f"{layout.images}/"
+    lines += [f"images:  {where}", f"by name: {export.command(settings)}"]
     return "\n".join(lines)

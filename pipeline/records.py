@@ -35,6 +35,7 @@ class Reason(enum.StrEnum):
     TOO_SMALL = "too_small"
     LARGE_ENOUGH = "large_enough"
     ANIMATED = "animated"
+    NOT_AN_IMAGE = "not_an_image"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_MANY_BYTES = "too_many_bytes"
     UNREADABLE = "unreadable"
@@ -59,7 +60,7 @@ class Reason(enum.StrEnum):
         return Status.SKIPPED if self in _SKIPPED else Status.FAILED
 
 
-_SKIPPED = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.ANIMATED}
+_SKIPPED = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.ANIMATED, Reason.NOT_AN_IMAGE}
 
 
 class CatalogEntry(NamedTuple):

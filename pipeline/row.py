@@ -114,8 +114,8 @@ class EncodedImage:
     image_uri: Annotated[
         str | None,
         Column(
-            "the result's file, or `<Parquet file>#row=<number>` in a previous run;"
-            " null if the image is only in this row"
+            "the result's file, or `<Parquet file>#row=<number>` in a previous run, relative to"
+            " `--output`; null if the image is only in this row"
         ),
     ]
     model: Annotated[str, Column("network of the result")]

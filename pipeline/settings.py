@@ -12,10 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.inference.target import TargetSize
+from pipeline.catalog.manifests.columns import ManifestColumns
+from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.catalog.size_filter import SizeLimits
 from pipeline.options.catalog import CatalogOptions
 from pipeline.options.declaration import Option, options_of
 from pipeline.options.machine import MachineOptions
+from pipeline.options.operation import OperationOptions
 from pipeline.options.output import OutputOptions
 from pipeline.options.result import ResultOptions
 from pipeline.options.s3 import S3Options
@@ -27,7 +30,9 @@ RESULT_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3Options):
+class Settings(
+    CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3Options, OperationOptions
+):
     """Everything the user asked for; a field for each option. Picklable, travels to the workers.
 
     Example:
@@ -47,6 +52,16 @@ class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3O
         return TargetSize(self.scale, self.target_side)
 
     @property
+    def selection(self) -> Selection:
+        """The part of the catalog that the run reads."""
+        return Selection(self.limit, self.sample, self.include, self.exclude)
+
+    @property
+    def columns(self) -> ManifestColumns:
+        """The columns of the manifest that the run reads."""
+        return ManifestColumns(self.uri_column, self.id_column)
+
+    @property
     def max_bytes(self) -> int:
         """Largest file accepted: more than the pixels of any format, and its metadata."""
         return 8 * self.max_pixels + (64 << 20)
@@ -61,6 +76,10 @@ class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3O
             unsigned=self.s3_unsigned == "yes",
         )
 
+    def without_secrets(self) -> "Settings":
+        """Returns the settings that files and workers get: without the address of `--notify`."""
+        return dataclasses.replace(self, notify=None)
+
     @property
     def links_may_leave(self) -> bool:
         """Whether links in a local `--input` folder may lead out of it."""
@@ -74,6 +93,7 @@ OPTION_GROUPS: Mapping[str, Mapping[str, Option]] = {
     "output": options_of(OutputOptions),
     "machine": options_of(MachineOptions),
     "S3": options_of(S3Options),
+    "operation": options_of(OperationOptions),
 }
 OPTIONS: Mapping[str, Option] = {
     name: option for group in OPTION_GROUPS.values() for name, option in group.items()
@@ -112,6 +132,11 @@ class RunPlan:
         compute_dtype: of the network, one of `COMPUTE_DTYPES`.
         previous_run: id of the run whose results are reused; None without one.
         previous_parts: URIs of its Parquet files.
+        partial_parts: URIs of the Parquet files of newer runs on parts of the catalog, whose
+            results are reused too.
+        selection: the part of the catalog that the run sees; in a replay, that of the previous
+            run.
+        counts_disappeared: whether URIs that only the previous run has left the catalog.
         kept: shards that an earlier attempt of this run has finished.
         lock_token: of the lock that the run holds; empty for a dry run, which holds none.
 
@@ -131,6 +156,9 @@ class RunPlan:
     network_scale: int = 2
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
+    partial_parts: tuple[str, ...] = ()
+    selection: Selection = WHOLE_CATALOG
+    counts_disappeared: bool = True
     kept: tuple[Shard, ...] = ()
     lock_token: str = ""
 

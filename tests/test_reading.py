@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import os
 import re
 
@@ -11,7 +12,9 @@ import pytest
 
 from pipeline.output.schema import to_batch
 from pipeline.records import Status
-from tests.documents import DOCUMENTS, python_blocks
+from pipeline.runs.finished import name_latest
+from pipeline.storage.local import LocalStorage
+from tests.documents import DOCUMENTS, python_blocks, text_of
 from tests.pipeline.conftest import NOW, image_bytes, make_row
 
 REFERENCE = "docs/reference.md"
@@ -21,8 +24,9 @@ NEW_COLUMN = "source_found_jpeg_quality"
 
 
 def library_of(line):
-    """The first name of a line: the library that the reader has imported."""
-    return next(node.id for node in ast.walk(line) if isinstance(node, ast.Name))
+    """The first name of a line's value: the library that the reader has imported."""
+    names = (node.id for node in ast.walk(line.value) if isinstance(node, ast.Name))
+    return next(name for name in names if name not in ("rows", "open"))
 
 
 def lines_of(document):
@@ -52,75 +56,93 @@ def output(tmp_path_factory):
         pq.write_table(table, partition / "part-0.parquet")
         (folder / "runs" / run).mkdir(parents=True)
         (folder / "runs" / run / "_SUCCESS").touch()
+    finish(folder, RUNS[0])
     return folder
 
 
 @pytest.fixture
 def read(output, monkeypatch, tmp_path):
-    def read(name, lines=LINES):
+    def read(name, rows=None):
         module = pytest.importorskip(SUBMODULE.get(name, name))
         monkeypatch.chdir(output.parent)
         if name == "datasets":
             monkeypatch.setattr(module.config, "HF_DATASETS_CACHE", tmp_path)
-        return eval(lines[name], {name: importlib.import_module(name)})
+        names = {name: importlib.import_module(name), "rows": rows or newest_rows()}
+        return eval(LINES[name], names)
 
     return read
 
 
-def test_all_five_are_shown():
-    assert set(LINES) == {"pandas", "duckdb", "pyarrow", "pyspark", "datasets"}
+def test_all_six_are_shown():
+    assert set(LINES) == {"json", "pandas", "duckdb", "pyarrow", "pyspark", "datasets"}
 
 
 def test_no_other_document_has_python():
+    """test_library_docs.py runs the scripts of docs/library.md."""
     found = {name for name in DOCUMENTS if python_blocks(name)}
-    assert found == {"README.md", "docs/operating.md", REFERENCE}
+    assert found == {"README.md", REFERENCE, "docs/library.md"}
 
 
-def test_the_readme_reads_the_newest_run_only(output, monkeypatch):
-    """The run that finished last, whatever its name."""
+@pytest.mark.parametrize("newest", RUNS)
+def test_the_readme_reads_the_newest_run_only(output, monkeypatch, newest):
     (block,) = python_blocks("README.md")
     *lines, last = ast.parse(block).body
-    names = {name: importlib.import_module(name) for name in ("os", "pandas", "pathlib")}
+    names = {name: importlib.import_module(name) for name in ("json", "pandas", "pathlib")}
     monkeypatch.chdir(output.parent)
-    for newest in RUNS:
-        for run in RUNS:
-            ended_at = 2e9 if run == newest else 1e9
-            os.utime(output / "runs" / run / "_SUCCESS", (ended_at, ended_at))
-        for line in lines:
-            exec(ast.unparse(line), names)
-        assert names["newest"].parent.name == newest
-        assert eval(ast.unparse(last), names).to_dict() == {"failed": 1, "upscaled": 1}
+    finish(output, newest)
+    for line in lines:
+        exec(ast.unparse(line), names)
+    assert names["latest"]["run_id"] == newest
+    assert eval(ast.unparse(last), names).to_dict() == {"failed": 1, "upscaled": 1}
 
 
-def test_operating_shows_which_runs_are_pointed_to(read):
-    found = read("pyarrow", lines_of("docs/operating.md"))
-    assert found.column_names == ["image_uri"] and len(found) == 4
+@pytest.mark.parametrize("newest", RUNS)
+def test_the_reference_finds_the_newest_run(output, monkeypatch, newest):
+    monkeypatch.chdir(output.parent)
+    finish(output, newest)
+    assert newest_rows() == f"demo-output/rows/run_id={newest}"
+
+
+def finish(output, newest):
+    """Lets a run be the one that finished last, whatever its name."""
+    for run in RUNS:
+        ended_at = 2e9 if run == newest else 1e9
+        os.utime(output / "runs" / run / "_SUCCESS", (ended_at, ended_at))
+    name_latest(LocalStorage(), str(output))
+
+
+def newest_rows():
+    """The folder that the first line of the reference finds."""
+    names = {"json": json}
+    exec(LINES["json"], names)
+    return names["rows"]
 
 
 def test_pandas(read):
     counts = read("pandas")
-    assert counts["failed", "not_found"] == 2 and counts.sum() == 4
+    assert counts["failed", "not_found"] == 1 and counts.sum() == 2
 
 
 def test_duckdb(read):
     found = read("duckdb").fetchall()
-    assert sorted(found, key=str) == [("failed", "not_found", 2), ("upscaled", None, 2)]
+    assert sorted(found, key=str) == [("failed", "not_found", 1), ("upscaled", None, 1)]
 
 
-def test_duckdb_reads_all_columns_of_all_runs(read):
-    line = LINES["duckdb"]
-    everything = line[: line.index(".aggregate(")]
-    found = read("duckdb", {"duckdb": everything})
-    assert NEW_COLUMN in found.columns and len(found) == 4
+def test_duckdb_reads_all_columns_of_all_runs_as_the_reference_says(output, monkeypatch):
+    duckdb = pytest.importorskip("duckdb")
+    assert "DuckDB needs `union_by_name=True` for it" in text_of(REFERENCE)
+    monkeypatch.chdir(output.parent)
+    found = duckdb.read_parquet("demo-output/rows/*/*.parquet", union_by_name=True)
+    assert NEW_COLUMN in found.columns and len(found.fetchall()) == 4
 
 
 def test_pyarrow(read):
-    assert read("pyarrow") == 4
+    assert read("pyarrow") == 2
 
 
 def test_spark(read, capfd):
     read("pyspark")
-    assert re.search(r"failed\|\s+2\|", capfd.readouterr().out)
+    assert re.search(r"failed\|\s+1\|", capfd.readouterr().out)
 
 
 def test_hugging_face(read):

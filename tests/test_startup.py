@@ -11,7 +11,7 @@ from tests.pipeline.conftest import image_bytes
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("tensorflow", "keras", "apache_beam")
-LIGHT_COMMANDS = ["pipeline.read", "pipeline.report", "pipeline.compare"]
+LIGHT_COMMANDS = ["pipeline.read", "pipeline.prune", "pipeline.report", "pipeline.compare"]
 COMMANDS = [
     "run_pipeline",
     "pipeline.demo",
@@ -45,7 +45,8 @@ def imported(done):
 
 
 @pytest.mark.parametrize(
-    "module", ["model", "pipeline", "model.startup", "pipeline.runtime.startup"]
+    "module",
+    ["model", "pipeline", "model.startup", "pipeline.runtime.startup", "catalog_magnifier"],
 )
 def test_an_import_has_no_effect(module):
     code = (
@@ -89,6 +90,7 @@ def test_commands_that_read_rows_import_no_framework(command, tmp_path):
     missing = [str(tmp_path / "out"), "--run_id", "none"]
     arguments = {
         "pipeline.read": [missing[0], str(tmp_path / "images"), *missing[1:]],
+        "pipeline.prune": missing[:1],
         "pipeline.report": missing,
         "pipeline.compare": [f"{missing[0]}/runs/a", f"{missing[0]}/runs/b"],
     }[command]

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.catalog.names import why_no_image
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.storage.local import walk
 from pipeline.storage.locations import local_path
@@ -17,7 +18,8 @@ def list_folder(source: str, *, may_leave: bool = False) -> Iterator[CatalogEntr
     """Yields an entry for every file below a folder, in order of paths.
 
     Links are followed, those to folders too. One that leads nowhere, into a circle, or out of the
-    folder is a rejected entry, and so is a folder that may not be read.
+    folder is a rejected entry; so are a folder that may not be read, and a file that its name
+    tells to be no image.
 
     Args:
         source: the folder.
@@ -34,7 +36,11 @@ def list_folder(source: str, *, may_leave: bool = False) -> Iterator[CatalogEntr
     tree = _Tree(Path(os.path.realpath(folder)), may_leave)
     for position, (path, size, problem) in enumerate(tree.files(folder, ())):
         entry = CatalogEntry(path.as_uri(), path.as_uri(), position, size_bytes=size)
-        yield entry if problem is None else entry.rejected(*problem)
+        why = why_no_image(path.relative_to(folder).as_posix())
+        if why is not None:
+            yield entry.rejected(Reason.NOT_AN_IMAGE, why)
+        else:
+            yield entry if problem is None else entry.rejected(*problem)
 
 
 _Problem = tuple[Reason, str]

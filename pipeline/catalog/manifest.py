@@ -1,42 +1,40 @@
-"""Reads the catalog: a manifest in one of four formats, or all objects below a prefix."""
+"""Reads the catalog: a manifest of one or several files, or all objects below a prefix."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from pipeline import text
 from pipeline.catalog import folders
-from pipeline.catalog.formats import FORMATS, Record, read_records
+from pipeline.catalog.manifests.columns import USUAL_COLUMNS, ManifestColumns
+from pipeline.catalog.manifests.files import (
+    find_files,
+    is_parquet_folder,
+    is_prefix,
+    manifest_format,
+)
+from pipeline.catalog.manifests.formats import read_records
+from pipeline.catalog.manifests.record import Record
+from pipeline.catalog.manifests.text_files import keep_quiet
+from pipeline.catalog.names import why_no_image
 from pipeline.catalog.places import BadUriError, Place
+from pipeline.catalog.selection import WHOLE_CATALOG, Selection, select
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError, StoredObject
 from pipeline.storage.ranged import open_file
 
-__all__ = ["FORMATS", "BadUriError", "Place", "input_folder", "is_prefix", "read_catalog"]
+__all__ = [
+    "BadUriError",
+    "Place",
+    "input_folder",
+    "is_parquet_folder",
+    "is_prefix",
+    "manifest_format",
+    "read_catalog",
+]
 
 # A manifest of nothing but broken lines is the wrong file, and millions of rows say no more.
 _MAX_BROKEN = 100_000
-
-
-def is_prefix(source: str) -> bool:
-    """Returns whether `--input` names a prefix or folder rather than a manifest."""
-    if source.endswith("/"):
-        return True
-    return locations.scheme_of(source) in ("file", "") and locations.local_path(source).is_dir()
-
-
-def manifest_format(source: str) -> str:
-    """Returns a manifest's format by its suffix.
-
-    Raises:
-        RunError: if the suffix is none of `FORMATS`.
-    """
-    suffix = source.rpartition(".")[2].lower()
-    if suffix not in FORMATS:
-        raise RunError(
-            f"--input {source} is neither a manifest ({', '.join('.' + f for f in FORMATS)}) "
-            "nor a prefix ending in /"
-        )
-    return suffix
 
 
 def input_folder(source: str) -> str:
@@ -47,31 +45,47 @@ def input_folder(source: str) -> str:
 
 
 def read_catalog(
-    files: Storage, source: str, extra_schemes: Iterable[str] = (), *, may_leave: bool = False
+    files: Storage,
+    source: str,
+    extra_schemes: Iterable[str] = (),
+    *,
+    may_leave: bool = False,
+    columns: ManifestColumns = USUAL_COLUMNS,
+    selection: Selection = WHOLE_CATALOG,
+    tell: Callable[[str], None] = keep_quiet,
 ) -> Iterator[CatalogEntry]:
-    """Yields the mentions of images, in order; a broken line as a rejected entry.
+    """Yields the mentions of the selected images, in order; a broken line as a rejected entry.
 
     Args:
         files: where `source` lies.
         source: `--input`: a manifest or a prefix ending in `/`.
         extra_schemes: schemes that the manifest may name besides those of its own place.
         may_leave: whether links in a local folder may lead out of it.
+        columns: of a manifest.
+        selection: the part of the catalog to read.
+        tell: gets a line for people about what was found out about a manifest's files.
 
     Raises:
-        RunError: if the manifest is missing, damaged, or has no column `uri`.
+        RunError: if the manifest is missing, damaged, or lacks a column.
     """
     if not is_prefix(source):
-        yield from _read_manifest(files, source, Place(source, extra_schemes))
+        entries = _read_manifest(files, source, Place(source, extra_schemes), columns, tell)
     elif locations.scheme_of(source) == "s3":
-        yield from _list_prefix(files, source)
+        entries = _list_prefix(files, source)
     else:
-        yield from folders.list_folder(source, may_leave=may_leave)
+        entries = folders.list_folder(source, may_leave=may_leave)
+    yield from select(entries, selection, source if is_prefix(source) else None)
 
 
 def _list_prefix(files: Storage, source: str) -> Iterator[CatalogEntry]:
     """The objects below an S3 prefix, with the listing's ETags if HEAD gives the same."""
     is_trusted: bool | None = None
     for position, item in enumerate(files.list(source)):
+        why = why_no_image(item.uri.removeprefix(source))
+        if why is not None:
+            entry = CatalogEntry(item.uri, item.uri, position)
+            yield entry.rejected(Reason.NOT_AN_IMAGE, why)
+            continue
         if is_trusted is None:
             is_trusted = lists_true_etags(files, item)
         etag = item.etag if is_trusted else None
@@ -91,28 +105,46 @@ def lists_true_etags(files: Storage, item: StoredObject) -> bool:
     return found.etag == item.etag or found.modified_at > item.modified_at
 
 
-def _read_manifest(files: Storage, source: str, place: Place) -> Iterator[CatalogEntry]:
-    try:
-        file = open_file(files, source)
-    except StorageError as error:
-        raise RunError(f"cannot read the manifest {redact(source)}: {error.detail}") from error
+def _read_manifest(
+    files: Storage,
+    source: str,
+    place: Place,
+    columns: ManifestColumns,
+    tell: Callable[[str], None],
+) -> Iterator[CatalogEntry]:
+    parts = find_files(files, source)
+    if parts != [source]:
+        tell(f"{redact(source)} has {text.count(len(parts), 'file')}")
     broken = 0
+    records = (record for part in parts for record in _read_part(files, part, columns, tell))
+    for position, (name, record) in enumerate(records):
+        broken += record.problem is not None
+        if broken > _MAX_BROKEN and broken > 0.9 * position:
+            raise RunError(
+                f"the manifest {name} holds {broken} broken lines, the last one: "
+                f"line {record.line}: {record.problem}"
+            )
+        yield _entry(place, name, position, record)
+
+
+def _read_part(
+    files: Storage, part: str, columns: ManifestColumns, tell: Callable[[str], None]
+) -> Iterator[tuple[str, Record]]:
+    """The records of one file of a manifest, each with the file's name."""
+    name = redact(part)
+    try:
+        file = open_file(files, part)
+    except StorageError as error:
+        raise RunError(f"cannot read the manifest {name}: {error.detail}") from error
     with file:
-        records = read_records(manifest_format(source), file, redact(source))
-        for position, record in enumerate(records):
-            broken += record.problem is not None
-            if broken > _MAX_BROKEN and broken > 0.9 * position:
-                raise RunError(
-                    f"the manifest {redact(source)} holds {broken} broken lines, the last one: "
-                    f"line {record.line}: {record.problem}"
-                )
-            yield _entry(place, position, record)
+        for record in read_records(manifest_format(part), file, name, columns, tell):
+            yield name, record
 
 
-def _entry(place: Place, position: int, record: Record) -> CatalogEntry:
+def _entry(place: Place, name: str, position: int, record: Record) -> CatalogEntry:
     """One record of a manifest as an entry; rejected if it names nothing fetchable."""
     if record.uri is None or record.problem is not None:
-        stand_in = CatalogEntry(f"{redact(place.manifest)}#line={record.line}", "", position)
+        stand_in = CatalogEntry(f"{name}#line={record.line}", "", position)
         detail = f"line {record.line}: {record.problem}"
         return stand_in._replace(mentions=record.mentions).rejected(Reason.BAD_LINE, detail)
     uri = redact_uri(record.uri)

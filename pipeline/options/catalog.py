@@ -17,7 +17,51 @@ class CatalogOptions:
     """
 
     input: str = declare(
-        "manifest (.csv .jsonl .parquet .txt) or prefix ending in /", resume_must_match=True
+        "manifest (.csv .tsv .jsonl .txt, also with .gz, or .parquet), pattern of several such "
+        "files, or prefix ending in /",
+        resume_must_match=True,
+    )
+    limit: int | None = declare(
+        "read only the first so many images of the catalog",
+        None,
+        parse=positive,
+        metavar="IMAGES",
+        resume_must_match=True,
+    )
+    sample: int | None = declare(
+        "read only so many images, spread over the catalog, the same every time",
+        None,
+        parse=positive,
+        metavar="IMAGES",
+        resume_must_match=True,
+    )
+    include: tuple[str, ...] = declare(
+        "read only images whose paths match, comma-separated, e.g. shoes/**,*.jpg",
+        (),
+        parse=comma_list,
+        metavar="PATTERNS",
+        resume_must_match=True,
+    )
+    exclude: tuple[str, ...] = declare(
+        "leave out images whose paths match, comma-separated, e.g. thumbs/",
+        (),
+        parse=comma_list,
+        metavar="PATTERNS",
+        resume_must_match=True,
+    )
+    uri_column: str = declare(
+        "column or key of the manifest that names the image",
+        "uri",
+        metavar="NAME",
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    id_column: str = declare(
+        "column or key of the manifest that names the product",
+        "product_id",
+        metavar="NAME",
+        resume_must_match=True,
+        is_replayed=True,
     )
     min_side: int = declare(
         "shorter side below: too_small",

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,16 @@ def scale_or_auto(text: str) -> int | None:
     raise argparse.ArgumentTypeError(f"must be 2, 3, 4 or {AUTO}: {text}")
 
 
+def percent_or_auto(text: str) -> int | None:
+    """Parses a whole number from 1 to 100; None for `auto`."""
+    if text == AUTO:
+        return None
+    value = int(text) if text.strip().isdecimal() else 0
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 100: {text}")
+    return value
+
+
 def share(text: str) -> float:
     """Parses a number from 0 to 1."""
     try:
@@ -122,6 +133,17 @@ def share(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1: {text}")
+    return value
+
+
+def price(text: str) -> float:
+    """Parses a price of at least 0, in the user's currency."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0: {text}")
     return value
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pipeline.output import schema
 from pipeline.records import Status
 from pipeline.row import TIMED_STAGES
-from pipeline.runs.reader import image_pointer, read_batches
+from pipeline.runs.reader import absolute_pointer, image_pointer, read_batches
 from pipeline.storage.base import Storage
 
 COLUMNS = tuple(name for name in schema.SCHEMA.names if name != "image")
@@ -47,7 +47,7 @@ class LocatedRow:
 
     Attributes:
         columns: values by column, without `image`.
-        image_uri: for `ImageReader`; None for a row without an image.
+        image_uri: absolute, for `ImageReader`; None for a row without an image.
 
     Example:
         row = LocatedRow({"uri": "s3://shop/a.jpg"}, "s3://shop/out/rows/part-0.parquet#row=7")
@@ -280,7 +280,9 @@ def located_row(batch: pa.RecordBatch, index: int, part: str, first: int) -> Loc
     """
     columns = batch.slice(index, 1).to_pylist()[0]
     image_uri = columns["image_uri"]
-    if image_uri is None and columns["image_bytes"] is not None:
+    if image_uri is not None:
+        image_uri = absolute_pointer(part, image_uri)
+    elif columns["image_bytes"] is not None:
         image_uri = image_pointer(part, first + index)
     return LocatedRow(columns, image_uri)
 

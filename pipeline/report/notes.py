@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import text
+from pipeline.catalog.selection import Selection
 from pipeline.records import Reason, Status
 from pipeline.report.aggregate import PUBLISHED
 
@@ -49,6 +50,9 @@ def write_notes(summary: Mapping[str, Any], previous: Mapping[str, Any] | None) 
         notes.append(Note("watch", f"the quality gate rejected {rejected:,} of {results}"))
     elif published and not rejected:
         notes.append(Note("good", "the quality gate rejected no result"))
+    if summary.get("selection"):
+        part = Selection.of_json(summary["selection"])
+        notes.append(Note("watch", f"the run saw a part of the catalog: {part}"))
     if summary.get("disappeared"):
         images = text.count(summary["disappeared"], "image")
         of_run = summary["previous_run"]

@@ -46,7 +46,8 @@ class ImagesOnHand:
         """
         by_folder: dict[str, set[str]] = collections.defaultdict(set)
         for *_, batch in reader.read_batches(self._files, [part], ["image_uri"]):
-            for uri in batch["image_uri"].drop_null().to_pylist():
+            for image_uri in batch["image_uri"].drop_null().to_pylist():
+                uri = reader.absolute_pointer(part, image_uri)
                 if reader.split_pointer(uri) is None:
                     folder, _, name = uri.rpartition("/")
                     by_folder[folder].add(name)
@@ -55,7 +56,10 @@ class ImagesOnHand:
                 self._missing |= missing
 
     def __contains__(self, image_uri: str) -> bool:
-        """Whether the image is there; files only after `look_up` of the part that names them."""
+        """Whether the image at an absolute pointer is there.
+
+        Files only after `look_up` of the part that names them.
+        """
         pointer = reader.split_pointer(image_uri)
         if pointer is None:
             return image_uri not in self._missing

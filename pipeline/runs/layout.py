@@ -2,17 +2,35 @@
 
 OUT/rows/run_id=<run_id>/part-*.parquet    rows, complete when _SUCCESS is there
 OUT/images/                                encoded images with --images files or both
+OUT/runs/latest.json                       names the newest finished run
 OUT/runs/<run_id>/run.json                 settings that the run began with
 OUT/runs/<run_id>/lock.json                only while it runs
+OUT/runs/<run_id>/images/                  images that pipeline.prune copied from older runs
 OUT/runs/<run_id>/staging/                 finished shards, until all are finished
 OUT/runs/<run_id>/{summary.json,_SUCCESS,report.html,estimate.json}
 """
 
 import dataclasses
+import functools
 import re
 
 from pipeline.settings import Settings
 from pipeline.storage import locations
+
+# Local listings spell the equals sign as %3D.
+_PART = re.compile(r"(.+)/rows/run_id(?:=|%3D)[^/]+/[^/]+", re.DOTALL)
+
+
+@functools.lru_cache(maxsize=1024)  # each row of a part asks for it
+def output_of(part: str) -> str | None:
+    """Returns the output folder of a Parquet file of rows; None for a file that lies elsewhere.
+
+    Example:
+        >>> output_of("s3://shop/out/rows/run_id=night1/part-0.parquet")
+        's3://shop/out'
+    """
+    match = _PART.fullmatch(part)
+    return match[1] if match else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +82,11 @@ class Layout:
         return locations.join(self.output, "runs")
 
     @property
+    def latest(self) -> str:
+        """File that names the newest finished run of the output."""
+        return locations.join(self.runs, "latest.json")
+
+    @property
     def folder(self) -> str:
         """The run's own folder."""
         return locations.join(self.runs, self.run_id)
@@ -72,6 +95,11 @@ class Layout:
     def staging(self) -> str:
         """Folder of finished shards that are not yet published."""
         return locations.join(self.folder, "staging")
+
+    @property
+    def copied_images(self) -> str:
+        """Folder of Parquet files with images that `pipeline.prune` copied from older runs."""
+        return locations.join(self.folder, "images")
 
     @property
     def started(self) -> str:

@@ -204,6 +204,16 @@ class RunLock:
         except StorageError as failed:
             _log.warning("cannot remove the lock %s: %s", self._layout.lock, failed.detail)
 
+    def refuse_if_held(self) -> None:
+        """Returns if no process works on the run; may watch a lock of another machine for minutes.
+
+        Raises:
+            RunError: if a process works on it.
+        """
+        found = _read(self._files, self._layout.lock)
+        if found is not None:
+            self._refuse_unless_dead(found)
+
     def _stop(self) -> None:
         self._ended.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
@@ -252,7 +262,7 @@ class RunLock:
                 f"run {self._layout.run_id} is already going on: {name}; wait for it, or take "
                 "another --run_id"
             )
-        _log.warning("taking over run %s from a dead process: %s", self._layout.run_id, name)
+        _log.warning("the lock of run %s is of a dead process: %s", self._layout.run_id, name)
 
     def _changes(self, found: bytes, name: str) -> bool:
         """Watches the lock file; whether its holder gives a heartbeat."""

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from pipeline.output import schema
 from pipeline.records import Reason, RunError
-from pipeline.runs.layout import Layout
+from pipeline.runs.layout import Layout, output_of
+from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_ranged
 from pipeline.storage.routing import list_if_any
@@ -47,6 +48,42 @@ def split_pointer(image_uri: str) -> tuple[str, int] | None:
     """Parquet file and row number that an `image_uri` names; None for a file of its own."""
     part, mark, number = image_uri.rpartition(ROW_MARK)
     return (part, int(number)) if mark and number.isdecimal() else None
+
+
+def absolute_pointer(part: str, image_uri: str) -> str:
+    """Returns the place that an `image_uri` of a row names.
+
+    Args:
+        part: URI of the Parquet file that holds the row.
+        image_uri: relative to the output, or absolute, as rows of version 0.1.0 have it.
+
+    Example:
+        >>> absolute_pointer("s3://shop/out/rows/run_id=n/part-0.parquet", "images/ab/abc.png")
+        's3://shop/out/images/ab/abc.png'
+    """
+    output = output_of(part)
+    if output is None or locations.scheme_of(image_uri) or image_uri.startswith("/"):
+        return image_uri
+    return locations.join(output, image_uri)
+
+
+def relative_pointer(part: str, image_uri: str) -> str:
+    """Returns an `image_uri` relative to the output of a row's part, so that both can be moved.
+
+    Args:
+        part: URI of the Parquet file that holds the row.
+        image_uri: a place; one outside the output stays absolute.
+
+    Example:
+        >>> part = "file:///out/rows/run_id%3Dn/part-0.parquet"
+        >>> relative_pointer(part, image_pointer(part, 7))
+        'rows/run_id=n/part-0.parquet#row=7'
+    """
+    output = output_of(part)
+    if output is None:
+        return image_uri
+    start, place = (_same_spelling(one) for one in (f"{output}/", image_uri))
+    return place.removeprefix(start) if place.startswith(start) else image_uri
 
 
 def parts_of(files: Storage, layout: Layout) -> list[str]:
@@ -128,6 +165,36 @@ def read_row_group(
                 return start, table.read_row_group(group, columns=list(columns))
             start = stop
     raise _unreadable(part, f"it has no row {number}")
+
+
+def _same_spelling(place: str) -> str:
+    """A path for a file:// URI, which may name the same place; an S3 URI as it is."""
+    if locations.scheme_of(place) != "file":
+        return place
+    return f"{locations.local_path(place)}{'/' if place.endswith('/') else ''}"
+
+
+def read_row_groups(files: Storage, part: str) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a Parquet file, images included, a row group at a time.
+
+    Args:
+        files: storage of the file.
+        part: its URI.
+
+    Yields:
+        A batch of `schema.SCHEMA`, at most about 16 MiB of images; null where an older file lacks
+        a column.
+
+    Raises:
+        UnreadableRowsError: if it is no complete file of rows.
+    """
+    names = schema.SCHEMA.names
+    with _open(files, part) as table:
+        there = [name for name in names if name in table.schema_arrow.names]
+        for group in range(table.num_row_groups):
+            rows = table.read_row_group(group, columns=there).combine_chunks()
+            for batch in rows.to_batches():
+                yield _completed(batch, names).cast(schema.SCHEMA)
 
 
 @contextlib.contextmanager

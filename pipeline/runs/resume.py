@@ -121,12 +121,21 @@ def _check_settings(plan: RunPlan, theirs: dict[str, Any] | None) -> None:
             "--run_id"
         )
     must_match = [option.name for option in OPTIONS.values() if option.resume_must_match]
+    # An option that is newer than the run had its default.
+    theirs = _defaults() | theirs
     for name in (*must_match, "model_sha256"):
         if theirs.get(name) != ours[name]:
             raise RunError(
                 f"run {plan.settings.run_id} began with --{name} {theirs.get(name)}, now it is "
                 f"{ours[name]}: continue it with the same options, or take another --run_id"
             )
+
+
+def _defaults() -> dict[str, Any]:
+    """The defaults of options that a resume must match, as JSON gives them back."""
+    optional = (option for option in OPTIONS.values() if not option.is_required)
+    defaults = {one.name: one.default for one in optional if one.resume_must_match}
+    return json.loads(json.dumps(defaults))
 
 
 def _forget(files: Storage, layout: Layout) -> None:

@@ -10,13 +10,10 @@ from typing import Any, NamedTuple
 
 from pipeline import text
 from pipeline.catalog.size_filter import reject_size
-from pipeline.options.catalog import NEWEST, NONE
-from pipeline.records import CatalogEntry, PreviousResult, Reason, RunError, Status
+from pipeline.records import CatalogEntry, PreviousResult, Reason, Status
 from pipeline.row import COLUMNS, TIMED_STAGES, Row
 from pipeline.runs import reader
-from pipeline.runs.finished import newest_finished, read_summary
 from pipeline.runs.images_on_hand import ImagesOnHand
-from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage
@@ -36,32 +33,6 @@ _WITH_IMAGE = {Status.UPSCALED, Status.FALLBACK, Status.UNCHANGED}
 _SIZE_REASONS = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.TOO_MANY_PIXELS}
 # Broken content stays broken; answers of storages and devices may change.
 _LASTING = {Reason.ANIMATED, Reason.UNREADABLE, Reason.UNSUPPORTED_FORMAT}
-
-
-def find_run(files: Storage, settings: Settings) -> str | None:
-    """Finds the previous run whose results this run reuses.
-
-    Args:
-        files: storage of the runs.
-        settings: `previous` is `newest`, `none` or the id of a run.
-
-    Returns:
-        The run's id; None if there is none.
-
-    Raises:
-        RunError: if the run named by `previous` is not finished, or no run is and `retry` needs
-            one.
-    """
-    found = None
-    if settings.previous == NEWEST:
-        found = newest_finished(files, settings.output, other_than=settings.run_id)
-        if found is None and settings.retry:
-            raise RunError(f"--retry: there is no finished run under {settings.output}")
-    elif settings.previous != NONE:
-        found = settings.previous
-        if read_summary(files, Layout(settings.output, found)) is None:
-            raise RunError(f"--previous {found}: no such finished run under {settings.output}")
-    return found
 
 
 def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]:
@@ -85,9 +56,12 @@ def read_previous_results(part: str, files: Storage) -> Iterator[PreviousResult]
                     continue
                 if row["image_bytes"] is not None and row["image_uri"] is None:
                     row["image_uri"] = reader.image_pointer(part, number)
-                if row["image_uri"] is not None and row["image_uri"] not in images:
-                    lost += 1
-                    continue
+                if row["image_uri"] is not None:
+                    place = reader.absolute_pointer(part, row["image_uri"])
+                    if place not in images:
+                        lost += 1
+                        continue
+                    row["image_uri"] = reader.relative_pointer(part, place)
                 yield PreviousResult(
                     row["content_key"],
                     row["reference_etag"],

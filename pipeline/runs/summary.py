@@ -7,18 +7,18 @@ import importlib.metadata
 import json
 import logging
 import platform
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.catalog.selection import Selection
 from pipeline.output import publishing
 from pipeline.records import RunError, Shard, Status, Totals
 from pipeline.row import TIMED_STAGES
 from pipeline.runs import lock, reader
-from pipeline.runs.finished import read_summary
+from pipeline.runs.finished import name_latest, read_summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import RunPlan, Settings
@@ -71,6 +71,7 @@ def finish_run(
     summary = read_summary(files, layout)
     if summary is None:
         summary = _publish(files, plan, shards, totals)
+    name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     lock.remove(files, layout, plan.lock_token)
     return summary
@@ -97,7 +98,7 @@ def _publish(files: Storage, plan: RunPlan, shards: list[Shard], totals: Totals)
         table,
         plan,
         totals,
-        disappeared=_count_disappeared(files, plan.previous_parts, table["uri"]),
+        disappeared=_count_disappeared(files, plan, table["uri"]),
         now=datetime.datetime.now(datetime.UTC),
     )
     _write(files, layout, summary)
@@ -148,12 +149,10 @@ def _write(files: Storage, layout: Layout, summary: dict[str, Any]) -> None:
     files.write(layout.summary, text.encode())
 
 
-def _count_disappeared(
-    files: Storage, previous_parts: Iterable[str], uris: pa.ChunkedArray
-) -> int:
+def _count_disappeared(files: Storage, plan: RunPlan, uris: pa.ChunkedArray) -> int:
     """Counts URIs of the previous run that are not in this one."""
     gone = 0
-    for part in previous_parts:
+    for part in plan.previous_parts if plan.counts_disappeared else ():
         try:
             before = reader.read_columns(files, [part], ["uri"])["uri"]
         except UnreadableRowsError:
@@ -197,6 +196,7 @@ def summarise(
         "uris": table.num_rows,
         "rows": table.num_rows,
         "repeats": totals.mentions - totals.named,
+        "selection": _plain_selection(plan.selection),
         "previous_run": plan.previous_run,
         "disappeared": disappeared,
         "by_status": {status.value: by_status[status] for status in Status},
@@ -223,6 +223,12 @@ def _percentiles(column: pa.ChunkedArray) -> dict[str, float] | None:
         return None
     found = np.percentile(values, _PERCENTILES)
     return {f"p{p}": round(float(v), 3) for p, v in zip(_PERCENTILES, found, strict=True)}
+
+
+def _plain_selection(selection: Selection) -> dict[str, Any] | None:
+    """The options of a selection that are not their defaults; None for the whole catalog."""
+    chosen = {name: value for name, value in dataclasses.asdict(selection).items() if value}
+    return chosen or None
 
 
 def _plain_settings(settings: Settings) -> dict[str, Any]:

@@ -63,6 +63,50 @@ class StoredObject:
     modified_at: datetime.datetime
 
 
+# An object whose time is unknown may have been written just now.
+_UNKNOWN_TIME = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+
+
+@dataclass(frozen=True)
+class ListedPage:
+    """Some objects of a listing as columns: no Python object for each of millions.
+
+    Attributes:
+        uris: full URIs.
+        etags: identities of the contents; None where only `Storage.identify` knows them.
+        sizes_bytes: of the contents.
+        modified: when they were written, ISO 8601; empty if unknown.
+
+    Example:
+        >>> page = ListedPage(["s3://shop/a"], ["e1"], [3], ["2026-01-01T00:00:00.000Z"])
+        >>> [item.size_bytes for item in page.objects()]
+        [3]
+    """
+
+    uris: list[str]
+    etags: list[str | None]
+    sizes_bytes: list[int]
+    modified: list[str]
+
+    def __len__(self) -> int:
+        return len(self.uris)
+
+    def objects(self) -> Iterator[StoredObject]:
+        """Yields the same as records, in the same order."""
+        columns = zip(self.uris, self.etags, self.sizes_bytes, self.modified, strict=True)
+        for uri, etag, size_bytes, modified in columns:
+            yield StoredObject(uri, etag, size_bytes, _utc_time(modified))
+
+
+def _utc_time(text: str) -> datetime.datetime:
+    """Reads a time in ISO 8601, as S3 spells it; one that cannot be read is unknown."""
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return _UNKNOWN_TIME
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
 @dataclass(frozen=True)
 class StorageConfig:
     """How to reach the storages; picklable, travels to the workers.
@@ -109,6 +153,12 @@ class Storage(Protocol):
 
         A listing is a hint: objects may come and go meanwhile, and some servers list out of
         order. `after`, a URI of S3, asks for the objects behind it in byte order.
+        """
+
+    def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
+        """Yields the objects of `list` in the same order, many at a time, as columns.
+
+        Pages hold up to 1,000 objects, and are never empty.
         """
 
     def identify(self, uri: str) -> StoredObject:

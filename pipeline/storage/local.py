@@ -5,6 +5,7 @@ import datetime
 import errno
 import functools
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -14,10 +15,11 @@ from pathlib import Path
 
 from model import files as whole_files
 from pipeline.records import Reason, RunError
-from pipeline.storage.base import StorageError, StoredObject
+from pipeline.storage.base import ListedPage, StorageError, StoredObject
 from pipeline.storage.locations import local_path
 
 _MAX_DIGEST_BYTES = 1 << 30
+_PAGE_FILES = 1000
 # Of files that `model.files.appearing` has not finished, or never will.
 _PARTIAL = re.compile(r"\..*\.partial-\d+-\d+(\.\w+)?")
 # File systems without hard links (FAT, some network shares) answer with one of these.
@@ -65,6 +67,17 @@ class LocalStorage:
                 found = path.stat()
                 if stat.S_ISREG(found.st_mode) and (start is None or path > start):
                     yield StoredObject(path.as_uri(), None, found.st_size, _utc(found.st_mtime))
+
+    def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
+        """Yields the same as columns; see `Storage.list_pages`."""
+        items = self.list(prefix, after)
+        while some := list(itertools.islice(items, _PAGE_FILES)):
+            yield ListedPage(
+                [item.uri for item in some],
+                [item.etag for item in some],
+                [item.size_bytes for item in some],
+                [item.modified_at.isoformat() for item in some],
+            )
 
     def identify(self, uri: str) -> StoredObject:
         """Returns a BLAKE2 digest of the content as the ETag: times and names may lie.

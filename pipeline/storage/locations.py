@@ -20,6 +20,22 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
+def path_below(folder: str, uri: str) -> str:
+    """Returns the path of a listed file within its folder, decoded: `a b/1.jpg`.
+
+    Args:
+        folder: URI or path, without a final `/` on S3.
+        uri: as `Storage.list` spells it.
+
+    Example:
+        >>> path_below("s3://shop/out", "s3://shop/out/images/ab/abc.png")
+        'images/ab/abc.png'
+    """
+    if scheme_of(folder) == "s3":
+        return uri.removeprefix(f"{folder}/")
+    return local_path(uri).relative_to(local_path(folder).absolute()).as_posix()
+
+
 def local_path(uri: str) -> Path:
     """Returns the path that a plain path or a (percent-encoded) file:// URI names.
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.storage.base import Storage, StorageConfig, StoredObject
+from pipeline.storage.base import ListedPage, Storage, StorageConfig, StoredObject
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.locations import local_path, scheme_of
 
@@ -43,6 +43,9 @@ class _AnyStorage:
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         return self._of(prefix).list(prefix, after)
+
+    def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
+        return self._of(prefix).list_pages(prefix, after)
 
     def identify(self, uri: str) -> StoredObject:
         return self._of(uri).identify(uri)

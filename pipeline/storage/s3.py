@@ -1,6 +1,7 @@
 """Objects of S3, or of a server that speaks its protocol."""
 
 import contextlib
+import functools
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -8,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.records import Reason, RunError
-from pipeline.storage import s3_body, s3_errors
-from pipeline.storage.base import StorageConfig, StorageError, StoredObject
+from pipeline.storage import s3_body, s3_errors, s3_folders, s3_listing
+from pipeline.storage.base import ListedPage, StorageConfig, StorageError, StoredObject
 from pipeline.storage.locations import join, split_s3
 from pipeline.storage.retries import TransientError
 from pipeline.storage.s3_client import Connection, open_connection
 from pipeline.storage.s3_errors import BOTO_ERRORS, RUN_CODES, code_of, sort_error
+from pipeline.storage.s3_listing import ListingPage
 
 _T = TypeVar("_T")
 # Larger files are uploaded in parts of this size, which is what a retry repeats.
@@ -47,25 +49,28 @@ class S3Storage:
         Raises:
             RunError: if the listing fails.
         """
+        for page in self.list_pages(prefix, after):
+            yield from page.objects()
+
+    def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
+        """Yields the same as columns; lists folders of a large prefix several at a time."""
         bucket, key = split_s3(prefix)
-        arguments = {"Bucket": bucket, "Prefix": key}
-        if after:
-            arguments["StartAfter"] = split_s3(after)[1]
-        while True:
-            try:
-                page = self._ask("list_objects_v2", **arguments)
-            except StorageError as error:
-                remedy = s3_errors.remedy(error.reason)
-                raise RunError(f"cannot list {prefix}: {error.detail}{remedy}") from error
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):
-                    yield _stored(f"s3://{bucket}/{item['Key']}", item, item["Size"])
-            token = page.get("NextContinuationToken")
-            if not page.get("IsTruncated"):
-                return
-            if not token or token == arguments.get("ContinuationToken"):
-                raise RunError(f"cannot list {prefix}: the server's listing does not advance")
-            arguments["ContinuationToken"] = token
+        try:
+            for page in s3_folders.list_pages(
+                functools.partial(self._ask_page, bucket), key, after=split_s3(after)[1]
+            ):
+                columns = s3_listing.without_folders(page, bucket)
+                if columns:
+                    yield columns
+        except StorageError as error:
+            remedy = s3_errors.remedy(error.reason)
+            raise RunError(f"cannot list {prefix}: {error.detail}{remedy}") from error
+
+    def _ask_page(self, bucket: str, arguments: dict[str, str]) -> ListingPage:
+        page = self._ask("list_objects_v2", Bucket=bucket, **arguments).get(s3_listing.PAGE)
+        if page is None:
+            raise StorageError(Reason.STORAGE_ERROR, "the server's answer is no listing")
+        return page
 
     def identify(self, uri: str) -> StoredObject:
         """Returns ETag and size by a HEAD request.
@@ -293,6 +298,8 @@ class S3Storage:
             getattr(self._connection.client, operation)(Bucket=bucket, **arguments)
         except BOTO_ERRORS as error:
             return None if isinstance(sort_error(error), TransientError) else code_of(error)
+        except TransientError:  # a listing that cannot be read
+            return None
         return ""
 
 
@@ -312,4 +319,4 @@ def _stored(uri: str, answer: dict[str, Any], size_bytes: int) -> StoredObject:
 
 def _etag(answer: dict[str, Any]) -> str | None:
     """The ETag of an answer without its quotes and the mark of a weak one."""
-    return answer.get("ETag", "").removeprefix("W/").strip('"') or None
+    return s3_listing.plain_etag(answer.get("ETag", ""))

@@ -14,6 +14,7 @@ import botocore.config
 import botocore.session
 
 from pipeline.records import RunError
+from pipeline.storage import s3_listing
 from pipeline.storage.base import StorageConfig
 from pipeline.storage.retries import Retrier
 from pipeline.storage.s3_errors import BOTO_ERRORS, sort_error
@@ -89,7 +90,9 @@ def _client(session: Any, config: StorageConfig, more: dict[str, Any]) -> Any:
         **({"signature_version": botocore.UNSIGNED} if config.unsigned else {}),
         **more,
     )
-    return session.client("s3", endpoint_url=config.s3_endpoint_url, config=settings)
+    client = session.client("s3", endpoint_url=config.s3_endpoint_url, config=settings)
+    s3_listing.install(client)
+    return client
 
 
 def _for_other_servers(profile: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def choose_workers(
         if is_local and wanted > fitting:
             _log.warning("--workers %d: this machine's memory fits about %d", wanted, fitting)
         return wanted
-    if not is_local or uris < WORTH_PROCESSES or tf.config.list_physical_devices("GPU"):
+    if not is_local or uris < WORTH_PROCESSES or count_gpus():
         return 1
     return min(count_cores(), fitting)
 
@@ -71,6 +71,11 @@ def count_cores() -> int:
     if quota.isdecimal():
         return max(1, min(cores or 1, int(quota) // int(period)))
     return cores or 1
+
+
+def count_gpus() -> int:
+    """Returns how many GPUs TensorFlow finds; a process upscales on one."""
+    return len(tf.config.list_physical_devices("GPU"))
 
 
 def _memory_bytes() -> int:

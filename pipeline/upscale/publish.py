@@ -36,7 +36,7 @@ def publish(
         content_key: of its source; names the file.
         files: where to write.
         images: `parquet` for the row, `files` for its own file, or `both`.
-        folder: of the files.
+        folder: of the files, directly in the output.
 
     Returns:
         The columns of the image.
@@ -46,12 +46,14 @@ def publish(
     """
     encoded = upscaled.encoded
     name = f"{content_key}.{EXTENSIONS[encoded.image_format]}"
-    uri = None
+    image_uri = None
     if images in ("files", "both"):
         # Folders of at most 1/256 of the images each. The name comes from the content key
         # alone: a URI's text can name nothing outside, and a retry writes the same file.
-        uri = locations.join(folder, f"{name[:2]}/{name}")
-        files.write(uri, encoded.data)
+        path = f"{name[:2]}/{name}"
+        files.write(locations.join(folder, path), encoded.data)
+        # Relative to the output, in which the folder lies: both may be moved.
+        image_uri = locations.join(folder.rpartition("/")[2], path)
     is_in_row = images in ("parquet", "both")
     return EncodedImage(
         width=upscaled.width,
@@ -59,7 +61,7 @@ def publish(
         image_format=encoded.image_format,
         image_bytes=len(encoded.data),
         image_sha256=encoded.sha256,
-        image_uri=uri,
+        image_uri=image_uri,
         model=upscaled.model,
         model_sha256=upscaled.model_sha256,
         scale=upscaled.scale,

@@ -91,7 +91,12 @@ class LocalUpscaler:
             started = time.perf_counter()
             result = verdict.image.shrunk_to(plan.height, plan.width)
             image_format = choose_format(decoded.header, self._settings.image_format)
-            encoded = encode(result, image_format, lossless=decoded.header.is_lossless)
+            encoded = encode(
+                result,
+                image_format,
+                lossless=decoded.header.is_lossless,
+                encoding=self._settings.encoding,
+            )
         timings = dataclasses.replace(
             decoded.timings,
             inference_ms=upscaled.inference_ms,

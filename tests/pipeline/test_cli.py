@@ -123,3 +123,36 @@ def test_settings_travel_to_workers():
     settings, _ = parse("--allow_schemes", "file,", "--max_side", "800")
     assert pickle.loads(pickle.dumps(settings)) == settings
     assert settings.allow_schemes == ("file",)
+
+
+def test_a_part_of_the_catalog_cannot_be_replayed_or_chosen_twice(capsys):
+    for arguments, said in (
+        (["--limit", "5", "--sample", "5"], "give one of them"),
+        (["--retry", "timeout", "--limit", "5"], "cannot go with --limit"),
+        (["--retry", "timeout", "--exclude", "a"], "cannot go with --exclude"),
+        (["--limit", "0"], "at least 1"),
+    ):
+        with pytest.raises(SystemExit):
+            parse(*arguments)
+        assert said in capsys.readouterr().err
+
+
+def test_lists_may_be_given_in_several_options():
+    settings, _ = parse("--include", "a/**,*.jpg", "--include", "b")
+    assert settings.include == ("a/**", "*.jpg", "b")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["m.csv.gz", "m.tsv", "m.JSONL.GZ", "part-*.parquet", "m.txt", "export.parquet/", "a/m.csv"],
+)
+def test_manifests_by_their_names(name):
+    found = cli.parse(["--input", f"s3://shop/{name}", "--output", "s3://shop/out"], NOW)[0]
+    assert found.input == f"s3://shop/{name}"
+
+
+@pytest.mark.parametrize("name", ["m.parquet.gz", "m.gz", "m.xlsx", "m.csv.zip"])
+def test_names_that_are_no_manifests(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(["--input", f"s3://shop/{name}", "--output", "s3://shop/out"], NOW)
+    assert ".tsv" in capsys.readouterr().err

@@ -189,9 +189,9 @@ def check_image(bucket, row, data, modes):
     assert result.size == (row["width"], row["height"])
     assert result.size == (2 * row["source_width"], 2 * row["source_height"])
     assert row["image_bytes"] == len(row["image"]["bytes"])
-    assert row["image_uri"].startswith(bucket.uri("out/images/"))
-    key = row["image_uri"].removeprefix(bucket.uri(""))
-    assert bucket.get(key) == row["image"]["bytes"]
+    assert row["image_uri"].startswith("images/")
+    key = row["image_uri"]
+    assert bucket.get(f"out/{key}") == row["image"]["bytes"]
     assert row["content_key"] in key and row["content_key"] in row["image"]["path"]
     assert row["model"] == "rdn-product" and row["scale"] == 2
     assert row["roundtrip_psnr_db"] > 25, name
@@ -295,7 +295,7 @@ def test_hundreds_of_hostile_files_among_good_ones(tmp_path):
             assert row["status"] == "upscaled"
         elif row["status"] != "upscaled":
             assert row["reason"] and row["detail"] and "\n" not in row["detail"], row
-        assert row["image_uri"] is None or row["image_uri"].startswith(f"{output}/images/")
+        assert row["image_uri"] is None or row["image_uri"].startswith("images/")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "m.txt", "out"}
     assert {path.name for path in output.iterdir()} == {"rows", "runs", "images"}
 

@@ -11,6 +11,7 @@ from pipeline import job
 from pipeline.records import Reason, RunError, Status
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Holder, RunLock, Timing
+from pipeline.runs.prune_lock import pruning
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import StorageError
 from pipeline.storage.local import LocalStorage
@@ -82,6 +83,16 @@ def test_a_run_that_another_process_took_over_publishes_nothing(
     assert not (tmp_path / "out/rows").exists()
     assert not (tmp_path / "out/runs/night1/_SUCCESS").exists()
     assert files.read(layout.lock) == theirs
+
+
+def test_no_run_starts_while_old_ones_are_deleted(arguments, tmp_path, capsys):
+    output = str(tmp_path / "out")
+    with pruning(LocalStorage(), output, []):
+        assert job.run(arguments) == job.FAILED
+    assert f"pipeline.prune is deleting runs under {output}" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert job.run(arguments) == job.TOO_MANY_FAILURES
+    assert (tmp_path / "out/runs/latest.json").is_file()
 
 
 def test_a_finished_run_whose_rows_are_gone_is_no_success(arguments, tmp_path, capsys):

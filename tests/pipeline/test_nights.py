@@ -3,12 +3,15 @@
 import csv
 import hashlib
 import io
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,6 +77,10 @@ def nights(tmp_path):
     return Nights(source, tmp_path / "out", "--max_failure_rate", "1")
 
 
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
 def change(nights, name, data):
     (nights.folder / name).write_bytes(data)
 
@@ -111,7 +118,7 @@ def test_unchanged_rows_point_to_the_image_over_many_nights(nights, tmp_path):
     nights.run("night2")
     third = nights.run("night3")
     for name in ("0.png", "1.png", "2.png"):
-        assert "run_id%3Dnight1" in third[name]["image_uri"]
+        assert third[name]["image_uri"].startswith("rows/run_id=night1/part-")
     exported = tmp_path / "exported"
     assert read.main([nights.output, str(exported)]) == 0
     with (exported / "pictures.csv").open() as file:
@@ -180,6 +187,36 @@ def test_the_first_frame_of_an_animation_on_request(nights):
     assert row["status"] == "upscaled"
     result = Image.open(io.BytesIO(row["image"]["bytes"]))
     assert result.size == (80, 80) and not getattr(result, "is_animated", False)
+
+
+@pytest.mark.parametrize("images", ["parquet", "files"])
+def test_a_moved_output_is_read_and_goes_on(nights, tmp_path, images):
+    first = nights.run("night1", "--images", images)
+    nights.run("night2", "--images", images)
+    moved = tmp_path / "moved to"
+    shutil.move(nights.output, moved)
+    exported = tmp_path / "exported"
+    assert read.main([str(moved), str(exported)]) == 0
+    digests = {digest(path.read_bytes()) for path in exported.iterdir() if path.suffix == ".png"}
+    assert digests == {row["image_sha256"] for row in first.values() if row["image_sha256"]}
+    nights.output = str(moved)
+    third = nights.run("night3", "--images", images)
+    assert inferences(third) == 0 and statuses(third)["0.png"] == "unchanged"
+    latest = json.loads((moved / "runs/latest.json").read_text())
+    assert latest == {"run_id": "night3", "rows": "rows/run_id=night3"}
+
+
+def test_absolute_pointers_of_older_runs_are_read_and_replaced(nights):
+    """Rows of version 0.1.0, whose pointers hold the whole path."""
+    nights.run("night1", "--images", "files")
+    (part,) = Path(nights.output, "rows/run_id=night1").iterdir()
+    table = pq.read_table(part)
+    absolute = [uri and f"{nights.output}/{uri}" for uri in table["image_uri"].to_pylist()]
+    at = table.column_names.index("image_uri")
+    pq.write_table(table.set_column(at, "image_uri", pa.array(absolute)), part)
+    second = nights.run("night2", "--images", "files")
+    assert inferences(second) == 0
+    assert second["0.png"]["image_uri"].startswith("images/")
 
 
 def test_images_as_files_are_found_too(nights):
@@ -322,11 +359,11 @@ def test_any_changes_between_nights_give_the_right_snapshot(evenings):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(png(content, side=34 if content < 4 else 20))
             rows = nights.run(f"night{number}")
-            check_snapshot(rows, catalog, known, digests)
+            check_snapshot(nights.output, rows, catalog, known, digests)
             known = set(catalog.values())
 
 
-def check_snapshot(rows, catalog, known, digests):
+def check_snapshot(output, rows, catalog, known, digests):
     """Rows against the catalog of that night and the contents of the night before."""
     assert set(rows) == {name.rpartition("/")[2] for name in catalog}
     reader = ImageReader(open_storage(StorageConfig()))
@@ -336,7 +373,8 @@ def check_snapshot(rows, catalog, known, digests):
             assert (row["status"], row["reason"]) == ("skipped", "too_small")
             continue
         assert row["status"] == ("unchanged" if content in known else "upscaled")
-        image = row["image"]["bytes"] if row["image"] else reader.read(row["image_uri"])
+        place = f"{output}/{row['image_uri']}"
+        image = row["image"]["bytes"] if row["image"] else reader.read(place)
         digest = hashlib.sha256(image).hexdigest()
         assert row["image_sha256"] == digest == digests.setdefault(content, digest)
     made = [row["content_key"] for row in rows.values() if row["inference_ms"] is not None]
@@ -378,3 +416,46 @@ def test_a_manifest_of_one_folder_is_listed_rather_than_asked_one_by_one(bucket)
         assert job.run([*arguments, "--run_id", "night2"]) == 0
         assert proxy.of("GET", f"/{bucket.name}/in/") == []
         assert len(proxy.of("HEAD", f"/{bucket.name}/in/")) == 3
+
+
+def test_trials_on_a_part_of_the_catalog_lose_nothing(nights, capsys):
+    """Neither the full run before them, nor their own results."""
+    trial = nights.run("trial1", "--limit", "2")
+    assert statuses(trial) == {"0.png": "upscaled", "1.png": "upscaled"}
+    assert "a part of the catalog: --limit 2; all other images" in capsys.readouterr().out
+    assert nights.summary("trial1")["selection"] == {"limit": 2}
+    full = nights.run("night1")
+    assert inferences(full) == 1 and full["0.png"]["status"] == "unchanged"
+    assert nights.summary("night1")["selection"] is None
+    assert "part of the catalog" not in capsys.readouterr().out
+    change(nights, "2.png", png(50))
+    remove(nights, "1.png")
+    trial = nights.run("trial2", "--include", "2.*", "--include", "icon.png")
+    assert statuses(trial) == {"2.png": "upscaled", "icon.png": "skipped"}
+    summary = nights.summary("trial2")
+    assert (summary["previous_run"], summary["disappeared"]) == ("night1", 0)
+    assert summary["selection"] == {"include": ["2.*", "icon.png"]}
+    replay = nights.run("replay", "--retry", "too_small", "--previous", "trial2")
+    assert set(replay) == {"2.png", "icon.png"}
+    assert nights.summary("replay")["selection"] == {"include": ["2.*", "icon.png"]}
+    last = nights.run("night2")
+    assert inferences(last) == 0 and len(last) == 4
+    summary = nights.summary("night2")
+    assert (summary["previous_run"], summary["disappeared"]) == ("night1", 1)
+
+
+def test_a_trial_s_dry_run_says_what_it_saw(nights, capsys):
+    nights.source += "/"
+    arguments = ["--input", nights.source, "--output", nights.output, "--dry_run"]
+    assert job.run([*arguments, "--sample", "2", "--exclude", "icon.*"]) == 0
+    said = capsys.readouterr().out
+    assert "a part of the catalog: --sample 2 --exclude icon.*" in said
+    assert "dry run: 2 images" in said
+
+
+def test_patterns_that_choose_nothing_say_what_there_is(nights, capsys):
+    arguments = ["--input", nights.source, "--output", nights.output]
+    assert job.run([*arguments, "--include", "shoes/*"]) == 1
+    error = capsys.readouterr().err
+    assert "--include shoes/* chooses; the first path that patterns are compared with is" in error
+    assert error.rstrip().endswith("is 0.png")

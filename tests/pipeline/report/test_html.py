@@ -309,6 +309,13 @@ def test_notes_tell_the_worst_first(summary):
     assert ("watch", "4 images of n0 disappeared from the catalog") in gone
 
 
+def test_a_note_says_that_the_run_saw_a_part_of_the_catalog(summary):
+    part = {"limit": 20, "include": ["shoes/"]}
+    said = ("watch", "the run saw a part of the catalog: --limit 20 --include shoes/")
+    assert said in notes(summary, selection=part)
+    assert said not in notes(summary, selection=None)
+
+
 def test_notes_against_the_previous_run(summary):
     def with_gain(gain):
         return summary | {"percentiles": {"self_gain_db": {"p50": gain}}}

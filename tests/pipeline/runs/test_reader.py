@@ -146,3 +146,38 @@ def test_a_storage_that_does_not_answer_is_no_damage():
 def test_pointers(image_uri, pointer):
     assert reader.split_pointer(image_uri) == pointer
     assert pointer is None or reader.image_pointer(*pointer) == image_uri
+
+
+S3_PART = "s3://b/out/rows/run_id=n2/part-0.parquet"
+LOCAL_PART = "file:///a%20b/out/rows/run_id%3Dn2/part-0.parquet"
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "pointer"),
+    [
+        (S3_PART, "s3://b/out/images/ab/abc.png", "images/ab/abc.png"),
+        (S3_PART, f"{S3_PART}#row=7", "rows/run_id=n2/part-0.parquet#row=7"),
+        (S3_PART, "s3://b/other/images/ab/abc.png", "s3://b/other/images/ab/abc.png"),
+        (S3_PART, "s3://b/outside.png", "s3://b/outside.png"),
+        (LOCAL_PART, f"{LOCAL_PART}#row=7", "rows/run_id=n2/part-0.parquet#row=7"),
+        (LOCAL_PART, "/a b/out/images/ab/abc.png", "images/ab/abc.png"),
+        (LOCAL_PART, "/elsewhere/images/ab/abc.png", "/elsewhere/images/ab/abc.png"),
+        ("/out/rows/run_id=n/part-0.parquet", "/out/images/a.png", "images/a.png"),
+        ("/no/part.parquet", "/no/images/a.png", "/no/images/a.png"),
+    ],
+)
+def test_a_pointer_is_relative_to_the_output_and_leads_back(part, place, pointer):
+    assert reader.relative_pointer(part, place) == pointer
+    found = reader.absolute_pointer(part, pointer)
+    assert reader.relative_pointer(part, found) == pointer
+    assert unquoted(found) == unquoted(place)
+
+
+def unquoted(place):
+    """One spelling: a path and a file:// URI may name the same place."""
+    return place.removeprefix("file://").replace("%20", " ").replace("%3D", "=")
+
+
+def test_absolute_pointers_of_older_rows_stay_as_they_are():
+    for image_uri in ("s3://b/old/rows/run_id=n/part-0.parquet#row=1", "file:///x.png", "/x.png"):
+        assert reader.absolute_pointer(S3_PART, image_uri) == image_uri

@@ -82,6 +82,20 @@ def test_published_parts_without_success_are_taken_back(run, is_staging_cleared)
     assert sorted(name for shard in uris(files, kept) for name in shard) == ["a", "b", "c"]
 
 
+def test_a_run_from_before_an_option_existed_had_its_default(run):
+    files, plan = run
+    resume.begin(files, plan)
+    layout = Layout.of(plan.settings)
+    started = json.loads(files.read(layout.started))
+    for name in ("limit", "include", "self_psnr", "max_side"):
+        del started[name]
+    files.write(layout.started, json.dumps(started).encode())
+    assert resume.begin(files, plan) == ()
+    changed = dataclasses.replace(plan.settings, include=("shoes/",))
+    with pytest.raises(RunError, match=r"began with --include \[\], now it is \['shoes/'\]"):
+        resume.begin(files, dataclasses.replace(plan, settings=changed))
+
+
 def test_a_run_goes_on_with_the_settings_it_began_with(run):
     files, plan = run
     resume.begin(files, plan)

@@ -40,7 +40,10 @@ def test_images_in_the_rows_are_pointed_to(world):
     part = publish(files, Layout(output, "night1"), row("a", b"image"), row("b", b"image"))
     results = list(reuse.read_previous_results(part, files))
     at = reuse.REUSED_COLUMNS.index("image_uri")
-    assert [result.columns[at] for result in results] == [f"{part}#row=0", f"{part}#row=1"]
+    name = part.rpartition("/")[2]
+    assert [result.columns[at] for result in results] == [
+        f"rows/run_id=night1/{name}#row={number}" for number in (0, 1)
+    ]
 
 
 @pytest.mark.parametrize("damage", ["gone", "truncated", "empty", "too few rows", "foreign"])

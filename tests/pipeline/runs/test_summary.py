@@ -64,8 +64,29 @@ def test_a_run_that_adds_up(run):
     assert result["percentiles"]["self_gain_db"]["p50"] == 2.0
     assert "reference_psnr_db" not in result["percentiles"]
     names = sorted(item.uri.rpartition("/")[2] for item in files.list(f"{plan.settings.output}/"))
-    assert names[:1] + names[2:] == ["_SUCCESS", "summary.json"]
-    assert re.fullmatch(r"part-[0-9a-f]{16}\.parquet", names[1])
+    assert names[:2] + names[3:] == ["_SUCCESS", "latest.json", "summary.json"]
+    assert re.fullmatch(r"part-[0-9a-f]{16}\.parquet", names[2])
+    layout = Layout.of(plan.settings)
+    latest = json.loads(files.read(layout.latest))
+    assert latest == {"run_id": layout.run_id, "rows": f"rows/run_id={layout.run_id}"}
+    assert f"{layout.output}/{latest['rows']}" == layout.rows
+
+
+def test_a_latest_file_that_cannot_be_written_does_not_fail_a_finished_run(run, caplog):
+    files, plan, stage = run
+
+    class ReadOnly:
+        def __getattr__(self, attribute):
+            return getattr(files, attribute)
+
+        def write(self, uri, data):
+            if uri.endswith("/latest.json"):
+                raise StorageError(Reason.ACCESS_DENIED, "no permission")
+            files.write(uri, data)
+
+    summary.finish_run(ReadOnly(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    assert finished.is_finished(files, Layout.of(plan.settings))
+    assert "cannot write" in caplog.text and "latest.json" in caplog.text
 
 
 @pytest.mark.parametrize("uris", [1, 3])

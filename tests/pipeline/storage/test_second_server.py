@@ -12,7 +12,7 @@ from pipeline import job
 from pipeline.catalog import manifest
 from pipeline.catalog.etags import identify_all
 from pipeline.records import CatalogEntry, Reason, RunError
-from pipeline.storage import retries
+from pipeline.storage import retries, s3_folders
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.ranged import open_file
 from pipeline.storage.routing import list_if_any, open_storage
@@ -125,6 +125,18 @@ def test_keys_are_literal_and_listed_to_the_end(files, bucket):
     assert entries[7].etag == files.identify(bucket.uri("many/0007")).etag
 
 
+def test_its_folders_are_listed_side_by_side(files, bucket, monkeypatch):
+    """Out of byte order, too: names of folders beside names of files."""
+    monkeypatch.setattr(s3_folders, "_PAGES_ALONE", 1)
+    monkeypatch.setattr(s3_folders, "_MIN_KEYS_PER_FOLDER", 1)
+    keys = [f"p/i{i:03d}/{j}.jpg" for i in range(400) for j in range(3)]
+    keys += [f"p/i{i:03d}.jpg" for i in range(5)]
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: bucket.put(key, key.encode()), keys))
+    pages = list(files.list_pages(bucket.uri("p/")))
+    assert sorted(uri for page in pages for uri in page.uris) == sorted(map(bucket.uri, keys))
+
+
 def test_its_listing_out_of_byte_order_hides_no_image(files, bucket):
     names = [f"p/i{i:02d}.jpg" for i in range(30)]
     uris = [bucket.put(name, name.encode()) for name in names]
@@ -190,7 +202,7 @@ def test_a_whole_run_and_the_next(bucket):
     assert rows["broken.jpg"]["reason"] == "unreadable"
     for i in range(3):
         row = rows[f"{i}.jpg"]
-        assert bucket.get(row["image_uri"].removeprefix(bucket.uri(""))) == row["image"]["bytes"]
+        assert bucket.get(f"out/{row['image_uri']}") == row["image"]["bytes"]
     assert run_job(bucket, bucket.endpoint, "--run_id", "night2", *arguments) == 0
     statuses = [
         row["status"]

@@ -1,0 +1,63 @@
+"""The columns of a manifest that the job reads."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from pipeline.records import RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestColumns:
+    """Names of a manifest's columns, or keys.
+
+    Attributes:
+        uri: of the image; required.
+        product_id: of the product.
+        reference_uri: of a true large image to compare with.
+
+    Example:
+        >>> ManifestColumns(uri="image_url", product_id="sku").reference_uri
+        'reference_uri'
+    """
+
+    uri: str = "uri"
+    product_id: str = "product_id"
+    reference_uri: str = "reference_uri"
+
+    def by_field(self) -> Mapping[str, str]:
+        """The columns by the field of a record that they fill."""
+        return {
+            "uri": self.uri,
+            "product_id": self.product_id,
+            "reference_uri": self.reference_uri,
+        }
+
+    def check(self, found: list[str], name: str) -> None:
+        """Checks the header of a manifest: without its columns it is the wrong file.
+
+        Args:
+            found: columns that the manifest has.
+            name: of the manifest.
+
+        Raises:
+            RunError: if the column of URIs is not there once, or another one that the user named
+                is not.
+        """
+        asked = {self.uri: "--uri_column"}
+        if self.product_id != ManifestColumns.product_id:
+            asked[self.product_id] = "--id_column"
+        for column, option in asked.items():
+            if found.count(column) != 1:
+                has = "several columns" if column in found else "no column"
+                raise RunError(
+                    f"the manifest {name} has {has} {column}; {option} names another one. "
+                    f"Received: {_listed(found)}"
+                )
+
+
+# Of a manifest that needs no options.
+USUAL_COLUMNS = ManifestColumns()
+
+
+def _listed(columns: Iterable[str]) -> str:
+    return ", ".join(columns)[:200]

@@ -1,0 +1,140 @@
+"""Plans a run: checks within seconds that it can work, resolves what its settings leave open."""
+
+import dataclasses
+import datetime
+import itertools
+import logging
+
+from model.imaging.encode import check_format
+from pipeline.catalog import manifest
+from pipeline.catalog.selection import path_of
+from pipeline.records import RunError
+from pipeline.runs import finished, reader
+from pipeline.runs.finished import find_previous
+from pipeline.runs.layout import Layout
+from pipeline.settings import RunPlan, Settings
+from pipeline.storage.base import Storage
+from pipeline.storage.routing import open_storage
+from pipeline.upscale.machine import WORTH_PROCESSES, choose_dtype, choose_workers
+from pipeline.upscale.saved_model import read_model
+
+_log = logging.getLogger(__name__)
+
+
+def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bool) -> RunPlan:
+    """Checks within seconds that the run can work, and resolves settings that are left open.
+
+    Args:
+        settings: as parsed.
+        started_at: UTC.
+        is_local: whether Beam's local runner will run the job.
+
+    Returns:
+        The model's digest, the number of processes, the compute dtype, and the previous run whose
+        results are reused.
+
+    Raises:
+        RunError: if the input is missing or empty, the model is unknown or cannot reach the
+            scale, or this machine cannot write the format of the results.
+    """
+    try:
+        check_format(settings.image_format)
+    except ValueError as error:
+        raise RunError(f"--image_format {settings.image_format}: {error}") from error
+    files = open_storage(settings.storage.at_start())
+    uris = _count_images(files, settings)
+    saved = read_model(files, settings.model)
+    try:
+        result_side = settings.target.max_result_side(settings.max_side, saved.scale)
+    except ValueError as error:
+        raise RunError(f"--model {settings.model}: {error}") from error
+    plan = RunPlan(
+        settings,
+        started_at,
+        model_sha256=saved.sha256,
+        network_scale=saved.scale,
+        workers=choose_workers(
+            settings.workers,
+            is_local=is_local,
+            uris=uris,
+            result_px=min(result_side**2, settings.max_pixels * saved.scale**2),
+        ),
+        compute_dtype=choose_dtype(settings.precision, is_local=is_local),
+        selection=settings.selection,
+    )
+    previous = find_previous(files, settings)
+    if previous is None:
+        return plan
+    _warn_of_idle_retry(files, settings, Layout(settings.output, previous.run_id))
+    return dataclasses.replace(
+        plan,
+        previous_run=previous.run_id,
+        previous_parts=_parts_of(files, settings, previous.run_id),
+        partial_parts=tuple(
+            part for run_id in previous.partial for part in _parts_of(files, settings, run_id)
+        ),
+        selection=previous.selection if settings.retry else settings.selection,
+        counts_disappeared=settings.selection.sees_all_of(previous.selection),
+    )
+
+
+def _count_images(files: Storage, settings: Settings) -> int:
+    """Counts the catalog's images, up to a number that is worth several processes.
+
+    Raises:
+        RunError: if there are none.
+    """
+    most = min(filter(None, (WORTH_PROCESSES, settings.limit, settings.sample)))
+    # A sample needs the whole catalog, which is read once, by the run.
+    catalog = manifest.read_catalog(
+        files,
+        settings.input,
+        settings.allow_schemes,
+        may_leave=settings.links_may_leave,
+        columns=settings.columns,
+        selection=dataclasses.replace(settings.selection, limit=most, sample=None),
+        tell=_log.info,
+    )
+    images = len(list(itertools.islice(catalog, most)))
+    if not images:
+        raise RunError(f"--input {settings.input} names no images{_why_none(files, settings)}")
+    return images
+
+
+def _why_none(files: Storage, settings: Settings) -> str:
+    """What the catalog has instead of images, as the end of a sentence."""
+    everything = manifest.read_catalog(
+        files, settings.input, settings.allow_schemes, columns=settings.columns
+    )
+    first = next(everything, None)
+    if first is None:
+        return ""
+    path = path_of(first.uri, settings.input if manifest.is_prefix(settings.input) else None)
+    if str(settings.selection):
+        return (
+            f" that {settings.selection} chooses; the first path that patterns are compared with "
+            f"is {path}"
+        )
+    return f": all its files have names like {path}, {first.detail}"
+
+
+def _parts_of(files: Storage, settings: Settings, run_id: str) -> tuple[str, ...]:
+    """The Parquet files of a previous run."""
+    parts = reader.parts_of(files, Layout(settings.output, run_id))
+    if not parts:
+        _log.warning("run %s has no rows any more: nothing of it is reused", run_id)
+    return tuple(parts)
+
+
+def _warn_of_idle_retry(files: Storage, settings: Settings, previous: Layout) -> None:
+    """Warns of reasons of `--retry` that no row of the previous run has."""
+    summary = finished.read_summary(files, previous) if settings.retry else None
+    found = (summary or {}).get("by_reason", {})
+    for reason in settings.retry:
+        if reason not in found:
+            _log.warning(
+                "--retry %s: no row of run %s has this reason; its reasons: %s",
+                reason,
+                previous.run_id,
+                ", ".join(found) or "none",
+            )

@@ -1,0 +1,76 @@
+"""Keeps runs and `pipeline.prune` apart: each looks for the other's lock after it took its own."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
+from pipeline.records import RunError
+from pipeline.runs import lock
+from pipeline.runs.layout import Layout
+from pipeline.runs.lock import RunLock, Timing
+from pipeline.storage import locations
+from pipeline.storage.base import Storage
+
+# No run can have this id: ids begin with a letter or a digit.
+_ID = ".prune"
+
+
+@contextlib.contextmanager
+def pruning(
+    files: Storage, output: str, run_ids: Iterable[str], timing: Timing | None = None
+) -> Iterator[Callable[[], None]]:
+    """Keeps runs from starting under an output while the block deletes others.
+
+    Args:
+        files: storage of the runs.
+        output: folder or prefix that holds all runs.
+        run_ids: those that have a lock file.
+        timing: see `Timing`.
+
+    Yields:
+        A function to call before each deletion: it raises `RunError` if another process has taken
+        this one for dead.
+
+    Raises:
+        RunError: if a run is going on, or another process prunes; nothing was changed.
+    """
+    layout = Layout(output, _ID)
+    own = RunLock(files, layout, lambda: None, timing)
+    try:
+        own.__enter__()
+    except RunError as error:
+        raise RunError(f"cannot prune {output}: {_in_words(error)}") from error
+    try:
+        for run_id in run_ids:
+            try:
+                _lock_of(files, output, run_id, timing).refuse_if_held()
+            except RunError as error:
+                raise RunError(f"nothing is deleted while a run is going on: {error}") from error
+        yield lambda: lock.check(files, layout, own.token)
+    finally:
+        own.release()
+        if locations.scheme_of(layout.folder) != "s3":
+            with contextlib.suppress(OSError):  # the next one has begun
+                locations.local_path(layout.folder).rmdir()
+
+
+def refuse_while_pruning(files: Storage, output: str, timing: Timing | None = None) -> None:
+    """Returns unless `pipeline.prune` works on an output; call it with the run's lock held.
+
+    Raises:
+        RunError: if it does.
+    """
+    try:
+        _lock_of(files, output, _ID, timing).refuse_if_held()
+    except RunError as error:
+        raise RunError(
+            f"pipeline.prune is deleting runs under {output}: start again when it has ended"
+        ) from error
+
+
+def _lock_of(files: Storage, output: str, run_id: str, timing: Timing | None) -> RunLock:
+    return RunLock(files, Layout(output, run_id), lambda: None, timing)
+
+
+def _in_words(error: RunError) -> str:
+    is_held = "already going on" in str(error) or "being started" in str(error)
+    return "another process prunes it; wait for it" if is_held else str(error)
