@@ -5,7 +5,8 @@ r"""Measures every network on LR images made by every recipe: what shops do to i
 
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
-gate, which publishes bicubic in place of a rejected result. Prints for each recipe:
+gate, which publishes bicubic in place of a rejected result, and a blend of both in place of a
+doubtful one. Prints for each recipe:
 
 PSNR-Y, SSIM-Y      on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 PSNR-C              on Cb and Cr together.
@@ -39,10 +40,11 @@ from model.evaluate.scoring import BICUBIC, LANCZOS, Figures, Score
 from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
+from model.inference.measured import UpscaledImage
 from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.network import loading, presets
-from pipeline.upscale import quality_gate
+from pipeline.upscale import blending
 
 _AFTER_GATE = " gated"
 # PSNR-Y below bicubic's by more than this counts as worse, dB.
@@ -62,6 +64,7 @@ class Row:
         worse_share: 0..1 of the images.
         right_quality_share: 0..1 of the images whose true quality the networks get, within 1.
         rejected_share: 0..1 of the images that the gate replaces; 0 for other methods.
+        blended_share: 0..1 of the images that the gate blends with bicubic.
         images: how many.
     """
 
@@ -72,15 +75,16 @@ class Row:
     worse_share: float
     right_quality_share: float
     rejected_share: float
+    blended_share: float
     images: int
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a method makes of an LR image."""
+    """What a method makes of an LR image, and the network's share in it; None without a gate."""
 
     rgb: np.ndarray
-    is_rejected: bool = False
+    network_share: float | None = None
 
 
 def results(
@@ -108,12 +112,10 @@ def results(
     for name, network in networks.items():
         sr = network.upscale_rgb(lr, jpeg_quality=jpeg_quality)
         self_sr = None if self_test is None else network.upscale_rgb(self_test.lr)
-        measures = quality.measure(
-            source, RasterImage(sr), scale=scale, self_test=self_test, self_sr=self_sr
-        )
-        is_rejected = quality_gate.failed_rule(measures, quality_gate.GateLimits()) is not None
+        upscaled = UpscaledImage(source, RasterImage(sr), scale, self_test, self_sr)
+        verdict = blending.judge(upscaled, jpeg_quality)
         by_method[name] = Result(sr)
-        by_method[name + _AFTER_GATE] = Result(bicubic if is_rejected else sr, is_rejected)
+        by_method[name + _AFTER_GATE] = Result(verdict.image.rgb, verdict.network_share)
     return by_method
 
 
@@ -139,7 +141,7 @@ def measure(
     """
     scale = next(iter(networks.values())).scale
     scores: dict[str, list[Score]] = {name: [] for name in recipes}
-    rejected: dict[str, list[set[str]]] = {name: [] for name in recipes}
+    shares: dict[str, list[dict[str, float | None]]] = {name: [] for name in recipes}
     right: dict[str, list[bool]] = {name: [] for name in recipes}
     for image in images:
         hr = resampling.crop_to_multiple(image.read(), scale)
@@ -151,16 +153,19 @@ def measure(
             made = results(lr, networks, told, scale)
             of_methods = {m: scoring.measure(hr, one.rgb, scale) for m, one in made.items()}
             scores[name].append(Score(image.name, of_methods))
-            rejected[name].append({m for m, one in made.items() if one.is_rejected})
+            shares[name].append({m: one.network_share for m, one in made.items()})
     if not any(scores.values()):
         raise ValueError("there is no HR image to measure")
     return [
-        row for name in recipes for row in _rows(name, scores[name], rejected[name], right[name])
+        row for name in recipes for row in _rows(name, scores[name], shares[name], right[name])
     ]
 
 
 def _rows(
-    recipe: str, scores: Sequence[Score], rejected: Sequence[set[str]], right: Sequence[bool]
+    recipe: str,
+    scores: Sequence[Score],
+    shares: Sequence[dict[str, float | None]],
+    right: Sequence[bool],
 ) -> Iterator[Row]:
     """Means and shares over images, method by method."""
     mean = scoring.mean(scores)
@@ -176,7 +181,8 @@ def _rows(
             gain_db=figures.psnr_y_db - mean.figures[BICUBIC].psnr_y_db,
             worse_share=sum(worse) / len(scores),
             right_quality_share=sum(right) / len(scores),
-            rejected_share=sum(method in one for one in rejected) / len(scores),
+            rejected_share=sum(one[method] == 0 for one in shares) / len(scores),
+            blended_share=sum(0 < (one[method] or 0) < 1 for one in shares) / len(scores),
             images=len(scores),
         )
 
@@ -188,6 +194,7 @@ def table(rows: Sequence[Row]) -> str:
         ("PSNR-Y over bicubic, dB", lambda row: f"{row.gain_db:+.2f}"),
         ("worse than bicubic, %", lambda row: f"{100 * row.worse_share:.1f}"),
         ("rejected by the gate, %", lambda row: f"{100 * row.rejected_share:.1f}"),
+        ("blended by the gate, %", lambda row: f"{100 * row.blended_share:.1f}"),
         ("right quality, %", lambda row: f"{100 * row.right_quality_share:.1f}"),
         ("SSIM-Y", lambda row: f"{row.mean.ssim_y:.4f}"),
         ("PSNR-C, dB", lambda row: f"{row.mean.psnr_c_db:.2f}"),

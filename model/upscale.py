@@ -3,11 +3,13 @@
     python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
     python -m model.upscale images/ upscaled/ [--format jpeg] [--self_ensemble]
     python -m model.upscale photo.jpg photo_x2.png --compare
+    python -m model.upscale images/ upscaled/ --target_side 1200
     python -m model.upscale photo.jpg photo_x2.avif --quality 80 --profile srgb --metadata none
 
 Prints the measures of each result under the names of the nightly job's columns; `--compare` also
 writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey mode,
-colour profile and rights are kept as in the nightly pipeline.
+colour profile and rights are kept as in the nightly pipeline. `--scale 3` and `4` of a x2 network
+are two passes; `--target_side` leaves out images that have that side already.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from model.imaging.encode import DEFAULT_ENCODING, check_format, encode
 from model.imaging.errors import ImageError
 from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS, METADATA, PROFILES, Encoding
 from model.inference.dtypes import COMPUTE_DTYPES
+from model.inference.target import TargetSize
 from model.metrics import full_reference
 from model.metrics.quality import Measures
 from model.network import presets
@@ -39,6 +42,9 @@ if TYPE_CHECKING:  # they import TensorFlow, which a command line with a typo ne
 _FORMAT_OF_SUFFIX = {f".{suffix}": name for name, suffix in EXTENSIONS.items()} | {".jpeg": "jpeg"}
 
 
+_NETWORK_S_OWN = TargetSize()
+
+
 def upscale_file(
     source: Path,
     target: Path,
@@ -46,8 +52,9 @@ def upscale_file(
     *,
     image_format: str,
     max_pixels: int,
+    size: TargetSize = _NETWORK_S_OWN,
     encoding: Encoding = DEFAULT_ENCODING,
-) -> "UpscaledImage":
+) -> "UpscaledImage | None":
     """Upscales and measures one image file.
 
     Args:
@@ -56,10 +63,12 @@ def upscale_file(
         upscaler: the network.
         image_format: one of `IMAGE_FORMATS`.
         max_pixels: refuse a source with more.
+        size: of the result.
         encoding: quality, profile and metadata. WebP is lossless without a quality.
 
     Returns:
-        The image before encoding, and what its measures need.
+        The network's result, and what its measures need; None, and no file, for a source that
+        has the target side already.
 
     Raises:
         ImageError: if the source cannot be decoded, or its result is too long for the format.
@@ -74,13 +83,17 @@ def upscale_file(
     from model.inference.measured import upscale_with_self_test  # noqa: PLC0415
 
     header, image = decode(source.read_bytes(), max_pixels=max_pixels)
-    upscaled = upscale_with_self_test(upscaler, image, jpeg_quality=assumed_quality(header))
-    encoded = encode(
-        upscaled.result, image_format, lossless=encoding.quality is None, encoding=encoding
+    if size.has_reached(image.height, image.width):
+        return None
+    plan = size.plan(image.height, image.width, upscaler.scale)
+    upscaled = upscale_with_self_test(
+        upscaler, image, jpeg_quality=assumed_quality(header), passes=plan.passes
     )
+    result = upscaled.result.shrunk_to(plan.height, plan.width)
+    encoded = encode(result, image_format, lossless=encoding.quality is None, encoding=encoding)
     if encoded.image_format != image_format:
         raise ImageError(
-            f"the result, {upscaled.result.height} x {upscaled.result.width}, is too long for "
+            f"the result, {result.height} x {result.width}, is too long for "
             f"{image_format}: name a .{encoded.image_format} file as OUT"
         )
     target.write_bytes(encoded.data)
@@ -195,6 +208,7 @@ def main(argv: list[str]) -> int:
         for _, _, image_format in plan:
             check_format(image_format)
         upscaler = _load(arguments)
+        TargetSize(arguments.scale, arguments.target_side).check(upscaler.scale)
     except (OSError, ValueError) as error:
         print(f"model.upscale: {error}", file=sys.stderr)
         return 1
@@ -209,6 +223,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
     parser.add_argument(
         "--format", choices=IMAGE_FORMATS, help="default: OUT's suffix; png for a folder"
+    )
+    parser.add_argument("--scale", type=int, choices=(2, 3, 4), help="default: the network's own")
+    parser.add_argument(
+        "--target_side",
+        type=int,
+        metavar="PIXELS",
+        help="longer side of the results, by the smallest scale that reaches it, up to --scale",
     )
     parser.add_argument("--max_pixels", type=int, default=40_000_000)
     parser.add_argument(
@@ -275,6 +296,7 @@ def _upscale(
     """Upscales one image and describes it; returns False, after a message, if it fails."""
     from model.inference.errors import OutOfMemoryError  # noqa: PLC0415
 
+    size = TargetSize(arguments.scale, arguments.target_side)
     try:
         upscaled = upscale_file(
             source,
@@ -282,6 +304,7 @@ def _upscale(
             upscaler,
             image_format=image_format,
             max_pixels=arguments.max_pixels,
+            size=size,
             encoding=Encoding(
                 arguments.quality,
                 arguments.progressive == "yes",
@@ -289,8 +312,11 @@ def _upscale(
                 arguments.metadata,
             ),
         )
-        result = upscaled.result
-        print(f"{source} -> {target} ({result.height} x {result.width})")
+        if upscaled is None:
+            print(f"{source} has the target side already: skipped")
+            return True
+        plan = size.plan(upscaled.source.height, upscaled.source.width, upscaler.scale)
+        print(f"{source} -> {target} ({plan.height} x {plan.width})")
         print(f"  {describe(upscaled.measure())}")
         if arguments.compare:
             sheet = comparison_path(target)

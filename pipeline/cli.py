@@ -41,8 +41,7 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     _check_beam_options(parser, rest)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", ours.run_id):
         parser.error(f"--run_id takes letters, digits, '.', '_' and '-': {ours.run_id!r}")
-    if ours.max_side < ours.min_side:
-        parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
+    _settle_sizes(parser, ours)
     for scheme in ours.allow_schemes:
         if scheme not in places.SCHEMES:
             parser.error(
@@ -65,6 +64,18 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
         _check_endpoint(parser, ours.s3_endpoint_url)
     _check_signals(parser, ours)
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
+
+
+def _settle_sizes(parser: CommandParser, ours: argparse.Namespace) -> None:
+    """Checks the limits of sizes; `--max_side`, if not given, follows the target side."""
+    if ours.max_side is None:  # who wants larger results than that takes larger images, too
+        ours.max_side = max(OPTIONS["max_side"].default, ours.target_side or 0)
+    if ours.max_side < ours.min_side:
+        parser.error(f"--max_side {ours.max_side} is below --min_side {ours.min_side}")
+    if ours.target_side is not None and ours.target_side <= ours.min_side:
+        parser.error(
+            f"--target_side {ours.target_side} leaves no image: --min_side is {ours.min_side}"
+        )
 
 
 def _configured(parser: CommandParser, argv: list[str], now: datetime.datetime) -> list[str]:
@@ -103,7 +114,7 @@ def _parser(now: datetime.datetime, where: str = "") -> CommandParser:
         group = parser.add_argument_group(title)
         for option in options.values():
             _add(group, option)
-    parser.set_defaults(run_id=now.strftime("%Y%m%dT%H%M%SZ"))
+    parser.set_defaults(run_id=now.strftime("%Y%m%dT%H%M%SZ"), max_side=None)
     return parser
 
 

@@ -151,5 +151,5 @@ def write_estimate(counted: estimation.Counted, plan: RunPlan) -> dict[str, Any]
         upscaler = open_upscaler(files, one_process)
         decoders = DecoderPool(1, max_pixels=plan.settings.max_pixels)
         reader = SourceReader(files, decoders, plan)
-        rate = estimation.calibrate(reader, upscaler, counted.sample)
+        rate = estimation.calibrate(reader, upscaler, counted.sample, plan)
     return estimation.write(files, plan.settings, counted, rate)

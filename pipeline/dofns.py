@@ -224,7 +224,7 @@ class ProbeDoFn(beam.DoFn):
         decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
         reader = SourceReader(files, decoders, plan)
         self._ahead: LookAhead[Job, estimation.ProbedJob] = LookAhead(
-            lambda job: estimation.probe(reader, job),
+            lambda job: estimation.probe(reader, job, plan),
             items=plan.settings.look_ahead,
             threads=plan.settings.look_ahead,
         )

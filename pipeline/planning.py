@@ -35,8 +35,8 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         results are reused.
 
     Raises:
-        RunError: if the input is missing or empty, the model is unknown, or this machine cannot
-            write the format of the results.
+        RunError: if the input is missing or empty, the model is unknown or cannot reach the
+            scale, or this machine cannot write the format of the results.
     """
     try:
         check_format(settings.image_format)
@@ -44,11 +44,22 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         raise RunError(f"--image_format {settings.image_format}: {error}") from error
     files = open_storage(settings.storage.at_start())
     uris = _count_images(files, settings)
+    saved = read_model(files, settings.model)
+    try:
+        result_side = settings.target.max_result_side(settings.max_side, saved.scale)
+    except ValueError as error:
+        raise RunError(f"--model {settings.model}: {error}") from error
     plan = RunPlan(
         settings,
         started_at,
-        model_sha256=read_model(files, settings.model).sha256,
-        workers=choose_workers(settings.workers, is_local=is_local, uris=uris),
+        model_sha256=saved.sha256,
+        network_scale=saved.scale,
+        workers=choose_workers(
+            settings.workers,
+            is_local=is_local,
+            uris=uris,
+            result_px=min(result_side**2, settings.max_pixels * saved.scale**2),
+        ),
         compute_dtype=choose_dtype(settings.precision, is_local=is_local),
         selection=settings.selection,
     )

@@ -120,7 +120,10 @@ class EncodedImage:
     ]
     model: Annotated[str, Column("network of the result")]
     model_sha256: Annotated[str | None, Column("SHA-256 of the network's file")]
-    scale: Annotated[int, Column("enlargement")]
+    scale: Annotated[int, Column("enlargement; with `--target_side` the one before the shrink")]
+    network_share: Annotated[
+        float, Column("share of the network's result in the image, 0 to 1; the rest is bicubic")
+    ]
     image: Annotated[
         ImageFile | None,
         Column(

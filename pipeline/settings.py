@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from model.inference.target import TargetSize
 from pipeline.catalog.manifests.columns import ManifestColumns
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.catalog.size_filter import SizeLimits
@@ -43,7 +44,12 @@ class Settings(
     @property
     def limits(self) -> SizeLimits:
         """Limits of the size filter."""
-        return SizeLimits(self.min_side, self.max_side, self.max_pixels)
+        return SizeLimits(self.min_side, self.max_side, self.max_pixels, self.target_side)
+
+    @property
+    def target(self) -> TargetSize:
+        """The size that results shall have."""
+        return TargetSize(self.scale, self.target_side)
 
     @property
     def selection(self) -> Selection:
@@ -121,6 +127,7 @@ class RunPlan:
         settings: the user's.
         started_at: UTC.
         model_sha256: of the saved model.
+        network_scale: of one pass of the model.
         workers: processes that upscale, on each machine.
         compute_dtype: of the network, one of `COMPUTE_DTYPES`.
         previous_run: id of the run whose results are reused; None without one.
@@ -148,6 +155,7 @@ class RunPlan:
     model_sha256: str
     workers: int
     compute_dtype: str
+    network_scale: int = 2
     previous_run: str | None = None
     previous_parts: tuple[str, ...] = ()
     partial_parts: tuple[str, ...] = ()

@@ -127,6 +127,7 @@ RUNS = {
     r"benchmarks.before_after ": Run("", "before-after.jpg"),
     r"benchmarks.measures_sheet ": Run("", "sheet.png"),
     r"benchmarks.gate ": bench("", "values wrapped around"),
+    r"benchmarks.blending$": Run("--help", says="usage: "),
     r"benchmarks.degradations ": bench("--recipes jpeg75 --limit 1 --model rdn-small", "PSNR-Y"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(

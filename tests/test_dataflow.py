@@ -47,6 +47,8 @@ VALUES = {
     "max_side": ("800", "8e2"),
     "max_pixels": ("1000000", "-1"),
     "model": ("s3://shop/ours.keras", "/home/me/ours.keras"),
+    "scale": ("4", "x4"),
+    "target_side": ("1200", "0"),
     "images": ("both", "none"),
     "image_format": ("webp", "gif"),
     "quality": ("80", "101"),

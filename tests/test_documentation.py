@@ -19,6 +19,7 @@ from pipeline.row import COLUMNS
 from pipeline.runs import interruption
 from pipeline.settings import OPTIONS
 from pipeline.signals import outcome
+from pipeline.upscale.blending import BlendLimits
 from pipeline.upscale.quality_gate import GateLimits, failed_rule
 from tests.documents import CHANGELOG, DOCUMENTS, ROOT, names_in, table, text_of
 from tests.pipeline.conftest import image_bytes
@@ -207,10 +208,22 @@ def test_every_rule_of_the_gate_is_described_with_its_limits():
             ):
                 rejection = failed_rule(Measures(**{measure: value}), GateLimits())
                 assert (rejection is not None and f"`{rejection.rule}`" == rule) == is_rejected
-    # The noise that the source brings: "half of `background_noise_source` plus 0.4".
-    assert limits_left == [0.5]
+    # The noise that the source brings: "half of `background_noise_source` plus 0.4". And what the
+    # network removes with it.
+    assert limits_left == [1.0, 0.42, 0.5]
+    told = " ".join(text_of(MEASURES).split())
+    assert "`detail_error` is at most 1" in told and "above 0.42 times" in told
     noisy = Measures(background_noise_source=2.0, background_grain=1.39)
     assert failed_rule(noisy, GateLimits()) is None
+
+
+def test_the_limits_of_blending_are_described():
+    described = table(MEASURES, "| limit | value |")
+    limits = dataclasses.asdict(BlendLimits())
+    assert [names_in(name)[0] for name, *_ in described] == list(limits)
+    for (name, value, *_), limit in zip(described, limits.values(), strict=True):
+        expected = " and ".join(map(str, limit if isinstance(limit, tuple) else [limit]))
+        assert value == expected, name
 
 
 def test_the_figures_are_the_presets_figures():

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from model.imaging import resampling
 from model.imaging.metadata.rights import Rights
 
 
@@ -57,6 +58,25 @@ class RasterImage:
             grey = np.rint(rgb.mean(axis=-1)).astype(np.uint8)
             rgb = np.repeat(grey[..., None], 3, axis=-1)
         return replace(self, rgb=rgb, alpha=alpha)
+
+    def shrunk_to(self, height: int, width: int) -> "RasterImage":
+        """Shrinks the image by anti-aliased Lanczos.
+
+        Args:
+            height, width: pixels, at most those of this image. Colours beyond the edge of a
+                transparent object must continue it, as in results of the network: else they show
+                as a fringe.
+
+        Returns:
+            An image of the same mode and profile; this one if it has that size.
+        """
+        if (self.height, self.width) == (height, width):
+            return self
+        rgb = resampling.to_uint8(resampling.lanczos(self.rgb, height, width))
+        if self.alpha is None:
+            return self.with_pixels(rgb, None)
+        alpha = resampling.to_uint8(resampling.lanczos(self.alpha, height, width))
+        return self.with_pixels(rgb, alpha)
 
     def over_white(self) -> np.ndarray:
         """Composites the image over white, as a product page shows it: uint8 [H, W, 3]."""

@@ -33,7 +33,8 @@ def lanczos(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes an image with the Lanczos kernel of three lobes, anti-aliased when it shrinks.
 
     Pillow's resampling at float precision, as in `bicubic`: sharper, with more ringing beside
-    strong edges. It is a baseline only: LR images come from `bicubic`.
+    strong edges. It shrinks results to a target size and is a baseline of evaluations; LR images
+    come from `bicubic`.
 
     Args:
         pixels: [H, W] or [H, W, K], uint8 or float, any range.

@@ -18,7 +18,7 @@ class UpscaledImage:
     Attributes:
         source: [H, W].
         result: [H * scale, W * scale].
-        scale: of the network.
+        scale: of all passes of the network.
         self_test: see `model.metrics.quality.self_test`; None for an image too small for it.
         self_sr: `self_test.lr` upscaled by the same network, uint8; None with `self_test`.
         inference_ms: the network's time for `result`.
@@ -40,7 +40,7 @@ class UpscaledImage:
     self_test_ms: float = 0.0
 
     def measure(self) -> Measures:
-        """Measures the result with its source as the only reference, without the network.
+        """Measures `result` with its source as the only reference, without the network.
 
         Raises:
             ValueError: if the sizes of source and result do not belong together.
@@ -55,18 +55,25 @@ class UpscaledImage:
 
 
 def upscale_with_self_test(
-    upscaler: Upscaler, source: RasterImage, *, jpeg_quality: int, extent: str = "window"
+    upscaler: Upscaler,
+    source: RasterImage,
+    *,
+    jpeg_quality: int,
+    extent: str = "window",
+    passes: int = 1,
 ) -> UpscaledImage:
     """Makes all calls of the network that one image needs: its upscaling and its self-test.
 
     `UpscaledImage.measure` needs no network: a caller that guards the network by a lock may
-    measure after it has released the lock.
+    measure after it has released the lock. A second pass counts its input as never compressed:
+    the first pass has removed that noise.
 
     Args:
         upscaler: the network.
         source: decoded, of any size.
         jpeg_quality: 1..100, with which the source was compressed; 100 if it was not.
         extent: of the self-test, `window`, `full` or `off`; see `model.metrics.quality.self_test`.
+        passes: how many times the network upscales, the next time its own result.
 
     Returns:
         See `UpscaledImage`.
@@ -74,15 +81,22 @@ def upscale_with_self_test(
     Raises:
         OutOfMemoryError: if the device cannot hold even a small tile.
     """
+    scale = upscaler.scale**passes
     started = time.perf_counter()
     result = upscaler.upscale_image(source, jpeg_quality=jpeg_quality)
+    for _ in range(passes - 1):
+        result = upscaler.upscale_image(result, jpeg_quality=100)
     upscaled = time.perf_counter()
-    self_test = quality.self_test(source, upscaler.scale, extent)
-    self_sr = None if self_test is None else upscaler.upscale_rgb(self_test.lr)
+    self_test = quality.self_test(source, scale, extent)
+    self_sr = None
+    if self_test is not None:
+        self_sr = self_test.lr
+        for _ in range(passes):
+            self_sr = upscaler.upscale_rgb(self_sr)
     return UpscaledImage(
         source,
         result,
-        upscaler.scale,
+        scale,
         self_test,
         self_sr,
         inference_ms=(upscaled - started) * 1000,

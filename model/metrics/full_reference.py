@@ -48,14 +48,15 @@ def luma(rgb: np.ndarray, *, dtype: type[np.floating] = np.float64) -> np.ndarra
     return plane
 
 
-def chroma(rgb: np.ndarray) -> np.ndarray:
+def chroma(rgb: np.ndarray, *, dtype: type[np.floating] = np.float64) -> np.ndarray:
     """BT.601 chroma in video range.
 
     Args:
         rgb: [..., 3], uint8 or float, 0..255.
+        dtype: of the computation and the result; float32 takes half the time of float64.
 
     Returns:
-        float64 [..., 2], Cb and Cr, 16..240, grey at 128, not rounded.
+        float [..., 2], Cb and Cr, 16..240, grey at 128, not rounded.
 
     Raises:
         ValueError: if the last axis does not hold three planes.
@@ -66,7 +67,7 @@ def chroma(rgb: np.ndarray) -> np.ndarray:
     if rgb.shape[-1] != 3:
         raise ValueError(f"chroma needs RGB in the last axis. Received: shape {rgb.shape}")
     weights = np.array([[-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
-    return rgb.astype(np.float64) @ weights.T + 128
+    return rgb.astype(dtype) @ weights.T.astype(dtype) + dtype(128)
 
 
 def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:

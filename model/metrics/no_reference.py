@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from model.metrics.full_reference import row_bands
+from model.metrics.full_reference import chroma, row_bands
 
 # JPEG codes 8 x 8 pixels at a time (ITU-T T.81, section 4.3).
 _JPEG_BLOCK_PX = 8
@@ -170,6 +170,28 @@ def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
     # The fitted plane uses 3 of a source cell's 16 degrees of freedom.
     freedom = 1 - 3 / _CELL_PX**2
     return float(np.sqrt(max(residual / (count * freedom), 0.0)))
+
+
+def flat_chroma_noise(rgb: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
+    """Measures the coloured noise of a source or a result: fringes beside print and edges.
+
+    As `flat_noise`, on Cb and Cr: cells that are flat in luma may have colours of their own.
+
+    Args:
+        rgb: uint8 [H * pixel_px, W * pixel_px, 3], a source or a result.
+        flat: of the source, [H, W], see `flat_cells`.
+        pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
+
+    Returns:
+        Standard deviation over both planes, grey levels. None with fewer than 16 flat cells.
+
+    Source:
+        Our own.
+    """
+    planes = chroma(rgb, dtype=np.float32)
+    noise = [flat_noise(planes[..., k], flat, pixel_px=pixel_px) for k in range(2)]
+    known = [one for one in noise if one is not None]
+    return float(np.sqrt(np.mean(np.square(known)))) if known else None
 
 
 def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from model.imaging import resampling
 from model.imaging.image import RasterImage
-from model.metrics import full_reference, no_reference
+from model.metrics import detail, full_reference, no_reference
 
 # Replaces the infinite PSNR of equal images, which JSON and means cannot hold.
 MAX_PSNR_DB = 100.0
@@ -106,6 +106,23 @@ class Measures:
     ] = None
     block_shift_px: Annotated[
         float | None, Meaning("largest displacement of a block, in source pixels", "px")
+    ] = None
+    chroma_noise_source: Annotated[
+        float | None,
+        Meaning(
+            "coloured noise in the near-flat cells of the source, in grey levels", "grey levels"
+        ),
+    ] = None
+    chroma_noise: Annotated[
+        float | None, Meaning("coloured noise in the same cells of the result", "grey levels")
+    ] = None
+    nyquist_ratio_source: Annotated[
+        float | None,
+        Meaning("detail of the source near the Nyquist frequency over that at half of it"),
+    ] = None
+    detail_error: Annotated[
+        float | None,
+        Meaning("round-trip error of the network's result over the source's finest detail"),
     ] = None
 
 
@@ -236,6 +253,7 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
     )
     inside_luma = full_reference.crop_border(source_luma, scale)
     inside_result = full_reference.crop_border(result_luma, scale**2)
+    inside_rgb = full_reference.crop_border(result, scale**2)
     flat = no_reference.flat_cells(inside_luma)
     return Measures(
         roundtrip_psnr_db=_capped(full_reference.psnr(inside, inside_again, data_range=255)),
@@ -253,6 +271,10 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
         channel_drift=no_reference.channel_drift(inside_again - inside),
         block_drift=no_reference.block_drift(luma_error),
         block_shift_px=no_reference.block_shift(inside_luma, luma_error),
+        chroma_noise_source=no_reference.flat_chroma_noise(inside, flat, pixel_px=1),
+        chroma_noise=no_reference.flat_chroma_noise(inside_rgb, flat, pixel_px=scale),
+        nyquist_ratio_source=detail.nyquist_ratio(inside_luma),
+        detail_error=detail.detail_error(inside_luma, luma_error),
     )
 
 

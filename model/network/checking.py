@@ -4,30 +4,17 @@ import io
 import json
 import math
 import zipfile
-import zlib
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from model.network.presets import ModelError, SavedModel
+from model.network.presets import BROKEN, MAX_CONFIG_BYTES, ModelError, SavedModel
 
-# The shipped networks have 300 bytes; a hostile file nests lists until a parser gives up.
-_MAX_CONFIG_BYTES = 64 << 10
 # The paper's largest network has 128.
 _MAX_CONVOLUTIONS = 2000
 _SIZES = ("convs_per_block", "num_blocks", "growth_rate", "features", "scale")
 _WEIGHTS = "model.weights.h5"
-# Exceptions of zipfile, json, h5py and Keras on broken files; RecursionError is a RuntimeError.
-BROKEN = (
-    ValueError,
-    KeyError,
-    TypeError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def check(saved: SavedModel) -> None:
@@ -50,15 +37,15 @@ def check(saved: SavedModel) -> None:
 def _check(saved: SavedModel) -> None:
     with zipfile.ZipFile(io.BytesIO(saved.data)) as archive:
         unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
-        if unpacked_bytes > 2 * len(saved.data) + _MAX_CONFIG_BYTES:
+        if unpacked_bytes > 2 * len(saved.data) + MAX_CONFIG_BYTES:
             raise ModelError(
                 f"{saved.name} unpacks to {unpacked_bytes} bytes, from {len(saved.data)}: "
                 "model.train does not compress"
             )
         with archive.open("config.json") as file:
-            text = file.read(_MAX_CONFIG_BYTES + 1)
-        if len(text) > _MAX_CONFIG_BYTES:
-            raise ModelError(f"{saved.name} has a configuration of over {_MAX_CONFIG_BYTES} bytes")
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ModelError(f"{saved.name} has a configuration of over {MAX_CONFIG_BYTES} bytes")
         config = json.loads(text)
         if not isinstance(config, dict):
             raise ValueError("its configuration is no JSON object")

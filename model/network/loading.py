@@ -6,8 +6,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from model.network.checking import BROKEN, check
-from model.network.presets import ModelError, SavedModel, resolve
+from model.network.checking import check
+from model.network.presets import BROKEN, ModelError, SavedModel, resolve
 from model.network.rdn import RDN
 
 

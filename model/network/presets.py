@@ -4,10 +4,21 @@ Imports no framework: `model.network.loading` builds the network.
 """
 
 import hashlib
+import io
+import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS_DIR = Path(__file__).parents[1] / "weights"
+# The shipped networks have 300 bytes; a hostile file nests lists until a parser gives up.
+MAX_CONFIG_BYTES = 64 << 10
+# Exceptions of zipfile, json, h5py and Keras on broken files; RecursionError is a RuntimeError.
+BROKEN = (
+    *(ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 # The default of the pipeline and of `model.upscale`.
 DEFAULT = "rdn-product"
 # The default of `model.evaluate`, whose benchmarks are clean.
@@ -97,6 +108,21 @@ class SavedModel:
     name: str
     data: bytes
     sha256: str
+
+    @property
+    def scale(self) -> int:
+        """Upscaling factor of one pass, as the file's configuration says.
+
+        Raises:
+            ModelError: if the file has none: it is no saved RDN.
+        """
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
+                with archive.open("config.json") as file:
+                    config = json.loads(file.read(MAX_CONFIG_BYTES))["config"]
+                return max(1, int(config.get("scale", 2)))
+        except BROKEN as error:
+            raise ModelError(f"{self.name} is no saved RDN: {error}") from error
 
 
 def resolve(name_or_path: str) -> SavedModel:

@@ -13,6 +13,7 @@ class SizeLimits:
         min_side_px: shorter side below this: a tracking pixel or placeholder.
         max_side_px: longer side above this: large enough for a product page.
         max_pixels: refuse to decode more.
+        target_side_px: longer side that results shall have; None without one.
 
     Example:
         >>> reject_size(20, 20, SizeLimits(32, 1000, 40_000_000))[0].value
@@ -22,6 +23,7 @@ class SizeLimits:
     min_side_px: int
     max_side_px: int
     max_pixels: int
+    target_side_px: int | None = None
 
 
 def reject_size(height: int, width: int, limits: SizeLimits) -> tuple[Reason, str] | None:
@@ -41,6 +43,8 @@ def reject_size(height: int, width: int, limits: SizeLimits) -> tuple[Reason, st
         return Reason.TOO_SMALL, f"{size}, the shorter side is below {limits.min_side_px}"
     if max(height, width) > limits.max_side_px:
         return Reason.LARGE_ENOUGH, f"{size}, the longer side is above {limits.max_side_px}"
+    if limits.target_side_px is not None and max(height, width) >= limits.target_side_px:
+        return Reason.LARGE_ENOUGH, f"{size}, the target side is {limits.target_side_px}"
     if height * width > limits.max_pixels:
         return Reason.TOO_MANY_PIXELS, f"{size}, more than {limits.max_pixels} pixels"
     return None

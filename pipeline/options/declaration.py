@@ -108,6 +108,13 @@ def positive_or_auto(text: str) -> int | None:
     return None if text == AUTO else positive(text)
 
 
+def scale_or_auto(text: str) -> int | None:
+    """Parses an enlargement of 2, 3 or 4; None for `auto`."""
+    if text in ("2", "3", "4", AUTO):
+        return positive_or_auto(text)
+    raise argparse.ArgumentTypeError(f"must be 2, 3, 4 or {AUTO}: {text}")
+
+
 def percent_or_auto(text: str) -> int | None:
     """Parses a whole number from 1 to 100; None for `auto`."""
     if text == AUTO:

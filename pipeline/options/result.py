@@ -5,7 +5,13 @@ import dataclasses
 from model.imaging.formats import IMAGE_FORMATS, METADATA, PROFILES, Encoding
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
-from pipeline.options.declaration import AUTO, declare, percent_or_auto
+from pipeline.options.declaration import (
+    AUTO,
+    declare,
+    percent_or_auto,
+    positive,
+    scale_or_auto,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +26,24 @@ class ResultOptions:
     model: str = declare(
         f"{', '.join(presets.PRESETS)}, or path or S3 URI of a .keras file of model.train",
         presets.DEFAULT,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    scale: int | None = declare(
+        "enlargement: 2, 3 or 4; auto: the network's own. With --target_side the largest allowed",
+        None,
+        parse=scale_or_auto,
+        default_name=AUTO,
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    target_side: int | None = declare(
+        "longer side of the results in pixels; an image that has it already: large_enough",
+        None,
+        parse=positive,
+        metavar="PIXELS",
+        in_content_key=True,
         resume_must_match=True,
         is_replayed=True,
     )

@@ -150,15 +150,14 @@ class ExampleReader:
         pixels = after.over_white()
         try:
             header, source = self._read_source(row.columns["uri"])
-            scale = after.height // source.height
-            if (source.height * scale, source.width * scale) != (after.height, after.width):
+            if not _is_enlarged(source, after):
                 raise ValueError("its size changed since the run")
         except _UNREADABLE as error:
             return self._example(row, None, pixels, problem=f"the source cannot be shown: {error}")
         if (row.columns["reason"] or "").startswith("gate:"):
             return self._read_rejected(row, header, source, pixels)
         bicubic = resampling.to_uint8(resampling.bicubic(source.over_white(), *pixels.shape[:2]))
-        title, error_map = self._error_map(row, source, pixels, scale)
+        title, error_map = self._error_map(row, source, pixels)
         return self._example(row, bicubic, pixels, error=error_map, error_title=title)
 
     def read_pair(
@@ -233,7 +232,7 @@ class ExampleReader:
         return self._decoders.decode(data, max_pixels=MAX_PIXELS, first_frame=True)
 
     def _error_map(
-        self, row: LocatedRow, source: RasterImage, pixels: np.ndarray, scale: int
+        self, row: LocatedRow, source: RasterImage, pixels: np.ndarray
     ) -> tuple[str, np.ndarray]:
         """The map's title, and the absolute error of luma in grey levels, float [h, w]."""
         reference_uri = row.columns["reference_uri"]
@@ -246,7 +245,7 @@ class ExampleReader:
                     return "error against the reference", error
             except _UNREADABLE:
                 pass  # the round trip needs no reference
-        again = resampling.shrink(pixels, scale)
+        again = resampling.bicubic(pixels, source.height, source.width)
         error = np.abs(full_reference.luma(again) - full_reference.luma(source.over_white()))
         return "round-trip error: shrunk again, against the source", error
 
@@ -298,6 +297,12 @@ class ExampleReader:
         Image.fromarray(pixels).save(buffer, "WEBP", quality=_WEBP_QUALITY, method=2)
         self._bytes_left -= buffer.tell()
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _is_enlarged(source: RasterImage, result: RasterImage) -> bool:
+    """Whether a result has the source's proportions, up to the rounding of a target size."""
+    difference = result.height * source.width - result.width * source.height
+    return result.height >= source.height and abs(difference) <= max(source.height, source.width)
 
 
 def _show_no_rejected() -> UpscalesRejected:

@@ -12,6 +12,8 @@ from model.imaging.decode import assumed_quality
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.inference.errors import OutOfMemoryError
+from model.inference.measured import upscale_with_self_test
+from model.inference.target import TargetSize
 from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 from pipeline.records import RunError
@@ -41,6 +43,8 @@ class RejectedResults:
         saved = read_model(files, summary["model"]["name"])
         if saved.sha256 != summary["model"]["sha256"]:
             raise RunError("the network was replaced since the run")
+        chosen = summary["settings"]
+        self._target = TargetSize(chosen.get("scale"), chosen.get("target_side"))
         try:
             self._upscaler = Upscaler(loading.load(saved))
         except presets.ModelError as error:
@@ -61,8 +65,15 @@ class RejectedResults:
         """
         if source.height * source.width > _MAX_PIXELS:
             raise RunError("the image is too large to upscale it for a report")
+        plan = self._target.plan(source.height, source.width, self._upscaler.scale)
         try:
-            result = self._upscaler.upscale_image(source, jpeg_quality=assumed_quality(header))
+            upscaled = upscale_with_self_test(
+                self._upscaler,
+                source,
+                jpeg_quality=assumed_quality(header),
+                extent="off",
+                passes=plan.passes,
+            )
         except OutOfMemoryError as error:
             raise RunError(str(error)) from error
-        return result.over_white()
+        return upscaled.result.shrunk_to(plan.height, plan.width).over_white()

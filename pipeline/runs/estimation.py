@@ -21,7 +21,7 @@ from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job, RunError
 from pipeline.runs import cost
 from pipeline.runs.layout import Layout
-from pipeline.settings import Settings
+from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.locations import scheme_of
 from pipeline.upscale.job_rows import JobRows
@@ -37,13 +37,41 @@ _SAMPLE = 12
 _CALIBRATE_S = 20.0
 
 
+class Pixels(NamedTuple):
+    """Pixels of images at the stages that cost; a target size gives each image its own ratio.
+
+    Attributes:
+        source, network, result: before upscaling; input of all passes; of the published image.
+
+    Example:
+        >>> Pixels(source=10, network=10, result=40).plus(Pixels(1, 5, 16)).network
+        15
+    """
+
+    source: int = 0
+    network: int = 0
+    result: int = 0
+
+    @classmethod
+    def of(cls, height: int, width: int, plan: RunPlan) -> "Pixels":
+        """Of one image with this source."""
+        enlargement = plan.settings.target.plan(height, width, plan.network_scale)
+        source = height * width
+        inputs = (source * plan.network_scale ** (2 * i) for i in range(enlargement.passes))
+        return cls(source, sum(inputs), enlargement.height * enlargement.width)
+
+    def plus(self, other: "Pixels") -> "Pixels":
+        """The sum."""
+        return Pixels(*(a + b for a, b in zip(self, other, strict=True)))
+
+
 @dataclass(frozen=True)
 class ProbedJob:
     """The outcome that a run would have for a job. Crosses a shuffle.
 
     Attributes:
         verdicts: (status, reason) of each of its URIs; `TO_UPSCALE` is a status here.
-        pixels: of the source to upscale; 0 if there is none.
+        pixels: of the image to upscale; 0 if there is none.
         requests: to read the source.
         job: for the sample, if there is something to upscale.
 
@@ -53,7 +81,7 @@ class ProbedJob:
     """
 
     verdicts: tuple[tuple[str, str | None], ...]
-    pixels: int
+    pixels: Pixels
     requests: int
     job: Job | None
 
@@ -70,18 +98,18 @@ class Counted:
     Attributes:
         verdicts: URIs by (status, reason).
         images: to upscale; several URIs may share one.
-        pixels: of these, before upscaling.
+        pixels: of these.
         requests: GETs for images.
         sample: a few jobs to upscale, chosen by content key: the same in each dry run.
 
     Example:
-        >>> add_up([ProbedJob((("failed", "not_found"),), 0, 1, None)]).requests
+        >>> add_up([ProbedJob((("failed", "not_found"),), Pixels(), 1, None)]).requests
         1
     """
 
     verdicts: Counter[tuple[str, str | None]]
     images: int
-    pixels: int
+    pixels: Pixels
     requests: int
     sample: list[Job]
 
@@ -91,37 +119,39 @@ class Rate(NamedTuple):
 
     Attributes:
         images: their number.
-        pixels: of all of them, before upscaling.
+        pixels: of all of them.
         seconds: network, measures and encoding.
         result_bytes: of the encoded images.
 
     Example:
-        >>> Rate(images=3, pixels=600_000, seconds=2.0, result_bytes=90_000).images
+        >>> Rate(images=3, pixels=Pixels(600, 600, 2400), seconds=2.0, result_bytes=90_000).images
         3
     """
 
     images: int
-    pixels: int
+    pixels: Pixels
     seconds: float
     result_bytes: int
 
 
-def probe(reader: SourceReader, job: Job) -> ProbedJob:
+def probe(reader: SourceReader, job: Job, plan: RunPlan) -> ProbedJob:
     """Reads the header of a job's source, as the run would.
 
     Args:
         reader: of sources.
         job: with at least one URI.
+        plan: of the run.
     """
     rows = JobRows(job)
     source = reader.probe(rows)
     verdicts = [(str(row.status), row.reason) for row in rows.finished]
     asked = len(verdicts)
     if source is None:
-        return ProbedJob(tuple(verdicts), 0, asked, None)
+        return ProbedJob(tuple(verdicts), Pixels(), asked, None)
     verdicts += [(TO_UPSCALE, None)] * (len(rows.waiting) + rows.set_aside)
     asked += 1 if source.size_bytes <= RangedFile.BLOCK_BYTES else 2
-    return ProbedJob(tuple(verdicts), source.header.height * source.header.width, asked, job)
+    pixels = Pixels.of(source.header.height, source.header.width, plan)
+    return ProbedJob(tuple(verdicts), pixels, asked, job)
 
 
 def of_rows(rows: pa.RecordBatch) -> Counted:
@@ -129,13 +159,14 @@ def of_rows(rows: pa.RecordBatch) -> Counted:
     pairs = pa.table({"status": rows["status"], "reason": rows["reason"]})
     groups = pairs.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist()
     verdicts = {(one["status"], one["reason"]): one["count_all"] for one in groups}
-    return Counted(Counter(verdicts), 0, 0, 0, [])
+    return Counted(Counter(verdicts), 0, Pixels(), 0, [])
 
 
 def add_up(parts: Iterable[Any]) -> Counted:
     """Adds up parts of the catalog: `ProbedJob`, and sums of them, which are `Counted`."""
     verdicts: Counter[tuple[str, str | None]] = Counter()
-    images = pixels = requests = 0
+    images = requests = 0
+    pixels = Pixels()
     sample: list[Job] = []
     for part in parts:
         if isinstance(part, ProbedJob):
@@ -147,7 +178,7 @@ def add_up(parts: Iterable[Any]) -> Counted:
             verdicts.update(part.verdicts)
             images += part.images
             sample += part.sample
-        pixels += part.pixels
+        pixels = pixels.plus(part.pixels)
         requests += part.requests
         if len(sample) > 10 * _SAMPLE:
             sample = _chosen(sample)
@@ -158,18 +189,21 @@ def _chosen(jobs: list[Job]) -> list[Job]:
     return heapq.nsmallest(_SAMPLE, jobs, key=lambda job: str(job.content_key))
 
 
-def calibrate(reader: SourceReader, upscaler: "ImageUpscaler", jobs: Iterable[Job]) -> Rate | None:
+def calibrate(
+    reader: SourceReader, upscaler: "ImageUpscaler", jobs: Iterable[Job], plan: RunPlan
+) -> Rate | None:
     """Upscales images for some seconds, one after the other, and keeps none of them.
 
     Args:
         reader: of sources.
         upscaler: in this process.
         jobs: the sample.
+        plan: of the run.
 
     Returns:
         The rate; None if no image could be read.
     """
-    rate, is_warm = Rate(0, 0, 0.0, 0), False
+    rate, is_warm = Rate(0, Pixels(), 0.0, 0), False
     for job in jobs:
         decoded = reader.read(JobRows(job))
         if decoded is None:
@@ -184,7 +218,7 @@ def calibrate(reader: SourceReader, upscaler: "ImageUpscaler", jobs: Iterable[Jo
             continue
         rate = Rate(
             rate.images + 1,
-            rate.pixels + decoded.image.height * decoded.image.width,
+            rate.pixels.plus(Pixels.of(decoded.image.height, decoded.image.width, plan)),
             rate.seconds + time.perf_counter() - started,
             rate.result_bytes + len(upscaled.encoded.data),
         )
@@ -218,9 +252,9 @@ def write(
         by_status[status] += count
         if reason is not None:
             by_reason[reason] += count
-    seconds_per_pixel = rate.seconds / rate.pixels if rate else None
-    bytes_per_pixel = rate.result_bytes / rate.pixels if rate else None
-    hours = _times(counted.pixels, seconds_per_pixel, 3600, 6)
+    seconds_per_pixel = rate.seconds / rate.pixels.network if rate else None
+    bytes_per_pixel = rate.result_bytes / rate.pixels.result if rate else None
+    hours = _times(counted.pixels.network, seconds_per_pixel, 3600, 6)
     core_hours = None if hours is None else round(hours * count_cores(), 6)
     gpu_hours = None if hours is None else hours * min(1, count_gpus())
     requests = _requests(settings, counted, uris)
@@ -230,12 +264,12 @@ def write(
         "by_status": dict(by_status),
         "by_reason": dict(by_reason),
         "pictures_to_magnify": counted.images,
-        "megapixels_to_magnify": round(counted.pixels / 1e6, 3),
+        "megapixels_to_magnify": round(counted.pixels.source / 1e6, 3),
         "expected": {
             "hours": hours,
             "core_hours": core_hours,
             "gpu_hours": gpu_hours,
-            "gigabytes_of_pictures": _times(counted.pixels, bytes_per_pixel, 1e9, 6),
+            "gigabytes_of_pictures": _times(counted.pixels.result, bytes_per_pixel, 1e9, 6),
             "s3_requests": requests,
             "cost": cost.cost_of(
                 settings, core_hours=core_hours, gpu_hours=gpu_hours, requests=requests
@@ -245,7 +279,7 @@ def write(
         and {
             "images": rate.images,
             "seconds": round(rate.seconds, 2),
-            "megapixels_per_second": round(rate.pixels / rate.seconds / 1e6, 4),
+            "megapixels_per_second": round(rate.pixels.source / rate.seconds / 1e6, 4),
             "processes": 1,
             "cores": count_cores(),
             "gpus": count_gpus(),

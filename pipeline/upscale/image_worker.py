@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # it imports TensorFlow
     from pipeline.upscale.upscaling import ImageUpscaler
 
 # Larger images are not decoded ahead but one at a time: memory then depends on the look-ahead
-# and one image, not on sixteen large ones.
-AHEAD_MAX_PIXELS = 4_000_000
+# and one image, not on sixteen large ones. Pixels of the network's result.
+AHEAD_MAX_PIXELS = 16_000_000
 AHEAD_MAX_BYTES = 16 << 20
 
 
@@ -53,6 +53,7 @@ class ImageWorker:
         self._files = files
         self._decoders = decoders
         self._upscaler = upscaler
+        self._plan = plan
         self._settings = plan.settings
         self._images_folder = images_folder
         self._reader = SourceReader(files, decoders, plan)
@@ -72,7 +73,7 @@ class ImageWorker:
         """
         rows = JobRows(job)
         while (probed := self._reader.probe(rows)) is not None:
-            with self._one_large if _is_large(probed) else contextlib.nullcontext():
+            with self._one_large if self._is_large(probed) else contextlib.nullcontext():
                 decoded = self._reader.decode(rows, probed)
                 if decoded is not None:
                     self._finish(rows, decoded)
@@ -129,7 +130,9 @@ class ImageWorker:
             settings=self._settings,
         )
 
-
-def _is_large(probed: Probed) -> bool:
-    pixels = probed.header.height * probed.header.width
-    return pixels > AHEAD_MAX_PIXELS or probed.size_bytes > AHEAD_MAX_BYTES
+    def _is_large(self, probed: Probed) -> bool:
+        """Whether the image would take so much memory that no other large one may be in work."""
+        height, width = probed.header.height, probed.header.width
+        enlargement = self._settings.target.plan(height, width, self._plan.network_scale)
+        pixels = height * width * enlargement.network_total**2
+        return pixels > AHEAD_MAX_PIXELS or probed.size_bytes > AHEAD_MAX_BYTES

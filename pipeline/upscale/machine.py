@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 _PROCESS_BYTES = 2 << 30
 # Of the drivers that TensorFlow knows: NVIDIA's, also below Windows, and AMD's.
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+# So many pixels its result may have; measured: each more takes 45 bytes while it is judged.
+USUAL_RESULT_PX = 4_000_000
+_RESULT_PIXEL_BYTES = 48
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 # Fewer images take less time than to start the processes.
 WORTH_PROCESSES = 200
@@ -42,27 +45,31 @@ def choose_dtype(wanted: str, *, is_local: bool) -> str:
     return backends.fastest_dtype()
 
 
-def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
+def choose_workers(
+    wanted: int | None, *, is_local: bool, uris: int, result_px: int = USUAL_RESULT_PX
+) -> int:
     """Chooses how many processes upscale.
 
     Args:
         wanted: by the user; None chooses.
         is_local: whether the runner has no workers of its own.
         uris: of the catalog, counted up to `WORTH_PROCESSES`.
+        result_px: pixels of the largest result of the network.
 
     Returns:
         By default one for each core, as far as the memory allows. A single one with a GPU, which
         all threads of one process feed; with a runner that starts workers itself; and for a
         catalog that is done before processes have started.
     """
+    more_px = max(0, result_px - USUAL_RESULT_PX)
+    fitting = max(1, _memory_bytes() // (_PROCESS_BYTES + _RESULT_PIXEL_BYTES * more_px))
     if wanted is not None:
-        fitting = max(1, _memory_bytes() // _PROCESS_BYTES)
         if is_local and wanted > fitting:
             _log.warning("--workers %d: this machine's memory fits about %d", wanted, fitting)
         return wanted
     if not is_local or uris < WORTH_PROCESSES or count_gpus():
         return 1
-    return max(1, min(count_cores(), _memory_bytes() // _PROCESS_BYTES))
+    return min(count_cores(), fitting)
 
 
 def count_cores() -> int:

@@ -65,6 +65,7 @@ def publish(
         model=upscaled.model,
         model_sha256=upscaled.model_sha256,
         scale=upscaled.scale,
+        network_share=upscaled.network_share,
         image={"bytes": encoded.data, "path": name} if is_in_row else None,
     )
 

@@ -1,6 +1,7 @@
 """Quality gate: rejects bad results and falls back to bicubic."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from model.imaging import resampling
@@ -14,16 +15,20 @@ class GateLimits:
     """All thresholds of the gate; `docs/measures.md` says how they were chosen.
 
     Attributes:
-        min_roundtrip_psnr_db: below it the result shows another image, or garbage.
+        min_roundtrip_psnr_db: below it the result shows another image, or garbage, unless
+        max_detail_error: the detail error is not above this: a strong sharpening was undone.
         max_channel_drift: grey levels of a channel's mean; above it the image is tinted,
             darker or paler.
         max_block_drift: grey levels of luma in a block; above it a tile is missing, foreign or of
             another brightness, or the contrast has changed.
+        max_drift_share: of the round-trip error's standard deviation; a drift up to this is a
+            part of the compression noise or sharpening that was removed, which is not the same
+            everywhere: JPEG lifts the dark channel of saturated colours.
         max_block_shift_px: source pixels; above it a tile or all of the image has moved.
         grain_gain, max_added_grain: from pixel to pixel, the near-flat background may be as noisy
             as the source's noise times the first, plus the second in grey levels.
         max_sharpness_ratio: above it the result is noise or halos rather than detail.
-        min_sharpness_ratio: below it bicubic is sharper.
+        min_sharpness_ratio: below it the result is blurred; undoing a sharpening takes less.
         min_self_gain_db: below it bicubic upscales this very image better.
 
     Example:
@@ -32,14 +37,25 @@ class GateLimits:
     """
 
     min_roundtrip_psnr_db: float = 26.0
+    max_detail_error: float = 1.0
     max_channel_drift: float = 1.5
     max_block_drift: float = 3.5
+    max_drift_share: float = 0.42
     max_block_shift_px: float = 0.3
     grain_gain: float = 0.5
     max_added_grain: float = 0.4
     max_sharpness_ratio: float = 12.0
-    min_sharpness_ratio: float = 0.9
+    min_sharpness_ratio: float = 0.65
     min_self_gain_db: float = -2.0
+
+    def at_scale(self, scale: int) -> "GateLimits":
+        """The limits for results of another scale than 2.
+
+        A larger result of bicubic is softer: over it, the same sharpness counts more. The second
+        pass of `rdn-product` makes the ratio two to three times as large.
+        """
+        larger = self.max_sharpness_ratio * max(1.0, scale / 2) ** 1.5
+        return replace(self, max_sharpness_ratio=larger)
 
 
 class Rejection(NamedTuple):
@@ -98,24 +114,26 @@ def failed_rule(measures: Measures, limits: GateLimits) -> Rejection | None:
 def _rules(measures: Measures, limits: GateLimits) -> tuple[_Rule, ...]:
     """The rules in the order in which they are applied."""
     source_noise = measures.background_noise_source or 0.0
+    drift = limits.max_drift_share * _error_levels(measures)
+    is_detail = (measures.detail_error or math.inf) <= limits.max_detail_error
     return (
         _Rule(
             "roundtrip",
             "round-trip PSNR in dB",
             measures.roundtrip_psnr_db,
-            minimum=limits.min_roundtrip_psnr_db,
+            minimum=0.0 if is_detail else limits.min_roundtrip_psnr_db,
         ),
         _Rule(
             "colour",
             "largest drift of a channel in grey levels",
             measures.channel_drift,
-            maximum=limits.max_channel_drift,
+            maximum=max(limits.max_channel_drift, drift),
         ),
         _Rule(
             "place",
             "largest drift of a block in grey levels",
             measures.block_drift,
-            maximum=limits.max_block_drift,
+            maximum=max(limits.max_block_drift, drift),
         ),
         _Rule(
             "shift",
@@ -143,6 +161,13 @@ def _rules(measures: Measures, limits: GateLimits) -> tuple[_Rule, ...]:
             minimum=limits.min_self_gain_db,
         ),
     )
+
+
+def _error_levels(measures: Measures) -> float:
+    """Standard deviation of the round-trip error, grey levels; 0 where it was not measured."""
+    if measures.roundtrip_psnr_db is None:
+        return 0.0
+    return 255 * 10 ** (-measures.roundtrip_psnr_db / 20)
 
 
 def bicubic_image(source: RasterImage, scale: int) -> RasterImage:

@@ -82,8 +82,9 @@ class Upscaled:
         reason, detail: of a fallback: the rule, and one line for people.
         encoded: the file.
         height, width: of the image, pixels.
-        scale: of the network.
+        scale: enlargement asked for; with a target side the one before the shrink.
         model, model_sha256: the network; `bicubic` and None for a fallback.
+        network_share: 0..1 of the network's result in the image; the rest is bicubic.
         measures: of the image.
         timings: so far.
         result: the same image before encoding, if the caller asked for it.
@@ -101,6 +102,7 @@ class Upscaled:
     scale: int
     model: str
     model_sha256: str | None
+    network_share: float
     measures: Measures
     timings: Timings
     result: RasterImage | None

@@ -8,15 +8,14 @@ from typing import Protocol
 
 from model.imaging.decode import assumed_quality
 from model.imaging.encode import choose_format, encode
-from model.imaging.image import RasterImage
-from model.inference.measured import UpscaledImage, upscale_with_self_test
+from model.inference.measured import upscale_with_self_test
+from model.inference.target import Enlargement
 from model.inference.upscaler import Upscaler
-from model.metrics.quality import Measures
 from model.network import loading
 from model.network.presets import SavedModel
 from pipeline.records import Status
 from pipeline.settings import RunPlan
-from pipeline.upscale import quality_gate
+from pipeline.upscale import blending
 from pipeline.upscale.steps import Decoded, Upscaled, ms_since
 
 # Images in work at a time, one of them on the device, the others measured and encoded: memory is
@@ -70,22 +69,22 @@ class LocalUpscaler:
 
     def upscale(self, decoded: Decoded, *, keep_result: bool) -> Upscaled:
         """See `ImageUpscaler`."""
+        source, jpeg_quality = decoded.image, assumed_quality(decoded.header)
+        plan = self._settings.target.plan(source.height, source.width, self.scale)
         with self._slots:
             with self._turn:
                 upscaled = upscale_with_self_test(
                     self._network,
-                    decoded.image,
-                    jpeg_quality=assumed_quality(decoded.header),
+                    source,
+                    jpeg_quality=jpeg_quality,
                     extent=self._settings.self_psnr,
+                    passes=plan.passes,
                 )
             started = time.perf_counter()
-            measures = upscaled.measure()
-            rejection = quality_gate.failed_rule(measures, quality_gate.GateLimits())
-            result = upscaled.result
-            if rejection is not None:
-                result, measures = _fall_back(upscaled, measures)
+            verdict = blending.judge(upscaled, jpeg_quality)
             measure_ms = upscaled.self_test_ms + ms_since(started)
             started = time.perf_counter()
+            result = verdict.image.shrunk_to(plan.height, plan.width)
             image_format = choose_format(decoded.header, self._settings.image_format)
             encoded = encode(
                 result,
@@ -99,21 +98,29 @@ class LocalUpscaler:
             measure_ms=measure_ms,
             encode_ms=ms_since(started),
         )
-        is_fallback = rejection is not None
+        rejection = verdict.rejection
         return Upscaled(
-            status=Status.FALLBACK if is_fallback else Status.UPSCALED,
+            status=Status.UPSCALED if rejection is None else Status.FALLBACK,
             reason=None if rejection is None else f"gate:{rejection.rule}",
-            detail=None if rejection is None else f"published is bicubic: {rejection.detail}",
+            detail=verdict.detail,
             encoded=encoded,
             height=result.height,
             width=result.width,
-            scale=self.scale,
-            model="bicubic" if is_fallback else self._settings.model,
-            model_sha256=None if is_fallback else self._plan.model_sha256,
-            measures=measures,
+            scale=plan.scale,
+            model=_describe_model(self._settings.model, plan, verdict.network_share),
+            model_sha256=self._plan.model_sha256 if rejection is None else None,
+            network_share=verdict.network_share,
+            measures=verdict.measures,
             timings=timings,
             result=result if keep_result else None,
         )
+
+
+def _describe_model(model: str, plan: Enlargement, share: float) -> str:
+    """What made the published image, so that a blend never passes for the network's result."""
+    if share == 0:
+        return "bicubic"
+    return plan.name_of(model) + (" blended" if share < 1 else "")
 
 
 def load(saved: SavedModel, plan: RunPlan) -> LocalUpscaler:
@@ -129,18 +136,3 @@ def load(saved: SavedModel, plan: RunPlan) -> LocalUpscaler:
         skip_background=plan.settings.blank == "skip",
     )
     return LocalUpscaler(network, plan)
-
-
-def _fall_back(rejected: UpscaledImage, measures: Measures) -> tuple[RasterImage, Measures]:
-    """Bicubic in place of the network's result, and its measures.
-
-    The self PSNR stays the network's: it says what the network does on this image.
-    """
-    result = quality_gate.bicubic_image(rejected.source, rejected.scale)
-    bicubic = UpscaledImage(rejected.source, result, rejected.scale).measure()
-    return result, dataclasses.replace(
-        bicubic,
-        self_psnr_db=measures.self_psnr_db,
-        self_bicubic_psnr_db=measures.self_bicubic_psnr_db,
-        self_gain_db=measures.self_gain_db,
-    )

@@ -25,6 +25,32 @@ def test_upscale_an_image(tmp_path, capsys):
         assert result.format == "JPEG"
 
 
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (["--scale", "4"], (204, 160)),
+        (["--scale", "3"], (153, 120)),
+        (["--target_side", "90"], (90, 71)),
+        (["--target_side", "150"], (150, 118)),
+        (["--target_side", "150", "--scale", "2"], (102, 80)),
+    ],
+)
+def test_upscale_to_a_size(tmp_path, capsys, options, size):
+    Image.fromarray(draw_scene(1, 40, 51)).save(tmp_path / "a.png")
+    assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png"), *options]) == 0
+    assert f"{size[1]} x {size[0]}" in capsys.readouterr().out
+    with Image.open(tmp_path / "b.png") as result:
+        assert result.size == size
+
+
+def test_an_image_that_has_the_target_side_is_left_out(tmp_path, capsys):
+    Image.fromarray(draw_scene(1, 40, 51)).save(tmp_path / "a.png")
+    arguments = [str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--target_side", "51"]
+    assert upscale.main(arguments) == 0
+    assert "has the target side already: skipped" in capsys.readouterr().out
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_upscale_a_folder_keeps_stems_and_goes_on_after_a_bad_image(tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()

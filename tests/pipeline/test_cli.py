@@ -32,6 +32,16 @@ def test_workers_are_a_number_or_chosen_by_the_run():
         parse("--workers", "0")
 
 
+def test_who_wants_larger_results_takes_larger_images():
+    assert parse("--target_side", "1600")[0].max_side == 1600
+    assert parse("--target_side", "600")[0].max_side == 1000
+    assert parse("--target_side", "1600", "--max_side", "400")[0].max_side == 400
+
+
+def test_a_scale_is_a_number_or_the_network_s_own():
+    assert parse("--scale", "auto")[0].scale is None and parse("--scale", "3")[0].scale == 3
+
+
 def test_beam_options_are_passed_on():
     _, rest = parse("--runner=FlinkRunner", "--flink_version", "1.20", "--parallelism=2")
     assert rest == ["--runner=FlinkRunner", "--flink_version", "1.20", "--parallelism=2"]
@@ -54,6 +64,8 @@ def test_beam_options_are_passed_on():
         (["--min_side", "0"], "at least 1"),
         (["--min_side", "x"], "--min_side: must be a whole number of at least 1: x"),
         (["--min_side", "500", "--max_side", "400"], "--max_side 400 is below"),
+        (["--target_side", "32"], "--target_side 32 leaves no image: --min_side is 32"),
+        (["--scale", "5"], "--scale: must be 2, 3, 4 or auto: 5"),
         (["--max_failure_rate", "5"], "--max_failure_rate: must be a number from 0 to 1"),
         (["--images", "none"], "--images"),
         (["--image_format", "bmp"], "--image_format"),

@@ -30,6 +30,8 @@ OTHER = {
     "max_pixels": ("1000000", 1_000_000),
     "model": ("s3://shop/ours.keras", "s3://shop/ours.keras"),
     "images": ("both", "both"),
+    "scale": ("3", 3),
+    "target_side": ("800", 800),
     "image_format": ("webp", "webp"),
     "quality": ("80", 80),
     "progressive": ("yes", "yes"),
@@ -88,7 +90,7 @@ def test_the_content_key_changes_with_what_changes_an_image(name):
     changed = make_plan(**{name: OTHER[name][1]}) if name != "workers" else make_plan(workers=3)
     is_other = changed.fingerprint != make_plan().fingerprint
     of_files = {"image_format", "quality", "progressive", "profile", "metadata"}
-    assert is_other == (name in of_files | {"animated", "blank"})
+    assert is_other == (name in of_files | {"animated", "blank", "scale", "target_side"})
 
 
 def test_the_content_key_changes_with_the_models_bytes():

@@ -44,7 +44,34 @@ def test_a_result_of_bicubic_can_be_measured_alike():
     assert measures.self_psnr_db is None
 
 
-LIGHT = ["model.inference.dtypes", "model.network.presets", "model.network.dihedral"]
+def test_two_passes_are_measured_at_their_scale_and_the_second_counts_as_uncompressed():
+    told = []
+
+    class Network:
+        scale = 2
+
+        def upscale_image(self, image, *, jpeg_quality):
+            told.append(jpeg_quality)
+            return image.with_pixels(self.upscale_rgb(image.rgb), None)
+
+        def upscale_rgb(self, rgb, jpeg_quality=100):
+            size = 2 * rgb.shape[0], 2 * rgb.shape[1]
+            return resampling.to_uint8(resampling.bicubic(rgb, *size))
+
+    source = RasterImage(draw_scene(1, 120, 140))
+    upscaled = upscale_with_self_test(Network(), source, jpeg_quality=60, passes=2)
+    assert told == [60, 100] and upscaled.scale == 4
+    assert upscaled.result.rgb.shape == (480, 560, 3)
+    assert upscaled.self_sr.shape == upscaled.self_test.reference.shape == (96, 96, 3)
+    assert upscaled.measure().roundtrip_psnr_db > 30
+
+
+LIGHT = [
+    "model.inference.dtypes",
+    "model.inference.target",
+    "model.network.presets",
+    "model.network.dihedral",
+]
 LIGHT += ["model.imaging.sandbox", "model.imaging.encode", "model.metrics.quality"]
 
 

@@ -315,3 +315,48 @@ class TestShift:
     def test_flat_images_do_not_move(self):
         flat = np.full((40, 40), 99.0)
         assert no_reference.block_shift(flat, np.full((40, 40), 50.0)) == 0
+
+
+class TestFlatChromaNoise:
+    GREY = np.full((120, 160, 3), 150, np.uint8)
+
+    @staticmethod
+    def measure(rgb, pixel_px=1):
+        return no_reference.flat_chroma_noise(rgb, np.ones((30, 40), bool), pixel_px=pixel_px)
+
+    def coloured(self, sigma):
+        """White noise on Cb and Cr alone: luma stays as it was."""
+        noise = np.random.default_rng(3).normal(0, sigma, (120, 160, 2))
+        to_rgb = np.array([[0, -0.344136 * 1.138, 1.772 * 1.138], [1.402, -0.714136, 0]])
+        to_rgb *= 255 / 224 / np.array([[1.138], [1]])
+        return self.GREY + noise @ to_rgb
+
+    def test_coloured_noise_is_measured_without_bias(self):
+        assert self.measure(self.coloured(4)) == pytest.approx(4, rel=0.03)
+
+    def test_luma_noise_is_not_coloured(self):
+        grey = np.repeat(noisy_plane(5)[..., None], 3, axis=-1)
+        assert self.measure(grey) == pytest.approx(0, abs=1e-3)
+
+    def test_a_result_s_noise_compares_with_its_source_s(self):
+        source = self.coloured(4)
+        twice = source.repeat(2, axis=0).repeat(2, axis=1)
+        assert self.measure(twice, pixel_px=2) == pytest.approx(self.measure(source), rel=0.01)
+
+    def test_subsampled_colours_leave_fringes_that_luma_does_not_show(self):
+        """Orange stripes of the background's luma: JPEG spreads their colour into it."""
+        rgb = np.full((120, 160, 3), 176, np.uint8)
+        rgb[:, 43:119] = (255, 154, 84)
+        jpeg = degradation.compress_jpeg(rgb, 85)
+        flat = no_reference.flat_cells(luma_of(jpeg))
+        beside = np.zeros_like(flat)
+        beside[:, [9, 30]] = flat[:, [9, 30]]  # grey before the compression
+        assert no_reference.flat_chroma_noise(rgb, beside, pixel_px=1) == pytest.approx(
+            0, abs=1e-3
+        )
+        assert no_reference.flat_chroma_noise(jpeg, beside, pixel_px=1) > 0.8
+        assert no_reference.flat_noise(luma_of(jpeg), beside, pixel_px=1) < 2
+
+    def test_few_flat_cells_have_no_noise_to_measure(self):
+        flat = np.zeros((30, 40), bool)
+        assert no_reference.flat_chroma_noise(self.GREY, flat, pixel_px=1) is None

@@ -29,3 +29,10 @@ def test_limits_are_inclusive_and_ordered(height, width, expected):
 def test_detail_names_the_size_and_the_limit():
     _, detail = reject_size(20, 400, LIMITS)
     assert "400 x 20" in detail and "32" in detail
+
+
+def test_an_image_with_the_target_side_is_large_enough():
+    limits = SizeLimits(32, 1000, 500_000, target_side_px=600)
+    assert reject_size(300, 599, limits) is None
+    reason, detail = reject_size(300, 600, limits)
+    assert reason == Reason.LARGE_ENOUGH and "target side is 600" in detail

@@ -10,7 +10,18 @@ from pipeline import job
 from pipeline.output.shard_writer import ShardWriter, count_shards
 from pipeline.runs import estimation
 from pipeline.upscale.machine import count_cores
-from tests.pipeline.conftest import image_bytes, make_row, make_settings
+from tests.pipeline.conftest import image_bytes, make_plan, make_row, make_settings
+
+PIXELS = estimation.Pixels(1000, 1000, 4000)
+
+
+def test_a_target_size_makes_work_of_its_own_for_each_image():
+    plan = make_plan(target_side=150)
+    once = estimation.Pixels.of(60, 80, plan)  # to 120 x 160, then to 113 x 150
+    twice = estimation.Pixels.of(30, 40, plan)  # to 60 x 80, to 120 x 160, then the same
+    assert once == (4800, 4800, 112 * 150)
+    assert twice == (1200, 1200 + 4800, 112 * 150)
+    assert once.plus(twice) == (6000, 10800, 2 * 112 * 150)
 
 
 @pytest.fixture
@@ -120,8 +131,8 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
 
 
 def test_an_estimate_without_a_rate_says_so():
-    counted = estimation.add_up([estimation.ProbedJob((("to_upscale", None),), 1000, 1, None)])
-    counted = estimation.Counted(counted.verdicts, 1, 1000, 1, [])
+    counted = estimation.add_up([estimation.ProbedJob((("to_upscale", None),), PIXELS, 1, None)])
+    counted = estimation.Counted(counted.verdicts, 1, PIXELS, 1, [])
     files = _Kept()
     found = estimation.write(files, make_settings(), counted, None)
     assert found["expected"]["hours"] is None and json.loads(files.data) == found

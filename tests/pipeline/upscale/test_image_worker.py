@@ -115,6 +115,35 @@ def test_where_images_go(world, images, has_column, has_file):
         assert Image.open(io.BytesIO(data)).size == (80, 80)
 
 
+@pytest.mark.parametrize(
+    ("options", "size", "scale", "model"),
+    [
+        ({"scale": 2}, (80, 122), 2, "rdn-product"),
+        ({"scale": 3}, (120, 183), 3, "rdn-product x2 twice"),
+        ({"scale": 4}, (160, 244), 4, "rdn-product x2 twice"),
+        ({"target_side": 100}, (66, 100), 2, "rdn-product"),
+        ({"target_side": 200}, (131, 200), 4, "rdn-product x2 twice"),
+        ({"target_side": 900}, (160, 244), 4, "rdn-product x2 twice"),
+    ],
+)
+def test_an_image_gets_the_size_that_was_asked_for(world, options, size, scale, model):
+    here = world(**options)
+    data = image_bytes(40, 61, file_format="PNG")
+    (row,) = here.rows(here.entry("a.png", data))
+    assert (row.status, row.reason) == (Status.UPSCALED, None)
+    assert (row.height, row.width, row.scale) == (*size, scale)
+    assert opened(row).size == size[::-1]
+    share = "" if row.network_share == 1 else " blended"
+    assert row.model == model + share
+    assert row.roundtrip_psnr_db > 30 and row.self_psnr_db is not None
+
+
+def test_an_image_that_has_the_target_side_is_skipped(world):
+    here = world(target_side=61)
+    (row,) = here.rows(here.entry("a.png", image_bytes(40, 61, file_format="PNG")))
+    assert (row.status, row.reason) == (Status.SKIPPED, Reason.LARGE_ENOUGH)
+
+
 REJECTED = {
     "gate_small.png": (image_bytes(15, 99, file_format="PNG"), {}, Reason.TOO_SMALL),
     "gate_large.jpg": (image_bytes(40, 300), {"max_side": 200}, Reason.LARGE_ENOUGH),

@@ -32,6 +32,15 @@ def test_more_processes_than_fit_are_a_warning(monkeypatch, caplog):
     assert choose_workers(64, is_local=False, uris=1) == 64 and not caplog.text
 
 
+def test_larger_results_need_more_memory_each(monkeypatch):
+    """16 megapixels take 0.6 GB more than 4: of 16 GiB, 6 processes instead of 8."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.setattr(os, "sysconf", lambda name: 1 << 17)
+    many = machine.WORTH_PROCESSES
+    assert choose_workers(None, is_local=True, uris=many, result_px=2_000_000) == 8
+    assert choose_workers(None, is_local=True, uris=many, result_px=16_000_000) == 6
+
+
 def test_when_one_process_is_enough(monkeypatch):
     many = machine.WORTH_PROCESSES
     assert choose_workers(None, is_local=True, uris=many - 1) == 1

@@ -70,6 +70,25 @@ def test_grain_is_judged_by_the_noise_of_the_source():
     assert rejection_of(background_noise_source=0.5, background_grain=1.2).rule == "noise"
 
 
+def test_a_sharpening_that_was_undone_is_no_other_image():
+    assert rejection_of(roundtrip_psnr_db=22.0, detail_error=0.4) is None
+    assert rejection_of(roundtrip_psnr_db=22.0, detail_error=9.0).rule == "roundtrip"
+
+
+def test_a_drift_is_judged_by_the_noise_that_was_removed():
+    """Of JPEG's noise in saturated colours, whose dark channel it lifts."""
+    removed_noise_db = 34.2  # 5 grey levels
+    assert rejection_of(roundtrip_psnr_db=removed_noise_db, channel_drift=2.0) is None
+    assert rejection_of(roundtrip_psnr_db=removed_noise_db, channel_drift=2.2).rule == "colour"
+    assert rejection_of(roundtrip_psnr_db=42.0, channel_drift=1.6).rule == "colour"
+
+
+def test_larger_results_may_be_sharper_over_bicubic():
+    sharp = dataclasses.replace(GOOD, sharpness_ratio=20.0)
+    assert failed_rule(sharp, GateLimits().at_scale(2)).rule == "sharpness"
+    assert failed_rule(sharp, GateLimits().at_scale(4)) is None
+
+
 def redder(sr):
     return np.clip(np.add(sr, (8, 0, 0), dtype=int), 0, 255).astype(np.uint8)
 

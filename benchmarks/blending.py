@@ -1,0 +1,188 @@
+r"""Looks for the limits at which a network's results are blended with bicubic.
+
+    python -m benchmarks.blending HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME]
+        [--recipes nearest bicubic ...] [--csv FILE]
+
+HR images come from a folder, an `s3://` prefix or a `.txt` list: use images that the network was
+trained on, and report `benchmarks.degradations` on others. LR is made by the recipes that leave no
+compression. Prints for each recipe the gain over bicubic and the share of the images that are more
+than 0.3 dB worse: of the network, of blends by today's limits, and of blends by the best limits of
+a search, which lose at most `--max_loss_db` on bicubic and Lanczos, and of all such limits make
+the fewest images worse. `--csv` gets what the search needs.
+
+A blend's error follows from three numbers, so that nothing is upscaled twice:
+
+    error(share) = mean((bicubic - HR + share * (network - bicubic))^2)
+"""
+
+import argparse
+import csv
+import itertools
+import math
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from model.data.hr_sources import HrImage, list_images
+from model.data.recipes import RECIPES
+from model.imaging import resampling
+from model.imaging.image import RasterImage
+from model.inference.measured import UpscaledImage
+from model.inference.upscaler import Upscaler
+from model.metrics import full_reference
+from model.metrics.quality import Measures
+from model.network import loading, presets
+from pipeline.upscale.blending import BlendLimits, network_share
+
+_WORSE_DB = 0.3
+UNCOMPRESSED = tuple(name for name, recipe in RECIPES.items() if not recipe.compressions)
+# On these the network's own result is the best: blending only loses.
+_GOOD = ("bicubic", "lanczos")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An upscaled LR image.
+
+    Attributes:
+        recipe, image: where it comes from.
+        bicubic: mean square error of bicubic, luma.
+        cross, change: mean of bicubic's error times the network's change of it, and of that
+            change squared.
+        detail_error, nyquist_ratio_source: see `Measures`.
+    """
+
+    recipe: str
+    image: str
+    bicubic: float
+    cross: float
+    change: float
+    detail_error: float | None
+    nyquist_ratio_source: float | None
+
+    def gain_db(self, share: float) -> float:
+        """PSNR of a blend over bicubic's."""
+        error = self.bicubic + 2 * share * self.cross + share**2 * self.change
+        return 10 * math.log10(max(self.bicubic, 1e-6) / max(error, 1e-6))
+
+    def share(self, limits: BlendLimits) -> float:
+        """The network's, by these limits."""
+        measures = Measures(
+            detail_error=self.detail_error, nyquist_ratio_source=self.nyquist_ratio_source
+        )
+        return network_share(measures, 100, limits)
+
+
+def samples(
+    images: Iterable[HrImage], network: Upscaler, recipes: Sequence[str]
+) -> Iterator[Sample]:
+    """Upscales every image by every recipe."""
+    scale = network.scale
+    for image in images:
+        hr = resampling.crop_to_multiple(image.read(), scale)
+        for name in recipes:
+            generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
+            lr = RECIPES[name].make_lr(hr, scale, generator)
+            sr = network.upscale_rgb(lr)
+            measures = UpscaledImage(RasterImage(lr), RasterImage(sr), scale).measure()
+            bicubic = resampling.to_uint8(resampling.bicubic(lr, *hr.shape[:2]))
+            truth, start, end = (
+                full_reference.luma(full_reference.crop_border(rgb, scale))
+                for rgb in (hr, bicubic, sr)
+            )
+            error, change = start - truth, end - start
+            yield Sample(
+                name,
+                image.name,
+                float(np.mean(error**2)),
+                float(np.mean(error * change)),
+                float(np.mean(change**2)),
+                measures.detail_error,
+                measures.nyquist_ratio_source,
+            )
+
+
+def search(found: Sequence[Sample], max_loss_db: float) -> BlendLimits:
+    """The limits with the smallest largest share of worse images, then the largest mean gain.
+
+    Args:
+        found: samples of all recipes.
+        max_loss_db: mean loss allowed on `bicubic` and `lanczos`.
+    """
+    best, best_score = BlendLimits(), (math.inf, math.inf)
+    for start, factor, share, rise in itertools.product(
+        (0.005, 0.01, 0.015, 0.02, 0.03), (2, 3), (0.1, 0.15, 0.2, 0.3), ((0.2, 0.6), (0.3, 1.0))
+    ):
+        limits = BlendLimits(doubt=(start, start * factor), min_share=share, detail_error=rise)
+        gains = [(one, one.gain_db(one.share(limits))) for one in found]
+        lost = [one.gain_db(1) - gain for one, gain in gains if one.recipe in _GOOD]
+        if lost and np.mean(lost) > max_loss_db:
+            continue
+        worse = max(
+            np.mean([gain < -_WORSE_DB for one, gain in gains if one.recipe == recipe])
+            for recipe in {one.recipe for one in found}
+        )
+        score = (float(worse), -float(np.mean([gain for _, gain in gains])))
+        if score < best_score:
+            best, best_score = limits, score
+    return best
+
+
+def table(found: Sequence[Sample], limits: dict[str, BlendLimits]) -> str:
+    """A line for each recipe: gain and share of worse images, of the network and by limits."""
+    lines = [
+        f"{'dB over bicubic (% worse)':26}{'network':>16}{''.join(f'{n:>16}' for n in limits)}"
+    ]
+    for recipe in dict.fromkeys(one.recipe for one in found):
+        of_recipe = [one for one in found if one.recipe == recipe]
+        columns = [[one.gain_db(1) for one in of_recipe]]
+        columns += [
+            [one.gain_db(one.share(some)) for one in of_recipe] for some in limits.values()
+        ]
+        cells = (
+            f"{np.mean(gains):>+8.2f} ({100 * np.mean(np.array(gains) < -_WORSE_DB):4.1f})"
+            for gains in columns
+        )
+        lines.append(f"{recipe:26}" + "".join(f"{cell:>16}" for cell in cells))
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status: 0 done, 1 cannot measure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.blending")
+    parser.add_argument("place", metavar="HR_FOLDER", help="or an s3:// prefix, or a .txt list")
+    parser.add_argument("--shrink_first", type=int, default=1, help="shrink HR by this before use")
+    parser.add_argument("--limit", type=int, help="use so many images, spread over the place")
+    parser.add_argument("--model", default=presets.DEFAULT)
+    parser.add_argument("--recipes", nargs="+", choices=UNCOMPRESSED, default=UNCOMPRESSED)
+    parser.add_argument("--max_loss_db", type=float, default=0.15)
+    parser.add_argument("--csv", type=Path, metavar="FILE")
+    arguments = parser.parse_args(argv)
+    try:
+        images = list_images(arguments.place, shrink_first=arguments.shrink_first)
+        count = min(arguments.limit or len(images), len(images))
+        images = [images[i * len(images) // count] for i in range(count)]
+        network = Upscaler(loading.load_by_name(arguments.model))
+        found = list(samples(images, network, arguments.recipes))
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.blending: {error}", file=sys.stderr)
+        return 1
+    best = search(found, arguments.max_loss_db)
+    print(table(found, {"today's limits": BlendLimits(), "best limits": best}))
+    print(f"\nbest limits: {best}")
+    if arguments.csv:
+        names = [field.name for field in fields(Sample)]
+        with arguments.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(vars(one) for one in found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from model.data.kernels import KERNELS
+from model.imaging import resampling
+from model.metrics import detail, full_reference
+from model.scenes.drawing import draw_scene
+
+HR = draw_scene(2_000_011, 320, 320)
+
+
+def luma(rgb):
+    return full_reference.luma(resampling.to_uint8(rgb), dtype=np.float32)
+
+
+def soft():
+    return resampling.shrink(HR, 2)
+
+
+def unfiltered():
+    return KERNELS["nearest"](HR, 160, 160)
+
+
+def sharpened():
+    mask = ImageFilter.UnsharpMask(0.8, 150, 0)
+    return np.asarray(Image.fromarray(resampling.to_uint8(soft())).filter(mask))
+
+
+@pytest.mark.parametrize("lr", [unfiltered, sharpened])
+def test_sharpened_and_aliased_sources_have_more_detail_near_nyquist(lr):
+    assert detail.nyquist_ratio(luma(lr())) > 1.3 * detail.nyquist_ratio(luma(soft()))
+
+
+def test_stripes_have_the_ratio_that_their_frequency_says():
+    """One pixel wide: all at Nyquist; two wide: equal responses of 1/2 and 1 to each axis."""
+    fine = np.tile(np.array([0.0, 100.0]), (32, 16))
+    assert detail.nyquist_ratio(fine) is None  # central differences do not see them at all
+    wide = np.tile(np.array([0.0, 0.0, 100.0, 100.0]), (32, 8))
+    assert detail.nyquist_ratio(wide) == pytest.approx(0.25)
+
+
+def test_an_error_is_relative_to_the_finest_detail():
+    source = np.tile(np.array([0.0, 0.0, 100.0, 100.0]), (32, 8))
+    finest = 25.0**2  # |-1, 2, -1| / 4 of a step of 100
+    error = np.full_like(source, 5.0)
+    assert detail.detail_error(source, error) == pytest.approx(25 / finest)
+    assert detail.detail_error(source, 0 * error) == 0
+
+
+@pytest.mark.parametrize("plane", [np.full((40, 40), 200.0), np.zeros((2, 40))])
+def test_flat_and_tiny_images_have_no_detail_to_measure(plane):
+    assert detail.nyquist_ratio(plane) is None
+    assert detail.detail_error(plane, np.ones_like(plane)) is None

@@ -1,0 +1,104 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from model.data.recipes import RECIPES
+from model.imaging import resampling
+from model.imaging.image import RasterImage
+from model.inference.measured import upscale_with_self_test
+from model.metrics import full_reference
+from model.metrics.quality import Measures
+from model.scenes.drawing import draw_scene
+from pipeline.upscale import blending
+from pipeline.upscale.quality_gate import bicubic_image
+
+HR = draw_scene(2_000_021, 300, 300)
+
+
+def share_of(error, ratio=0.2, jpeg_quality=100):
+    measures = Measures(detail_error=error, nyquist_ratio_source=ratio)
+    return blending.network_share(measures, jpeg_quality)
+
+
+@pytest.mark.parametrize(
+    ("error", "ratio", "share"),
+    [
+        (0.005, 0.2, 1.0),  # the network believes the source
+        (0.004, 0.3, 0.78),  # nearly
+        (0.15, 0.3, 0.2),  # neither believed nor undone
+        (0.35, 0.3, 0.61),  # most of a sharpening is undone
+        (0.7, 0.3, 1.0),
+        (None, 0.3, 1.0),
+        (0.15, None, 1.0),
+        (0.0, 0.3, 1.0),
+    ],
+)
+def test_the_share_falls_with_doubt_and_grows_with_certainty(error, ratio, share):
+    assert share_of(error, ratio) == pytest.approx(share, abs=0.02)
+
+
+def test_more_detail_near_nyquist_is_more_doubtful():
+    shares = [share_of(0.01, ratio) for ratio in (0.15, 0.22, 0.25, 0.4)]
+    assert shares == sorted(shares, reverse=True) and shares[0] == 1 and shares[-1] == 0.2
+
+
+def test_removing_compression_noise_is_no_doubt():
+    assert share_of(0.15, 0.3, jpeg_quality=90) == 1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_blend_lies_between_both_and_keeps_the_kind_of_image(share):
+    source = RasterImage(HR[:60, :80], np.full((60, 80), 9, np.uint8), icc_profile=b"profile")
+    bicubic = bicubic_image(source, 2)
+    result = bicubic.with_pixels(bicubic.rgb[::-1], 255 - bicubic.alpha)
+    mixed = blending.blend(result, bicubic, share)
+    expected = share * result.rgb.astype(float) + (1 - share) * bicubic.rgb
+    assert np.abs(mixed.rgb - expected).max() <= 0.501
+    assert mixed.alpha[0, 0] == round(share * 246 + (1 - share) * 9)
+    assert mixed.icc_profile == b"profile"
+
+
+def judged(upscaler, recipe, jpeg_quality=100):
+    lr = RECIPES[recipe].make_lr(HR, 2, np.random.default_rng(1))
+    upscaled = upscale_with_self_test(upscaler, RasterImage(lr), jpeg_quality=jpeg_quality)
+    return upscaled, blending.judge(upscaled, jpeg_quality)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "quality"), [("bicubic", 100), ("bilinear", 100), ("jpeg75", 75)]
+)
+def test_good_results_are_the_network_s_own(upscaler, recipe, quality):
+    upscaled, verdict = judged(upscaler, recipe, quality)
+    assert verdict.image is upscaled.result
+    assert (verdict.network_share, verdict.rejection, verdict.detail) == (1, None, None)
+
+
+@pytest.mark.parametrize("recipe", ["nearest", "corner", "aliased"])
+def test_a_source_without_filter_gets_a_milder_result(upscaler, recipe):
+    """Which is not far below bicubic where the network's own result is."""
+    upscaled, verdict = judged(upscaler, recipe)
+    assert 0.2 <= verdict.network_share < 1 and verdict.rejection is None
+    assert f"{verdict.network_share:.0%} of the network's result" in verdict.detail
+    bicubic = resampling.to_uint8(resampling.bicubic(upscaled.source.rgb, 300, 300))
+    by_name = {"bicubic": bicubic, "network": upscaled.result.rgb, "blend": verdict.image.rgb}
+    psnr = {name: full_reference.psnr_y(HR, rgb, border=2) for name, rgb in by_name.items()}
+    assert psnr["blend"] > max(psnr["bicubic"] - 0.3, psnr["network"])
+
+
+def test_measures_are_those_of_the_published_image_and_the_verdict_s_cause_stays(upscaler):
+    upscaled, verdict = judged(upscaler, "nearest")
+    of_network = upscaled.measure()
+    again = dataclasses.replace(upscaled, result=verdict.image).measure()
+    assert verdict.measures.detail_error == of_network.detail_error != again.detail_error
+    assert verdict.measures.self_psnr_db == of_network.self_psnr_db
+    assert verdict.measures.roundtrip_psnr_db == again.roundtrip_psnr_db
+
+
+def test_a_rejected_result_has_no_share(upscaler):
+    upscaled, _ = judged(upscaler, "bicubic")
+    ruined = upscaled.result.with_pixels(upscaled.result.rgb[..., ::-1].copy(), None)
+    verdict = blending.judge(dataclasses.replace(upscaled, result=ruined), 100)
+    assert verdict.network_share == 0 and verdict.rejection is not None
+    assert verdict.detail.startswith("published is bicubic: ")
+    np.testing.assert_array_equal(verdict.image.rgb, bicubic_image(upscaled.source, 2).rgb)
