@@ -5,8 +5,9 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.catalog import manifest
-from pipeline.runs.finished import read_summary
+from pipeline.catalog.manifests.files import find_files, is_prefix, manifest_format
+from pipeline.records import RunError
+from pipeline.runs.finished import PreviousRuns, read_summary
 from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage, StorageError
@@ -18,40 +19,51 @@ _MAX_PARTITIONS = 10_000
 # Of a catalog whose size nobody knows: a prefix, the first time.
 _UNKNOWN = 64
 _LINE_BYTES = 80
+# Times the size of a packed manifest.
+_UNPACKED = 10
 
 
-def choose_partitions(files: Storage, settings: Settings, previous_run: str | None) -> int:
+def choose_partitions(files: Storage, settings: Settings, previous: PreviousRuns | None) -> int:
     """Returns the number of partitions; a wrong number makes a run slow, never wrong.
 
     Args:
         files: where the run reads.
         settings: of the run.
-        previous_run: id of the run whose results are reused; it tells the catalog's size.
+        previous: the run whose results are reused; it tells the catalog's size, unless it saw
+            less of it than this run.
     """
     if settings.partitions is not None:
         return settings.partitions
-    uris = _previous_uris(files, settings, previous_run) or _uris_of_manifest(files, settings)
+    uris = _previous_uris(files, settings, previous) or _uris_of_manifest(files, settings)
     if uris is None:
         return _UNKNOWN
     return min(1 + uris // _URIS, _MAX_PARTITIONS)
 
 
-def _previous_uris(files: Storage, settings: Settings, previous_run: str | None) -> int | None:
-    """URIs of the previous run; None without one."""
-    if previous_run is None:
+def _previous_uris(
+    files: Storage, settings: Settings, previous: PreviousRuns | None
+) -> int | None:
+    """URIs of the previous run; None without one that saw as much."""
+    if previous is None or not previous.selection.covers(settings.selection):
         return None
-    summary = read_summary(files, Layout(settings.output, previous_run)) or {}
+    summary = read_summary(files, Layout(settings.output, previous.run_id)) or {}
     return summary.get("uris")
 
 
 def _uris_of_manifest(files: Storage, settings: Settings) -> int | None:
     """About how many URIs the manifest names; None of a prefix."""
-    if manifest.is_prefix(settings.input):
+    if is_prefix(settings.input):
         return None
     try:
-        with open_ranged(files, settings.input) as file:
-            if manifest.manifest_format(settings.input) == "parquet":
-                return pq.ParquetFile(file).metadata.num_rows
-            return file.seek(0, os.SEEK_END) // _LINE_BYTES
-    except (StorageError, pa.ArrowException, OSError):  # reading it will say what is wrong
-        return None
+        return sum(_uris_of_file(files, part) for part in find_files(files, settings.input))
+    except (StorageError, RunError, pa.ArrowException, OSError):
+        return None  # reading it will say what is wrong
+
+
+def _uris_of_file(files: Storage, part: str) -> int:
+    """About how many URIs one file of a manifest names."""
+    with open_ranged(files, part) as file:
+        if manifest_format(part) == "parquet":
+            return pq.ParquetFile(file).metadata.num_rows
+        unpacked = _UNPACKED if part.lower().endswith(".gz") else 1
+        return file.seek(0, os.SEEK_END) * unpacked // _LINE_BYTES

@@ -47,8 +47,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         selection=settings.selection,
     )
     previous = find_previous(files, settings)
-    run_id = None if previous is None else previous.run_id
-    plan = dataclasses.replace(plan, partitions=choose_partitions(files, settings, run_id))
+    plan = dataclasses.replace(plan, partitions=choose_partitions(files, settings, previous))
     if previous is None:
         return plan
     _warn_of_idle_retry(files, settings, Layout(settings.output, previous.run_id))

@@ -41,14 +41,17 @@ def choose(runs: Sequence[StoredRun], *, keep: int, unfinished_too: bool = False
 
     Args:
         runs: of `read_runs`, the newest finished one first.
-        keep: number of finished runs to keep in any case, at least 1.
+        keep: number of finished runs to keep in any case, at least 1; as many of those that saw
+            the whole catalog, however many trials there were since.
         unfinished_too: whether runs that did not end can go, with what they have finished.
 
     Raises:
         RunError: if the rows of a run that stays cannot be read.
     """
     finished = [run for run in runs if run.state is State.FINISHED]
-    stays = {run.run_id: f"one of the newest {keep}" for run in finished[:keep]}
+    whole = [run for run in finished if not run.is_partial]
+    newest = [*finished[:keep], *whole[:keep]]
+    stays = {run.run_id: f"one of the newest {keep}" for run in newest}
     for run in runs:
         if run.state is State.DRY_RUN:
             stays[run.run_id] = "an estimate only"

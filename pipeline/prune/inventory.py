@@ -3,6 +3,7 @@
 import collections
 import datetime
 import enum
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pipeline.runs import reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage import locations
-from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.base import Storage, StorageError, StoredObject
 
 # Local listings spell the equals sign as %3D.
 _ROWS_FILE = re.compile(r".*/run_id(?:=|%3D)([^/]+)/[^/]+", re.DOTALL)
@@ -53,6 +54,7 @@ class StoredRun:
         rows: number of rows; None if the run is not finished.
         refers_to: number of images by the run whose Parquet files hold them, other than itself.
         problem: why references may be incomplete; empty otherwise.
+        is_partial: whether it saw a part of the catalog only.
 
     Example:
         for run in read_runs(files, "s3://shop/upscaled"):
@@ -65,6 +67,7 @@ class StoredRun:
     rows: int | None = None
     refers_to: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    is_partial: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -149,7 +152,17 @@ def _read_run(files: Storage, run_id: str, items: list[StoredObject]) -> StoredR
         rows=rows if successes else None,
         refers_to=dict(refers_to),
         problem=problem,
+        is_partial=bool(successes) and _is_partial(files, items),
     )
+
+
+def _is_partial(files: Storage, items: Iterable[StoredObject]) -> bool:
+    """Whether the summary among a run's files says so."""
+    try:
+        found = [files.read(item.uri) for item in items if item.uri.endswith("/summary.json")]
+        return bool(found) and bool(json.loads(found[0]).get("selection"))
+    except (StorageError, ValueError, AttributeError):  # damaged: it counts like any other
+        return False
 
 
 def parts_among(items: Iterable[StoredObject]) -> list[str]:

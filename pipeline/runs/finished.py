@@ -172,19 +172,37 @@ def _selection_of(summary: dict[str, Any] | None) -> Selection:
 def name_latest(files: Storage, output: str) -> None:
     """Writes latest.json, which names the run that finished last; readers of the rows follow it.
 
+    A trial with `--limit` or `--sample` must not take the place of a night's rows: it is named
+    only where there is no other run.
+
     Args:
         files: storage of the runs.
         output: folder or prefix that holds all runs.
     """
-    run_id = newest_finished(files, output)
-    if run_id is None:
-        return
+    trials = []
+    for run_id in finished_runs(files, output):
+        if not _is_trial(files, Layout(output, run_id)):
+            break
+        trials.append(run_id)
+    else:
+        if not trials:
+            return
+        run_id = trials[0]
     layout = Layout(output, run_id)
     content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
     try:
         files.write(layout.latest, (json.dumps(content) + "\n").encode())
     except StorageError as error:  # the run is complete all the same
         _log.warning("cannot write %s: %s", layout.latest, error.detail)
+
+
+def _is_trial(files: Storage, layout: Layout) -> bool:
+    """Whether a run saw so many images only; not of a run whose summary cannot be read."""
+    try:
+        selection = _selection_of(read_summary(files, layout))
+    except RunError:
+        return False
+    return selection.limit is not None or selection.sample is not None
 
 
 def _read(files: Storage, uri: str) -> bytes | None:

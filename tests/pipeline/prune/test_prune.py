@@ -1,6 +1,7 @@
 """Deletion of old runs: what stays, what may go, and what a kill in between leaves."""
 
 import hashlib
+import json
 import os
 import time
 
@@ -168,6 +169,19 @@ def test_so_many_stay_in_any_case(outputs, keep):
         outputs.add(run_id, "a")
     assert outputs.prune("--keep", str(keep)) == 0
     assert outputs.run_ids() == set(("n3", "n2", "n1")[:keep])
+
+
+def test_trials_take_no_place_of_a_whole_run(local_files, tmp_path):
+    for second, run_id in enumerate(("night1", "night2", "trial1", "trial2")):
+        layout = Layout(str(tmp_path), run_id)
+        selection = {"limit": 20} if run_id.startswith("trial") else None
+        local_files.write(layout.summary, json.dumps({"selection": selection}).encode())
+        local_files.write(layout.success, b"")
+        os.utime(layout.success, (second, second))
+    runs = inventory.read_runs(local_files, str(tmp_path))
+    assert [run.run_id for run in runs if run.is_partial] == ["trial2", "trial1"]
+    goes = [run.run_id for run in deletion.choose(runs, keep=1).goes]
+    assert goes == ["trial1", "night1"]
 
 
 def test_compaction_lets_older_runs_go(three_nights, capsys):
