@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
 
     started_at = datetime.datetime.now(datetime.UTC)
     settings, beam_arguments = cli.parse(argv, started_at)
-    logs.name_run(settings.run_id)
+    logs.name_run(settings.run_id, settings.log_format)
     ending = Ending(settings.run_id)
     with ending.on_signals():
         try:
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         except OSError as error:
             place = f" in {error.filename}" if error.filename else ""
             problem = f"cannot write temporary files{place}: {error.strerror}"
-            print(f"run_pipeline.py: {problem}; free space, or set TMPDIR", file=sys.stderr)
+            logs.complain(f"{problem}; free space, or set TMPDIR")
             return 1
         ending.before(scratch.remove_own_folder)
         from pipeline import job  # noqa: PLC0415 - imports Beam

@@ -25,14 +25,19 @@ setup(
     description="Upscales the small images of a shop catalog with a Residual Dense Network",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["model", "model.*", "pipeline", "pipeline.*"]),
+    packages=find_packages(
+        include=["catalog_magnifier", "model", "model.*", "pipeline", "pipeline.*"]
+    ),
     package_data={
         "model": ["weights/*.keras", "weights/*.md"],
         "pipeline.report": ["templates/*"],
     },
     py_modules=["run_pipeline"],
     entry_points={
-        "console_scripts": ["catalog-magnifier-worker = pipeline.runtime.beam_worker:main"]
+        "console_scripts": [
+            "catalog-magnifier = catalog_magnifier.command:main",
+            "catalog-magnifier-worker = pipeline.runtime.beam_worker:main",
+        ]
     },
     install_requires=_requirements("requirements.txt"),
     extras_require={"train": _requirements("requirements-train.txt")},

@@ -3,10 +3,11 @@
     python -m model.upscale photo.jpg photo_x2.png [--model rdn-small]
     python -m model.upscale images/ upscaled/ [--format jpeg] [--self_ensemble]
     python -m model.upscale photo.jpg photo_x2.png --compare
+    python -m model.upscale photo.jpg photo_x2.avif --quality 80 --profile srgb --metadata none
 
 Prints the measures of each result under the names of the nightly job's columns; `--compare` also
-writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey mode and
-colour profile are kept as in the nightly pipeline.
+writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey mode,
+colour profile and rights are kept as in the nightly pipeline.
 """
 
 import argparse
@@ -23,9 +24,9 @@ from model.command_line import CommandParser
 from model.data.hr_sources import find_images
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
-from model.imaging.encode import encode
+from model.imaging.encode import DEFAULT_ENCODING, check_format, encode
 from model.imaging.errors import ImageError
-from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS
+from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS, METADATA, PROFILES, Encoding
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.metrics import full_reference
 from model.metrics.quality import Measures
@@ -35,11 +36,17 @@ if TYPE_CHECKING:  # they import TensorFlow, which a command line with a typo ne
     from model.inference.measured import UpscaledImage
     from model.inference.upscaler import Upscaler
 
-_FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_FORMAT_OF_SUFFIX = {f".{suffix}": name for name, suffix in EXTENSIONS.items()} | {".jpeg": "jpeg"}
 
 
 def upscale_file(
-    source: Path, target: Path, upscaler: "Upscaler", *, image_format: str, max_pixels: int
+    source: Path,
+    target: Path,
+    upscaler: "Upscaler",
+    *,
+    image_format: str,
+    max_pixels: int,
+    encoding: Encoding = DEFAULT_ENCODING,
 ) -> "UpscaledImage":
     """Upscales and measures one image file.
 
@@ -47,8 +54,9 @@ def upscale_file(
         source: an image in any format that `model.imaging.decode` allows.
         target: file to write; its folder must exist.
         upscaler: the network.
-        image_format: `png`, `jpeg` or `webp`.
+        image_format: one of `IMAGE_FORMATS`.
         max_pixels: refuse a source with more.
+        encoding: quality, profile and metadata. WebP is lossless without a quality.
 
     Returns:
         The image before encoding, and what its measures need.
@@ -67,7 +75,9 @@ def upscale_file(
 
     header, image = decode(source.read_bytes(), max_pixels=max_pixels)
     upscaled = upscale_with_self_test(upscaler, image, jpeg_quality=assumed_quality(header))
-    encoded = encode(upscaled.result, image_format, lossless=True)
+    encoded = encode(
+        upscaled.result, image_format, lossless=encoding.quality is None, encoding=encoding
+    )
     if encoded.image_format != image_format:
         raise ImageError(
             f"the result, {upscaled.result.height} x {upscaled.result.width}, is too long for "
@@ -182,6 +192,8 @@ def main(argv: list[str]) -> int:
         plan = _plan(arguments.source, arguments.target, arguments.format)
         if arguments.compare:
             _check_sheets(plan)
+        for _, _, image_format in plan:
+            check_format(image_format)
         upscaler = _load(arguments)
     except (OSError, ValueError) as error:
         print(f"model.upscale: {error}", file=sys.stderr)
@@ -200,6 +212,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--max_pixels", type=int, default=40_000_000)
     parser.add_argument(
+        "--quality",
+        type=_percent,
+        metavar="1..100",
+        help="of JPEG, WebP and AVIF; default: JPEG 92, AVIF 85, WebP lossless",
+    )
+    parser.add_argument("--progressive", choices=("yes", "no"), default="no", help="of a JPEG")
+    parser.add_argument(
+        "--profile", choices=PROFILES, default="keep", help="colour profile: keep or convert to it"
+    )
+    parser.add_argument(
+        "--metadata", choices=METADATA, default="rights", help="of the source that are kept"
+    )
+    parser.add_argument(
         "--self_ensemble",
         action="store_true",
         help="mean of 8 flipped and rotated versions: a little better, 8 times slower",
@@ -216,6 +241,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="write a sheet beside each result: bicubic | ours | error map",
     )
     return parser.parse_args(argv)
+
+
+def _percent(text: str) -> int:
+    """Parses a whole number from 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 100: {text}")
+    return int(text)
 
 
 def _load(arguments: argparse.Namespace) -> "Upscaler":
@@ -250,6 +282,12 @@ def _upscale(
             upscaler,
             image_format=image_format,
             max_pixels=arguments.max_pixels,
+            encoding=Encoding(
+                arguments.quality,
+                arguments.progressive == "yes",
+                arguments.profile,
+                arguments.metadata,
+            ),
         )
         result = upscaled.result
         print(f"{source} -> {target} ({result.height} x {result.width})")

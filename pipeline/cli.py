@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from model.command_line import CommandParser
+from pipeline import config_file
 from pipeline.catalog import manifest, places
 from pipeline.options.catalog import NONE
 from pipeline.options.declaration import Option
 from pipeline.records import Reason, RunError
 from pipeline.redaction import redact
+from pipeline.runtime import logs
 from pipeline.settings import OPTION_GROUPS, OPTIONS, Settings
 from pipeline.storage import locations
 
@@ -33,6 +35,7 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
         SystemExit: with status 2 after one line on standard error; with 0 after `--help`.
     """
     parser = _parser(now)
+    argv = [*_configured(parser, argv, now), *argv]
     ours, rest = parser.parse_known_args(argv)
     _check_required(parser, ours, rest)
     _check_beam_options(parser, rest)
@@ -60,17 +63,38 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     _check_secrets(parser, "--model", ours.model)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)
+    _check_signals(parser, ours)
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
 
 
-def _parser(now: datetime.datetime) -> CommandParser:
-    """Parser of all declared options."""
+def _configured(parser: CommandParser, argv: list[str], now: datetime.datetime) -> list[str]:
+    """The arguments of the file of `--config`, checked; errors name the file."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config")
+    try:
+        path = finder.parse_known_args(argv)[0].config
+    except argparse.ArgumentError:  # without its argument, as `parser` will say
+        return []
+    if path is None:
+        return []
+    try:
+        arguments = config_file.read_arguments(path)
+    except config_file.ConfigError as error:
+        parser.error(f"--config {error}")
+    of_file = _parser(now, where=f"--config {path}: ")
+    _, rest = of_file.parse_known_args(arguments)
+    _check_beam_options(of_file, rest)
+    return arguments
+
+
+def _parser(now: datetime.datetime, where: str = "") -> CommandParser:
+    """Parser of all declared options; `where` begins its messages."""
     parser = CommandParser(
-        "run_pipeline.py",
+        logs.program(),
         "Upscales the small images of a catalog and writes them, with measures of their quality, "
         "to Parquet.",
-        clean=redact,
-        usage="run_pipeline.py --input MANIFEST_OR_PREFIX --output FOLDER_OR_PREFIX [options]",
+        clean=lambda message: redact(where + message),
+        usage=f"{logs.program()} --input MANIFEST_OR_PREFIX --output FOLDER_OR_PREFIX [options]",
         epilog="All other options go to Apache Beam (--runner, ...). Exit status: 0 done; 1 the "
         "run failed; 2 usage; 3 done, but more images failed than allowed.",
         allow_abbrev=False,
@@ -142,7 +166,7 @@ def _check_beam_options(parser: CommandParser, rest: list[str]) -> None:
         known = [f"--{name}" for name in OPTIONS] + re.findall(r"--\w+", beam.format_help())
         near = difflib.get_close_matches(_name_of(unknown[0]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        parser.error(f"unknown option {unknown[0]}{hint}")
+        parser.error(f"unknown option {_name_of(unknown[0])}{hint}")
 
 
 def _name_of(argument: str) -> str:
@@ -183,6 +207,27 @@ def _check_secrets(parser: CommandParser, option: str, place: str) -> None:
             f"{option} {redact(place)} may not carry credentials: give s3://bucket/key, and "
             "credentials in the environment or profile"
         )
+
+
+def _check_signals(parser: CommandParser, ours: argparse.Namespace) -> None:
+    """Refuses places that the outcome cannot go to; makes the local one absolute."""
+    if ours.notify is not None:
+        try:
+            is_web = urlsplit(ours.notify).scheme in ("http", "https")
+            is_web = (
+                is_web and bool(urlsplit(ours.notify).hostname) and bool(ours.notify.isascii())
+            )
+        except ValueError:
+            is_web = False
+        if not is_web:  # the address may be a secret: no message repeats it
+            parser.error("--notify is an address, https://host/path")
+    if ours.metrics_file is not None:
+        if locations.scheme_of(ours.metrics_file) not in ("", "file"):
+            parser.error(f"--metrics_file {ours.metrics_file} is not a local file")
+        path = Path(_absolute(ours.metrics_file))
+        if not path.parent.is_dir() or path.is_dir():
+            parser.error(f"--metrics_file {path} is not a file in a folder that exists")
+        ours.metrics_file = str(path)
 
 
 def _absolute(place: str) -> str:

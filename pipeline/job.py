@@ -27,17 +27,20 @@ from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.graph import build
 from pipeline.output import publishing
 from pipeline.planning import make_plan
+from pipeline.prune.lock import refuse_while_pruning
+from pipeline.read import export
 from pipeline.records import RunError, Status
 from pipeline.report import html
 from pipeline.runs import estimation, finished, resume
 from pipeline.runs.interruption import Ending
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import RunLock, remove_if_dead
-from pipeline.runs.prune_lock import refuse_while_pruning
 from pipeline.runs.summary import add_metrics
-from pipeline.runtime import progress, scratch
+from pipeline.runtime import logs, progress, scratch
 from pipeline.runtime.metrics import plain_metrics
 from pipeline.settings import RunPlan, Settings
+from pipeline.signals import outcome
+from pipeline.signals.announcer import Announcer
 from pipeline.storage.routing import open_storage
 
 DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
@@ -98,9 +101,11 @@ def run_parsed(
         The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
         allowed. Errors are one line on standard error.
     """
-    ending = Ending(settings.run_id)
+    ending, announcer = Ending(settings.run_id), Announcer(settings, started_at)
+    ending.before(lambda: announcer.stopped(ending.status))
     ending.before(scratch.remove_own_folder)
-    with ending.on_signals():
+    settings = settings.without_secrets()
+    with ending.on_signals(), announcer.failures():
         try:
             plan = make_plan(settings, started_at, is_local=_runner(beam_arguments) is None)
             if settings.dry_run:
@@ -112,27 +117,31 @@ def run_parsed(
                 settings.model,
                 f"previous run {plan.previous_run}" if plan.previous_run else "no previous run",
             )
-            outcome = _run_locked(plan, beam_arguments, ending)
+            ended = _run_locked(plan, beam_arguments, ending)
         except RunError as error:
-            print(f"run_pipeline.py: {error}", file=sys.stderr)
+            logs.complain(str(error))
+            announcer.tell(outcome.FAILED, FAILED, error=str(error))
             return FAILED
-        if isinstance(outcome, Submitted):
-            print(f"started; results will be under {settings.output}")
+        if isinstance(ended, Submitted):
+            logs.say(f"started; results will be under {settings.output}")
+            announcer.tell(outcome.SUBMITTED, DONE)
             return DONE
-        return _conclude(outcome.summary, settings)
+        status = _conclude(ended.summary, settings)
+        name = outcome.DONE if status == DONE else outcome.TOO_MANY_FAILURES
+        announcer.tell(name, status, summary=ended.summary)
+        return status
 
 
 def _conclude(summary: dict[str, Any], settings: Settings) -> int:
     """Prints a finished run's outcome and writes its report; returns the exit status."""
     _log.info("done: %s", json.dumps(summary["by_status"] | summary["by_reason"]))
-    print(describe(summary, settings))
+    logs.say(describe(summary, settings))
     if settings.report == "yes":
         _write_report(settings)
     if summary["failure_rate"] > settings.max_failure_rate:
-        print(
-            f"run_pipeline.py: {summary['failure_rate']:.1%} of the images failed, "
-            f"--max_failure_rate allows {settings.max_failure_rate:.1%}",
-            file=sys.stderr,
+        logs.complain(
+            f"{summary['failure_rate']:.1%} of the images failed, "
+            f"--max_failure_rate allows {settings.max_failure_rate:.1%}"
         )
         return TOO_MANY_FAILURES
     return DONE
@@ -155,7 +164,7 @@ def _run_locked(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Sub
     finished.name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     remove_if_dead(files, layout)
-    print(f"run {layout.run_id} is finished already; another --run_id starts a new one")
+    logs.say(f"run {layout.run_id} is finished already; another --run_id starts a new one")
     return Finished(summary)
 
 
@@ -163,11 +172,12 @@ def _estimate(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> int:
     """Does a dry run; returns the exit status."""
     layout = Layout.of(plan.settings)
     if _execute(plan, beam_arguments, ending) is None:
-        print(f"started; the estimate will be {layout.estimate}")
+        logs.say(f"started; the estimate will be {layout.estimate}")
         return DONE
     estimate = estimation.read(open_storage(plan.settings.storage), plan.settings)
-    print("\n".join(describe_selection(plan.selection)))
-    print(estimation.describe(estimate, plan.settings))
+    for line in describe_selection(plan.selection):
+        logs.say(line)
+    logs.say(estimation.describe(estimate, plan.settings))
     return DONE
 
 
@@ -245,7 +255,7 @@ def _write_report(settings: Settings) -> None:
     """Writes the report of a finished run; if that fails, the run does not."""
     files = open_storage(settings.storage)
     try:
-        print(f"report:  {html.write_report(files, settings.output, settings.run_id)}")
+        logs.say(f"report:  {html.write_report(files, settings.output, settings.run_id)}")
     except Exception as error:  # the images and rows are complete
         _log.warning("the report could not be written: %s", error, exc_info=True)
 
@@ -287,6 +297,6 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"rows:    {layout.rows}/",
         f"summary: {layout.summary}",
     ]
-    if settings.images != "parquet":
-        lines.append(f"images:  {layout.images}/")
+    where = "in the rows" if settings.images == "parquet" else f"{layout.images}/"
+    lines += [f"images:  {where}", f"by name: {export.command(settings)}"]
     return "\n".join(lines)

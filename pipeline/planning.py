@@ -5,12 +5,13 @@ import datetime
 import itertools
 import logging
 
+from model.imaging.encode import check_format
 from pipeline.catalog import manifest
+from pipeline.catalog.partitions import choose_partitions
 from pipeline.catalog.selection import path_of
-from pipeline.partitions import choose_partitions
 from pipeline.records import RunError
 from pipeline.runs import finished, reader
-from pipeline.runs.finished import find_previous
+from pipeline.runs.finished import PreviousRuns, find_previous
 from pipeline.runs.layout import Layout
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
@@ -34,8 +35,13 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         results are reused.
 
     Raises:
-        RunError: if the input is missing or empty, or the model is unknown.
+        RunError: if the input is missing or empty, the model is unknown, or this machine cannot
+            write the format of the results.
     """
+    try:
+        check_format(settings.image_format)
+    except ValueError as error:
+        raise RunError(f"--image_format {settings.image_format}: {error}") from error
     files = open_storage(settings.storage.at_start())
     uris = _count_images(files, settings)
     plan = RunPlan(
@@ -47,7 +53,13 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         selection=settings.selection,
     )
     previous = find_previous(files, settings)
-    plan = dataclasses.replace(plan, partitions=choose_partitions(files, settings, previous))
+    partitions = choose_partitions(
+        files,
+        settings.input,
+        wanted=settings.partitions,
+        known_uris=_uris_of(files, settings, previous),
+    )
+    plan = dataclasses.replace(plan, partitions=partitions)
     if previous is None:
         return plan
     _warn_of_idle_retry(files, settings, Layout(settings.output, previous.run_id))
@@ -61,6 +73,17 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         selection=previous.selection if settings.retry else settings.selection,
         counts_disappeared=settings.selection.sees_all_of(previous.selection),
     )
+
+
+def _uris_of(files: Storage, settings: Settings, previous: PreviousRuns | None) -> int | None:
+    """URIs of the previous run; None if nobody knows, or it saw less than this run."""
+    if previous is None or not previous.selection.covers(settings.selection):
+        return None
+    try:
+        summary = finished.read_summary(files, Layout(settings.output, previous.run_id))
+    except RunError:  # a damaged one, which `find_previous` has named
+        return None
+    return (summary or {}).get("uris")
 
 
 def _count_images(files: Storage, settings: Settings) -> int:

@@ -17,6 +17,7 @@ from pipeline.catalog.size_filter import SizeLimits
 from pipeline.options.catalog import CatalogOptions
 from pipeline.options.declaration import Option, options_of
 from pipeline.options.machine import MachineOptions
+from pipeline.options.operation import OperationOptions
 from pipeline.options.output import OutputOptions
 from pipeline.options.result import ResultOptions
 from pipeline.options.s3 import S3Options
@@ -28,7 +29,9 @@ RESULT_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3Options):
+class Settings(
+    CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3Options, OperationOptions
+):
     """Everything the user asked for; a field for each option. Picklable, travels to the workers.
 
     Example:
@@ -67,6 +70,10 @@ class Settings(CatalogOptions, ResultOptions, OutputOptions, MachineOptions, S3O
             unsigned=self.s3_unsigned == "yes",
         )
 
+    def without_secrets(self) -> "Settings":
+        """Returns the settings that files and workers get: without the address of `--notify`."""
+        return dataclasses.replace(self, notify=None)
+
     @property
     def links_may_leave(self) -> bool:
         """Whether links in a local `--input` folder may lead out of it."""
@@ -80,6 +87,7 @@ OPTION_GROUPS: Mapping[str, Mapping[str, Option]] = {
     "output": options_of(OutputOptions),
     "machine": options_of(MachineOptions),
     "S3": options_of(S3Options),
+    "operation": options_of(OperationOptions),
 }
 OPTIONS: Mapping[str, Option] = {
     name: option for group in OPTION_GROUPS.values() for name, option in group.items()

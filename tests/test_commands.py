@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import boto3
 import keras
@@ -21,22 +22,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from catalog_magnifier import command as magnifier
 from deploy.dataflow.launch import with_defaults
 from deploy.flink.local_cluster import missing_tools
 from model.imaging import resampling
 from model.network import presets
+from model.version import VERSION
 from pipeline import cli, job
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
+from pipeline.runtime import logs
 from pipeline.storage.s3_client import forget_connections
 from tests.documents import DOCUMENTS, ROOT, text_of
 from tests.pipeline.browser import find_chromium
 from tests.pipeline.conftest import image_bytes
+from tests.pipeline.signals.server import receiver
 from tests.test_dataflow import NOW
 
 # Code within a sentence is a command if it begins with one of these.
 PROGRAMS = {
     *("python", "python3", "make", "pip", "tensorboard", ".ci/run"),
     *("docker", "gcloud", "kubectl", "sudo", "systemctl", "java", "mvn", "curl"),
+    "catalog-magnifier",
 }
 
 # Values that a reader fills in, and the one number of a command that no later option replaces.
@@ -47,6 +53,7 @@ FILLED_IN = {
     "HR_FOLDER [--shrink_first 2] [--json FILE]": "images",
     "measures_sheet FILE": "measures_sheet sheet.png",
     "--drawn_scenes 900 --drawn_share": "--drawn_scenes 4 --drawn_share",
+    "http://localhost:8080/hook": "",  # the test's own server
 }
 
 
@@ -81,16 +88,29 @@ RUNS = {
     r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
     r"make bench ": Run("OPTIONS='--images 1 --rounds 1 --repeat 1'", says="times the plain loop"),
+    r"catalog-magnifier --version": Run("", says=f"catalog-magnifier {VERSION}"),
+    r"catalog-magnifier$": Run("--help", says="usage: catalog-magnifier --input"),
+    r"catalog-magnifier --input": FINISHED,
+    r"run_pipeline.py .*--notify": Run(
+        "", f"magnifier.prom {FINISHED.leaves}", '"message": "3 images'
+    ),
+    r"run_pipeline.py .*--price_core_hour": Run("", "*/runs/*/estimate.json", "cost: "),
     r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 images"),
     r"run_pipeline.py .*--(limit|sample|include) ": Run(
         "", FINISHED.leaves, "part of the catalog"
     ),
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
-    r"pipeline.read ": Run("", "images/pictures.csv images/*.jpeg", "3 images of run"),
     r"pipeline.prune .*--compact": Run("", says="copied 0 images, 0 bytes into run "),
     r"pipeline.prune .*--keep": Run("", says="kept run earlier: one of the newest 7"),
     r"pipeline.prune ": Run("", says="3 rows"),
+    r"pipeline.read .*--names product": Run(
+        "", "s3://shop/by-product/[0-2].jpg s3://shop/by-product/images.csv", "named by source"
+    ),
+    r"pipeline.read ": Run(
+        "", "exported/images.csv exported/pictures.csv exported/[0-2].jpg", "3 images of run"
+    ),
+    r"model.upscale .*\.avif": Run("", "photo_x2.avif", "roundtrip_psnr_db"),
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
@@ -243,7 +263,8 @@ class Reader:
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
-        self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if "s3://" in text or "…" in text else None
+        has_bucket = any(one in text for one in ("s3://", "…", "--config"))
+        self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if has_bucket else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
         if "--retry" in text or re.search(r"pipeline\.(read|prune) s3:", text):
             earlier.append(("s3://shop/upscaled", "earlier"))
@@ -263,6 +284,8 @@ class Reader:
     def type(self, command):
         """Runs a command; returns exit status and output."""
         words = shlex.split(command)
+        if words[0] == "catalog-magnifier":  # as pip installs it
+            return _in_this_process(words, lambda: sys.exit(magnifier.main()))
         if words[0] != "python":
             done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
             return done.returncode, done.stdout + done.stderr
@@ -270,9 +293,16 @@ class Reader:
 
 
 def _run_python(words):
-    """Runs Python's arguments in this process, which has loaded TensorFlow already."""
+    """Runs Python's arguments in this process."""
+    if words[0] == "-m":
+        run = partial(runpy.run_module, words[1], run_name="__main__", alter_sys=True)
+        return _in_this_process(words[1:], run)
+    return _in_this_process(words, partial(runpy.run_path, words[0], run_name="__main__"))
+
+
+def _in_this_process(arguments, run):
+    """Runs a program in this process, which has loaded TensorFlow already."""
     said = io.StringIO()
-    arguments = words[1:] if words[0] == "-m" else words
     with (
         pytest.MonkeyPatch.context() as patched,
         contextlib.redirect_stdout(said),
@@ -280,13 +310,10 @@ def _run_python(words):
     ):
         patched.setattr(sys, "argv", arguments)
         try:
-            if words[0] == "-m":
-                runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-            else:
-                runpy.run_path(arguments[0], run_name="__main__")
+            run()
         except SystemExit as error:
             return error.code or 0, said.getvalue()
-    raise AssertionError(f"{words} did not exit")
+    raise AssertionError(f"{arguments} did not exit")
 
 
 def _link_checkout(folder):
@@ -328,21 +355,32 @@ def endpoint():
         yield endpoint
 
 
+@pytest.fixture(scope="module")
+def notified():
+    with receiver() as received:
+        yield received
+
+
 @pytest.fixture
-def this_process(tmp_path, monkeypatch, endpoint):
+def this_process(tmp_path, monkeypatch, endpoint, notified):
     """Works in the reader's folder with the loopback server; restores the process afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setitem(FILLED_IN, "http://localhost:8080/hook", notified.url)
     for name in ("MAKEFLAGS", "MAKEOVERRIDES", "VENV"):  # of a `make test` that runs this
         monkeypatch.delenv(name, raising=False)
     forget_connections()
     ours, registered = logging.getLogger("pipeline"), dict(keras.saving.get_custom_objects())
     handlers, level = ours.handlers[:], ours.level
+    program, excepthook = logs.program(), sys.excepthook
     yield
     forget_connections()
     ours.handlers[:] = handlers
     ours.setLevel(level)
     logging.disable(logging.NOTSET)
+    logs.name_program(program)
+    logs.name_run("-")
+    sys.excepthook = excepthook
     keras.saving.get_custom_objects().update(registered)
 
 
@@ -362,6 +400,7 @@ def test_the_commands_run(commands, endpoint, tmp_path):
             status, said = reader.type(f"{typed} {found.shorter}")
             assert status == 0, f"{typed} {found.shorter}\n{said}"
             assert found.says in said, said
+            assert "nobody was notified" not in said
             left = reader.things() - before
             for pattern in found.leaves.split():
                 assert fnmatch.filter(left, pattern), (pattern, sorted(left))

@@ -49,6 +49,10 @@ VALUES = {
     "model": ("s3://shop/ours.keras", "/home/me/ours.keras"),
     "images": ("both", "none"),
     "image_format": ("webp", "gif"),
+    "quality": ("80", "101"),
+    "progressive": ("yes", "true"),
+    "profile": ("srgb", "adobe"),
+    "metadata": ("none", "all"),
     "animated": ("first_frame", "all"),
     "previous": ("none", "../x"),
     "retry": ("timeout,gate:colour", "timeout, not_found"),
@@ -63,9 +67,12 @@ VALUES = {
     "self_psnr": ("off", "none"),
     "accelerator": (T4, "nvidia-tesla-t4"),
 }
-# Dataflow starts the processes itself, nobody waits for the run to write its page, and its workers
-# have no folders of images.
-NOT_ON_DATAFLOW = {"workers", "report", "dry_run", "follow_links"}
+# Dataflow starts the processes itself, nobody waits for the run to write its page or to tell its
+# outcome, its workers have no folders of images, and the template is the configuration.
+NOT_ON_DATAFLOW = {
+    *("workers", "report", "dry_run", "follow_links", "config", "notify", "metrics_file"),
+    *("log_format", "price_core_hour", "price_gpu_hour", "price_1000_reads", "price_1000_writes"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,10 @@ import json
 import re
 from fnmatch import fnmatch
 
+import jsonschema
 import pytest
 
+from model.inference.dtypes import COMPUTE_DTYPES
 from model.metrics.quality import Measures
 from model.network import presets
 from pipeline import job
@@ -16,9 +18,11 @@ from pipeline.records import Reason, Status
 from pipeline.row import COLUMNS
 from pipeline.runs import interruption
 from pipeline.settings import OPTIONS
+from pipeline.signals import outcome
 from pipeline.upscale.quality_gate import GateLimits, failed_rule
 from tests.documents import CHANGELOG, DOCUMENTS, ROOT, names_in, table, text_of
 from tests.pipeline.conftest import image_bytes
+from tests.pipeline.signals.server import receiver
 
 REFERENCE, MEASURES, NETWORK = "docs/reference.md", "docs/measures.md", "docs/network.md"
 GATE = "gate:<rule>"
@@ -93,14 +97,24 @@ def test_every_reason_is_described_with_its_status():
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory):
+def receives():
+    """A web server that takes the notification of the finished run."""
+    with receiver() as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory, receives):
     """The folder of a finished run and of a dry run."""
     folder = tmp_path_factory.mktemp("documented")
     (folder / "in").mkdir()
     (folder / "in/1.png").write_bytes(image_bytes(40, 50, file_format="PNG"))
+    (folder / "in/2.png").write_bytes(b"no image")
     places = ["--input", f"{folder}/in/", "--output", f"{folder}/out", "--images", "both"]
-    assert job.run([*places, "--run_id", "dry", "--dry_run"]) == job.DONE
-    assert job.run([*places, "--run_id", "real"]) == job.DONE
+    signals = ["--notify", receives.url, "--metrics_file", str(folder / "m.prom")]
+    assert job.run([*places, *signals, "--run_id", "dry", "--dry_run"]) == job.DONE
+    signals += ["--max_failure_rate", "1"]
+    assert job.run([*places, *signals, "--run_id", "real"]) == job.DONE
     return folder / "out"
 
 
@@ -126,6 +140,49 @@ def test_every_key_is_described(output, title, name):
     _, _, described = text_of(REFERENCE).partition(f"\n## {title}\n")
     keys = re.findall(r"(?m)^\| `(\w+)` \|", described.split("\n## ")[0])
     assert keys == list(json.loads((output / name).read_text()))
+
+
+def test_a_real_summary_fits_its_schema_and_the_schema_is_strict(output):
+    summary = json.loads((output / "runs/real/summary.json").read_text())
+    schema = json.loads(text_of("docs/summary.schema.json"))
+    validator = jsonschema.Draft202012Validator(
+        schema, format_checker=jsonschema.FormatChecker(["date-time"])
+    )
+    validator.check_schema(schema)
+    validator.validate(summary)
+    assert set(schema["properties"]) == set(summary)
+    assert set(schema["required"]) == set(summary) - {"beam_metrics"}
+    assert set(schema["properties"]["by_status"]["required"]) == set(Status)
+    dtypes = schema["properties"]["resolved"]["properties"]["compute_dtype"]["enum"]
+    assert tuple(dtypes) == COMPUTE_DTYPES
+    for key in set(summary) - {"settings"}:
+        assert not validator.is_valid(summary | {key: [1]}), key
+        assert key == "beam_metrics" or not validator.is_valid(
+            {name: value for name, value in summary.items() if name != key}
+        )
+
+
+def test_every_key_of_a_notification_is_described(output, receives):
+    described = first_names(REFERENCE, "| key of a notification |")
+    assert described == list(receives.content)
+    outcomes = [value for name, value in vars(outcome).items() if name.isupper()]
+    (row,) = [one for one in table(REFERENCE, "| key of a notification |") if "`outcome`" in one]
+    assert names_in(row[1]) == outcomes
+
+
+def test_every_metric_is_described_with_its_labels(output):
+    written = {}
+    for line in (output.parent / "m.prom").read_text().splitlines():
+        if not line.startswith("#"):
+            name, labels = re.match(r"catalog_magnifier_(\w+)\{(.*)\} ", line).groups()
+            written[name] = re.findall(r'(\w+)="', labels)
+    rows = table(REFERENCE, "| metric, after `catalog_magnifier_` |")
+    assert {names_in(row[0])[0]: ["output", *names_in(row[1])] for row in rows} == written
+
+
+def test_the_alert_names_a_metric():
+    (named,) = set(re.findall(r"catalog_magnifier_(\w+)", text_of("docs/operating.md")))
+    assert named in first_names(REFERENCE, "| metric, after `catalog_magnifier_` |")
 
 
 # The quality gate and the networks.

@@ -19,17 +19,17 @@ FRAMEWORKS = ("tensorflow", "keras", "apache_beam")
 MODEL = [
     *("model.version", "model.command_line", "model.startup", "model.files", "model.imaging"),
     *("model.metrics", "model.network", "model.inference", "model.scenes", "model.data"),
-    *("model.evaluate", "model.train", "model.upscale"),
+    *("model.evaluate", "model.train", "model.upscale", "model.api"),
 ]
 PIPELINE = [
     *("pipeline.redaction", "pipeline.text", "pipeline.records", "pipeline.row"),
     "pipeline.columns",
-    "pipeline.percentiles",
     *("pipeline.storage", "pipeline.catalog", "pipeline.options", "pipeline.settings"),
     *("pipeline.runtime", "pipeline.output", "pipeline.upscale", "pipeline.runs"),
-    *("pipeline.partitions", "pipeline.read", "pipeline.prune", "pipeline.report"),
-    *("pipeline.compare", "pipeline.cli", "pipeline.planning", "pipeline.dofns"),
-    *("pipeline.conclusion", "pipeline.graph", "pipeline.job", "pipeline.demo"),
+    *("pipeline.signals", "pipeline.read", "pipeline.prune"),
+    *("pipeline.report", "pipeline.compare", "pipeline.config_file", "pipeline.cli"),
+    *("pipeline.planning", "pipeline.dofns", "pipeline.conclusion", "pipeline.graph"),
+    *("pipeline.library", "pipeline.job", "pipeline.demo"),
 ]
 ROOMS = [*MODEL, *PIPELINE]
 # Rooms that a small process loads, and what must stay out of it.
@@ -44,6 +44,8 @@ WITHOUT = {
     "pipeline.output": FRAMEWORKS,
     "pipeline.upscale": BEAM,
     "pipeline.runs": BEAM,
+    "pipeline.signals": FRAMEWORKS,
+    "pipeline.config_file": FRAMEWORKS,
     "pipeline.read": FRAMEWORKS,
     "pipeline.prune": FRAMEWORKS,
 }

@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from model.network import presets
+from model.version import VERSION
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
 from tests.pipeline.conftest import Bucket, image_bytes
 
@@ -66,6 +67,51 @@ def test_the_source_distribution_installs_with_code_and_weights(installed, tmp_p
         check=True,
     )
     assert done.stdout.split()[-1] == "20"
+
+
+def test_the_command_runs_outside_of_the_checkout(installed, tmp_path):
+    """Also with --workers, whose processes import the command's script again."""
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        (tmp_path / f"in/{i}.jpg").write_bytes(image_bytes(40, 50, seed=i))
+    command = [sys.executable, installed / "bin/catalog-magnifier"]
+    places = ["--input", "in/", "--output", "out", "--run_id", "r1", "--workers", "2"]
+
+    def run(*options):
+        return subprocess.run(
+            [*command, *options],
+            cwd=tmp_path,
+            env=bare_environment(installed, tmp_path) | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert run("--version").stdout == f"catalog-magnifier {VERSION}\n"
+    wrong = run("--inptu", "x")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("catalog-magnifier: unknown option")
+    done = run(*places)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 images: 3 upscaled" in done.stdout
+    assert (tmp_path / "out/runs/r1/report.html").exists()
+
+
+def test_the_installed_library_has_the_networks(installed, tmp_path):
+    code = (
+        "import numpy, model, catalog_magnifier as magnifier;"
+        f"assert model.__file__.startswith(r'{installed}');"
+        "print(*[magnifier.upscale(numpy.zeros((8, 9), numpy.uint8), model=name).shape"
+        " for name in ('rdn-small', 'rdn-product')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=bare_environment(installed, tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "(16, 18) (16, 18)\n"
 
 
 @pytest.fixture

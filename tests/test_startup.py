@@ -45,7 +45,8 @@ def imported(done):
 
 
 @pytest.mark.parametrize(
-    "module", ["model", "pipeline", "model.startup", "pipeline.runtime.startup"]
+    "module",
+    ["model", "pipeline", "model.startup", "pipeline.runtime.startup", "catalog_magnifier"],
 )
 def test_an_import_has_no_effect(module):
     code = (

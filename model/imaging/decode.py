@@ -18,14 +18,17 @@ from model.imaging.errors import (
 )
 from model.imaging.header import (
     BROKEN_FILE,
+    LOSSLESS,
     Header,
     exif_orientation,
+    jpeg_quality,
     one_line,
     open_image,
     read_header,
 )
 from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
+from model.imaging.metadata.file_rights import read_rights
 
 # The default quality of WebP and AVIF encoders looks about like this JPEG quality.
 _OTHER_LOSSY_QUALITY = 85
@@ -67,8 +70,8 @@ def decode(
     The EXIF orientation is applied. Palettes and bilevel images become grey or RGB; 16-bit
     images are scaled to 8 bits; CMYK and Lab go through their profiles to sRGB; the profile of
     an RGB or grey image is kept beside its unchanged pixels, and colours that a PNG or AVIF
-    describes by numbers get a profile. All other metadata is dropped. Damage that browsers
-    ignore is ignored, and the header's `note` says so.
+    describes by numbers get a profile. Copyright, creators and licence are read; all other
+    metadata is dropped. Damage that browsers ignore is ignored, and the header's `note` says so.
 
     Args:
         data: the file.
@@ -110,6 +113,49 @@ def decode(
     return header, image
 
 
+def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
+    """Converts an image that Pillow has opened or that a program has made.
+
+    Modes, orientation and profile become what `decode` makes of them. Of an animation the current
+    frame is converted.
+
+    Args:
+        image: of any mode that has a defined white.
+
+    Returns:
+        The header, whose qualities say how the pixels were compressed, and the image.
+
+    Raises:
+        ImageError: if the pixels cannot be read, or have no defined appearance.
+    """
+    is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    try:
+        image.load()
+        orientation = exif_orientation(image)
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        profile = image.info.get("icc_profile")
+        if image.mode.startswith("I"):
+            converted = _from_16_bit(upright, profile, *tiff.white_of_grey(image))
+        else:
+            converted = _to_image(upright, profile, is_grey)
+    except ImageError:
+        raise
+    except BROKEN_FILE as error:
+        raise UnreadableImageError(f"Pillow cannot read the image: {one_line(error)}") from error
+    trace = find_jpeg(converted.rgb)
+    is_lossless = image.format is None or image.format in LOSSLESS
+    header = Header(
+        format=image.format or "PNG",
+        mode=image.mode,
+        height=converted.height,
+        width=converted.width,
+        is_lossless=is_lossless,
+        jpeg_quality=100 if is_lossless else jpeg_quality(image),
+        found_jpeg_quality=None if trace is None else trace.quality,
+    )
+    return header, converted
+
+
 def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, RasterImage]:
     """Pillow's name of the pixel type, and the image; errors of broken files pass through."""
     opened = open_image(io.BytesIO(data), data)
@@ -130,21 +176,24 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
     is_grey = opened.mode in ("1", "L", "LA", "La") or _raw_mode(opened) == "LA;16B"
     is_grey = is_grey or opened.mode.startswith("I")
     frame = _gif_frame(opened)
-    opened.info.pop("xmp", None)  # by its orientation a TIFF would be turned in `load`
+    # By the orientation in XMP a TIFF would be turned in `load`.
+    packet = opened.info.pop("xmp", None)
     opened.load()
+    rights = read_rights(opened, packet)
     orientation = exif_orientation(opened)
     # `transpose` keeps `info`, where a palette's or key colour's transparency stands.
     upright = opened.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else opened
     profile = profiles.of_file(opened, data, is_grey)
     if opened.mode.startswith("I"):
-        return opened.mode, _from_16_bit(upright, profile, *tiff.white_of_grey(opened))
-    image = _to_image(upright, profile, is_grey)
+        image = _from_16_bit(upright, profile, *tiff.white_of_grey(opened))
+    else:
+        image = _to_image(upright, profile, is_grey)
     if frame is not None:
         image = _transparent_outside(image, frame)
     # Writers without transparency leave this byte 0; browsers show such a BMP as opaque.
     if opened.format == "BMP" and image.alpha is not None and not image.alpha.any():
         image = dataclasses.replace(image, alpha=None)
-    return opened.mode, image
+    return opened.mode, dataclasses.replace(image, rights=rights)
 
 
 def _gif_frame(image: Image.Image) -> tuple[int, int, int, int] | None:

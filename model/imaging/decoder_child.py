@@ -133,7 +133,8 @@ class _Child:
         except ImageError as error:
             return {"error": type(error).__name__, "detail": str(error)}, []
         alpha = b"" if image.alpha is None else image.alpha.data
-        parts = [image.rgb.data, alpha, image.icc_profile or b""]
+        rights = b"" if image.rights is None else image.rights.to_json()
+        parts = [image.rgb.data, alpha, image.icc_profile or b"", rights]
         return {"header": asdict(header), "is_grey": image.is_grey}, parts
 
     @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from model.imaging.decoder_child import receive, send
 from model.imaging.errors import DecoderKilledError, DecodeTimeoutError, UnreadableImageError
+from model.imaging.metadata.rights import MAX_JSON_BYTES
 from model.imaging.profiles import MAX_PROFILE_BYTES
 
 # Leaks of the native decoders do not grow beyond this.
@@ -73,7 +74,7 @@ class DecoderProcess:
 
     def __init__(self, timeout_s: float, max_pixels: int) -> None:
         self._timeout_s = timeout_s
-        self._max_answer_bytes = 4 * max_pixels + MAX_PROFILE_BYTES
+        self._max_answer_bytes = 4 * max_pixels + MAX_PROFILE_BYTES + MAX_JSON_BYTES
         self._calls = 0
         memory_bytes = (512 << 20) + 32 * max_pixels
         # -P: modules in the working directory are not imported.

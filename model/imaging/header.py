@@ -17,7 +17,7 @@ from model.imaging.jpeg_history import BASE_STEPS
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (
     ["AVIF"] if features.check("avif") else []
 )
-_LOSSLESS = {"PNG", "GIF", "BMP", "TIFF"}
+LOSSLESS = {"PNG", "GIF", "BMP", "TIFF"}
 
 # The size filter decides by the header and its own limit; Pillow's global limit would hide an
 # image's size behind an exception.
@@ -197,14 +197,14 @@ def _read_header(file: BinaryIO | io.RawIOBase) -> Header:
     image = open_image(io.BytesIO(png.header_part(file)) if is_png else file, start)
     is_on_its_side = exif_orientation(image) >= 5
     height, width = image.height, image.width
-    is_lossless = image.format in _LOSSLESS
+    is_lossless = image.format in LOSSLESS
     return Header(
         format=_format_name(image),
         mode=image.mode,
         height=width if is_on_its_side else height,
         width=height if is_on_its_side else width,
         is_lossless=is_lossless,
-        jpeg_quality=100 if is_lossless else _jpeg_quality(image),
+        jpeg_quality=100 if is_lossless else jpeg_quality(image),
     )
 
 
@@ -226,8 +226,14 @@ def _format_name(image: Image.Image) -> str:
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
-def _jpeg_quality(image: Image.Image) -> int | None:
+def jpeg_quality(image: Image.Image) -> int | None:
     """Estimates libjpeg's quality setting from the luma quantisation table.
+
+    Args:
+        image: opened by Pillow.
+
+    Returns:
+        1..100; None for an image that is not from a JPEG file.
 
     libjpeg scales the standard's table by 200 - 2q percent for q >= 50 and by 5000/q below;
     the mean ratio over the entries that were not clipped inverts that.

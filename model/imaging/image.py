@@ -1,8 +1,10 @@
-"""A decoded image: pixels, transparency, grey mode and colour profile."""
+"""A decoded image: pixels, transparency, grey mode, colour profile and rights."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from model.imaging.metadata.rights import Rights
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,6 +17,7 @@ class RasterImage:
         is_grey: whether the file had one grey plane or a palette of greys; a result then has one
             grey plane, too.
         icc_profile: the colour profile of `rgb` (or the grey plane); None for sRGB.
+        rights: copyright, creators and licence; None without any.
 
     Example:
         >>> image = RasterImage(np.zeros((40, 56, 3), np.uint8))
@@ -26,6 +29,7 @@ class RasterImage:
     alpha: np.ndarray | None = None
     is_grey: bool = False
     icc_profile: bytes | None = None
+    rights: Rights | None = None
 
     @property
     def height(self) -> int:
@@ -43,7 +47,7 @@ class RasterImage:
         return self.alpha is None or bool(self.alpha.min() == 255)
 
     def with_pixels(self, rgb: np.ndarray, alpha: np.ndarray | None) -> "RasterImage":
-        """Returns an image of the same mode and profile with other pixels.
+        """Returns an image of the same mode, profile and rights with other pixels.
 
         Args:
             rgb: uint8 [h, w, 3], any size; of a grey image their mean is taken.

@@ -30,6 +30,7 @@ from model.imaging.errors import (
 )
 from model.imaging.header import FORMATS, MAX_SIDE_PX, Header
 from model.imaging.image import RasterImage
+from model.imaging.metadata.rights import Rights
 
 __all__ = ["DecoderPool", "DecoderUnavailableError"]
 
@@ -290,13 +291,14 @@ def _within(number: Any, maximum: int) -> int:
 def _checked_image(answer: dict[str, Any], header: Header, parts: list[bytes]) -> RasterImage:
     """The image in the parts of an answer, without a copy."""
     try:
-        rgb, alpha, profile = parts
+        rgb, alpha, profile, rights = parts
         shape = header.height, header.width
         return RasterImage(
             rgb=np.frombuffer(rgb, np.uint8).reshape(*shape, 3),
             alpha=np.frombuffer(alpha, np.uint8).reshape(shape) if alpha else None,
             is_grey=answer.get("is_grey") is True,
             icc_profile=profile or None,
+            rights=Rights.from_json(rights) if rights else None,
         )
     except ValueError as error:
         raise UnreadableImageError(INVALID_ANSWER) from error

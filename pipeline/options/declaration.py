@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,16 @@ def positive_or_auto(text: str) -> int | None:
     return None if text == AUTO else positive(text)
 
 
+def percent_or_auto(text: str) -> int | None:
+    """Parses a whole number from 1 to 100; None for `auto`."""
+    if text == AUTO:
+        return None
+    value = int(text) if text.strip().isdecimal() else 0
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 100: {text}")
+    return value
+
+
 def share(text: str) -> float:
     """Parses a number from 0 to 1."""
     try:
@@ -115,6 +126,17 @@ def share(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1: {text}")
+    return value
+
+
+def price(text: str) -> float:
+    """Parses a price of at least 0, in the user's currency."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0: {text}")
     return value
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from model.imaging.formats import IMAGE_FORMATS
+from model.imaging.formats import IMAGE_FORMATS, METADATA, PROFILES, Encoding
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.network import presets
-from pipeline.options.declaration import AUTO, declare
+from pipeline.options.declaration import AUTO, declare, percent_or_auto
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,39 @@ class ResultOptions:
         "format of the results; auto: as the source, lossless stays lossless",
         AUTO,
         choices=(AUTO, *IMAGE_FORMATS),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    quality: int | None = declare(
+        "1 to 100, of JPEG and of lossy WebP and AVIF; auto: 92, of AVIF 85",
+        None,
+        parse=percent_or_auto,
+        default_name=AUTO,
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    progressive: str = declare(
+        "write JPEGs that show as a whole before they are loaded",
+        "no",
+        choices=("yes", "no"),
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    profile: str = declare(
+        "keep the source's colour profile, or convert its colours to sRGB and write none",
+        "keep",
+        choices=PROFILES,
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
+    metadata: str = declare(
+        "keep the source's rights (copyright, creators, licence), or no metadata",
+        "rights",
+        choices=METADATA,
         in_content_key=True,
         resume_must_match=True,
         is_replayed=True,
@@ -53,3 +86,8 @@ class ResultOptions:
         resume_must_match=True,
         is_replayed=True,
     )
+
+    @property
+    def encoding(self) -> Encoding:
+        """How results are encoded, whatever their format."""
+        return Encoding(self.quality, self.progressive == "yes", self.profile, self.metadata)

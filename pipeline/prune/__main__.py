@@ -17,11 +17,11 @@ from pipeline import text
 from pipeline.prune import deletion
 from pipeline.prune.compaction import compact
 from pipeline.prune.inventory import State, StoredRun, read_runs
+from pipeline.prune.lock import pruning
 from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished
 from pipeline.runs.layout import Layout
-from pipeline.runs.prune_lock import pruning
 from pipeline.runtime import startup
 from pipeline.storage.base import Storage, StorageConfig, StorageError
 from pipeline.storage.routing import open_storage

@@ -1,19 +1,21 @@
 """Exports the images of a run to a folder, from its rows, previous runs' rows or files.
 
-    python -m pipeline.read upscaled/ images/
-    python -m pipeline.read s3://shop/upscaled images/ --run_id night7 --uri s3://shop/a.jpg
+    python -m pipeline.read upscaled/ exported/ --names source
+    python -m pipeline.read s3://shop/upscaled s3://shop/by-product --names product
+    python -m pipeline.read s3://shop/upscaled exported/ --run_id night7 --uri s3://shop/a.jpg
 
-Writes `pictures.csv` beside the images, with the URI of each; a cell that a spreadsheet would take
-for a formula begins with `'`.
+Writes `images.csv` beside the images, with URI, product ids and file of each, and `pictures.csv`
+with URI and file; a cell that a spreadsheet would take for a formula begins with `'`.
 """
 
 import argparse
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 from model.command_line import CommandParser
 from pipeline import text
-from pipeline.read import images
+from pipeline.read import export, images, names
+from pipeline.read.names import Naming
 from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished
@@ -39,30 +41,41 @@ def main(argv: list[str]) -> int:
     try:
         files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
         run_id = _find_run(files, options.output, options.run_id)
+        summary = finished.read_summary(files, Layout(options.output, run_id)) or {}
+        base = str(summary.get("input", ""))
+        # All are named, so that a part of them gets the same names.
+        all_images = list(images.list_images(files, options.output, run_id))
+        naming = names.name_images(all_images, options.names, base)
         wanted = set(options.uri)
-        found = [
-            image
-            for image in images.list_images(files, options.output, run_id)
-            if not wanted or image.uri in wanted
-        ]
-        failed = images.export(files, found, options.folder)
-    except (RunError, StorageError, OSError) as error:
+        chosen = [one for one in naming.images if not wanted or one.image.uri in wanted]
+        export.check_sources(chosen, options.folder, base)
+        failed = export.export(files, chosen, options.folder)
+    except (RunError, StorageError, OSError, ValueError) as error:
         print(f"pipeline.read: {error}", file=sys.stderr)
         return 1
     for image, problem in failed:
         print(f"pipeline.read: {text.clean(image.uri)}: {problem.detail}", file=sys.stderr)
-    missing = sorted(wanted - {image.uri for image in found})
+    missing = sorted(wanted - {one.image.uri for one in chosen})
     for uri in missing:
         print(f"pipeline.read: run {run_id} has no image of {text.clean(uri)}", file=sys.stderr)
-    exported = text.count(len(found) - len(failed), "image")
-    print(f"{exported} of run {run_id} in {options.folder}/")
+    exported = text.count(len(chosen) - len(failed), "image")
+    print(f"{exported} of run {run_id} in {options.folder.rstrip('/')}/")
+    for note in _notes(naming):
+        print(note)
     return 1 if failed or missing else 0
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("pipeline.read", __doc__, clean=redact)
     parser.add_argument("output", help="the --output of the runs")
-    parser.add_argument("folder", type=Path, help="folder for the images")
+    parser.add_argument("folder", help="folder or S3 prefix for the images")
+    parser.add_argument(
+        "--names",
+        choices=names.SCHEMES,
+        default="content",
+        help="file names: the URI's last part and a digest of the content (content, the default), "
+        "folder and name of the source, or product id and number",
+    )
     parser.add_argument("--run_id", help="default: the newest finished run")
     parser.add_argument("--uri", nargs="*", default=[], help="only the images of these URIs")
     parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
@@ -79,6 +92,19 @@ def _find_run(files: Storage, output: str, run_id: str | None) -> str:
     if finished.read_summary(files, Layout(output, run_id)) is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
     return run_id
+
+
+def _notes(naming: Naming) -> Iterator[str]:
+    """Lines about names that differ from what was asked for."""
+    if naming.without_product:
+        those = text.count(naming.without_product, "image")
+        yield f"{those} of the run without a product id: named by source"
+    if naming.taken:
+        those = text.count(naming.taken, "file")
+        yield (
+            f"{those} of the run would have had the name of another: those names end in a digest; "
+            f"{export.INDEX} lists all"
+        )
 
 
 if __name__ == "__main__":

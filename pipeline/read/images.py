@@ -1,23 +1,20 @@
-"""Lists, reads and exports images of a run: from its rows, previous runs' rows or files."""
+"""Lists and reads images of a run: from its rows, previous runs' rows or files."""
 
-import csv
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from pipeline.output import schema
 from pipeline.records import Reason
 from pipeline.runs import reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import Storage, StorageError
 
-INDEX = "pictures.csv"
-_MAX_STEM_CHARS = 80
-# Spreadsheets take a cell that begins with one of these for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Rows of older versions have at most one id.
+_PRODUCT_COLUMNS = [one for one in ("product_id", "product_ids") if one in schema.SCHEMA.names]
 
 
 @dataclass(frozen=True)
@@ -26,17 +23,21 @@ class RunImage:
 
     Attributes:
         uri: of the source.
-        file_name: safe name for the exported file, whatever the URI holds.
         image_uri: absolute, for `ImageReader`.
+        image_format: of the result, as in the rows.
+        content_key: of the source.
+        product_ids: from the manifest.
 
     Example:
         for image in list_images(files, "s3://shop/upscaled", "night1"):
-            Path(image.file_name).write_bytes(reader.read(image.image_uri))
+            print(image.uri, len(reader.read(image.image_uri)))
     """
 
     uri: str
-    file_name: str
     image_uri: str
+    image_format: str
+    content_key: str
+    product_ids: tuple[str, ...] = ()
 
 
 class ImageReader:
@@ -95,9 +96,6 @@ class ImageReader:
 def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
     """Lists the images of a run.
 
-    A file name is the last part of the URI without unusual characters, and the beginning of the
-    content key.
-
     Args:
         files: storage of the run.
         output: the run's `--output`.
@@ -109,52 +107,25 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
     Raises:
         RunError: if the rows cannot be read.
     """
-    columns = ["uri", "content_key", "image_format", "image_uri"]
+    columns = ["uri", "content_key", "image_format", "image_uri", *_PRODUCT_COLUMNS]
     parts = reader.parts_of(files, Layout(output, run_id))
     for part, first, batch in reader.read_batches(files, parts, columns):
         for number, row in enumerate(batch.to_pylist(), start=first):
             if row["image_format"] is None:
                 continue
-            stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row["uri"].rpartition("/")[2])
-            stem = stem[:_MAX_STEM_CHARS].lstrip(".")
-            name = f"{stem}-{row['content_key'][:8]}.{row['image_format']}"
             pointer = row["image_uri"] or reader.image_pointer(part, number)
             image_uri = reader.absolute_pointer(part, pointer)
-            yield RunImage(row["uri"], name, image_uri)
+            yield RunImage(
+                row["uri"],
+                image_uri,
+                row["image_format"],
+                row["content_key"],
+                product_ids=_product_ids(row),
+            )
 
 
-def export(
-    files: Storage, images: Iterable[RunImage], folder: Path
-) -> list[tuple[RunImage, StorageError]]:
-    """Writes images to a folder, with the index `pictures.csv` of their URIs and file names.
-
-    Args:
-        files: storage of the run.
-        images: see `list_images`.
-        folder: created if it is missing.
-
-    Returns:
-        The images that could not be read, each with its error.
-
-    Raises:
-        OSError: if a file cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    image_reader, failed = ImageReader(files), []
-    with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
-        index = csv.writer(file)
-        index.writerow(["uri", "file"])
-        for image in sorted(images, key=lambda image: image.image_uri):
-            try:
-                data = image_reader.read(image.image_uri)
-            except StorageError as error:
-                failed.append((image, error))
-                continue
-            (folder / image.file_name).write_bytes(data)
-            index.writerow([as_cell(image.uri), as_cell(image.file_name)])
-    return failed
-
-
-def as_cell(value: str) -> str:
-    """Returns text that no spreadsheet takes for a formula: `=SUM(1)` becomes `'=SUM(1)`."""
-    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+def _product_ids(row: dict[str, Any]) -> tuple[str, ...]:
+    """All product ids of a row, in the manifest's order."""
+    if row.get("product_ids"):
+        return tuple(row["product_ids"])
+    return () if row["product_id"] is None else (row["product_id"],)

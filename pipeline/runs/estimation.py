@@ -6,7 +6,6 @@ The catalog takes the same steps as in a run, up to the size filter, so the coun
 import heapq
 import json
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -20,11 +19,13 @@ from model.inference.errors import OutOfMemoryError
 from pipeline import text
 from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job, RunError
+from pipeline.runs import cost
 from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.locations import scheme_of
 from pipeline.upscale.job_rows import JobRows
+from pipeline.upscale.machine import count_cores, count_gpus
 from pipeline.upscale.source import SourceReader
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -219,6 +220,10 @@ def write(
             by_reason[reason] += count
     seconds_per_pixel = rate.seconds / rate.pixels if rate else None
     bytes_per_pixel = rate.result_bytes / rate.pixels if rate else None
+    hours = _times(counted.pixels, seconds_per_pixel, 3600, 6)
+    core_hours = None if hours is None else round(hours * count_cores(), 6)
+    gpu_hours = None if hours is None else hours * min(1, count_gpus())
+    requests = _requests(settings, counted, uris)
     estimate = {
         "run_id": settings.run_id,
         "uris": uris,
@@ -227,9 +232,14 @@ def write(
         "pictures_to_magnify": counted.images,
         "megapixels_to_magnify": round(counted.pixels / 1e6, 3),
         "expected": {
-            "hours": _times(counted.pixels, seconds_per_pixel, 3600, 6),
+            "hours": hours,
+            "core_hours": core_hours,
+            "gpu_hours": gpu_hours,
             "gigabytes_of_pictures": _times(counted.pixels, bytes_per_pixel, 1e9, 6),
-            "s3_requests": _requests(settings, counted, uris),
+            "s3_requests": requests,
+            "cost": cost.cost_of(
+                settings, core_hours=core_hours, gpu_hours=gpu_hours, requests=requests
+            ),
         },
         "calibration": rate
         and {
@@ -237,7 +247,8 @@ def write(
             "seconds": round(rate.seconds, 2),
             "megapixels_per_second": round(rate.pixels / rate.seconds / 1e6, 4),
             "processes": 1,
-            "cores": os.cpu_count(),
+            "cores": count_cores(),
+            "gpus": count_gpus(),
             "model": settings.model,
         },
     }
@@ -298,7 +309,9 @@ def describe(estimate: dict[str, Any], settings: Settings) -> str:
     if calibration:
         lines += [
             f"expected: {text.duration(3600 * expected['hours'])}, "
-            f"{text.size(1e9 * expected['gigabytes_of_pictures'])} of images",
+            f"{expected['core_hours']:.3g} core hours, "
+            + (f"{expected['gpu_hours']:.3g} GPU hours, " if calibration["gpus"] else "")
+            + f"{text.size(1e9 * expected['gigabytes_of_pictures'])} of images",
             f"  measured on {calibration['images']} of them with one process on "
             f"{text.count(calibration['cores'], 'core')} of this machine: "
             f"{calibration['megapixels_per_second']:.2f} megapixels a second",
@@ -312,5 +325,7 @@ def describe(estimate: dict[str, Any], settings: Settings) -> str:
     )
     if asked:
         lines.append(f"S3 requests, at most: {asked}")
+    if expected["cost"] is not None:
+        lines.append(cost.describe(expected["cost"]))
     lines.append(f"estimate: {Layout.of(settings).estimate}")
     return "\n".join(lines)

@@ -87,6 +87,33 @@ def finished_runs(files: Storage, output: str, *, other_than: str = "") -> Itera
             yield run_id
 
 
+def name_latest(files: Storage, output: str) -> None:
+    """Writes latest.json, which names the run that finished last; readers of the rows follow it.
+
+    A trial with `--limit` or `--sample` must not take the place of a night's rows: it is named
+    only where there is no other run.
+
+    Args:
+        files: storage of the runs.
+        output: folder or prefix that holds all runs.
+    """
+    trials = []
+    for run_id in finished_runs(files, output):
+        if not _is_trial(files, Layout(output, run_id)):
+            break
+        trials.append(run_id)
+    else:
+        if not trials:
+            return
+        run_id = trials[0]
+    layout = Layout(output, run_id)
+    content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
+    try:
+        files.write(layout.latest, (json.dumps(content) + "\n").encode())
+    except StorageError as error:  # the run is complete all the same
+        _log.warning("cannot write %s: %s", layout.latest, error.detail)
+
+
 @dataclass(frozen=True)
 class PreviousRuns:
     """The finished runs whose results a run reuses.
@@ -167,33 +194,6 @@ def _with_partial(
 def _selection_of(summary: dict[str, Any] | None) -> Selection:
     """The part of the catalog that a run saw; runs of older versions saw all of it."""
     return Selection.of_json((summary or {}).get("selection") or {})
-
-
-def name_latest(files: Storage, output: str) -> None:
-    """Writes latest.json, which names the run that finished last; readers of the rows follow it.
-
-    A trial with `--limit` or `--sample` must not take the place of a night's rows: it is named
-    only where there is no other run.
-
-    Args:
-        files: storage of the runs.
-        output: folder or prefix that holds all runs.
-    """
-    trials = []
-    for run_id in finished_runs(files, output):
-        if not _is_trial(files, Layout(output, run_id)):
-            break
-        trials.append(run_id)
-    else:
-        if not trials:
-            return
-        run_id = trials[0]
-    layout = Layout(output, run_id)
-    content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
-    try:
-        files.write(layout.latest, (json.dumps(content) + "\n").encode())
-    except StorageError as error:  # the run is complete all the same
-        _log.warning("cannot write %s: %s", layout.latest, error.detail)
 
 
 def _is_trial(files: Storage, layout: Layout) -> bool:

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from model.startup import let_stderr_through
+from pipeline.runtime import logs
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # Cleanups that take longer are left undone.
@@ -35,6 +36,9 @@ class Ending:
     Args:
         run_id: names the run in the last line.
 
+    Attributes:
+        status: the exit status, for the cleanups; None unless the process ends early.
+
     Example:
         ending = Ending("night1")
         with ending.on_signals(), RunLock(files, layout, ending.lost) as lock:
@@ -42,6 +46,7 @@ class Ending:
     """
 
     def __init__(self, run_id: str) -> None:
+        self.status: int | None = None
         self._run_id = run_id
         self._cleanups: list[Callable[[], None]] = []
         self._has_begun = threading.Lock()
@@ -52,9 +57,7 @@ class Ending:
 
     def lost(self) -> None:
         """Ends the process because another one has taken the run over."""
-        self._end(
-            f"run_pipeline.py: another process took over run {self._run_id}; this one ends", 1
-        )
+        self._end(f"another process took over run {self._run_id}; this one ends", 1)
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -88,9 +91,7 @@ class Ending:
         let_stderr_through()
         status = STATUS[signal.Signals(number)]
         if number == signal.SIGINT:
-            self._end(
-                f"run_pipeline.py: interrupted; --run_id {self._run_id} continues it", status
-            )
+            self._end(f"interrupted; --run_id {self._run_id} continues it", status)
         _log.warning("SIGTERM: the run ends; --run_id %s continues it", self._run_id)
         self._end(None, status)
 
@@ -98,8 +99,9 @@ class Ending:
         """Ends the process; at once if it is already ending."""
         if not self._has_begun.acquire(blocking=False):
             os._exit(status)
+        self.status = status
         if line is not None:
-            print(line, file=sys.stderr, flush=True)
+            logs.complain(line)
         cleaning = threading.Thread(target=self._clean_up, daemon=True)
         cleaning.start()
         cleaning.join(_CLEANUP_S)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.catalog.selection import Selection
 from pipeline.output import publishing
-from pipeline.percentiles import Sketch
+from pipeline.output.percentiles import Sketch
 from pipeline.records import RunError, Shard, Status, Totals
 from pipeline.runs import lock, reader
 from pipeline.runs.counting import RowCounts, UriCounts

@@ -16,6 +16,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from pipeline import text
+from pipeline.runtime import logs
 
 _LOOK_EVERY_S = 0.5
 _LINE_EVERY_S = 60.0
@@ -70,7 +71,8 @@ def shown(stream: TextIO | None = None, *, line_every_s: float = _LINE_EVERY_S) 
     """
     HERE.reset()
     ended = threading.Event()
-    watch = _watch_bar if (stream or sys.stderr).isatty() else _watch_lines
+    is_bar = (stream or sys.stderr).isatty() and not logs.is_json()
+    watch = _watch_bar if is_bar else _watch_lines
     arguments = (ended, stream or sys.stderr) if watch is _watch_bar else (ended, line_every_s)
     thread = threading.Thread(target=watch, args=arguments, daemon=True)
     thread.start()

@@ -35,21 +35,11 @@ def choose_dtype(wanted: str, *, is_local: bool) -> str:
         return wanted
     if not is_local:
         return "float32"
-    if not has_gpu():
+    if not count_gpus():
         return dtypes.fastest_on_cpu()
     from model.inference import backends  # noqa: PLC0415 - imports TensorFlow
 
     return backends.fastest_dtype()
-
-
-def has_gpu() -> bool:
-    """Returns whether TensorFlow has a GPU; asks it only where there can be one."""
-    if sys.platform == "linux" and not any(Path(one).exists() for one in _GPU_DEVICES):
-        return False
-    import_tensorflow()
-    import tensorflow as tf  # noqa: PLC0415 - takes seconds
-
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
@@ -70,7 +60,7 @@ def choose_workers(wanted: int | None, *, is_local: bool, uris: int) -> int:
         if is_local and wanted > fitting:
             _log.warning("--workers %d: this machine's memory fits about %d", wanted, fitting)
         return wanted
-    if not is_local or uris < WORTH_PROCESSES or has_gpu():
+    if not is_local or uris < WORTH_PROCESSES or count_gpus():
         return 1
     return max(1, min(count_cores(), _memory_bytes() // _PROCESS_BYTES))
 
@@ -82,6 +72,16 @@ def count_cores() -> int:
     if quota.isdecimal():
         return max(1, min(cores or 1, int(quota) // int(period)))
     return cores or 1
+
+
+def count_gpus() -> int:
+    """Returns how many GPUs TensorFlow finds, asked where there can be one; a process uses one."""
+    if sys.platform == "linux" and not any(Path(one).exists() for one in _GPU_DEVICES):
+        return 0
+    import_tensorflow()
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds
+
+    return len(tf.config.list_physical_devices("GPU"))
 
 
 def _memory_bytes() -> int:

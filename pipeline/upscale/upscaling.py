@@ -87,7 +87,12 @@ class LocalUpscaler:
             measure_ms = upscaled.self_test_ms + ms_since(started)
             started = time.perf_counter()
             image_format = choose_format(decoded.header, self._settings.image_format)
-            encoded = encode(result, image_format, lossless=decoded.header.is_lossless)
+            encoded = encode(
+                result,
+                image_format,
+                lossless=decoded.header.is_lossless,
+                encoding=self._settings.encoding,
+            )
         timings = dataclasses.replace(
             decoded.timings,
             inference_ms=upscaled.inference_ms,

@@ -4,11 +4,13 @@ from PIL import Image
 
 from model import upscale
 from model.imaging import resampling
+from model.imaging.decode import decode
 from model.inference import backends
 from model.inference.errors import OutOfMemoryError
 from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.scenes.drawing import draw_cutout, draw_scene
+from tests.model.imaging.metadata import files
 
 
 def test_upscale_an_image(tmp_path, capsys):
@@ -104,6 +106,45 @@ def test_upscale_an_image_into_a_folder(tmp_path, options, name, file_format):
     assert upscale.main([str(tmp_path / "a.bmp"), str(tmp_path / "out"), *options]) == 0
     with Image.open(tmp_path / "out" / name) as result:
         assert result.format == file_format
+
+
+def test_upscale_keeps_rights_and_drops_the_rest(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(files.with_rights()["jpeg"])
+    places = [str(tmp_path / "a.jpg"), str(tmp_path / "b.png")]
+    assert upscale.main(places) == 0
+    result = (tmp_path / "b.png").read_bytes()
+    _, image = decode(result, max_pixels=10**6)
+    assert image.rights.texts("dc:creator") == ("Jürgen Müller", "Ann")
+    assert files.SECRET.encode() not in result
+    assert upscale.main([*places, "--metadata", "none"]) == 0
+    _, image = decode((tmp_path / "b.png").read_bytes(), max_pixels=10**6)
+    assert image.rights is None
+
+
+def test_upscale_encodes_as_it_is_told(tmp_path):
+    Image.fromarray(draw_scene(1, 40, 40)).save(tmp_path / "a.png")
+    sizes = []
+    for name, *options in (
+        ("b.avif",),
+        ("b.avif", "--quality", "30"),
+        ("b.webp",),
+        ("b.webp", "--quality", "30"),
+        ("b.jpg",),
+        ("b.jpg", "--progressive", "yes", "--quality", "30"),
+    ):
+        target = tmp_path / name
+        assert upscale.main([str(tmp_path / "a.png"), str(target), *options]) == 0
+        sizes.append(target.stat().st_size)
+        assert Image.open(target).size == (80, 80)
+    assert all(small < large for large, small in zip(sizes[::2], sizes[1::2], strict=True))
+    assert Image.open(tmp_path / "b.jpg").info["progressive"]
+
+
+@pytest.mark.parametrize("quality", ["0", "101", "9.5", "-1", "best"])
+def test_upscale_refuses_a_quality_out_of_range(quality, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        upscale.main([str(tmp_path), str(tmp_path), "--quality", quality])
+    assert "from 1 to 100" in capsys.readouterr().err
 
 
 def test_upscale_refuses_too_large_an_image(tmp_path, capsys):

@@ -41,6 +41,7 @@ class Proxy:
     strip: frozenset[str] = frozenset()
     pause_s: float = 0.05
     requests: list[tuple[str, str]] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
     injected: int = 0
 
     def of(self, method: str, part: str) -> list[str]:
@@ -91,6 +92,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self._read_body()
         self.proxy.requests.append((self.command, self.path))
+        if source := self.headers.get("x-amz-copy-source"):
+            self.proxy.copied.append(source)
         fault = self.proxy.fault(self.command, self.path)
         if fault is not None:
             self.proxy.injected += 1

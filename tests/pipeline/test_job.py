@@ -8,10 +8,10 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import job
+from pipeline.prune.lock import pruning
 from pipeline.records import Reason, RunError, Status
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Holder, RunLock, Timing
-from pipeline.runs.prune_lock import pruning
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import StorageError
 from pipeline.storage.local import LocalStorage

@@ -31,6 +31,10 @@ OTHER = {
     "model": ("s3://shop/ours.keras", "s3://shop/ours.keras"),
     "images": ("both", "both"),
     "image_format": ("webp", "webp"),
+    "quality": ("80", 80),
+    "progressive": ("yes", "yes"),
+    "profile": ("srgb", "srgb"),
+    "metadata": ("none", "none"),
     "animated": ("first_frame", "first_frame"),
     "previous": ("night1", "night1"),
     "retry": ("timeout,gate:colour", ("timeout", "gate:colour")),
@@ -49,7 +53,21 @@ OTHER = {
     "accelerator": ("type:nvidia-tesla-t4;count:1", "type:nvidia-tesla-t4;count:1"),
     "report": ("no", "no"),
     "dry_run": (None, True),
+    "notify": ("https://shop.com/hook", "https://shop.com/hook"),
+    "metrics_file": ("/tmp/m.prom", "/tmp/m.prom"),
+    "log_format": ("json", "json"),
+    "price_core_hour": ("0.05", 0.05),
+    "price_gpu_hour": ("2", 2.0),
+    "price_1000_reads": ("0", 0.0),
+    "price_1000_writes": ("0.005", 0.005),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "empty.toml"
+    path.touch()
+    OTHER["config"] = (str(path), str(path))
 
 
 def parse(arguments):
@@ -69,7 +87,8 @@ def test_the_command_line_has_every_declared_option(name):
 def test_the_content_key_changes_with_what_changes_an_image(name):
     changed = make_plan(**{name: OTHER[name][1]}) if name != "workers" else make_plan(workers=3)
     is_other = changed.fingerprint != make_plan().fingerprint
-    assert is_other == (name in {"image_format", "animated", "blank"})
+    of_files = {"image_format", "quality", "progressive", "profile", "metadata"}
+    assert is_other == (name in of_files | {"animated", "blank"})
 
 
 def test_the_content_key_changes_with_the_models_bytes():
@@ -99,6 +118,8 @@ def test_a_replay_repeats_what_decides_images_and_measures(name):
         *("input", "output", "run_id", "previous", "retry", "look_ahead", "workers"),
         *("partitions", "accelerator", "report", "dry_run"),
         *("limit", "sample", "include", "exclude"),
+        *("config", "notify", "metrics_file", "log_format"),
+        *("price_core_hour", "price_gpu_hour", "price_1000_reads", "price_1000_writes"),
     }:
         assert arguments == []
     else:

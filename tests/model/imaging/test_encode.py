@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from model.imaging.colour import from_h273, icc_profile
 from model.imaging.decode import decode
-from model.imaging.encode import choose_format, encode
+from model.imaging.encode import check_format, choose_format, encode
+from model.imaging.formats import IMAGE_FORMATS, Encoding
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.imaging.profiles import MAX_PROFILE_BYTES
@@ -85,7 +87,7 @@ def test_jpeg_is_close_and_lies_over_white(grey, mode):
     assert np.asarray(Image.open(io.BytesIO(encode(clear, "jpeg").data))).min() >= 254
 
 
-@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_profiles_are_kept_and_nothing_else(image_format):
     opened = Image.open(io.BytesIO(encode(image(profile=SRGB), image_format).data))
     assert opened.info["icc_profile"] == SRGB
@@ -94,7 +96,9 @@ def test_profiles_are_kept_and_nothing_else(image_format):
     assert "icc_profile" not in plain.info
 
 
-@pytest.mark.parametrize(("image_format", "longest"), [("webp", 16_383), ("jpeg", 65_500)])
+@pytest.mark.parametrize(
+    ("image_format", "longest"), [("webp", 16_383), ("jpeg", 65_500), ("avif", 16_384)]
+)
 def test_too_long_for_a_format_becomes_png(image_format, longest):
     for size in ((1, longest), (longest, 1)):
         encoded = encode(image(size=size), image_format)
@@ -106,7 +110,7 @@ def test_too_long_for_a_format_becomes_png(image_format, longest):
     assert (opened.format, opened.size) == ("PNG", (longest + 1, 2))
 
 
-@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_the_same_image_gives_the_same_file(image_format):
     first, second = encode(image(), image_format), encode(image(), image_format)
     assert first == second
@@ -138,15 +142,15 @@ SECRET = "Jane Roe, 1 Main Street"
 
 
 def personal_files():
-    """An image whose every block of metadata names its photographer."""
+    """An image whose every block of metadata names a person, outside of its rights."""
     opened = Image.fromarray(image().rgb)
     exif = Image.Exif()
-    exif[0x013B], exif[0x010E] = SECRET, SECRET  # artist, description
+    exif[0x010E], exif[0x010F] = SECRET, SECRET  # description, maker
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 29: SECRET})  # GPS
     exif.get_ifd(0x8769)[0x9286] = SECRET.encode()  # the user's comment
     xmp = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><creator>{SECRET}</creator></x:xmpmeta>".encode()
     text = PngImagePlugin.PngInfo()
-    text.add_text("Author", SECRET)
+    text.add_text("Description", SECRET)
     text.add_itxt("XML:com.adobe.xmp", xmp)
     jpeg = saved(opened, "JPEG", exif=exif, xmp=xmp, comment=SECRET.encode())
     iptc = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\x20" + SECRET.encode().ljust(32)
@@ -162,7 +166,7 @@ def personal_files():
 
 
 @pytest.mark.parametrize(("name", "data"), personal_files().items())
-@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_what_identifies_people_is_dropped(name, data, image_format):
     assert SECRET.encode() in data, name
     _, source = decode(data, max_pixels=10**6)
@@ -194,8 +198,105 @@ def test_a_grey_profile_is_applied_where_only_colour_can_be_written():
     np.testing.assert_array_equal(np.asarray(opened.convert("RGB")), broken.rgb)
 
 
-@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_the_largest_profile_fits_into_every_format(image_format):
     profile = SRGB.ljust(MAX_PROFILE_BYTES, b"\1")
     data = encode(image(profile=profile), image_format).data
     assert decode(data, max_pixels=10**6)[1].icc_profile == profile
+
+
+def shown(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def smooth(*, profile=None, grey=False):
+    """A shop image's colours, without noise: what a lossy format must keep."""
+    return image(grey=grey, profile=profile, size=(90, 120))
+
+
+@pytest.mark.parametrize("image_format", ["jpeg", "webp", "avif"])
+def test_quality_decides_size_and_error(image_format):
+    source = smooth()
+    sizes, errors = [], []
+    for quality in (20, 60, None, 100):
+        data = encode(source, image_format, encoding=Encoding(quality=quality)).data
+        sizes.append(len(data))
+        errors.append(np.abs(shown(data) - source.rgb).mean())
+    assert sizes == sorted(sizes) and len(set(sizes)) == 4
+    assert errors == sorted(errors, reverse=True) and errors[2] < 3
+
+
+def test_quality_leaves_lossless_files_as_they_are():
+    for image_format in ("png", "webp"):
+        plain = encode(image(), image_format, lossless=True)
+        assert encode(image(), image_format, lossless=True, encoding=Encoding(quality=20)) == plain
+
+
+@pytest.mark.parametrize(("grey", "alpha"), MODES)
+def test_avif_keeps_colours_and_transparency(grey, alpha):
+    source = image(grey=grey, alpha=alpha, size=(60, 80))
+    data = encode(source, "avif", encoding=Encoding(quality=100)).data
+    header, found = decode(data, max_pixels=10**6)
+    assert (header.format, found.rgb.shape, found.icc_profile) == ("AVIF", (60, 80, 3), None)
+    weight = 1 if found.alpha is None else found.alpha[..., None] / 255
+    assert (np.abs(found.rgb.astype(int) - source.rgb) * weight).mean() < 4
+    if alpha:
+        assert np.abs(found.alpha.astype(int) - source.alpha).mean() < 2
+    else:
+        assert found.alpha is None
+
+
+def test_a_pillow_without_avif_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
+    with pytest.raises(ValueError, match=r"without AVIF: install pillow 11\.3 or later"):
+        encode(image(), "avif")
+    for image_format in ("auto", "png", "jpeg", "webp"):
+        check_format(image_format)
+
+
+def test_progressive_jpegs_have_the_same_pixels():
+    plain = encode(smooth(), "jpeg").data
+    progressive = encode(smooth(), "jpeg", encoding=Encoding(is_progressive=True)).data
+    assert Image.open(io.BytesIO(progressive)).info["progressive"]
+    assert "progressive" not in Image.open(io.BytesIO(plain)).info
+    np.testing.assert_array_equal(shown(progressive), shown(plain))
+    for image_format in ("png", "webp"):
+        options = {"encoding": Encoding(is_progressive=True)}
+        assert encode(image(), image_format, **options) == encode(image(), image_format)
+
+
+P3 = icc_profile(from_h273(12, 13, is_png=True), is_grey=False)
+
+
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
+@pytest.mark.parametrize("profile", [P3, SRGB])
+def test_colours_are_converted_to_srgb(profile, image_format):
+    source = smooth(profile=profile)
+    # By LittleCMS, as `tests/model/imaging/test_colour.py` compares with the formulas.
+    expected = ImageCms.profileToProfile(
+        Image.fromarray(source.rgb),
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+    )
+    assert (np.abs(np.asarray(expected).astype(int) - source.rgb).mean() > 2) == (profile == P3)
+    options = {"lossless": True, "encoding": Encoding(profile="srgb")}
+    data = encode(source, image_format, **options).data
+    assert "icc_profile" not in Image.open(io.BytesIO(data)).info
+    limit = 0 if image_format in ("png", "webp") else 3
+    assert np.abs(shown(data) - np.asarray(expected)).mean() <= limit
+    assert decode(data, max_pixels=10**6)[1].icc_profile is None
+
+
+def test_grey_stays_grey_in_srgb():
+    source = smooth(grey=True, profile=grey_profile())
+    opened = Image.open(io.BytesIO(encode(source, "png", encoding=Encoding(profile="srgb")).data))
+    assert opened.mode == "L" and "icc_profile" not in opened.info
+    as_webp = encode(source, "webp", lossless=True).data  # converts grey anyway
+    np.testing.assert_array_equal(shown(as_webp)[..., 0], np.asarray(opened))
+    assert (np.asarray(opened) != source.rgb[..., 0]).any()
+
+
+def test_an_image_without_a_profile_is_srgb_already():
+    for image_format in IMAGE_FORMATS:
+        options = {"encoding": Encoding(profile="srgb")}
+        assert encode(image(), image_format, **options) == encode(image(), image_format)

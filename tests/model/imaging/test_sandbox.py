@@ -529,7 +529,8 @@ out = sys.stdout.buffer
 send(out, {{"ready": True}})
 receive(sys.stdin.buffer, 10**9)
 header = dict(format="JPEG", mode="RGB", height=2, width=2, is_lossless=False)
-header |= dict(jpeg_quality=9, note=None)
+header |= dict(jpeg_quality=9, found_jpeg_quality=None, note=None)
+rest = b"", b"", b""
 {lie}
 out.flush()
 time.sleep(60)
@@ -543,14 +544,15 @@ LIES = {
     "giant parts": 'out.write(struct.pack(">I", 19) + b\'{"parts": [9999999]}\'[:19])',
     "parts beyond the limit": 'send(out, {"header": header}, bytes(5 << 20))',
     "negative parts": 'out.write(struct.pack(">I", 15) + b\'{"parts": [-1]}\')',
-    "another size": 'send(out, {"header": header}, bytes(11), b"", b"")',
+    "another size": 'send(out, {"header": header}, bytes(11), *rest)',
     "too few parts": 'send(out, {"header": header}, bytes(12))',
-    "a foreign format": 'send(out, {"header": header | {"format": "EPS"}}, bytes(12), b"", b"")',
-    "no size": 'send(out, {"header": header | {"height": None}}, bytes(12), b"", b"")',
-    "an endless size": 'send(out, {"header": header | {"width": 1e999}}, bytes(12), b"", b"")',
-    "a side beyond a row": 'send(out, {"header": header | {"height": 2**31}}, b"", b"", b"")',
-    "a negative side": 'send(out, {"header": header | {"width": -2}}, bytes(12), b"", b"")',
+    "a foreign format": 'send(out, {"header": header | {"format": "EPS"}}, bytes(12), *rest)',
+    "no size": 'send(out, {"header": header | {"height": None}}, bytes(12), *rest)',
+    "an endless size": 'send(out, {"header": header | {"width": 1e999}}, bytes(12), *rest)',
+    "a side beyond a row": 'send(out, {"header": header | {"height": 2**31}}, b"", *rest)',
+    "a negative side": 'send(out, {"header": header | {"width": -2}}, bytes(12), *rest)',
     "a wild quality": 'send(out, {"header": header | {"jpeg_quality": 2**40}}, bytes(12))',
+    "no rights": 'send(out, {"header": header}, bytes(12), b"", b"", b"[7]")',
     "no header": 'send(out, {"header": 7})',
     "an unknown error": 'send(out, {"error": "SystemExit", "detail": "bye"})',
     "another's file": 'send(out, {"read": [-5, 7]})',

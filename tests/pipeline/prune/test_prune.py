@@ -13,13 +13,13 @@ from pipeline.output.shard_writer import ShardWriter
 from pipeline.prune import __main__ as command
 from pipeline.prune import compaction, deletion, inventory
 from pipeline.prune.inventory import State
+from pipeline.prune.lock import pruning, refuse_while_pruning
 from pipeline.read import images
 from pipeline.read.images import ImageReader
 from pipeline.records import RunError, Status
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Holder, Timing
-from pipeline.runs.prune_lock import pruning, refuse_while_pruning
 from pipeline.storage import locations
 from pipeline.storage.ranged import open_file
 from tests.pipeline.conftest import make_row

@@ -9,6 +9,7 @@ from PIL import Image
 from pipeline import job
 from pipeline.output.shard_writer import ShardWriter, count_shards
 from pipeline.runs import estimation
+from pipeline.upscale.machine import count_cores
 from tests.pipeline.conftest import image_bytes, make_row, make_settings
 
 
@@ -35,7 +36,8 @@ def estimate(bucket, run_id):
 
 
 def test_it_counts_what_the_run_then_does_and_writes_nothing_else(shop, capsys):
-    assert run(shop, "--run_id", "dry", "--dry_run") == 0
+    prices = ["--price_core_hour", "0.05", "--price_1000_reads", "0.4"]
+    assert run(shop, "--run_id", "dry", "--dry_run", *prices) == 0
     told = capsys.readouterr().out
     assert [key for key in shop.keys("out/")] == ["out/runs/dry/estimate.json"]
     found = estimate(shop, "dry")
@@ -44,6 +46,12 @@ def test_it_counts_what_the_run_then_does_and_writes_nothing_else(shop, capsys):
     assert found["megapixels_to_magnify"] == pytest.approx(6 * 40 * 50 / 1e6)
     assert found["calibration"]["images"] == 6
     assert found["expected"]["hours"] > 0 and found["expected"]["gigabytes_of_pictures"] > 0
+    expected = found["expected"]
+    assert expected["core_hours"] == pytest.approx(expected["hours"] * count_cores(), abs=1e-6)
+    assert expected["cost"]["cores"] == pytest.approx(0.05 * expected["core_hours"], abs=1e-6)
+    reads = expected["s3_requests"]["head"] + expected["s3_requests"]["get"]
+    assert expected["cost"]["reads"] == pytest.approx(0.4 * reads / 1000) and reads > 0
+    assert " core hours, " in told and "\ncost: " in told
     assert (
         "7 to upscale" in told
         and re.search(r"expected: \d+(\.\d)? s, ", told)

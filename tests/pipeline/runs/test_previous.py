@@ -6,7 +6,6 @@ import os
 import pytest
 
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection
-from pipeline.partitions import choose_partitions
 from pipeline.records import RunError
 from pipeline.runs import finished
 from pipeline.runs.finished import PreviousRuns, find_previous
@@ -97,19 +96,6 @@ def test_latest_json_names_no_trial_while_there_is_a_night(world):
     damaged = world.finish("night2")
     world.files.write(damaged.summary, b"{")
     assert latest() == "night2"
-
-
-def test_the_size_of_a_catalog_is_not_that_of_a_trial(world, tmp_path):
-    (tmp_path / "m1.txt").write_text("images/a.jpg\n" * 200_000)
-    (tmp_path / "m2.txt").write_text("images/b.jpg\n" * 200_000)
-    layout = world.finish("trial", limit=20)
-    world.files.write(layout.summary, b'{"uris": 20, "selection": {"limit": 20}}')
-    options = {"output": world.output, "input": str(tmp_path / "m?.txt")}
-    partitions = [
-        choose_partitions(world.files, settings, find_previous(world.files, settings))
-        for settings in (make_settings(**options), make_settings(**options, limit=20))
-    ]
-    assert partitions == [1 + 2 * (200_000 * 13 // 80) // 20_000, 1]
 
 
 def test_runs_of_older_versions_saw_all(world):

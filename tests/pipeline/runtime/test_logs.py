@@ -1,6 +1,7 @@
 """Each event is one line that names the run once, whichever process of the run it comes from."""
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -15,6 +16,8 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2_grpc
 
 from pipeline.runtime import logs
+from tests.documents import names_in, table
+from tests.pipeline.conftest import image_bytes
 
 ROOT = Path(__file__).parents[3]
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ WARNING night1 (.*)")
@@ -172,3 +175,65 @@ def test_a_process_that_no_run_has_started_keeps_its_log(monkeypatch):
         monkeypatch.setenv(logs.RUN_ID_VARIABLE, "night1")
         logs.join_run_of_parent()
         assert LINE.fullmatch(told_by(handlers[0]))[1] == "told 1"
+
+
+def run_job(tmp_path, *options):
+    """Runs the job on a folder with a good image and a broken one; its lines, of both streams."""
+    folder = tmp_path / "in"
+    folder.mkdir(exist_ok=True)
+    (folder / "good.png").write_bytes(image_bytes(40, 50, file_format="PNG"))
+    (folder / "broken.png").write_bytes(b"no image")
+    places = ["--input", f"{folder}/", "--output", f"{tmp_path}/out", "--run_id", "night1"]
+    done = subprocess.run(
+        [sys.executable, "run_pipeline.py", *places, "--log_format", "json", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, [
+        [json.loads(line) for line in stream.splitlines()] for stream in (done.stdout, done.stderr)
+    ]
+
+
+@pytest.mark.slow
+def test_with_json_every_line_of_both_streams_is_an_object(tmp_path):
+    status, (events, errors) = run_job(tmp_path, "--workers", "2")
+    assert status == 3
+    for event in [*events, *errors]:
+        assert set(event) == {"time", "level", "run_id", "logger", "message"}
+        assert event["run_id"] == "night1"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["time"])
+    assert any(event["message"].startswith("started: ") for event in events)
+    (counts,) = [one["message"] for one in events if one["message"].startswith("2 images: ")]
+    assert "1 upscaled, 1 failed\n" in counts
+    assert [(error["level"], error["message"]) for error in errors] == [
+        ("ERROR", "50.0% of the images failed, --max_failure_rate allows 5.0%")
+    ]
+
+
+@pytest.mark.slow
+def test_with_json_a_run_that_fails_says_so_in_one_object(tmp_path):
+    status, (_, errors) = run_job(tmp_path, "--model", "gone.keras")
+    assert status == 1
+    (error,) = errors
+    assert error["level"] == "ERROR" and error["message"].startswith("--model gone.keras: ")
+
+
+def test_with_json_an_error_of_the_program_is_one_line_without_secrets():
+    code = (
+        "from pipeline.runtime import logs; logs.write_lines(); logs.name_run('n1', 'json');"
+        "raise ValueError('of s3://KEY:PLANTED@shop/a.jpg')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    (line,) = done.stderr.splitlines()
+    event = json.loads(line)
+    assert (event["level"], event["message"]) == (
+        "CRITICAL",
+        "ValueError: of s3://***@shop/a.jpg",
+    )
+    assert "Traceback" in event["exception"] and "PLANTED" not in line
+    described = table("docs/reference.md", "| key of a line |")
+    assert [names_in(row[0])[0] for row in described] == list(event)

@@ -37,7 +37,7 @@ def test_when_one_process_is_enough(monkeypatch):
     assert choose_workers(None, is_local=True, uris=many - 1) == 1
     assert choose_workers(None, is_local=False, uris=many) == 1
     assert choose_workers(5, is_local=False, uris=1) == 5
-    monkeypatch.setattr(machine, "has_gpu", lambda: True)
+    monkeypatch.setattr(machine, "count_gpus", lambda: 1)
     assert choose_workers(None, is_local=True, uris=many) == 1
 
 

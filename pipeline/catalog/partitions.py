@@ -7,9 +7,6 @@ import pyarrow.parquet as pq
 
 from pipeline.catalog.manifests.files import find_files, is_prefix, manifest_format
 from pipeline.records import RunError
-from pipeline.runs.finished import PreviousRuns, read_summary
-from pipeline.runs.layout import Layout
-from pipeline.settings import Settings
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_ranged
 
@@ -23,39 +20,31 @@ _LINE_BYTES = 80
 _UNPACKED = 10
 
 
-def choose_partitions(files: Storage, settings: Settings, previous: PreviousRuns | None) -> int:
+def choose_partitions(
+    files: Storage, source: str, *, wanted: int | None, known_uris: int | None
+) -> int:
     """Returns the number of partitions; a wrong number makes a run slow, never wrong.
 
     Args:
         files: where the run reads.
-        settings: of the run.
-        previous: the run whose results are reused; it tells the catalog's size, unless it saw
-            less of it than this run.
+        source: `--input`.
+        wanted: by the user; None chooses.
+        known_uris: of the previous run, if there is one.
     """
-    if settings.partitions is not None:
-        return settings.partitions
-    uris = _previous_uris(files, settings, previous) or _uris_of_manifest(files, settings)
+    if wanted is not None:
+        return wanted
+    uris = known_uris or _uris_of_manifest(files, source)
     if uris is None:
         return _UNKNOWN
     return min(1 + uris // _URIS, _MAX_PARTITIONS)
 
 
-def _previous_uris(
-    files: Storage, settings: Settings, previous: PreviousRuns | None
-) -> int | None:
-    """URIs of the previous run; None without one that saw as much."""
-    if previous is None or not previous.selection.covers(settings.selection):
-        return None
-    summary = read_summary(files, Layout(settings.output, previous.run_id)) or {}
-    return summary.get("uris")
-
-
-def _uris_of_manifest(files: Storage, settings: Settings) -> int | None:
-    """About how many URIs the manifest names; None of a prefix."""
-    if is_prefix(settings.input):
+def _uris_of_manifest(files: Storage, source: str) -> int | None:
+    """About how many URIs a manifest names; None of a prefix."""
+    if is_prefix(source):
         return None
     try:
-        return sum(_uris_of_file(files, part) for part in find_files(files, settings.input))
+        return sum(_uris_of_file(files, part) for part in find_files(files, source))
     except (StorageError, RunError, pa.ArrowException, OSError):
         return None  # reading it will say what is wrong
 

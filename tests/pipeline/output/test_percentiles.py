@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.percentiles import Sketch
+from pipeline.output.percentiles import Sketch
 
 SHARES = (0, 5, 25, 50, 75, 95, 100)
 

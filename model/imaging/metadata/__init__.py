@@ -1,0 +1,1 @@
+"""Rights metadata: reads copyright, creators and licence from a file, and writes them afresh."""

@@ -1,0 +1,225 @@
+"""`UpscaleImages`, a PTransform for pipelines of other people: files in, upscaled files out.
+
+Knows neither catalogs nor runs. Importing this module loads Beam, but no TensorFlow.
+"""
+
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.shared import Shared
+
+from model import startup
+from model.imaging.errors import ImageError
+from model.imaging.formats import IMAGE_FORMATS
+from model.imaging.sandbox import DecoderPool
+from model.inference.dtypes import COMPUTE_DTYPES
+from model.metrics.quality import Measures
+from model.network import presets
+from pipeline.options.declaration import AUTO
+from pipeline.records import Reason, RunError
+from pipeline.row import NOT_TIMED
+from pipeline.settings import RunPlan, Settings
+from pipeline.storage.routing import open_storage
+from pipeline.upscale.saved_model import read_model
+from pipeline.upscale.steps import Decoded
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from pipeline.upscale.upscaling import ImageUpscaler
+
+UPSCALED, ERRORS = "upscaled", "errors"
+
+
+class UpscaledFile(NamedTuple):
+    """An upscaled image.
+
+    Attributes:
+        data: content of the file.
+        image_format: `png`, `jpeg` or `webp`.
+        height, width: pixels.
+        model: the network; `bicubic` where the quality gate rejected the network's result.
+        reason, detail: of bicubic: `gate:<rule>`, and one line for people; else None.
+        measures: of the result, by the names of the job's columns.
+
+    Example:
+        >>> file = UpscaledFile(b"...", "png", 80, 120, "rdn-product", None, None, Measures())
+        >>> file.model
+        'rdn-product'
+    """
+
+    data: bytes
+    image_format: str
+    height: int
+    width: int
+    model: str
+    reason: str | None
+    detail: str | None
+    measures: Measures
+
+
+class UpscaleError(NamedTuple):
+    """Why a file could not be upscaled.
+
+    Attributes:
+        reason: one of the job's stable codes, such as `unreadable` or `too_many_pixels`.
+        detail: one line for people.
+
+    Example:
+        >>> UpscaleError("unreadable", "the file is empty").reason
+        'unreadable'
+    """
+
+    reason: str
+    detail: str
+
+
+@dataclass(eq=False)
+class UpscaleImages(beam.PTransform):
+    """Upscales image files: (key, bytes) to (key, `UpscaledFile`), errors on their own output.
+
+    Each process of a worker loads one network, which its threads share, and opens files in
+    sandboxed processes with limits on memory and time. The quality gate publishes bicubic where it
+    rejects a result. Windows and timestamps stay. Workers need the package, not the checkout.
+
+    Attributes:
+        model: name of a shipped network, or path or S3 URI of a `.keras` file of `model.train`;
+            the workers read it, too.
+        image_format: of the results: `auto` (as the source, lossless stays lossless), `png`,
+            `jpeg` or `webp`.
+        precision: dtype that the network computes in. With `bfloat16` and `float16` results
+            differ by one grey level at most between kinds of machines.
+        max_pixels: a file with more becomes an error.
+        first_frame: of an animated image upscale the first frame, instead of returning an error.
+
+    Raises:
+        ValueError: when applied, if an option's value is not allowed, or there is no such network.
+
+    Example:
+        upscaled, errors = files | UpscaleImages(model="rdn-product")
+    """
+
+    model: str = presets.DEFAULT
+    image_format: str = AUTO
+    precision: str = "float32"
+    max_pixels: int = 40_000_000
+    first_frame: bool = False
+
+    def expand(self, pcoll: beam.PCollection[tuple[Any, bytes]]) -> Any:
+        """Beam: (key, bytes) to the outputs `upscaled` and `errors`, a `DoOutputsTuple`."""
+        upscaling = beam.ParDo(_UpscaleDoFn(self._plan()))
+        return pcoll | "Upscale" >> upscaling.with_outputs(ERRORS, main=UPSCALED)
+
+    def _plan(self) -> RunPlan:
+        """What the job's third step needs to know; it reads no catalog and writes nothing."""
+        for name, allowed in (
+            ("image_format", (AUTO, *IMAGE_FORMATS)),
+            ("precision", COMPUTE_DTYPES),
+        ):
+            if getattr(self, name) not in allowed:
+                received = repr(getattr(self, name))
+                raise ValueError(f"{name} is one of {', '.join(allowed)}. Received: {received}")
+        settings = Settings(
+            input="",
+            output="",
+            run_id="",
+            model=self.model,
+            image_format=self.image_format,
+            precision=self.precision,
+            max_pixels=self.max_pixels,
+            animated="first_frame" if self.first_frame else "skip",
+        )
+        try:
+            saved = read_model(open_storage(settings.storage), self.model)
+        except RunError as error:
+            raise ValueError(str(error).removeprefix("--")) from error
+        return RunPlan(
+            settings,
+            started_at=datetime.datetime.now(datetime.UTC),
+            model_sha256=saved.sha256,
+            workers=1,
+            compute_dtype=self.precision,
+        )
+
+
+class _UpscaleDoFn(beam.DoFn):
+    """Upscales one file after the other; the threads of a process do so side by side."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+        self._shared_decoders = Shared()
+        self._shared_upscaler = Shared()
+
+    def setup(self) -> None:
+        """Beam: once for each thread of a process."""
+        startup.import_tensorflow()
+        from pipeline.upscale.processes import open_upscaler  # noqa: PLC0415
+
+        plan, cores = self._plan, os.cpu_count() or 1
+        files = open_storage(plan.settings.storage)
+        self._upscaler = self._shared_upscaler.acquire(lambda: open_upscaler(files, plan))
+        self._decoders = self._shared_decoders.acquire(
+            lambda: DecoderPool(cores, max_pixels=plan.settings.max_pixels)
+        )
+
+    def process(self, element: tuple[Any, bytes]) -> Iterator[Any]:
+        """Beam: each element."""
+        key, data = element
+        if not isinstance(data, bytes):
+            raise TypeError(
+                f"UpscaleImages takes (key, bytes of a file). Received: {type(data).__name__}"
+            )
+        outcome = upscale_file(data, self._decoders, self._upscaler, self._plan.settings)
+        if isinstance(outcome, UpscaleError):
+            Metrics.counter("catalog_magnifier", outcome.reason).inc()
+            yield TaggedOutput(ERRORS, (key, outcome))
+        else:
+            Metrics.counter("catalog_magnifier", outcome.reason or UPSCALED).inc()
+            yield key, outcome
+
+
+def upscale_file(
+    data: bytes, decoders: DecoderPool, upscaler: "ImageUpscaler", settings: Settings
+) -> UpscaledFile | UpscaleError:
+    """Upscales one image file, with the quality gate.
+
+    Args:
+        data: content of the file.
+        decoders: processes that open it.
+        upscaler: has the network.
+        settings: limits of the decoder; others are the upscaler's.
+
+    Returns:
+        The result, or why there is none.
+
+    Raises:
+        DecoderUnavailableError: if no decoder process can be started.
+        RunError: if no image can be upscaled any more.
+    """
+    from model.inference.upscaler import OutOfMemoryError  # noqa: PLC0415 - TensorFlow
+
+    try:
+        header, image = decoders.decode(
+            data,
+            max_pixels=settings.max_pixels,
+            first_frame=settings.animated == "first_frame",
+        )
+        done = upscaler.upscale(Decoded(image, header, NOT_TIMED), keep_result=False)
+    except ImageError as error:
+        return UpscaleError(error.reason, str(error))
+    except OutOfMemoryError as error:
+        return UpscaleError(str(Reason.OUT_OF_MEMORY), str(error))
+    return UpscaledFile(
+        data=done.encoded.data,
+        image_format=done.encoded.image_format,
+        height=done.height,
+        width=done.width,
+        model=done.model,
+        reason=done.reason,
+        detail=done.detail,
+        measures=done.measures,
+    )

@@ -1,0 +1,1 @@
+"""Tells others how a run ended: a notification by HTTP, a file of Prometheus metrics."""

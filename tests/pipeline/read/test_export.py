@@ -1,0 +1,168 @@
+import csv
+import dataclasses
+import io
+import re
+import shlex
+
+import pytest
+from PIL import Image
+
+from pipeline import job
+from pipeline.read import __main__ as command
+from pipeline.read import export
+from pipeline.read.images import RunImage, list_images
+from pipeline.read.names import NamedImage, name_images
+from tests.pipeline.conftest import image_bytes
+
+
+def test_a_run_is_exported_under_safe_names(finished, tmp_path):
+    folder = tmp_path / "deep/exported"
+    assert command.main([str(finished), str(folder), "--run_id", "r1"]) == 0
+    names = sorted(path.name for path in folder.iterdir())
+    for index in ("images.csv", "pictures.csv"):
+        names.remove(index)
+    assert len(names) == 3
+    for name in names:
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEF0123456789._-%")
+        assert not name.startswith(".")
+        assert Image.open(folder / name).size == (80, 80)
+
+
+def test_one_uri_or_a_missing_one(finished, tmp_path, capsys):
+    uri = (tmp_path / "in/a b.png").as_uri()
+    assert command.main([str(finished), str(tmp_path / "one"), "--uri", uri]) == 0
+    assert capsys.readouterr().out == f"1 image of run r1 in {tmp_path / 'one'}/\n"
+    assert len(list((tmp_path / "one").iterdir())) == 3
+    assert command.main([str(finished), str(tmp_path / "none"), "--uri", "s3://b/none"]) == 1
+    assert "no image of s3://b/none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run_id", [[], ["--run_id", "zz"]])
+def test_no_run_is_one_clear_line(run_id, tmp_path, capsys):
+    assert command.main([str(tmp_path / "empty"), str(tmp_path / "x"), *run_id]) == 1
+    printed = capsys.readouterr()
+    assert "there is no finished run" in printed.err and printed.out == ""
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_of_another_id_is_not_exported(finished, tmp_path, capsys):
+    assert command.main([str(finished), str(tmp_path / "x"), "--run_id", "zz"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == f"pipeline.read: there is no finished run zz under {finished}\n"
+    assert printed.out == "" and not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(finished, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert command.main([str(finished), str(tmp_path / "file/folder")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("pipeline.read: ") and error.count("\n") == 1
+
+
+def index_of(folder, name="images.csv"):
+    with (folder / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+FORMULAS = ("=HYPERLINK(1)", "@SUM(1+1)", "+1", "-1", "\t=1", "\r=1")
+
+
+@pytest.mark.parametrize("uri", FORMULAS)
+def test_no_cell_of_an_index_is_a_formula(uri, local_files, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"png")
+    image = RunImage(uri, str(tmp_path / "a.png"), "png", "0" * 64, ("=2", "p"))
+    named = NamedImage(image, ("=1.png",))
+    assert export.export(local_files, [named], str(tmp_path / "out")) == []
+    assert index_of(tmp_path / "out") == [
+        ["uri", "product_ids", "file"],
+        [f"'{uri}", "'=2;p", "'=1.png"],
+    ]
+    assert index_of(tmp_path / "out", "pictures.csv") == [["uri", "file"], [f"'{uri}", "'=1.png"]]
+
+
+def test_other_cells_of_the_index_stay_as_they_are():
+    for uri in ("s3://shop/=1.jpg", "a,b.jpg", "ü'\"=.jpg", ""):
+        assert export.as_cell(uri) == uri
+
+
+def test_a_run_is_exported_under_the_names_of_its_sources(finished, tmp_path, capsys):
+    folder = tmp_path / "by%20source"
+    assert command.main([str(finished), folder.as_uri(), "--names", "source"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("3 images of run r1 in ") and out.count("\n") == 1
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"a b.png", "x.png", "ü;$(rm).png", "images.csv", "pictures.csv"}
+    assert {row[2] for row in index_of(folder)[1:]} == names - {"images.csv", "pictures.csv"}
+    one = tmp_path / "one"
+    uri = (tmp_path / "in/..x.png").as_uri()
+    assert command.main([str(finished), str(one), "--names", "source", "--uri", uri]) == 0
+    assert (one / "x.png").read_bytes() == (folder / "x.png").read_bytes()
+
+
+def test_a_run_is_exported_under_its_product_ids(tmp_path, capsys):
+    for i, name in enumerate(("b2.png", "b10.png", "c.jpg", "C.png")):
+        file_format = "JPEG" if name.endswith("jpg") else "PNG"
+        (tmp_path / name).write_bytes(image_bytes(40, 40, file_format=file_format, seed=i))
+    lines = ["product_id,uri", "Größe 7/8,b10.png", "Größe 7/8,b2.png", ",c.jpg", ",C.png"]
+    (tmp_path / "m.csv").write_text("\n".join(lines), encoding="utf-8")
+    places = ["--input", str(tmp_path / "m.csv"), "--output", str(tmp_path / "out")]
+    options = ["--run_id", "r1", "--image_format", "webp", "--images", "files", "--report", "no"]
+    assert job.run([*places, *options]) == 0
+    out = capsys.readouterr().out
+    assert f"images:  {tmp_path}/out/images/" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("by name: ")]
+    words = shlex.split(line.removeprefix("by name: "))
+    assert words[:3] == ["python", "-m", "pipeline.read"]
+    folder = tmp_path / "named"
+    words = [str(folder) if word == "exported/" else word for word in words[3:]]
+    assert command.main([*words, "--names", "product"]) == 0
+    told = capsys.readouterr().out
+    assert "2 images of the run without a product id: named by source" in told
+    assert "2 files of the run would have had the name of another" in told
+    files = {uri: (ids, name) for uri, ids, name in index_of(folder)[1:]}
+    assert files["b2.png"] == ("Größe 7/8", "Größe 7_8-1.webp")
+    assert files["b10.png"] == ("Größe 7/8", "Größe 7_8-2.webp")
+    assert re.fullmatch(r"c-[0-9a-f]{8}\.webp", files["c.jpg"][1])
+    assert re.fullmatch(r"C-[0-9a-f]{8}\.webp", files["C.png"][1])
+    for _, name in files.values():
+        assert Image.open(folder / name).format == "WEBP"
+
+
+def test_a_run_is_exported_to_s3(finished, bucket, s3_endpoint):
+    places = [str(finished), bucket.uri("named/")]
+    assert command.main([*places, "--names", "source", "--s3_endpoint_url", s3_endpoint]) == 0
+    names = ("a b.png", "x.png", "ü;$(rm).png", "images.csv", "pictures.csv")
+    assert sorted(bucket.keys()) == sorted(f"named/{name}" for name in names)
+    assert Image.open(io.BytesIO(bucket.get("named/a b.png"))).size == (80, 80)
+
+
+@pytest.mark.parametrize("place", ["in", "in/", "link"])
+def test_an_export_never_replaces_a_source(place, finished, tmp_path, capsys):
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    before = (tmp_path / "in/a b.png").read_bytes()
+    places = [str(finished), str(tmp_path / place), "--names", "source"]
+    assert command.main(places) == 1
+    error = capsys.readouterr().err
+    assert "would be written over a source of the run" in error and error.count("\n") == 1
+    assert (tmp_path / "in/a b.png").read_bytes() == before
+    assert not (tmp_path / "in/images.csv").exists()
+
+
+def test_sources_on_s3_and_in_a_manifests_folder_are_not_replaced(tmp_path):
+    for uri, folder, base in (
+        ("s3://shop/a/x.png", "s3://shop/a/", "s3://shop/a/"),
+        ("a/x.png", str(tmp_path / "a"), str(tmp_path / "m.csv")),
+    ):
+        named = [NamedImage(RunImage(uri, "s3://o/1", "png", "0" * 64), ("x.png",))]
+        with pytest.raises(ValueError, match=r"x\.png would be written over"):
+            export.check_sources(named, folder, base)
+        export.check_sources(named, f"{folder}/b", base)
+
+
+def test_an_image_that_is_gone_costs_no_other(finished, tmp_path, local_files):
+    found = list(list_images(local_files, str(finished), "r1"))
+    gone = dataclasses.replace(found[1], image_uri=str(tmp_path / "gone.png"))
+    named = name_images([found[0], gone, found[2]], "source", str(tmp_path))
+    ((image, error),) = export.export(local_files, named.images, str(tmp_path / "out"))
+    assert image == gone and error.reason == "not_found"
+    assert len(index_of(tmp_path / "out")) == 3
