@@ -87,8 +87,8 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
 
 
 def _uris_of(files: Storage, settings: Settings, previous: PreviousRuns | None) -> int | None:
-    """URIs of the previous run; None if nobody knows."""
-    if previous is None:
+    """URIs of the previous run; None if nobody knows, or it saw less than this run."""
+    if previous is None or not previous.selection.covers(settings.selection):
         return None
     try:
         summary = finished.read_summary(files, Layout(settings.output, previous.run_id))

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.catalog import batches
 from pipeline.catalog.names import why_no_image
@@ -32,6 +33,9 @@ def list_prefix(files: Storage, source: str) -> Iterator[pa.RecordBatch]:
             known["etag"] = pa.array(page.etags, pa.string())
             known["size_bytes"] = pa.array(page.sizes_bytes, pa.int64())
         if any(why):
+            # Without an ETag, as of all rejected entries: a replay takes one for a result's.
+            is_image = pa.array([one is None for one in why])
+            known = {name: pc.if_else(is_image, values, None) for name, values in known.items()}
             known["detail"] = pa.array(why, pa.string())
             known["reason"] = pa.array([one and str(Reason.NOT_AN_IMAGE) for one in why])
         positions = pa.array(range(position, position + len(page)), pa.int64())

@@ -5,7 +5,8 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.catalog import manifest
+from pipeline.catalog.manifests.files import find_files, is_prefix, manifest_format
+from pipeline.records import RunError
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_ranged
 
@@ -15,6 +16,8 @@ _MAX_PARTITIONS = 10_000
 # Of a catalog whose size nobody knows: a prefix, the first time.
 _UNKNOWN = 64
 _LINE_BYTES = 80
+# Times the size of a packed manifest.
+_UNPACKED = 10
 
 
 def choose_partitions(
@@ -37,13 +40,19 @@ def choose_partitions(
 
 
 def _uris_of_manifest(files: Storage, source: str) -> int | None:
-    """About how many URIs a manifest names; None of a prefix, or of several files."""
-    if manifest.is_prefix(source):
+    """About how many URIs a manifest names; None of a prefix."""
+    if is_prefix(source):
         return None
     try:
-        with open_ranged(files, source) as file:
-            if manifest.manifest_format(source) == "parquet":
-                return pq.ParquetFile(file).metadata.num_rows
-            return file.seek(0, os.SEEK_END) // _LINE_BYTES
-    except (StorageError, pa.ArrowException, OSError):  # reading it will say what is wrong
-        return None
+        return sum(_uris_of_file(files, part) for part in find_files(files, source))
+    except (StorageError, RunError, pa.ArrowException, OSError):
+        return None  # reading it will say what is wrong
+
+
+def _uris_of_file(files: Storage, part: str) -> int:
+    """About how many URIs one file of a manifest names."""
+    with open_ranged(files, part) as file:
+        if manifest_format(part) == "parquet":
+            return pq.ParquetFile(file).metadata.num_rows
+        unpacked = _UNPACKED if part.lower().endswith(".gz") else 1
+        return file.seek(0, os.SEEK_END) * unpacked // _LINE_BYTES

@@ -55,6 +55,18 @@ def test_a_prefix_is_listed_without_a_request_for_ordinary_files(bucket):
     assert len(others) == len(ORDINARY) and all(entry.detail for entry in others)
 
 
+def test_a_replay_of_a_prefix_reads_no_ordinary_file_either(bucket, s3_files):
+    for name in ("a.json", "b.jpg"):
+        bucket.put(f"in/{name}", image_bytes(40, 40))
+    places = ["--input", bucket.uri("in/"), "--output", bucket.uri("out"), "--report", "no"]
+    places += ["--s3_endpoint_url", bucket.endpoint]
+    for run_id, *options in (["night1"], ["night2", "--retry", "timeout"]):
+        assert job.run([*places, "--run_id", run_id, *options]) == 0
+        summary = finished.read_summary(s3_files, Layout(bucket.uri("out"), run_id))
+        assert summary["by_reason"]["not_an_image"] == 1
+    assert summary["by_status"]["upscaled"] == 0
+
+
 def test_a_manifest_s_named_files_are_tried(local_files, tmp_path):
     (tmp_path / "m.txt").write_text("\n".join(ORDINARY))
     entries = list(manifest.read_catalog(local_files, str(tmp_path / "m.txt")))

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 from pipeline.records import RunError
+from pipeline.runs import finished
 from pipeline.runs.finished import PreviousRuns, find_previous
 from pipeline.runs.layout import Layout
 from tests.pipeline.conftest import make_settings
@@ -79,6 +80,22 @@ def test_a_replay_takes_the_rows_of_one_run(world):
     assert world.find(retry=("timeout",)) == PreviousRuns("night1", WHOLE_CATALOG)
     asked = world.find(retry=("timeout",), previous="trial")
     assert asked == PreviousRuns("trial", Selection(limit=3))
+
+
+def test_latest_json_names_no_trial_while_there_is_a_night(world):
+    def latest():
+        finished.name_latest(world.files, world.output)
+        return json.loads(world.files.read(Layout(world.output, "").latest))["run_id"]
+
+    world.finish("trial0", limit=3)
+    world.finish("trial1", sample=3)
+    assert latest() == "trial1"
+    world.finish("night1", exclude=["thumbs/"])
+    world.finish("trial2", limit=3, exclude=["thumbs/"])
+    assert latest() == "night1"
+    damaged = world.finish("night2")
+    world.files.write(damaged.summary, b"{")
+    assert latest() == "night2"
 
 
 def test_runs_of_older_versions_saw_all(world):
