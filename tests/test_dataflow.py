@@ -64,6 +64,7 @@ VALUES = {
     "s3_unsigned": ("yes", "true"),
     "allow_schemes": ("file", "file:"),
     "look_ahead": ("8", "many"),
+    "partitions": ("500", "0"),
     "precision": ("bfloat16", "half"),
     "blank": ("magnify", "no"),
     "self_psnr": ("off", "none"),
