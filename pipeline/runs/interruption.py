@@ -98,6 +98,7 @@ class Ending:
     def _end(self, line: str | None, status: int) -> NoReturn:
         """Ends the process; at once if it is already ending."""
         if not self._has_begun.acquire(blocking=False):
+            _kill_descendants(os.getpid())  # the other thread may have stopped some by now
             os._exit(status)
         self.status = status
         if line is not None:
