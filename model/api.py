@@ -22,6 +22,7 @@ from model.imaging.encode import to_pillow
 from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
 from model.inference.dtypes import COMPUTE_DTYPES
+from model.inference.target import MAX_SCALE, TargetSize
 from model.network import presets
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -38,6 +39,8 @@ def upscale(
     *,
     model: str = presets.DEFAULT,
     precision: str = AUTO,
+    scale: int | None = None,
+    target_side: int | None = None,
     jpeg_quality: int | None = None,
     self_ensemble: bool = False,
 ) -> _Images:
@@ -53,13 +56,18 @@ def upscale(
         model: name of a shipped network, or path of a `.keras` file that `model.train` wrote.
         precision: dtype that the network computes in, `float32`, `bfloat16` or `float16`; `auto`
             is the fastest on this machine. Results differ by one grey level at most.
+        scale: enlargement, 2 to 4; of a network of scale 2, 4 is two passes and 3 is 4 shrunk. By
+            default that of the network. With `target_side` the largest one allowed.
+        target_side: longer side of each result, pixels: the smallest enlargement that reaches it,
+            shrunk to it. An image that has it already is returned as it is, and one that four
+            times its size does not reach stays below it.
         jpeg_quality: 1..100, with which the images were compressed, 100 for never; by default that
             of the file that Pillow opened, or that which the pixels show.
         self_ensemble: the mean over eight flipped and rotated versions, at eight times the time.
 
     Returns:
         For a Pillow image one of mode L, LA, RGB or RGBA, for an array one of the same number of
-        dimensions and channels, for a list a list; `scale` of the network times the size.
+        dimensions and channels, for a list a list.
 
     Raises:
         TypeError: for what is neither an image nor uint8.
@@ -71,27 +79,49 @@ def upscale(
         >>> upscale(np.full((20, 30), 128, np.uint8), model="rdn-small").shape
         (40, 60)
     """
-    _check_options(precision, jpeg_quality)
+    _check_options(precision, jpeg_quality, scale, target_side)
     together: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
     # A wrong image is found before the network is loaded and the others are upscaled.
     sources = [_read(image, jpeg_quality) for image in together]
     network = _load(model, precision, self_ensemble) if sources else None
+    size = TargetSize(scale, target_side)
     results: list[Any] = []
     for image, (source, quality) in zip(together, sources, strict=True):
         assert network is not None
-        with _turn if network.one_at_a_time else contextlib.nullcontext():
-            result = network.upscale_image(source, jpeg_quality=quality)
-        results.append(_like(image, result))
+        size.check(network.scale)
+        results.append(_like(image, _upscale_one(network, source, quality, size)))
     container: Any = type(images)
     return container(results) if isinstance(images, (list, tuple)) else results[0]
 
 
-def _check_options(precision: str, jpeg_quality: int | None) -> None:
+def _upscale_one(
+    network: "Upscaler", source: RasterImage, jpeg_quality: int, size: TargetSize
+) -> RasterImage:
+    """One image at its target size."""
+    from model.inference.measured import upscale_with_self_test  # noqa: PLC0415
+
+    if size.has_reached(source.height, source.width):
+        return source
+    plan = size.plan(source.height, source.width, network.scale)
+    with _turn if network.one_at_a_time else contextlib.nullcontext():
+        upscaled = upscale_with_self_test(
+            network, source, jpeg_quality=jpeg_quality, extent="off", passes=plan.passes
+        )
+    return upscaled.result.shrunk_to(plan.height, plan.width)
+
+
+def _check_options(
+    precision: str, jpeg_quality: int | None, scale: int | None, target_side: int | None
+) -> None:
     if precision not in (AUTO, *COMPUTE_DTYPES):
         allowed = ", ".join((AUTO, *COMPUTE_DTYPES))
         raise ValueError(f"precision is one of {allowed}. Received: {precision!r}")
     if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise ValueError(f"jpeg_quality is 1 to 100. Received: {jpeg_quality!r}")
+    if scale is not None and not 2 <= scale <= MAX_SCALE:
+        raise ValueError(f"scale is 2 to {MAX_SCALE}. Received: {scale!r}")
+    if target_side is not None and target_side < 1:
+        raise ValueError(f"target_side is at least 1 pixel. Received: {target_side!r}")
 
 
 def _read(image: object, jpeg_quality: int | None) -> tuple[RasterImage, int]:

@@ -193,10 +193,7 @@ class Row:
 
     uri: Annotated[str, Column("the URI as the catalog spells it")]
     product_id: Annotated[str | None, Column("from the manifest; of several the first")] = None
-    product_ids: Annotated[
-        tuple[str, ...] | None,
-        Column("all that the manifest gives the URI, in its order; null without any"),
-    ] = None
+    product_ids: Annotated[tuple[str, ...] | None, Column("all of the manifest, in order")] = None
     status: Annotated[Status, Column("what became of the URI; see below")]
     reason: Annotated[str | None, Column("a stable code for scripts; see below")] = None
     detail: Annotated[str | None, Column("one line for people")] = None

@@ -1,13 +1,37 @@
 """What the expected hours and requests of a run cost, at the user's prices."""
 
+import math
 from collections.abc import Mapping
 
+from pipeline.output.shard_writer import count_shards
 from pipeline.settings import Settings
+from pipeline.storage.locations import scheme_of
 
 # S3 bills these like writes; DELETE, which is free, is counted with them: the cost is an upper
 # bound.
 _WRITES = ("list", "put_copy_delete")
 _READS = ("head", "get")
+
+
+def count_requests(settings: Settings, *, images: int, gets: int, uris: int) -> dict[str, int]:
+    """Returns the largest number of requests by kind, without retries and rewritten images.
+
+    Args:
+        settings: of the run.
+        images: to upscale.
+        gets: requests for sources.
+        uris: of the catalog.
+    """
+    reads_s3, writes_s3 = (scheme_of(one) == "s3" for one in (settings.input, settings.output))
+    is_listed = settings.input.endswith("/")
+    shards = 3 * count_shards(images + 0.02 * uris)  # staged, copied, deleted
+    written = images if settings.images in ("files", "both") else 0
+    return {
+        "list": math.ceil(uris / 1000) if reads_s3 and is_listed else 0,
+        "head": uris if reads_s3 and not is_listed else 0,
+        "get": gets if reads_s3 else 0,
+        "put_copy_delete": written + shards if writes_s3 else 0,
+    }
 
 
 def cost_of(

@@ -5,7 +5,6 @@ The catalog takes the same steps as in a run, up to the size filter, so the coun
 
 import heapq
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -17,13 +16,11 @@ import pyarrow as pa
 from model.files import RangedFile
 from model.inference.errors import OutOfMemoryError
 from pipeline import text
-from pipeline.output.shard_writer import count_shards
 from pipeline.records import Job, RunError
 from pipeline.runs import cost
 from pipeline.runs.layout import Layout
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.locations import scheme_of
 from pipeline.upscale.job_rows import JobRows
 from pipeline.upscale.machine import count_cores, count_gpus
 from pipeline.upscale.source import SourceReader
@@ -257,7 +254,9 @@ def write(
     hours = _times(counted.pixels.network, seconds_per_pixel, 3600, 6)
     core_hours = None if hours is None else round(hours * count_cores(), 6)
     gpu_hours = None if hours is None else hours * min(1, count_gpus())
-    requests = _requests(settings, counted, uris)
+    requests = cost.count_requests(
+        settings, images=counted.images, gets=counted.requests, uris=uris
+    )
     estimate = {
         "run_id": settings.run_id,
         "uris": uris,
@@ -311,20 +310,6 @@ def _times(pixels: int, per_pixel: float | None, unit: float, digits: int) -> fl
     if pixels == 0:
         return 0.0
     return None if per_pixel is None else round(pixels * per_pixel / unit, digits)
-
-
-def _requests(settings: Settings, counted: Counted, uris: int) -> dict[str, int]:
-    """Largest number of requests by kind, without retries and rewritten images."""
-    reads_s3, writes_s3 = (scheme_of(one) == "s3" for one in (settings.input, settings.output))
-    is_listed = settings.input.endswith("/")
-    shards = 3 * count_shards(counted.images + 0.02 * uris)  # staged, copied, deleted
-    written = counted.images if settings.images in ("files", "both") else 0
-    return {
-        "list": math.ceil(uris / 1000) if reads_s3 and is_listed else 0,
-        "head": uris if reads_s3 and not is_listed else 0,
-        "get": counted.requests if reads_s3 else 0,
-        "put_copy_delete": written + shards if writes_s3 else 0,
-    }
 
 
 def describe(estimate: dict[str, Any], settings: Settings) -> str:

@@ -108,6 +108,26 @@ def test_the_quality_conditions_the_network():
 
 
 @pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"scale": 4}, (80, 120, 3)),
+        ({"scale": 3}, (60, 90, 3)),
+        ({"target_side": 50}, (33, 50, 3)),
+        ({"target_side": 100}, (67, 100, 3)),
+        ({"target_side": 1000}, (80, 120, 3)),
+        ({"target_side": 1000, "scale": 2}, (40, 60, 3)),
+    ],
+)
+def test_a_result_has_its_target_size(options, shape):
+    assert upscale(draw_scene(1, 20, 30), model=MODEL, **options).shape == shape
+
+
+def test_an_image_that_has_the_target_side_is_returned_as_it_is():
+    image = draw_scene(1, 20, 30)
+    np.testing.assert_array_equal(upscale(image, model=MODEL, target_side=30), image)
+
+
+@pytest.mark.parametrize(
     ("image", "options", "error", "says"),
     [
         ("shoe.jpg", {}, TypeError, "Received: str; open a file by PIL.Image.open"),
@@ -117,6 +137,8 @@ def test_the_quality_conditions_the_network():
         (np.zeros((0, 4, 3), np.uint8), {}, ValueError, r"Received: \[0, 4, 3\]"),
         (np.zeros((4, 4), np.uint8), {"precision": "half"}, ValueError, "precision is one of"),
         (np.zeros((4, 4), np.uint8), {"jpeg_quality": 0}, ValueError, "1 to 100. Received: 0"),
+        (np.zeros((4, 4), np.uint8), {"scale": 5}, ValueError, "2 to 4. Received: 5"),
+        (np.zeros((4, 4), np.uint8), {"target_side": 0}, ValueError, "1 pixel. Received: 0"),
         (np.zeros((4, 4), np.uint8), {"model": "rdn"}, ValueError, "no model 'rdn'"),
         (Image.new("F", (4, 4)), {}, ImageError, "no defined white"),
     ],
