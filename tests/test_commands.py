@@ -83,7 +83,9 @@ TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log
 RUNS = {
     # Named only, without its arguments.
     r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
-    r"python -m benchmarks.degradation_sheet$": Run("--help", says="usage: "),
+    r"python -m benchmarks.(degradation_sheet|degradations|blending)$": Run(
+        "--help", says="usage: "
+    ),
     r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
     r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
@@ -127,7 +129,6 @@ RUNS = {
     r"benchmarks.before_after ": Run("", "before-after.jpg"),
     r"benchmarks.measures_sheet ": Run("", "sheet.png"),
     r"benchmarks.gate ": bench("", "values wrapped around"),
-    r"benchmarks.blending$": Run("--help", says="usage: "),
     r"benchmarks.degradations ": bench("--recipes jpeg75 --limit 1 --model rdn-small", "PSNR-Y"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(

@@ -8,7 +8,8 @@ from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.inference.measured import UpscaledImage
 from model.metrics.quality import Measures
-from pipeline.upscale.quality_gate import GateLimits, Rejection, bicubic_image, failed_rule
+from pipeline.upscale import quality_gate
+from pipeline.upscale.quality_gate import Rejection, bicubic_image, failed_rule
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,6 @@ class Verdict:
         )
 
 
-_GATE_LIMITS = GateLimits()
 _BLEND_LIMITS = BlendLimits()
 
 
@@ -93,7 +93,7 @@ def judge(upscaled: UpscaledImage, jpeg_quality: int) -> Verdict:
         See `Verdict`.
     """
     measures = upscaled.measure()
-    rejection = failed_rule(measures, _GATE_LIMITS.at_scale(upscaled.scale))
+    rejection = failed_rule(measures, quality_gate.GateLimits().at_scale(upscaled.scale))
     share = network_share(measures, jpeg_quality) if rejection is None else 0.0
     if share == 1:
         return Verdict(upscaled.result, measures, share)

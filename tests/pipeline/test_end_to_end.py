@@ -193,7 +193,8 @@ def check_image(bucket, row, data, modes):
     key = row["image_uri"]
     assert bucket.get(f"out/{key}") == row["image"]["bytes"]
     assert row["content_key"] in key and row["content_key"] in row["image"]["path"]
-    assert row["model"] == "rdn-product" and row["scale"] == 2
+    by_whom = "rdn-product" if row["network_share"] == 1 else "rdn-product blended"
+    assert row["model"] == by_whom and row["scale"] == 2
     assert row["roundtrip_psnr_db"] > 25, name
     assert np.isfinite(row["self_gain_db"])
     assert row["inference_ms"] > 0

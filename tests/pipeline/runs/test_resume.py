@@ -118,16 +118,10 @@ def test_settings_that_decide_rows_must_match(local_files, tmp_path, name):
     resume.begin(local_files, other)
     changed = dataclasses.replace(other, settings=settings)
     if name in {
-        *("max_failure_rate", "s3_endpoint_url", "look_ahead", "workers"),
-        *(
-            "partitions",
-            "precision",
-            "accelerator",
-            "report",
-            "dry_run",
-            "s3_requester_pays",
-            "s3_unsigned",
-        ),
+        *("max_failure_rate", "s3_endpoint_url", "s3_requester_pays", "s3_unsigned", "look_ahead"),
+        *("workers", "partitions", "precision", "accelerator", "report", "dry_run", "config"),
+        *("notify", "metrics_file", "log_format", "price_core_hour", "price_gpu_hour"),
+        *("price_1000_reads", "price_1000_writes"),
     }:
         resume.begin(local_files, changed)
     else:
