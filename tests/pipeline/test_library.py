@@ -85,7 +85,7 @@ def test_a_result_is_that_of_the_network():
 
 
 def test_the_gate_publishes_bicubic_and_says_why(tmp_path, monkeypatch):
-    strict = quality_gate.GateLimits(min_roundtrip_psnr_db=101.0)
+    strict = quality_gate.GateLimits(min_roundtrip_psnr_db=101.0, max_detail_error=0.0)
     monkeypatch.setattr(quality_gate, "GateLimits", lambda: strict)
     files = {1: image_bytes(30, 40)}
     upscaled, _ = outcomes(files, model=MODEL, image_format="webp")
