@@ -5,10 +5,13 @@ The results are bit by bit those of `pipeline.upscale.upscaling.LocalUpscaler`.
 
 import atexit
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.network import presets
@@ -69,12 +72,19 @@ class UpscalerProcesses:
     def __init__(self, saved: SavedModel, plan: RunPlan, count: int) -> None:
         check_finite(saved)
         threads = max(1, count_cores() // count)
+        # By a file: a pipe holds 64 kB, and a process that starts would fail loudly if this one
+        # ended while it still writes the network to it.
+        handle, file = tempfile.mkstemp(suffix=".keras")
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(saved.data)
+        atexit.register(Path(file).unlink, missing_ok=True)
+        without_data = dataclasses.replace(saved, data=b"")
         self._pool = concurrent.futures.ProcessPoolExecutor(
             count,
             # A fork would inherit the locks of TensorFlow's and Beam's threads.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start,
-            initargs=(saved, plan, threads),
+            initargs=(without_data, file, plan, threads),
         )
         # An executor left to the interpreter's end complains that its modules are gone.
         atexit.register(self._pool.shutdown)
@@ -94,12 +104,16 @@ class UpscalerProcesses:
 _upscaler: "LocalUpscaler | None" = None
 
 
-def _start(saved: SavedModel, plan: RunPlan, threads: int) -> None:
+def _start(without_data: SavedModel, file: str, plan: RunPlan, threads: int) -> None:
     """Prepares a process."""
     global _upscaler  # noqa: PLW0603 - the only way from here to the calls
     logs.join_run(plan.settings.run_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        saved = dataclasses.replace(without_data, data=Path(file).read_bytes())
+    except FileNotFoundError:  # the parent is ending
+        os._exit(1)
     import tensorflow as tf  # noqa: PLC0415
 
     from pipeline.upscale import upscaling  # noqa: PLC0415
