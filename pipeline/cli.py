@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from model.command_line import CommandParser
 from pipeline import config_file
 from pipeline.catalog import manifest, places
+from pipeline.catalog.manifests.files import is_parquet_folder, is_prefix, manifest_format
 from pipeline.options.catalog import NONE
 from pipeline.options.declaration import Option
 from pipeline.records import Reason, RunError
@@ -197,17 +198,17 @@ def _check_places(parser: CommandParser, source: str, output: str) -> tuple[str,
     absolute_output = _absolute(output)
     if locations.scheme_of(output) != "s3" and Path(absolute_output).is_file():
         parser.error(f"--output {output} is a file, not a folder")
-    if manifest.is_prefix(source):
+    if is_prefix(source):
         folder = manifest.input_folder(source)
         if f"{absolute_output}/".startswith(folder):
             parser.error("--output is below --input: its images would be upscaled again")
         return folder, absolute_output
     try:
-        manifest.manifest_format(source)
+        manifest_format(source)
     except RunError as error:
-        is_prefix = locations.scheme_of(source) == "s3" and "." not in source.rpartition("/")[2]
-        parser.error(f"{error}" + (f"; did you mean {source}/?" if is_prefix else ""))
-    final = "/" if manifest.is_parquet_folder(source) else ""
+        may_be_one = locations.scheme_of(source) == "s3" and "." not in source.rpartition("/")[2]
+        parser.error(f"{error}" + (f"; did you mean {source}/?" if may_be_one else ""))
+    final = "/" if is_parquet_folder(source) else ""
     return f"{_absolute(source)}{final}", absolute_output
 
 
@@ -224,10 +225,9 @@ def _check_signals(parser: CommandParser, ours: argparse.Namespace) -> None:
     """Refuses places that the outcome cannot go to; makes the local one absolute."""
     if ours.notify is not None:
         try:
-            is_web = urlsplit(ours.notify).scheme in ("http", "https")
-            is_web = (
-                is_web and bool(urlsplit(ours.notify).hostname) and bool(ours.notify.isascii())
-            )
+            address = urlsplit(ours.notify)
+            is_web = address.scheme in ("http", "https") and bool(address.hostname)
+            is_web = is_web and ours.notify.isascii()
         except ValueError:
             is_web = False
         if not is_web:  # the address may be a secret: no message repeats it

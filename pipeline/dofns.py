@@ -110,9 +110,8 @@ class UpscaleDoFn(beam.DoFn):
 
     def process(self, job: Job) -> Iterator[Row]:
         """Beam: each element."""
-        if (
-            self._ahead is None
-        ):  # a run without work neither loads the network nor starts processes
+        # Not before: a run without work neither loads the network nor starts processes.
+        if self._ahead is None:
             self._ahead = self._open()
         for rows in self._ahead.submit(job):
             yield from map(_counted, rows)

@@ -7,6 +7,7 @@ import logging
 
 from model.imaging.encode import check_format
 from pipeline.catalog import manifest
+from pipeline.catalog.manifests.files import is_prefix
 from pipeline.catalog.partitions import choose_partitions
 from pipeline.catalog.selection import path_of
 from pipeline.records import RunError
@@ -128,7 +129,7 @@ def _why_none(files: Storage, settings: Settings) -> str:
     first = next(everything, None)
     if first is None:
         return ""
-    path = path_of(first.uri, settings.input if manifest.is_prefix(settings.input) else None)
+    path = path_of(first.uri, settings.input if is_prefix(settings.input) else None)
     if str(settings.selection):
         return (
             f" that {settings.selection} chooses; the first path that patterns are compared with "

@@ -9,12 +9,7 @@ from pipeline import text
 from pipeline.catalog import batches, folders
 from pipeline.catalog.listing import list_prefix
 from pipeline.catalog.manifests.columns import USUAL_COLUMNS, ManifestColumns
-from pipeline.catalog.manifests.files import (
-    find_files,
-    is_parquet_folder,
-    is_prefix,
-    manifest_format,
-)
+from pipeline.catalog.manifests.files import find_files, is_prefix, manifest_format
 from pipeline.catalog.manifests.formats import read_records
 from pipeline.catalog.manifests.record import Record
 from pipeline.catalog.manifests.text_files import keep_quiet
@@ -25,16 +20,6 @@ from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.ranged import open_file
-
-__all__ = [
-    "BadUriError",
-    "Place",
-    "input_folder",
-    "is_parquet_folder",
-    "is_prefix",
-    "manifest_format",
-    "read_catalog",
-]
 
 # A manifest of nothing but broken lines is the wrong file, and millions of rows say no more.
 _MAX_BROKEN = 100_000

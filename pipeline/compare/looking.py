@@ -9,7 +9,7 @@ from model.imaging import resampling
 from model.imaging.errors import ImageError
 from model.imaging.sandbox import DecoderPool
 from model.metrics import edges, full_reference
-from pipeline.catalog import manifest
+from pipeline.catalog.places import Place
 from pipeline.compare.finished_run import FinishedRun, read_located_rows
 from pipeline.compare.judging import PixelMeasures
 from pipeline.report.examples import MAX_PIXELS, ExampleReader
@@ -79,7 +79,7 @@ def measure_pixels(source: np.ndarray, a: np.ndarray, b: np.ndarray) -> PixelMea
     return PixelMeasures(*halos, *sharpness)  # type: ignore[arg-type]  # None is excluded
 
 
-def place_of(run: FinishedRun) -> manifest.Place:
+def place_of(run: FinishedRun) -> Place:
     """Returns the place that the URIs of a run's rows start at."""
     summary = run.summary
-    return manifest.Place(summary["input"], summary["settings"].get("allow_schemes", ()))
+    return Place(summary["input"], summary["settings"].get("allow_schemes", ()))

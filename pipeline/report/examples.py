@@ -16,7 +16,7 @@ from model.imaging.header import Header
 from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderPool
 from model.metrics import full_reference
-from pipeline.catalog import manifest
+from pipeline.catalog.places import Place
 from pipeline.read.images import ImageReader
 from pipeline.records import Reason, RunError
 from pipeline.report.aggregate import LocatedRow
@@ -99,7 +99,7 @@ class ExampleReader:
 
     Example:
         with DecoderPool(2, max_pixels=MAX_PIXELS) as decoders:
-            reader = ExampleReader(files, decoders, manifest.Place("/data/manifest.csv"))
+            reader = ExampleReader(files, decoders, Place("/data/manifest.csv"))
             examples = list(reader.read_all(found.worst.rows()))
     """
 
@@ -107,7 +107,7 @@ class ExampleReader:
         self,
         files: Storage,
         decoders: DecoderPool,
-        place: manifest.Place,
+        place: Place,
         load_rejected: Callable[[], UpscalesRejected] | None = None,
         *,
         max_bytes: int = MAX_BYTES,

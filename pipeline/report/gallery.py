@@ -10,7 +10,7 @@ import numpy as np
 from model.imaging.errors import ImageError
 from model.imaging.sandbox import DecoderPool
 from pipeline import text
-from pipeline.catalog import manifest
+from pipeline.catalog.places import Place
 from pipeline.read.images import ImageReader
 from pipeline.records import Reason, RunError
 from pipeline.report.aggregate import LocatedRow
@@ -58,7 +58,7 @@ class RunGallery:
         self._parts = reader.parts_of(files, layout)
         self._decoders = decoders
         allowed = summary["settings"].get("allow_schemes", ())
-        self._place = manifest.Place(summary["input"], allowed)
+        self._place = Place(summary["input"], allowed)
 
     def select(self, query: Query) -> Selection:
         """Finds rows; see `selection.select`."""

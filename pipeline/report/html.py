@@ -14,7 +14,7 @@ import jinja2
 from model.evaluate import heatmap
 from model.imaging.sandbox import DecoderPool
 from pipeline import text
-from pipeline.catalog import manifest
+from pipeline.catalog.places import Place
 from pipeline.records import RunError, Status
 from pipeline.report import charts, notes
 from pipeline.report.aggregate import MAX_VALUES, PUBLISHED, RunAggregate, aggregate
@@ -180,7 +180,7 @@ def _gallery(
         ("Best", "the largest gain over bicubic on the image itself", found.best),
         ("Random", "what a customer is likely to see", found.random),
     )
-    place = manifest.Place(summary["input"], summary["settings"].get("allow_schemes", ()))
+    place = Place(summary["input"], summary["settings"].get("allow_schemes", ()))
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
         reader = ExampleReader(files, decoders, place, load_rejected, max_bytes=max_bytes)
         return [

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.catalog import manifest
+from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.runs import reader
 from pipeline.runs.reader import UnreadableRowsError
@@ -30,7 +30,7 @@ def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[Catal
     Raises:
         RunError: if the file is no complete file of rows: the catalog would lack some.
     """
-    place = manifest.Place(settings.input, settings.allow_schemes)
+    place = Place(settings.input, settings.allow_schemes)
     try:
         for _, first, batch in reader.read_batches(files, [part], _COLUMNS):
             for position, row in enumerate(batch.to_pylist(), start=first):
@@ -40,7 +40,7 @@ def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[Catal
 
 
 def _entry(
-    place: manifest.Place, position: int, row: dict[str, Any], retry: tuple[str, ...]
+    place: Place, position: int, row: dict[str, Any], retry: tuple[str, ...]
 ) -> CatalogEntry:
     """The entry of one row."""
     ids = row["product_ids"] or filter(None, [row["product_id"]])  # older rows have one only
@@ -50,7 +50,7 @@ def _entry(
         return entry.rejected(Reason(row["reason"]), row["detail"])
     try:
         entry = place.locate_entry(entry)
-    except manifest.BadUriError as error:
+    except BadUriError as error:
         return entry.rejected(error.reason, error.detail)
     if is_wanted:
         return entry

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalog import manifest
-from pipeline.catalog.manifest import BadUriError, Place
+from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import Reason, RunError
 
 
