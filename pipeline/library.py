@@ -23,7 +23,7 @@ from model.metrics.quality import Measures
 from model.network import presets
 from pipeline.options.declaration import AUTO
 from pipeline.records import Reason, RunError
-from pipeline.row import NOT_TIMED
+from pipeline.row.parts import NOT_TIMED
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.routing import open_storage
 from pipeline.upscale.saved_model import read_model

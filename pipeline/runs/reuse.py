@@ -14,7 +14,8 @@ from pipeline import columns, text
 from pipeline.catalog.size_filter import SizeLimits, reject_size
 from pipeline.output import schema
 from pipeline.records import Reason, Status
-from pipeline.row import COLUMNS, TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
+from pipeline.row.row import COLUMNS
 from pipeline.runs import reader
 from pipeline.runs.images_on_hand import ImagesOnHand
 from pipeline.runs.reader import UnreadableRowsError

@@ -3,7 +3,8 @@
 import datetime
 
 from pipeline.records import CatalogEntry, Job
-from pipeline.row import EncodedImage, Reference, Row, SourceInfo
+from pipeline.row.parts import EncodedImage, Reference, SourceInfo
+from pipeline.row.row import Row
 from pipeline.upscale.publish import Comparison
 from pipeline.upscale.steps import Decoded, Rejected, Upscaled
 
