@@ -226,7 +226,7 @@ class Shop:
                 self._put(f"{folder}/{name}", data)
         lines = ["uri", *(f"s3://shop/images/{name}" for name in images)]
         self._put("manifest.csv", "\n".join(lines).encode())
-        packed = "\n".join(["sku;image_url", *(f"{line};{line}" for line in lines[1:])])
+        packed = "\n".join(["sku;brand;image_url", *(f"{line};Acme;{line}" for line in lines[1:])])
         self._put("export/part-0.csv.gz", gzip.compress(packed.encode("utf-16")))
         self._put("ours.keras", presets.resolve("rdn-small").data)
 

@@ -116,7 +116,7 @@ def command(settings: Settings) -> str:
     """
     words = ["python", "-m", "pipeline.read", settings.output, "exported/"]
     words += ["--run_id", settings.run_id, "--names", "source"]
-    if settings.s3_endpoint_url is not None:
+    if settings.s3_endpoint_url is not None and locations.scheme_of(settings.output) == "s3":
         words += ["--s3_endpoint_url", settings.s3_endpoint_url]
     return shlex.join(words)
 

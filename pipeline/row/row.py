@@ -38,6 +38,9 @@ class Row:
     uri: Annotated[str, Column("the URI as the catalog spells it")]
     product_id: Annotated[str | None, Column("from the manifest; of several the first")] = None
     product_ids: Annotated[tuple[str, ...] | None, Column("all of the manifest, in order")] = None
+    catalog: Annotated[
+        str | None, Column("the manifest's columns of `--keep_columns`, as a JSON object of texts")
+    ] = None
     status: Annotated[Status, Column("what became of the URI; see below")]
     reason: Annotated[str | None, Column("a stable code for scripts; see below")] = None
     detail: Annotated[str | None, Column("one line for people")] = None
@@ -65,7 +68,7 @@ class Row:
     def size_bytes(self) -> int:
         """Roughly the row's size in memory and in the file."""
         image = self.encoded.image if self.encoded is not None else None
-        return 500 + (len(image["bytes"]) if image is not None else 0)
+        return 500 + len(self.catalog or "") + (len(image["bytes"]) if image is not None else 0)
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Row":

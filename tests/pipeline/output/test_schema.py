@@ -10,6 +10,7 @@ CONTRACT = [
     ("uri", "string"),
     ("product_id", "string"),
     ("product_ids", "list<item: string>"),
+    ("catalog", "string"),
     ("status", "string"),
     ("reason", "string"),
     ("detail", "string"),
