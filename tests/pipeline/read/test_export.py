@@ -172,5 +172,5 @@ def test_the_command_names_the_server_only_for_a_bucket():
     at = {"s3_endpoint_url": "http://localhost:9000"}
     assert "--s3_endpoint_url" not in export.command(make_settings(output="/shop/out", **at))
     assert export.command(make_settings(output="s3://shop/out", **at)).endswith(
-        "--names source --s3_endpoint_url http://localhost:9000"
+        " --s3_endpoint_url http://localhost:9000"
     )
