@@ -110,6 +110,7 @@ def test_a_run_is_exported_under_its_product_ids(tmp_path, capsys):
     assert job.run([*places, *options]) == 0
     out = capsys.readouterr().out
     assert f"images:  {tmp_path}/out/images/" in out
+    assert f"look at: python -m pipeline.report {tmp_path}/out --serve --run_id r1" in out
     (line,) = [line for line in out.splitlines() if line.startswith("by name: ")]
     words = shlex.split(line.removeprefix("by name: "))
     assert words[:3] == ["python", "-m", "pipeline.read"]
