@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -158,18 +158,30 @@ def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float |
     if np.count_nonzero(flat) < _MIN_CELLS:
         return None
     side = _CELL_PX * pixel_px
-    ramp = np.arange(side, dtype=plane.dtype) - (side - 1) / 2
-    slopes = np.stack([np.repeat(ramp, side), np.tile(ramp, side)], axis=1)
-    slopes /= np.linalg.norm(slopes, axis=0)
+    return _deviation(_pixels_of_cells(plane, flat, side), side)
+
+
+def _deviation(bands: Iterable[np.ndarray], side: int) -> float:
+    """Standard deviation of the pixels of cells, side x side, from each cell's best plane."""
     residual, count = 0.0, 0
-    for chosen in _pixels_of_cells(plane, flat, side):
-        cells = chosen.reshape(-1, side * side)
+    for pixels in bands:
+        cells = pixels.reshape(-1, side * side)
         cells = cells - cells.mean(axis=1, keepdims=True)
-        residual += float(np.vdot(cells, cells) - np.sum((cells @ slopes) ** 2))
+        along_slopes = cells @ _slopes(side, cells.dtype)
+        residual += float(np.vdot(cells, cells) - np.sum(along_slopes**2))
         count += cells.size
     # The fitted plane uses 3 of a source cell's 16 degrees of freedom.
     freedom = 1 - 3 / _CELL_PX**2
     return float(np.sqrt(max(residual / (count * freedom), 0.0)))
+
+
+@functools.cache
+def _slopes(side: int, dtype: np.dtype) -> np.ndarray:
+    """The two slopes of a cell, [side * side, 2], of length 1 each."""
+    ramp = np.arange(side, dtype=dtype) - (side - 1) / 2
+    slopes = np.stack([np.repeat(ramp, side), np.tile(ramp, side)], axis=1)
+    slopes /= np.linalg.norm(slopes, axis=0)
+    return slopes
 
 
 def flat_chroma_noise(rgb: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
@@ -188,10 +200,12 @@ def flat_chroma_noise(rgb: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> fl
     Source:
         Our own.
     """
-    planes = chroma(rgb, dtype=np.float32)
-    noise = [flat_noise(planes[..., k], flat, pixel_px=pixel_px) for k in range(2)]
-    known = [one for one in noise if one is not None]
-    return float(np.sqrt(np.mean(np.square(known)))) if known else None
+    if np.count_nonzero(flat) < _MIN_CELLS:
+        return None
+    bands = _pixels_of_cells(rgb, flat, _CELL_PX * pixel_px)
+    planes = [chroma(cells.reshape(-1, 3), dtype=np.float32) for cells in bands]
+    noise = [_deviation([one[:, k] for one in planes], _CELL_PX * pixel_px) for k in range(2)]
+    return float(np.sqrt(np.mean(np.square(noise))))
 
 
 def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
@@ -244,13 +258,13 @@ def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> floa
     is_below_white = _reduce_3x3(np.maximum, framed) < 255 - _CLIPPING_MARGIN
     is_above_black = _reduce_3x3(np.minimum, framed) > _CLIPPING_MARGIN
     clipped = np.zeros(source.shape[:2], bool)
-    highest = functools.reduce(np.maximum, (result[i::scale] for i in range(scale)))
-    lowest = functools.reduce(np.minimum, (result[i::scale] for i in range(scale)))
+    highest = _reduce_blocks(np.maximum, result, scale)
+    lowest = _reduce_blocks(np.minimum, result, scale)
     # Channel by channel: numpy is slow along an axis of three.
+    step = scale * source.shape[2]
     for k in range(source.shape[2]):
-        for i in range(scale):
-            clipped |= (highest[:, i::scale, k] == 255) & is_below_white[..., k]
-            clipped |= (lowest[:, i::scale, k] == 0) & is_above_black[..., k]
+        clipped |= (highest[:, k::step] == 255) & is_below_white[..., k]
+        clipped |= (lowest[:, k::step] == 0) & is_above_black[..., k]
     return float(clipped.mean())
 
 
@@ -331,12 +345,12 @@ def _window_means(plane: np.ndarray, max_cells: int) -> np.ndarray:
 def _pixels_of_cells(plane: np.ndarray, chosen: np.ndarray, side: int) -> Iterator[np.ndarray]:
     """Yields the pixels of the selected cells, band by band.
 
-    [H, W] and [H // side, W // side] to [N, side, side] for each band, N 1 or more.
+    [H, W, ...] and [H // side, W // side] to [N, side, side, ...] for each band, N 1 or more.
     """
     columns = chosen.shape[1]
     for rows in row_bands((chosen.shape[0], columns * side * side)):
         band = plane[rows.start * side : rows.stop * side, : columns * side]
-        whole = band.reshape(-1, side, columns, side).transpose(0, 2, 1, 3)
+        whole = band.reshape(-1, side, columns, side, *plane.shape[2:]).swapaxes(1, 2)
         cells = whole[chosen[rows]]
         if len(cells):
             yield cells
@@ -347,6 +361,19 @@ def _in_cells(reduce: Callable[..., np.ndarray], plane: np.ndarray, side: int) -
     rows, columns = plane.shape[0] // side, plane.shape[1] // side
     whole = plane[: rows * side, : columns * side].reshape(rows, side, columns * side)
     return reduce(reduce(whole, axis=1).reshape(rows, columns, side), axis=2)
+
+
+def _reduce_blocks(reduce: Callable[..., np.ndarray], rgb: np.ndarray, scale: int) -> np.ndarray:
+    """`np.maximum` or `np.minimum` of scale x scale pixels: [H, W, K] to [H / scale, ...].
+
+    Along a row of interleaved channels, K * scale values apart, lie the results of one channel;
+    the values between them have no meaning.
+    """
+    down = functools.reduce(reduce, (rgb[i::scale] for i in range(scale)))
+    row, channels = down.reshape(len(down), -1), rgb.shape[2]
+    length = row.shape[1] - (scale - 1) * channels
+    shifted = (row[:, i * channels :][:, :length] for i in range(scale))
+    return functools.reduce(reduce, shifted)
 
 
 def _reduce_3x3(reduce: Callable[..., np.ndarray], framed: np.ndarray) -> np.ndarray:

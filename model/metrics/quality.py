@@ -10,7 +10,7 @@ import numpy as np
 
 from model.imaging import resampling
 from model.imaging.image import RasterImage
-from model.metrics import detail, full_reference, no_reference
+from model.metrics import detail, full_reference, no_reference, round_trip
 
 # Replaces the infinite PSNR of equal images, which JSON and means cannot hold.
 MAX_PSNR_DB = 100.0
@@ -243,7 +243,7 @@ def measure(
 
 def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
     """All measures but the self PSNR, of uint8 [H, W, 3] and [H * scale, W * scale, 3]."""
-    again = resampling.shrink(result, scale)
+    again = round_trip.shrink(result, scale)
     inside = full_reference.crop_border(source, scale)
     inside_again = full_reference.crop_border(again, scale)
     source_luma = full_reference.luma(source, dtype=np.float32)
