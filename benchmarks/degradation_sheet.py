@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"benchmarks.degradation_sheet: {error}", file=sys.stderr)
         return 1
-    Image.fromarray(lay_out("", rows)).save(arguments.out)
+    Image.fromarray(lay_out("", rows)).save(arguments.out, optimize=True)
     return 0
 
 
