@@ -101,12 +101,16 @@ RUNS = {
     ),
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
+    r"pipeline.report .*--gallery look": Run("", "look/index.html", "3 rows"),
     r"pipeline.report .*--gallery": Run(
         "", "pages/index.html pages/images/1/0-result.jpeg pages/images/1/0-source.jpeg", "3 rows"
     ),
     r"pipeline.prune .*--compact": Run("", says="copied 0 images, 0 bytes into run "),
     r"pipeline.prune .*--keep": Run("", says="kept run earlier: one of the newest 7"),
     r"pipeline.prune ": Run("", says="3 rows"),
+    r"pipeline.read .*by-product/ ": Run(
+        "", "by-product/images.csv by-product/*0.jpg-1.jpg", "3 images of run night1"
+    ),
     r"pipeline.read .*--names product": Run(
         "", "s3://shop/by-product/[0-2].jpg s3://shop/by-product/images.csv", "named by source"
     ),
@@ -227,7 +231,7 @@ class Shop:
                 self._put(f"{folder}/{name}", data)
         lines = ["uri", *(f"s3://shop/images/{name}" for name in images)]
         self._put("manifest.csv", "\n".join(lines).encode())
-        packed = "\n".join(["sku;image_url", *(f"{line};{line}" for line in lines[1:])])
+        packed = "\n".join(["sku;brand;image_url", *(f"{line};Acme;{line}" for line in lines[1:])])
         self._put("export/part-0.csv.gz", gzip.compress(packed.encode("utf-16")))
         self._put("ours.keras", presets.resolve("rdn-small").data)
 
