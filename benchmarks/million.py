@@ -33,7 +33,8 @@ from pipeline.demo.loopback import made_up_credentials
 from pipeline.output import publishing
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import CatalogEntry, Reason, Shard, Status, content_key
-from pipeline.row import ImageFile, Row
+from pipeline.row.parts import ImageFile
+from pipeline.row.row import Row
 from pipeline.settings import RunPlan
 from pipeline.storage.routing import open_storage
 

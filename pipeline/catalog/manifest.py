@@ -23,6 +23,8 @@ from pipeline.storage.ranged import open_file
 
 # A manifest of nothing but broken lines is the wrong file, and millions of rows say no more.
 _MAX_BROKEN = 100_000
+# Of a line of JSON, for an error.
+_MAX_KEYS = 100
 
 
 def input_folder(source: str) -> str:
@@ -105,6 +107,7 @@ def _read_manifest(
     if parts != [source]:
         tell(f"{redact(source)} has {text.count(len(parts), 'file')}")
     broken = 0
+    lacking, found = set(columns.kept), dict[str, None]()
     records = (record for part in parts for record in _read_part(files, part, columns, tell))
     for position, (name, record) in enumerate(records):
         broken += record.problem is not None
@@ -113,7 +116,12 @@ def _read_manifest(
                 f"the manifest {name} holds {broken} broken lines, the last one: "
                 f"line {record.line}: {record.problem}"
             )
+        if lacking and record.problem is None:
+            lacking = lacking.difference(record.keys) if record.keys else set()
+            found |= dict.fromkeys(record.keys[:_MAX_KEYS])
         yield _entry(place, name, position, record)
+    if found:
+        columns.check_kept(lacking, found, redact(source))
 
 
 def _read_part(
@@ -142,6 +150,7 @@ def _entry(place: Place, name: str, position: int, record: Record) -> CatalogEnt
         "",
         position,
         product_ids=(redact(record.product_id),) if record.product_id else (),
+        catalog=record.catalog,
         reference_uri=redact_uri(record.reference_uri) if record.reference_uri else None,
         mentions=record.mentions,
     )

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline import columns
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
 from pipeline.records import Shard, Status, Totals
-from pipeline.row import Row
+from pipeline.row.row import Row
 from pipeline.runs import counting, summary
 from pipeline.runs.counting import RowCounts
 from pipeline.settings import RunPlan, Settings

@@ -96,9 +96,9 @@ def _read_parquet(
         table = pq.ParquetFile(file)
         has = table.schema_arrow.names
         columns.check(has, name)
-        wanted = [column for column in columns.by_field().values() if column in has]
+        wanted = {*columns.by_field().values(), *columns.kept}.intersection(has)
         first = 1
-        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(wanted)):
             yield from _batch_records(batch, first, columns)
             first += batch.num_rows
     except (pa.ArrowException, OSError) as error:
@@ -148,6 +148,8 @@ def _plain(column: pa.Array) -> pa.Array:
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if is_text or pa.types.is_string_view(column.type):
         return column.cast(pa.large_binary())
+    if pa.types.is_timestamp(column.type):  # Python knows no nanoseconds
+        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
     return column
 
 

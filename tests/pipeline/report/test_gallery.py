@@ -53,6 +53,7 @@ def night(tmp_path_factory):
     (folder / "broken.jpg").write_bytes(encoded(9)[:500])
     names = [*(f"{i}.jpg" for i in range(COUNT)), "broken.jpg", "missing.jpg"]
     lines = [f"{name},P-{i}" for i, name in enumerate(names)]
+    lines.append(f"{names[0]},Q-0")  # another product of the first image
     (folder / "manifest.csv").write_text("uri,product_id\n" + "\n".join(lines) + "\n")
     places = ["--input", str(folder / "manifest.csv"), "--output", str(folder / "out")]
     options = ["--run_id", "n1", "--max_failure_rate", "0.9", "--report", "no"]
@@ -96,6 +97,7 @@ def test_static_pages_show_every_result_beside_its_source(night, tmp_path, capsy
         r'<img class="\w+(?: source)?" src="(images/[^"]+)" loading="lazy"', text
     )
     assert len(addresses) == 2 * COUNT
+    assert 'title="P-0, Q-0">P-0 and 1 more</span>' in text
     for address in addresses:
         size = Image.open(folder / address).size
         assert size == ((160, 120) if "result" in address else (80, 60))
@@ -111,7 +113,7 @@ def test_static_pages_in_a_browser(night, size, tmp_path):
         width = SIZES[size]["viewport"]["width"]
         assert view.page.evaluate("document.documentElement.scrollWidth") <= width
         view.page.locator(".example").last.scroll_into_view_if_needed()
-        view.page.wait_for_function("[...document.images].every(i => i.naturalWidth)")
+        view.wait_for_images()
         view.page.locator("#detail").check()
         first = view.page.locator(".example .after").first
         assert first.bounding_box()["width"] == 160  # a screen pixel for each of the result
@@ -345,7 +347,7 @@ def test_the_server_in_a_browser(servers, size, tmp_path):
         with view.page.expect_navigation():
             view.page.get_by_role("button", name="show").click()
         assert view.page.locator(".example .file").all_inner_texts() == ["1.jpg"]
-        view.page.wait_for_function("[...document.images].every(i => i.naturalWidth)")
+        view.wait_for_images()
         own = servers[0].address
         assert [one for one in view.problems if not one.startswith(f"requested {own}")] == []
 
