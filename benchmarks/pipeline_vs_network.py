@@ -169,12 +169,14 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
     options = ["--workers", str(workers), *options]  # the start-up run has fewer images
     start_up = run_start_up(workers, model, options)
     peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", compute_dtype)}
-    network_s, network_cpu_s, loop_s, runs = [], [], [], []
+    network_s: list[float] = []
+    network_cpu_s: list[float] = []
+    loop_s: list[float] = []
+    runs: list[MeasuredRun] = []
     for number in range(1, rounds + 1):
-        for kept, seconds in zip(
-            (network_s, network_cpu_s), time_network(upscaler, images), strict=True
-        ):
-            kept.append(seconds)
+        seconds, cpu_seconds = time_network(upscaler, images)
+        network_s.append(seconds)
+        network_cpu_s.append(cpu_seconds)
         with tempfile.TemporaryDirectory() as folder:
             loop_s.append(time_plain_loop(rdn, paths, Path(folder)))
         runs.append(run_pipeline(paths, repeat, model, options))
