@@ -21,8 +21,11 @@ import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from benchmarks import figures, measured_run
@@ -30,10 +33,9 @@ from model.network import presets
 from model.scenes import drawing
 from pipeline import cli
 from pipeline.demo.loopback import made_up_credentials
-from pipeline.output import publishing
+from pipeline.output import publishing, schema
 from pipeline.output.shard_writer import ShardWriter
-from pipeline.records import CatalogEntry, Reason, Shard, Status, content_key
-from pipeline.row import ImageFile, Row
+from pipeline.records import Reason, Shard, Status, content_keys
 from pipeline.settings import RunPlan
 from pipeline.storage.routing import open_storage
 
@@ -41,6 +43,7 @@ _BUCKET = "shop"
 _DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _PAGE_KEYS = 1000
 _KNOWN_BYTES = 30_000
+_BATCH_ROWS = 10_000
 
 
 class Catalog:
@@ -144,42 +147,58 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-def previous_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
-    """Yields the rows of the previous run, one per image that is not new."""
-    image: ImageFile = {"bytes": b"\xff" * 100, "path": "image.jpg"}
-    for number in range(catalog.known):
-        uri = f"s3://{_BUCKET}/{catalog.key(number)}"
-        etag, size_bytes = catalog.etag(number), catalog.size_bytes(number)
-        entry = CatalogEntry(uri, uri, number, etag=etag, size_bytes=size_bytes)
-        columns = {
-            "uri": uri,
-            "status": Status.SKIPPED,
-            "reason": str(Reason.LARGE_ENOUGH),
-            "detail": "1500x1500, longer side above 1000",
-            "processed_at": _DAY,
-            "content_key": content_key(entry, fingerprint),
-            "source_etag": etag,
-            "source_bytes": size_bytes,
-            "source_format": "JPEG",
-            "source_mode": "RGB",
-            "source_width": 1500,
-            "source_height": 1500,
+def previous_rows(catalog: Catalog, fingerprint: str) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of the previous run, one per image that is not new, as columns."""
+    for first in range(0, catalog.known, _BATCH_ROWS):
+        numbers = range(first, min(first + _BATCH_ROWS, catalog.known))
+        yield schema.from_columns(len(numbers), _previous_columns(catalog, numbers, fingerprint))
+
+
+def _previous_columns(catalog: Catalog, numbers: range, fingerprint: str) -> dict[str, pa.Array]:
+    """Columns of some rows: every second image was too large, the others were upscaled."""
+    etags = [catalog.etag(number) for number in numbers]
+    sizes_bytes = [catalog.size_bytes(number) for number in numbers]
+    digests = [hashlib.sha256(etag.encode()).hexdigest() for etag in etags]
+    upscaled = {
+        "status": str(Status.UPSCALED),
+        "source_width": 300,
+        "source_height": 300,
+        "roundtrip_psnr_db": 40.0,
+        "self_psnr_db": 33.3,
+        "self_gain_db": 1.1,
+        "image_bytes": 100,
+        "image": {"bytes": b"\xff" * 100, "path": "image.jpg"},
+    }
+    skipped = {
+        "status": str(Status.SKIPPED),
+        "reason": str(Reason.LARGE_ENOUGH),
+        "detail": "1500x1500, longer side above 1000",
+        "source_width": 1500,
+        "source_height": 1500,
+    }
+    is_upscaled = pa.array([number % 2 == 1 for number in numbers])
+    found = {
+        name: pc.if_else(is_upscaled, _scalar(name, upscaled), _scalar(name, skipped))
+        for name in {**upscaled, **skipped}
+    }
+    same = {"processed_at": _DAY, "source_format": "JPEG", "source_mode": "RGB"}
+    repeated = {name: pa.repeat(_scalar(name, same), len(numbers)) for name in same}
+    return (
+        found
+        | repeated
+        | {
+            "uri": pa.array([f"s3://{_BUCKET}/{catalog.key(number)}" for number in numbers]),
+            "content_key": pa.array(content_keys(etags, sizes_bytes, fingerprint)),
+            "source_etag": pa.array(etags),
+            "source_bytes": pa.array(sizes_bytes, schema.SCHEMA.field("source_bytes").type),
+            "image_sha256": pc.if_else(is_upscaled, pa.array(digests), None),
         }
-        if number % 2:
-            columns |= {
-                "status": Status.UPSCALED,
-                "reason": None,
-                "detail": None,
-                "source_width": 300,
-                "source_height": 300,
-                "roundtrip_psnr_db": 40.0,
-                "self_psnr_db": 33.3,
-                "self_gain_db": 1.1,
-                "image_sha256": hashlib.sha256(etag.encode()).hexdigest(),
-                "image_bytes": 100,
-                "image": image,
-            }
-        yield Row.from_columns(columns)
+    )
+
+
+def _scalar(name: str, values: dict[str, Any]) -> pa.Scalar:
+    """A column's value in its type; null where there is none."""
+    return pa.scalar(values.get(name), schema.SCHEMA.field(name).type)
 
 
 def write_previous_run(catalog: Catalog, output: Path) -> None:
@@ -191,8 +210,8 @@ def write_previous_run(catalog: Catalog, output: Path) -> None:
     folder = output / "runs/previous"
     writer = ShardWriter(files, str(folder / "staging"))
     shards: list[Shard] = []
-    for row in previous_rows(catalog, plan.fingerprint):
-        shards += filter(None, [writer.add(row)])
+    for rows in previous_rows(catalog, plan.fingerprint):
+        shards += filter(None, [writer.add_batch(rows)])
     shards += filter(None, [writer.close()])
     publishing.publish(files, shards, str(output / "rows/run_id=previous"))
     publishing.clear(files, str(folder / "staging"))
