@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,9 @@ class MeasuredRun:
     summary: Mapping[str, Any]
 
 
-def run(input_uri: str, output: Path, run_id: str, *options: str) -> MeasuredRun:
+def run(
+    input_uri: str, output: Path, run_id: str, *options: str, beside: Sequence[int] = ()
+) -> MeasuredRun:
     """Runs the job.
 
     Args:
@@ -49,6 +51,7 @@ def run(input_uri: str, output: Path, run_id: str, *options: str) -> MeasuredRun
         output: a local folder.
         run_id: of the run.
         options: of `run_pipeline.py`, beside input, output and run_id.
+        beside: pids of other processes whose memory counts, as those of a cluster.
 
     Raises:
         SystemExit: if the run does not end with status 0.
@@ -60,7 +63,8 @@ def run(input_uri: str, output: Path, run_id: str, *options: str) -> MeasuredRun
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=output_file, stderr=output_file)
         while process.returncode is None:
-            peak_bytes = max(peak_bytes, _memory_bytes(process.pid))
+            held_bytes = sum(_memory_bytes(pid) for pid in (process.pid, *beside))
+            peak_bytes = max(peak_bytes, held_bytes)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LOOK_EVERY_S)
         seconds = time.perf_counter() - started

@@ -172,12 +172,13 @@ def _list_where_many(files: Storage, places: Iterable[str]) -> _Found:
 
 
 def _list_folder(files: Storage, folder: str, wanted: set[str]) -> _Found:
-    """Walks a folder's names behind the first wanted one, while that is worth its pages."""
+    """Walks a folder's names from the first wanted one on, while that is worth its pages."""
     found: _Found = {}
     seen, last = 0, max(wanted)
     # No permission to list is no reason to stop: the objects may be readable.
     with contextlib.suppress(RunError):
-        for page in files.list_pages(folder, after=min(wanted)):
+        # Behind all but the last character of it: the name itself is listed.
+        for page in files.list_pages(folder, after=min(wanted)[:-1]):
             here = wanted.intersection(page.uris)
             if not found and here and not _is_true(files, page, here):
                 return {}
