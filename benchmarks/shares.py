@@ -19,6 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import quiet  # noqa: F401 - first, for its effect
+
+# isort: split
 import pyarrow as pa
 
 from benchmarks import figures, measured_run
@@ -124,8 +127,11 @@ def _shards(entries: Groups, results: Groups, plan: RunPlan) -> Iterator[Shard]:
     yield from filter(None, [writer.close()])
 
 
-def measure(uris: int, scratch: Path) -> dict[str, float]:
-    """Returns processor seconds by name: of the whole run, its start-up, each step, and Beam."""
+def measure(uris: int, scratch: Path) -> dict[str, Any]:
+    """Returns processor seconds of the whole run, its start-up, each step, and Beam.
+
+    And the bytes that crossed shuffles, which the local runner keeps in temporary files.
+    """
     found = {"whole run": _run(uris, scratch / "many"), "start-up": _run(_FEW, scratch / "few")}
     output = scratch / "steps"
     catalog = Catalog(uris, 0)
@@ -137,7 +143,9 @@ def measure(uris: int, scratch: Path) -> dict[str, float]:
         plan = make_plan(settings, now, is_local=True)
         found |= time_steps(dataclasses.replace(plan, spill_folder=str(scratch / "shuffle")))
     others = sum(seconds for name, seconds in found.items() if name != "whole run")
-    return found | {"Beam, by difference": round(found["whole run"] - others, 2)}
+    found["Beam, by difference"] = round(found["whole run"] - others, 2)
+    shuffled_bytes = sum(file.stat().st_size for file in (scratch / "shuffle").iterdir())
+    return {"uris": uris, "processor_seconds": found, "shuffled_bytes": shuffled_bytes}
 
 
 def _run(uris: int, output: Path) -> float:
@@ -163,9 +171,11 @@ def main(argv: list[str]) -> int:
     asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         found = measure(asked.uris, Path(scratch))
+    seconds = found["processor_seconds"]
     print(f"processor seconds of {asked.uris:,} unchanged URIs")
-    for name, seconds in found.items():
-        print(f"{seconds:8.2f}  {seconds / found['whole run']:4.0%}  {name}")
+    for name, one in seconds.items():
+        print(f"{one:8.2f}  {one / seconds['whole run']:4.0%}  {name}")
+    print(f"{found['shuffled_bytes'] / asked.uris:.0f} bytes a URI crossed shuffles")
     figures.write_json(asked.json, found)
     return 0
 
