@@ -4,10 +4,15 @@ TensorFlow is imported within them: the process that only hands the tests out to
 print what it says at import behind the summary.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+# As in the job. Several test processes on the same cores: threads of numpy's BLAS that wait for
+# each other would take 50 times the processor time of a small decode.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,16 @@ class Opened:
     def _note_request(self, request):
         if not request.url.startswith(("file:", "data:")):
             self.problems.append(f"requested {request.url}")
+
+    def wait_for_images(self):
+        """Waits for all images; the page's policy forbids Playwright's own `wait_for_function`.
+
+        That one evaluates its string in the page, unless the first look already succeeds.
+        """
+        deadline = time.monotonic() + 60
+        while not self.page.evaluate("[...document.images].every(i => i.naturalWidth)"):
+            assert time.monotonic() < deadline, "an image does not load"
+            self.page.wait_for_timeout(50)
 
     def visible(self, selector):
         return self.page.locator(selector).first.is_visible()

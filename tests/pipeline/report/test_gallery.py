@@ -111,7 +111,7 @@ def test_static_pages_in_a_browser(night, size, tmp_path):
         width = SIZES[size]["viewport"]["width"]
         assert view.page.evaluate("document.documentElement.scrollWidth") <= width
         view.page.locator(".example").last.scroll_into_view_if_needed()
-        view.page.wait_for_function("[...document.images].every(i => i.naturalWidth)")
+        view.wait_for_images()
         view.page.locator("#detail").check()
         first = view.page.locator(".example .after").first
         assert first.bounding_box()["width"] == 160  # a screen pixel for each of the result
@@ -345,7 +345,7 @@ def test_the_server_in_a_browser(servers, size, tmp_path):
         with view.page.expect_navigation():
             view.page.get_by_role("button", name="show").click()
         assert view.page.locator(".example .file").all_inner_texts() == ["1.jpg"]
-        view.page.wait_for_function("[...document.images].every(i => i.naturalWidth)")
+        view.wait_for_images()
         own = servers[0].address
         assert [one for one in view.problems if not one.startswith(f"requested {own}")] == []
 
