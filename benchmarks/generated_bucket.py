@@ -161,7 +161,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            with contextlib.suppress(ConnectionError):  # whoever has seen enough of a listing
+                self.wfile.write(data)
 
 
 def previous_rows(catalog: Catalog, fingerprint: str) -> Iterator[pa.RecordBatch]:
