@@ -19,6 +19,7 @@ IMAGES ?=
 
 $(READY): requirements.txt requirements-train.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	@echo "installs packages into $(VENV), 4 GB: takes some minutes, and says nothing"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $(READY)

@@ -1,1 +1,1 @@
-"""Measurements of speed: two things in one run, interleaved, with their ratio."""
+"""Measurements of speed and of quality, each a command: `python -m benchmarks.NAME`."""

@@ -1,11 +1,13 @@
-r"""Draws crops of degraded images, upscaled by bicubic and by two networks.
+r"""Draws crops of degraded images by bicubic, as published before, and as published now.
 
     python -m benchmarks.degradation_sheet OUT.png --before old.keras [--model rdn-product] \
         --crop IMAGE SHRINK RECIPE TOP LEFT [--crop ...] [--side 96]
 
 The sheet has a row per crop: LR | bicubic | before | now | HR, with the PSNR-Y of the whole image.
-The HR image is shrunk by SHRINK first; TOP and LEFT are HR pixels. Networks are conditioned on the
-JPEG quality in the file or, if it is lower, on the one estimated from the pixels.
+The HR image is shrunk by SHRINK first; TOP and LEFT are HR pixels. `before` is the result of that
+network, conditioned on the JPEG quality in the file. `now` is what the job publishes: the network
+is conditioned on the quality that the pixels show, if it is lower, and its result went through the
+quality gate.
 """
 
 import argparse
@@ -15,12 +17,12 @@ from pathlib import Path
 from PIL import Image
 
 import benchmarks.quiet  # noqa: F401 - first, for its effect
-from benchmarks.degradations import quality_in_pixels
+from benchmarks import degradations
 from model.data.hr_sources import HrFile, make_pair
 from model.data.recipes import RECIPES
 from model.evaluate import scoring
 from model.evaluate.panels import Panel, Row, lay_out, zoomed
-from model.evaluate.scoring import AGAINST, BICUBIC, OURS
+from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Comparison
 from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 
@@ -34,7 +36,7 @@ def row(crop: list[str], ours: Upscaler, before: Upscaler, side: int) -> Row:
     Args:
         crop: image file, factor to shrink it by, name of the recipe, top and left.
         ours: the network.
-        before: the network to compare with.
+        before: the network to compare with, of the same scale.
         side: of the crop, HR pixels.
 
     Raises:
@@ -44,10 +46,19 @@ def row(crop: list[str], ours: Upscaler, before: Upscaler, side: int) -> Row:
     path, shrink, name, top, left = crop
     if name not in RECIPES:
         raise ValueError(f"a recipe is one of {', '.join(RECIPES)}. Received: {name}")
-    recipe = RECIPES[name]
-    pair = make_pair(HrFile(path, int(shrink)), ours.scale, recipe)
-    jpeg_quality = quality_in_pixels(recipe, pair.lr)
-    comparison = scoring.compare(pair, ours, before, jpeg_quality=jpeg_quality)
+    recipe, s = RECIPES[name], ours.scale
+    pair = make_pair(HrFile(path, int(shrink)), s, recipe)
+    results = degradations.results(
+        pair.lr, {OURS: ours}, degradations.quality_in_pixels(recipe, pair.lr), s
+    )
+    quality = degradations.stated_quality(recipe, pair.lr)
+    upscaled = {
+        BICUBIC: results[BICUBIC].rgb,
+        AGAINST: before.upscale_rgb(pair.lr, jpeg_quality=quality),
+        OURS: results[OURS + degradations.AFTER_GATE].rgb,
+    }
+    squares = pair.lr.repeat(s, axis=0).repeat(s, axis=1)
+    comparison = Comparison(pair.name, s, squares, upscaled, pair.hr)
     figures = scoring.score(comparison).figures
     cut = comparison.crop(int(top), int(left), side, side)
     panels = [
@@ -86,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"benchmarks.degradation_sheet: {error}", file=sys.stderr)
         return 1
-    Image.fromarray(lay_out("", rows)).save(arguments.out)
+    Image.fromarray(lay_out("", rows)).save(arguments.out, optimize=True)
     return 0
 
 

@@ -46,7 +46,7 @@ from model.metrics import quality
 from model.network import loading, presets
 from pipeline.upscale import blending
 
-_AFTER_GATE = " gated"
+AFTER_GATE = " gated"
 # PSNR-Y below bicubic's by more than this counts as worse, dB.
 _WORSE_DB = 0.3
 _COLUMN = 13
@@ -115,7 +115,7 @@ def results(
         upscaled = UpscaledImage(source, RasterImage(sr), scale, self_test, self_sr)
         verdict = blending.judge(upscaled, jpeg_quality)
         by_method[name] = Result(sr)
-        by_method[name + _AFTER_GATE] = Result(verdict.image.rgb, verdict.network_share)
+        by_method[name + AFTER_GATE] = Result(verdict.image.rgb, verdict.network_share)
     return by_method
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 _RUN_PIPELINE = Path(__file__).parents[1] / "run_pipeline.py"
+# Each look takes some hundredths of a processor second.
 _LOOK_EVERY_S = 0.3
 
 
@@ -42,7 +43,12 @@ class MeasuredRun:
 
 
 def run(
-    input_uri: str, output: Path, run_id: str, *options: str, beside: Sequence[int] = ()
+    input_uri: str,
+    output: Path,
+    run_id: str,
+    *options: str,
+    look_every_s: float = _LOOK_EVERY_S,
+    beside: Sequence[int] = (),
 ) -> MeasuredRun:
     """Runs the job.
 
@@ -51,6 +57,7 @@ def run(
         output: a local folder.
         run_id: of the run.
         options: of `run_pipeline.py`, beside input, output and run_id.
+        look_every_s: how often to look at the memory, which slows the run down a little.
         beside: pids of other processes whose memory counts, as those of a cluster.
 
     Raises:
@@ -66,7 +73,7 @@ def run(
             held_bytes = sum(_memory_bytes(pid) for pid in (process.pid, *beside))
             peak_bytes = max(peak_bytes, held_bytes)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_LOOK_EVERY_S)
+                process.wait(look_every_s)
         seconds = time.perf_counter() - started
         if process.returncode != 0:
             output_file.seek(0)

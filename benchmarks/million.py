@@ -31,7 +31,7 @@ from benchmarks.generated_bucket import (
 )
 from deploy.flink.local_cluster import LocalCluster
 from pipeline.demo.loopback import made_up_credentials
-from pipeline.row import TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
 
 _RUN = "tonight"
 # What may differ between two runs of the same work.

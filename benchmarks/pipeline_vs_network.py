@@ -3,18 +3,21 @@
     python -m benchmarks.pipeline_vs_network FOLDER [--images 60] [--repeat 3] [--rounds 3]
 
 Each round runs, in turn: the bare network on all images, decoded beforehand, one call per image,
-background included; a plain loop of `Image.open`, `model.predict` and `save` as PNG; and the
-pipeline from folder to Parquet, on `--repeat` copies of each image, which also fetches, decodes in
-processes of its own, measures, encodes and writes, but writes no report. The pipeline's fixed
-start-up is measured on a single image and shown separately. The bare network computes in the
-pipeline's precision. The machine's peak in matrix multiplication, in that precision and in
-float32, bounds the network's speed. `--json FILE` keeps the figures; unknown options go to the
-pipeline, for example `--workers 2 --blank magnify`. Without FOLDER the images are drawn.
+background included, no self PSNR, on as many threads as there are cores; a plain loop of
+`Image.open`, `model.predict` and `save` as PNG on a quarter of the images; and the pipeline as a
+command, from folder to Parquet, on `--repeat` copies of each image, which also fetches, decodes in
+processes of its own, measures, encodes and writes, but writes no report. Its fixed start-up, that
+of a run on one image of 32 x 32 pixels for each process, is shown separately. The bare network
+computes in the pipeline's precision. The machine's peak in matrix multiplication, in that
+precision and in float32, bounds the network's speed.
+
+The account shows where the pipeline's processor time goes: its steps, measured on some of the
+images in a process with as many threads as one of the pipeline's, and what is left of the whole
+run. `--json FILE` keeps the figures; unknown options go to the pipeline, for example `--workers 2
+--blank magnify`. Without FOLDER the images are drawn.
 """
 
 import argparse
-import contextlib
-import io
 import itertools
 import statistics
 import sys
@@ -29,7 +32,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import figures
+from benchmarks import figures, measured_run, processor_time
+from benchmarks.measured_run import MeasuredRun
 from benchmarks.sources import pick_evenly
 from model.data.hr_sources import read_rgb
 from model.inference import backends
@@ -37,27 +41,46 @@ from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 from model.network.rdn import RDN, with_quality_plane
 from model.scenes import drawing
-from pipeline import job
-from pipeline.upscale.machine import choose_workers
+from pipeline.upscale.machine import choose_workers, count_cores
+
+# The plain loop takes three times as long as the network: so many images count for one.
+_LOOP_EVERY = 4
+# The account needs no more images than this.
+_ACCOUNT_IMAGES = 12
+_TINY_SIDE_PX = 32
 
 
-def time_network(upscaler: Upscaler, images: list[np.ndarray]) -> float:
-    """Times the bare network on all images, uint8 [H, W, 3] each, in seconds."""
-    started = time.perf_counter()
+def time_network(upscaler: Upscaler, images: list[np.ndarray]) -> tuple[float, float]:
+    """Times the bare network on all images, uint8 [H, W, 3]: seconds, and those of processors."""
+    started, started_cpu = time.perf_counter(), time.process_time()
     for image in images:
         upscaler.upscale_rgb(image)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - started_cpu
 
 
 def time_plain_loop(rdn: RDN, paths: list[Path], folder: Path) -> float:
-    """Times a plain loop from files to PNG files in a folder, in seconds."""
+    """Times a plain loop from files to PNG files in a folder, in seconds.
+
+    A part of the images is run; their seconds are scaled to the pixels of all.
+    """
+    chosen = paths[::_LOOP_EVERY]
     started = time.perf_counter()
-    for i, path in enumerate(paths):
+    for i, path in enumerate(chosen):
         rgb = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
         lr = with_quality_plane(rgb, 100) if rdn.knows_quality else rgb
         sr = rdn.predict(lr, verbose=0)[0]
         Image.fromarray((sr.clip(0, 1) * 255).round().astype(np.uint8)).save(folder / f"{i}.png")
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return seconds * _pixels(paths) / _pixels(chosen)
+
+
+def _pixels(paths: list[Path]) -> int:
+    """Pixels of all images together."""
+    total = 0
+    for path in paths:
+        with Image.open(path) as opened:
+            total += opened.width * opened.height
+    return total
 
 
 def matrix_peak_gflops(compute_dtype: str = "float32") -> float:
@@ -79,8 +102,8 @@ def network_gflop(rdn: RDN, images: list[np.ndarray]) -> float:
     return per_pixel * sum(one.shape[0] * one.shape[1] for one in images) / 1e9
 
 
-def time_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]) -> float:
-    """Times the pipeline from the command line's parsing to the written summary.
+def run_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]) -> MeasuredRun:
+    """Runs the pipeline as a command.
 
     Args:
         paths: the images.
@@ -88,9 +111,6 @@ def time_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]
             make each copy another content.
         model: a shipped name or a `.keras` file.
         options: of the pipeline.
-
-    Returns:
-        Seconds.
 
     Raises:
         SystemExit: if the pipeline does not end with status 0.
@@ -102,15 +122,18 @@ def time_pipeline(paths: list[Path], repeat: int, model: str, options: list[str]
             for copy in range(repeat):
                 target = catalog / f"{copy:03d}-{i:05d}{path.suffix}"
                 target.write_bytes(path.read_bytes() + b"%d" % copy)
-        arguments = ["--input", f"{catalog}/", "--output", f"{folder}/out", "--model", model]
-        arguments += ["--report", "no"]
-        started = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()):
-            status = job.run([*arguments, *options])
-        seconds = time.perf_counter() - started
-    if status != job.DONE:
-        raise SystemExit(f"the pipeline ended with status {status}")
-    return seconds
+        options = ["--model", model, "--report", "no", *options]
+        output = Path(folder) / "out"
+        return measured_run.run(f"{catalog}/", output, "measured", *options, look_every_s=60)
+
+
+def run_start_up(processes: int, model: str, options: list[str]) -> MeasuredRun:
+    """Runs the pipeline on next to nothing, so that each process starts; the faster of two."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = Path(folder) / "tiny.png"
+        Image.fromarray(drawing.draw_scene(0, _TINY_SIDE_PX, _TINY_SIDE_PX)).save(tiny)
+        runs = [run_pipeline([tiny], processes, model, options) for _ in range(2)]
+    return min(runs, key=lambda one: one.seconds)
 
 
 def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
@@ -134,58 +157,91 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
         options: of the pipeline.
 
     Returns:
-        Medians in images per second, ratios, and the settings.
+        Medians in images per second, ratios, the account, and the settings.
     """
     rdn = loading.load_by_name(model)
-    compute_dtype = next(
-        (after for option, after in itertools.pairwise(options) if option == "--precision"),
-        backends.fastest_dtype(),
-    )
+    compute_dtype = _value_of("--precision", options) or backends.fastest_dtype()
     upscaler = Upscaler(rdn, compute_dtype=compute_dtype, skip_background=False)
     images = [read_rgb(path) for path in paths]
     upscaler.upscale_rgb(images[0])  # traces the network
-    if "--workers" not in options:  # start as many processes for a single image
-        chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
-        options = [*options, "--workers", str(chosen)]
-    startup_s = min(time_pipeline(paths[:1], 1, model, options) for _ in range(2))
+    chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
+    workers = int(_value_of("--workers", options) or chosen)
+    options = ["--workers", str(workers), *options]  # the start-up run has fewer images
+    start_up = run_start_up(workers, model, options)
     peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", compute_dtype)}
-    network_s, loop_s, pipeline_s = [], [], []
+    network_s, network_cpu_s, loop_s, runs = [], [], [], []
     for number in range(1, rounds + 1):
-        network_s.append(time_network(upscaler, images))
+        for kept, seconds in zip(
+            (network_s, network_cpu_s), time_network(upscaler, images), strict=True
+        ):
+            kept.append(seconds)
         with tempfile.TemporaryDirectory() as folder:
             loop_s.append(time_plain_loop(rdn, paths, Path(folder)))
-        pipeline_s.append(time_pipeline(paths, repeat, model, options))
+        runs.append(run_pipeline(paths, repeat, model, options))
         for one, peak in peaks_gflops.items():
             peaks_gflops[one] = max(peak, matrix_peak_gflops(one))
         print(
             f"round {number}: network {network_s[-1]:.1f} s, plain loop {loop_s[-1]:.1f} s, "
-            f"pipeline {pipeline_s[-1]:.1f} s"
+            f"pipeline {runs[-1].seconds:.1f} s"
         )
     # Of one pass over the images, as the others' seconds.
-    running_s = [(seconds - startup_s) / repeat for seconds in pipeline_s]
-    pipeline_s = [seconds / repeat for seconds in pipeline_s]
+    running_s = [(run.seconds - start_up.seconds) / repeat for run in runs]
+    running_cpu_s = [(run.cpu_seconds - start_up.cpu_seconds) / repeat for run in runs]
+    pipeline_s = [run.seconds / repeat for run in runs]
+    steps_ms = processor_time.by_step(
+        paths[:: max(1, len(paths) // _ACCOUNT_IMAGES)],
+        model,
+        compute_dtype=compute_dtype,
+        skip_background=_value_of("--blank", options) != "magnify",
+        threads=max(1, count_cores() // workers),
+    )
     return {
         "images": len(paths),
         "megapixels": round(sum(p.shape[0] * p.shape[1] for p in images) / 1e6, 2),
         "model": model,
         "rounds": rounds,
         "repeat": repeat,
+        "workers": workers,
         "precision": compute_dtype,
         "matrix_peak_gflops": peaks_gflops,
         "network_gflops": network_gflop(rdn, images) / statistics.median(network_s),
         "network_images_per_s": len(paths) / statistics.median(network_s),
         "plain_loop_images_per_s": len(paths) / statistics.median(loop_s),
         "pipeline_images_per_s": len(paths) / statistics.median(pipeline_s),
-        "startup_s": startup_s,
+        "startup_s": start_up.seconds,
+        "startup_cpu_s": start_up.cpu_seconds,
         "pipeline_over_network": _ratio(network_s, pipeline_s),
         "pipeline_over_network_without_startup": _ratio(network_s, running_s),
         "pipeline_over_plain_loop_without_startup": _ratio(loop_s, running_s),
+        "network_cpu_ms": 1000 * statistics.median(network_cpu_s) / len(paths),
+        "pipeline_cpu_ms": 1000 * statistics.median(running_cpu_s) / len(paths),
+        "pipeline_cpu_ms_by_step": steps_ms,
+        "busy_cores": statistics.median(running_cpu_s) / statistics.median(running_s),
     }
+
+
+def _value_of(option: str, options: list[str]) -> str | None:
+    """The value that follows an option; None without it."""
+    return next((after for one, after in itertools.pairwise(options) if one == option), None)
 
 
 def _ratio(others_s: list[float], ours_s: list[float]) -> float:
     """Median over the rounds of the others' seconds divided by ours."""
     return statistics.median(other / ours for other, ours in zip(others_s, ours_s, strict=True))
+
+
+def describe_account(result: dict) -> str:
+    """Describes where processor time goes, in a few lines for people."""
+    steps_ms = result["pipeline_cpu_ms_by_step"]
+    rest_ms = result["pipeline_cpu_ms"] - sum(steps_ms.values())
+    steps = [*steps_ms.items(), ("all else", rest_ms)]
+    return (
+        f"processor milliseconds of an image: bare network {result['network_cpu_ms']:.0f}; "
+        f"pipeline {result['pipeline_cpu_ms']:.0f}, after {result['startup_cpu_s']:.1f} s of "
+        "start-up: " + ", ".join(f"{step} {ms:.1f}" for step, ms in steps) + "\n"
+        f"processes that upscale: {result['workers']}; "
+        f"busy after start-up: {result['busy_cores']:.2f} of {count_cores()} cores"
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -218,7 +274,8 @@ def main(argv: list[str]) -> int:
         f"   {result['pipeline_over_network']:.2f} of the network\n"
         f"after {result['startup_s']:4.1f} s of start-up:"
         f"   {result['pipeline_over_network_without_startup']:.2f} of the network,"
-        f" {result['pipeline_over_plain_loop_without_startup']:.2f} times the plain loop"
+        f" {result['pipeline_over_plain_loop_without_startup']:.2f} times the plain loop\n"
+        f"{describe_account(result)}"
     )
     figures.write_json(arguments.json, result)
     return 0

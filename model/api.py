@@ -22,7 +22,7 @@ from model.imaging.encode import to_pillow
 from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
 from model.inference.dtypes import COMPUTE_DTYPES
-from model.inference.target import MAX_SCALE, TargetSize
+from model.inference.target import TargetSize
 from model.network import presets
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -79,12 +79,12 @@ def upscale(
         >>> upscale(np.full((20, 30), 128, np.uint8), model="rdn-small").shape
         (40, 60)
     """
-    _check_options(precision, jpeg_quality, scale, target_side)
+    _check_options(precision, jpeg_quality)
+    size = TargetSize(scale, target_side)
     together: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
     # A wrong image is found before the network is loaded and the others are upscaled.
     sources = [_read(image, jpeg_quality) for image in together]
     network = _load(model, precision, self_ensemble) if sources else None
-    size = TargetSize(scale, target_side)
     results: list[Any] = []
     for image, (source, quality) in zip(together, sources, strict=True):
         assert network is not None
@@ -110,18 +110,12 @@ def _upscale_one(
     return upscaled.result.shrunk_to(plan.height, plan.width)
 
 
-def _check_options(
-    precision: str, jpeg_quality: int | None, scale: int | None, target_side: int | None
-) -> None:
+def _check_options(precision: str, jpeg_quality: int | None) -> None:
     if precision not in (AUTO, *COMPUTE_DTYPES):
         allowed = ", ".join((AUTO, *COMPUTE_DTYPES))
         raise ValueError(f"precision is one of {allowed}. Received: {precision!r}")
     if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise ValueError(f"jpeg_quality is 1 to 100. Received: {jpeg_quality!r}")
-    if scale is not None and not 2 <= scale <= MAX_SCALE:
-        raise ValueError(f"scale is 2 to {MAX_SCALE}. Received: {scale!r}")
-    if target_side is not None and target_side < 1:
-        raise ValueError(f"target_side is at least 1 pixel. Received: {target_side!r}")
 
 
 def _read(image: object, jpeg_quality: int | None) -> tuple[RasterImage, int]:

@@ -60,6 +60,11 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     if ours.retry and ours.previous == NONE:
         parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
+    if ours.keep_columns and (is_prefix(source) or manifest_format(source) == "txt"):
+        parser.error(
+            "--keep_columns keeps columns of a manifest: --input names a "
+            f"{'prefix or folder' if is_prefix(source) else 'list of URIs'}, which has none"
+        )
     _check_secrets(parser, "--model", ours.model)
     if ours.s3_endpoint_url is not None:
         _check_endpoint(parser, ours.s3_endpoint_url)

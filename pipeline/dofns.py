@@ -20,7 +20,8 @@ from model.imaging.sandbox import DecoderPool
 from pipeline.catalog import etags
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import Job, Shard, Status
-from pipeline.row import TIMED_STAGES, Row
+from pipeline.row.parts import TIMED_STAGES
+from pipeline.row.row import Row
 from pipeline.runs import estimation
 from pipeline.runs.counting import tally
 from pipeline.runs.layout import Layout

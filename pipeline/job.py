@@ -309,5 +309,9 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"summary: {layout.summary}",
     ]
     where = "in the rows" if settings.images == "parquet" else f"{layout.images}/"
-    lines += [f"images:  {where}", f"by name: {export.command(settings)}"]
+    lines += [
+        f"images:  {where}",
+        f"by name: {export.command(settings)}",
+        f"look at: {export.for_run(settings, 'pipeline.report', '--serve')}",
+    ]
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from model.metrics.quality import Measures
 from model.network import presets
 from pipeline.options.declaration import AUTO
 from pipeline.records import Reason, RunError
-from pipeline.row import NOT_TIMED
+from pipeline.row.parts import NOT_TIMED
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.routing import open_storage
 from pipeline.upscale.saved_model import read_model
@@ -89,6 +89,10 @@ class UpscaleImages(beam.PTransform):
     Attributes:
         model: name of a shipped network, or path or S3 URI of a `.keras` file of `model.train`;
             the workers read it, too.
+        scale: enlargement, 2 to 4; of a network of scale 2, 4 is two passes and 3 is 4 shrunk.
+            None for that of the network. With `target_side` the largest one allowed.
+        target_side: longer side of each result, pixels; None for `scale` times the source. An
+            image that has it already becomes an error, `large_enough`.
         image_format: of the results: `auto` (as the source, lossless stays lossless), `png`,
             `jpeg` or `webp`.
         precision: dtype that the network computes in. With `bfloat16` and `float16` results
@@ -97,13 +101,16 @@ class UpscaleImages(beam.PTransform):
         first_frame: of an animated image upscale the first frame, instead of returning an error.
 
     Raises:
-        ValueError: when applied, if an option's value is not allowed, or there is no such network.
+        ValueError: when applied, if an option's value is not allowed, there is no such network, or
+            it cannot reach the scale.
 
     Example:
         upscaled, errors = files | UpscaleImages(model="rdn-product")
     """
 
     model: str = presets.DEFAULT
+    scale: int | None = None
+    target_side: int | None = None
     image_format: str = AUTO
     precision: str = "float32"
     max_pixels: int = 40_000_000
@@ -128,19 +135,24 @@ class UpscaleImages(beam.PTransform):
             output="",
             run_id="",
             model=self.model,
+            scale=self.scale,
+            target_side=self.target_side,
             image_format=self.image_format,
             precision=self.precision,
             max_pixels=self.max_pixels,
             animated="first_frame" if self.first_frame else "skip",
         )
+        target = settings.target
         try:
             saved = read_model(open_storage(settings.storage), self.model)
         except RunError as error:
             raise ValueError(str(error).removeprefix("--")) from error
+        target.check(saved.scale)
         return RunPlan(
             settings,
             started_at=datetime.datetime.now(datetime.UTC),
             model_sha256=saved.sha256,
+            network_scale=saved.scale,
             workers=1,
             compute_dtype=self.precision,
         )
@@ -208,6 +220,11 @@ def upscale_file(
             max_pixels=settings.max_pixels,
             first_frame=settings.animated == "first_frame",
         )
+        if settings.target.has_reached(image.height, image.width):
+            return UpscaleError(
+                str(Reason.LARGE_ENOUGH),
+                f"{image.width} x {image.height}, the target side is {settings.target_side}",
+            )
         done = upscaler.upscale(Decoded(image, header, NOT_TIMED), keep_result=False)
     except ImageError as error:
         return UpscaleError(error.reason, str(error))

@@ -72,6 +72,7 @@ class CatalogEntry(NamedTuple):
         location: where to read it, an absolute path or an s3:// URI; empty if `reason` is set.
         position: in the manifest; of several mentions of a URI the first counts.
         product_ids: from the manifest, distinct, in the order of its lines.
+        catalog: columns of the manifest that the row carries, as JSON.
         reference_uri: of a true HR image, as the manifest spells it.
         reference_location: where to read that.
         etag: identity of the content, from the storage: equal ETag and size, equal image.
@@ -91,6 +92,7 @@ class CatalogEntry(NamedTuple):
     location: str
     position: int
     product_ids: tuple[str, ...] = ()
+    catalog: str | None = None
     reference_uri: str | None = None
     reference_location: str | None = None
     etag: str | None = None

@@ -59,7 +59,7 @@ class Settings(
     @property
     def columns(self) -> ManifestColumns:
         """The columns of the manifest that the run reads."""
-        return ManifestColumns(self.uri_column, self.id_column)
+        return ManifestColumns(self.uri_column, self.id_column, kept=self.keep_columns)
 
     @property
     def max_bytes(self) -> int:

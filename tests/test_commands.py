@@ -83,9 +83,7 @@ TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log
 RUNS = {
     # Named only, without its arguments.
     r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
-    r"python -m benchmarks.(degradation_sheet|degradations|blending)$": Run(
-        "--help", says="usage: "
-    ),
+    r"python -m benchmarks.(degradations|blending)$": Run("--help", says="usage: "),
     r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
     r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
@@ -103,12 +101,16 @@ RUNS = {
     ),
     r"run_pipeline.py ": FINISHED,
     r"local_cluster.py ": Run("", FINISHED.leaves),  # says it past this process
+    r"pipeline.report .*--gallery look": Run("", "look/index.html", "3 rows"),
     r"pipeline.report .*--gallery": Run(
         "", "pages/index.html pages/images/1/0-result.jpeg pages/images/1/0-source.jpeg", "3 rows"
     ),
     r"pipeline.prune .*--compact": Run("", says="copied 0 images, 0 bytes into run "),
     r"pipeline.prune .*--keep": Run("", says="kept run earlier: one of the newest 7"),
     r"pipeline.prune ": Run("", says="3 rows"),
+    r"pipeline.read .*by-product/ ": Run(
+        "", "by-product/images.csv by-product/*0.jpg-1.jpg", "3 images of run night1"
+    ),
     r"pipeline.read .*--names product": Run(
         "", "s3://shop/by-product/[0-2].jpg s3://shop/by-product/images.csv", "named by source"
     ),
@@ -129,6 +131,7 @@ RUNS = {
     r"benchmarks.before_after ": Run("", "before-after.jpg"),
     r"benchmarks.measures_sheet ": Run("", "sheet.png"),
     r"benchmarks.gate ": bench("", "values wrapped around"),
+    r"benchmarks.degradation_sheet ": Run("--side 32", "degradations.png"),
     r"benchmarks.degradations ": bench("--recipes jpeg75 --limit 1 --model rdn-small", "PSNR-Y"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(
@@ -158,6 +161,8 @@ NOT_RUN = {
     "docker ": "needs Docker and CUDA's image; tests/test_dataflow.py",
     "IMAGE=": "names that image",
     "gcloud ": "needs Google; tests/test_dataflow.py",
+    "git show ": "needs the history, which a copy of the sources lacks",
+    "python -m benchmarks.ocr ": "needs OCR, which no requirement names; tests/test_ocr.py",
 }
 
 # A reader's folders of images, and of pairs.
@@ -228,7 +233,7 @@ class Shop:
                 self._put(f"{folder}/{name}", data)
         lines = ["uri", *(f"s3://shop/images/{name}" for name in images)]
         self._put("manifest.csv", "\n".join(lines).encode())
-        packed = "\n".join(["sku;image_url", *(f"{line};{line}" for line in lines[1:])])
+        packed = "\n".join(["sku;brand;image_url", *(f"{line};Acme;{line}" for line in lines[1:])])
         self._put("export/part-0.csv.gz", gzip.compress(packed.encode("utf-16")))
         self._put("ours.keras", presets.resolve("rdn-small").data)
 
@@ -263,8 +268,14 @@ class Reader:
         to_shrink = _images(SIDE_TO_SHRINK_PX, IMAGES_TO_TRAIN_ON)
         for name in ("product", "groceries"):
             _write(folder / name, to_shrink)
+        for folder_name, name in re.findall(r"--crop (\w+)/(\S+)", text):
+            _write(folder / folder_name, {name: to_shrink["0.jpg"]})
+        if "first.keras" in text:
+            _write(folder, {"first.keras": presets.resolve("rdn-small").data})
         clothes = "\n".join(str(folder / "product" / name) for name in to_shrink)
-        _write(folder, {"clothes.txt": clothes.encode()})
+        _write(
+            folder, dict.fromkeys(("clothes.txt", "held_out.txt", "cartons.txt"), clothes.encode())
+        )
         for name in PAIRS:
             _write(folder / name, _pair(images["0.jpg"]))
         _write(folder, {"photo.jpg": images["0.jpg"]})

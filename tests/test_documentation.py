@@ -15,7 +15,7 @@ from model.network import presets
 from pipeline import job
 from pipeline.output.schema import SCHEMA
 from pipeline.records import Reason, Status
-from pipeline.row import COLUMNS
+from pipeline.row.row import COLUMNS
 from pipeline.runs import interruption
 from pipeline.settings import OPTIONS
 from pipeline.signals import outcome

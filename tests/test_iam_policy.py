@@ -5,9 +5,11 @@ The requests are recorded between the job and an S3 server on loopback.
 
 import fnmatch
 import json
+import uuid
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import boto3
+import moto.settings
 import pytest
 
 from pipeline import job
@@ -167,6 +169,85 @@ def test_the_policy_allows_all_requests_of_the_runs(needed):
 def test_the_policy_allows_nothing_that_no_run_needs(needed, left_out):
     fewer = [pair for pair in ALLOWED if pair != left_out]
     assert refused(needed, fewer)
+
+
+class EnforcingServer:
+    """An S3 server that lets a user do what the policy of IAM says, and nothing else.
+
+    Args:
+        endpoint: of a server within this process.
+        monkeypatch: ends the enforcement with the test.
+    """
+
+    def __init__(self, endpoint, monkeypatch):
+        self.endpoint, self._monkeypatch = endpoint, monkeypatch
+        self.s3 = boto3.client("s3", endpoint_url=endpoint)
+        self._iam = boto3.client("iam", endpoint_url=endpoint)
+        self._user = f"job-{uuid.uuid4()}"  # the server keeps users after its end
+        self._iam.create_user(UserName=self._user)
+
+    def run(self, policy, *options):
+        """Runs the job as the user."""
+        document = json.dumps(policy)
+        self._iam.put_user_policy(UserName=self._user, PolicyName="job", PolicyDocument=document)
+        key = self._iam.create_access_key(UserName=self._user)["AccessKey"]
+        with self._monkeypatch.context() as enforced:
+            enforced.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+            enforced.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+            enforced.setattr(moto.settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
+            forget_connections()
+            places = ["--input", "s3://shop/images/", "--output", "s3://shop/upscaled"]
+            status = job.run([*places, "--s3_endpoint_url", self.endpoint, *options])
+        forget_connections()
+        return status
+
+
+@pytest.fixture
+def enforcing(monkeypatch):
+    with made_up_credentials(), loopback_s3() as endpoint:
+        server = EnforcingServer(endpoint, monkeypatch)
+        server.s3.create_bucket(Bucket="shop")
+        icon = image_bytes(20, 20, file_format="PNG")
+        server.s3.put_object(Bucket="shop", Key="images/icon.png", Body=icon)
+        yield server
+        keys = [one["Key"] for one in server.s3.list_objects_v2(Bucket="shop")["Contents"]]
+        for key in keys:
+            server.s3.delete_object(Bucket="shop", Key=key)
+        server.s3.delete_bucket(Bucket="shop")
+
+
+def without(action, resource):
+    """The policy without one action on one resource."""
+    left = [
+        {"Effect": "Allow", "Action": name, "Resource": pattern}
+        for name, pattern in ALLOWED
+        if (name, pattern) != (action, f"arn:aws:s3:::{resource}")
+    ]
+    assert len(left) == len(ALLOWED) - 1
+    return {"Version": POLICY["Version"], "Statement": left}
+
+
+@pytest.mark.slow
+def test_a_server_that_enforces_the_policy_lets_the_job_run(enforcing, capsys):
+    assert enforcing.run(POLICY, "--run_id", "night1") == job.DONE
+    assert "1 too_small" in capsys.readouterr().out
+    images = without("s3:GetObject", "shop/images/*")
+    assert enforcing.run(images, "--run_id", "night2", "--previous", "none") == 3
+    assert "1 access_denied" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("s3:ListBucket", "shop"),
+        ("s3:GetObject", "shop/upscaled/*"),
+        ("s3:PutObject", "shop/upscaled/*"),
+        ("s3:DeleteObject", "shop/upscaled/*"),
+    ],
+)
+def test_an_action_less_ends_the_run_with_its_name(enforcing, capsys, action, resource):
+    assert enforcing.run(without(action, resource)) == 1
+    assert f"the credentials need {action} there" in capsys.readouterr().err
 
 
 def test_the_document_names_what_the_policy_allows():

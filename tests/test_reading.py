@@ -148,3 +148,16 @@ def test_spark(read, capfd):
 def test_hugging_face(read):
     row = read("datasets")
     assert row["uri"] == "s3://b/1" and row["image"].size == (40, 30)
+
+
+def test_kept_columns_are_read_as_the_reference_says(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    assert "`catalog->>'brand'` in DuckDB" in text_of(REFERENCE)
+    assert '`rows["catalog"].map(json.loads)` in pandas' in text_of(REFERENCE)
+    catalog = '{"sku": "4711", "brand": "Größe \\"S\\""}'
+    rows = [make_row("s3://shop/1", catalog=catalog), make_row("s3://shop/2")]
+    pq.write_table(pa.Table.from_batches([to_batch(rows)]), tmp_path / "part-0.parquet")
+    found = duckdb.read_parquet(str(tmp_path / "part-0.parquet")).project("catalog->>'brand'")
+    assert found.fetchall() == [('Größe "S"',), (None,)]
+    read = pytest.importorskip("pandas").read_parquet(tmp_path / "part-0.parquet")
+    assert read["catalog"].dropna().map(json.loads)[0] == json.loads(catalog)

@@ -86,7 +86,7 @@ def find_jpeg(
     """
     rgb = _middle(rgb)
     luma = rgb.astype(np.float32) @ _LUMA - 128
-    is_clipped = ((rgb == 0) | (rgb == 255)).any(axis=-1)
+    is_clipped = _is_clipped(rgb)
     traces = [
         _estimate(luma[top:, left:], is_clipped[top:, left:], (top, left))
         for top, left in ((0, 0), _find_other_grid(luma, is_clipped))
@@ -126,14 +126,24 @@ def _middle(rgb: np.ndarray) -> np.ndarray:
     return rgb[rows, columns]
 
 
+def _is_clipped(rgb: np.ndarray) -> np.ndarray:
+    """Pixels with a channel at 0 or 255: uint8 [H, W, 3] to bool [H, W]."""
+    # Channel by channel: numpy is slow along an axis of three.
+    planes = [rgb[..., k] for k in range(3)]
+    low, high = (functools.reduce(best, planes) for best in (np.minimum, np.maximum))
+    return (low == 0) | (high == 255)
+
+
 def _find_other_grid(luma: np.ndarray, is_clipped: np.ndarray) -> tuple[int, int]:
     """The grid with the most evidence among the 63 others, in some windows of 15 x 15 pixels."""
     side, stride = 2 * _BLOCK_PX - 1, 2 * _BLOCK_PX
-    at = _textured(luma, side, stride, _MAX_SEARCH_WINDOWS)
-    blocks = _blocks_at_all_offsets(_windows(luma, side, stride)[at])
-    clipped = _blocks_at_all_offsets(_windows(is_clipped, side, stride)[at])
-    unclipped = np.where(clipped.any(axis=-1, keepdims=True), np.float32(0), blocks)
-    counts = _count(unclipped, _MAX_SEARCH_FREQUENCY)
+    windows = _windows(luma, side, stride)
+    at = _textured(windows, _MAX_SEARCH_WINDOWS)
+    blocks = _blocks_at_all_offsets(windows[at])
+    clipped = _clipped_at_all_offsets(_windows(is_clipped, side, stride)[at])
+    if clipped.any():
+        blocks = np.where(clipped[..., None], np.float32(0), blocks)
+    counts = _count(blocks, _MAX_SEARCH_FREQUENCY)
     evidence = _evidence(counts, _MAX_SEARCH_FREQUENCY).max(axis=(1, 2))  # [64]
     top, left = divmod(1 + int(evidence[1:].argmax()), _BLOCK_PX)
     return top, left
@@ -142,15 +152,14 @@ def _find_other_grid(luma: np.ndarray, is_clipped: np.ndarray) -> tuple[int, int
 def _estimate(luma: np.ndarray, is_clipped: np.ndarray, grid: tuple[int, int]) -> JpegTrace | None:
     """The quality that fits best if the blocks begin at the upper left corner."""
     blocks = _windows(luma, _BLOCK_PX, _BLOCK_PX)
-    is_clipped_block = _windows(is_clipped, _BLOCK_PX, _BLOCK_PX).any(axis=(1, 2))
-    chosen = blocks[~is_clipped_block][:: max(1, len(blocks) // _MAX_BLOCKS)]
+    chosen = blocks[~_clipped_blocks(is_clipped)][:: max(1, len(blocks) // _MAX_BLOCKS)]
     if not len(chosen):
         return None
     # Blocks that are equal but for their brightness, as drawings and gradients have them, are no
     # independent evidence.
-    flat = chosen.reshape(1, -1, _BLOCK_PX**2)
-    flat = np.unique(np.round(flat - flat.mean(axis=-1, keepdims=True), 1), axis=1)
-    counts = _count(flat, _MAX_FREQUENCY)
+    flat = chosen.reshape(-1, _BLOCK_PX**2)
+    flat = np.round(flat - flat.mean(axis=-1, keepdims=True), 1)
+    counts = _count(_without_repeats(flat)[None], _MAX_FREQUENCY)
     evidence = _evidence(counts, _MAX_FREQUENCY)[0].max(axis=0)
     best = int(evidence.argmax())
     steps = quality_steps(int(_QUALITIES[best]))[_frequencies(_MAX_FREQUENCY)]
@@ -161,6 +170,22 @@ def _estimate(luma: np.ndarray, is_clipped: np.ndarray, grid: tuple[int, int]) -
     )
 
 
+def _without_repeats(blocks: np.ndarray) -> np.ndarray:
+    """The different ones of float32 [N, K], in the order of their first appearance."""
+    # Bytes in a dictionary take a tenth of the time of `np.unique` by rows. A zero has no sign.
+    rows = (blocks + np.float32(0)).view(np.dtype((np.void, blocks[0].nbytes)))
+    kept = b"".join(dict.fromkeys(rows.ravel().tolist()))
+    return np.frombuffer(kept, np.float32).reshape(-1, blocks.shape[1])
+
+
+def _clipped_blocks(is_clipped: np.ndarray) -> np.ndarray:
+    """Whether each whole block holds a clipped pixel: bool [H, W] to [N], row by row."""
+    rows, columns = (side // _BLOCK_PX for side in is_clipped.shape)
+    whole = is_clipped[: rows * _BLOCK_PX, : columns * _BLOCK_PX]
+    by_row = whole.reshape(rows, _BLOCK_PX, columns * _BLOCK_PX).any(axis=1)
+    return np.asarray(by_row.reshape(-1, _BLOCK_PX).any(axis=1))
+
+
 def _windows(plane: np.ndarray, side: int, stride: int) -> np.ndarray:
     """[H, W] to windows [N, side, side], row by row; none where they do not fit."""
     if min(plane.shape) < side:
@@ -169,9 +194,9 @@ def _windows(plane: np.ndarray, side: int, stride: int) -> np.ndarray:
     return windows.reshape(-1, side, side)
 
 
-def _textured(luma: np.ndarray, side: int, stride: int, count: int) -> np.ndarray:
+def _textured(windows: np.ndarray, count: int) -> np.ndarray:
     """Indices of up to `count` windows with the largest steps between rows."""
-    steps = np.abs(np.diff(_windows(luma, side, stride), axis=1)).mean(axis=(1, 2))
+    steps = np.abs(np.diff(windows, axis=1)).mean(axis=(1, 2))
     return np.argsort(steps)[::-1][:count]
 
 
@@ -181,24 +206,37 @@ def _blocks_at_all_offsets(windows: np.ndarray) -> np.ndarray:
     return view.transpose(1, 2, 0, 3, 4).reshape(_BLOCK_PX**2, -1, _BLOCK_PX**2)
 
 
+def _clipped_at_all_offsets(windows: np.ndarray) -> np.ndarray:
+    """Blocks at each of 64 offsets with a clipped pixel: bool [N, 15, 15] to [64, N]."""
+    for axis in (1, 2):
+        view = np.lib.stride_tricks.sliding_window_view(windows, _BLOCK_PX, axis)
+        windows = view.any(axis=-1)
+    return windows.reshape(-1, _BLOCK_PX**2).T
+
+
 def _count(blocks: np.ndarray, max_frequency: int) -> np.ndarray:
     """Histograms of the coefficients' absolute values: [P, N, 64] to float32 [P, K, bins]."""
-    coefficients = np.abs(blocks @ _dct(max_frequency))  # [P, N, K]
+    coefficients = blocks @ _dct(max_frequency)  # [P, N, K]
     offsets, _, frequencies = coefficients.shape
-    bins = (coefficients / _BIN).astype(np.int32)
+    np.abs(coefficients, out=coefficients)
+    coefficients *= 1 / _BIN
+    np.minimum(coefficients, _BINS, out=coefficients)  # one more bin, which is dropped
+    index = coefficients.astype(np.intp)
     row = np.arange(offsets)[:, None, None] * frequencies + np.arange(frequencies)
-    index = (row * _BINS + bins)[bins < _BINS]
-    counted = np.bincount(index, minlength=offsets * frequencies * _BINS)
-    return counted.reshape(offsets, frequencies, _BINS).astype(np.float32)
+    index += row * (_BINS + 1)
+    counted = np.bincount(index.ravel(), minlength=offsets * frequencies * (_BINS + 1))
+    return counted.reshape(offsets, frequencies, -1)[..., :_BINS].astype(np.float32)
 
 
 def _evidence(counts: np.ndarray, max_frequency: int) -> np.ndarray:
     """Evidence for every quality: [P, K, bins] to [P, sigmas, qualities]."""
-    by_step = counts @ _log_ratios()  # [P, K, sigmas * (steps + 1)]
-    by_step = by_step.reshape(*counts.shape[:2], len(_SIGMAS), -1)
-    steps = _steps(max_frequency)  # [K, qualities]
-    frequencies = np.arange(counts.shape[1])[:, None]
-    return by_step[:, frequencies, :, steps].sum(axis=0).transpose(1, 2, 0)
+    offsets, frequencies, _ = counts.shape
+    by_step = counts.reshape(-1, _BINS) @ _log_ratios()  # [P * K, sigmas * (steps + 1)]
+    by_step = by_step.reshape(offsets, frequencies, len(_SIGMAS), -1)
+    # Whole rows of offsets and sigmas are picked faster than single values.
+    by_step = np.ascontiguousarray(by_step.transpose(1, 3, 0, 2))
+    picked = by_step[np.arange(frequencies)[:, None], _steps(max_frequency)]
+    return picked.sum(axis=0).transpose(1, 2, 0)
 
 
 @functools.cache

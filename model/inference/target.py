@@ -50,6 +50,9 @@ class TargetSize:
             largest one allowed; None allows `MAX_SCALE`.
         side_px: longer side of each result; None for `scale` times the source.
 
+    Raises:
+        ValueError: if one of them is not allowed.
+
     Example:
         >>> TargetSize(scale=4).plan(50, 40, network_scale=2).name_of("rdn-product")
         'rdn-product x2 twice'
@@ -58,20 +61,23 @@ class TargetSize:
     scale: int | None = None
     side_px: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.scale is not None and self.scale not in range(2, MAX_SCALE + 1):
+            raise ValueError(f"scale is 2 to {MAX_SCALE}. Received: {self.scale!r}")
+        if self.side_px is not None and self.side_px < 1:
+            raise ValueError(f"target_side is at least 1 pixel. Received: {self.side_px!r}")
+
     def check(self, network_scale: int) -> None:
         """Checks that a network can reach the scale in at most two passes.
 
         Raises:
             ValueError: if it cannot.
         """
-        if self.scale is not None and self.scale > network_scale:
-            if network_scale**2 > MAX_SCALE:
-                raise ValueError(
-                    f"a network of x{network_scale} upscales by {network_scale} or less. "
-                    f"Received: scale {self.scale}"
-                )
-            if network_scale**2 < self.scale:
-                raise ValueError(f"the largest scale is {MAX_SCALE}. Received: {self.scale}")
+        if self.scale is not None and self.scale > network_scale and network_scale**2 > MAX_SCALE:
+            raise ValueError(
+                f"a network of x{network_scale} upscales by {network_scale} or less. "
+                f"Received: scale {self.scale}"
+            )
 
     def has_reached(self, height: int, width: int) -> bool:
         """Whether an image has the longer side already."""

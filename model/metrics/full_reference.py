@@ -104,6 +104,22 @@ def window_sums(plane: np.ndarray, height: int, width: int) -> np.ndarray:
     return totals
 
 
+def reduce_cells(reduce: Callable[..., np.ndarray], plane: np.ndarray, side: int) -> np.ndarray:
+    """Reduces a plane to one value for each whole cell.
+
+    Args:
+        reduce: as `np.max`, with an axis.
+        plane: [H, W].
+        side: of a cell, pixels.
+
+    Returns:
+        [H // side, W // side].
+    """
+    rows, columns = plane.shape[0] // side, plane.shape[1] // side
+    whole = plane[: rows * side, : columns * side].reshape(rows, side, columns * side)
+    return reduce(reduce(whole, axis=1).reshape(rows, columns, side), axis=2)
+
+
 def crop_border(image: np.ndarray, border: int) -> np.ndarray:
     """Cuts `border` rows and columns from each side.
 

@@ -4,23 +4,17 @@
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from model.metrics.full_reference import chroma, row_bands
+from model.metrics.full_reference import reduce_cells, row_bands
 
 # JPEG codes 8 x 8 pixels at a time (ITU-T T.81, section 4.3).
 _JPEG_BLOCK_PX = 8
 # Flatter planes have neither blocks nor sharpness: rounding errors are larger than this.
 _MIN_STEP = 0.05
 _MIN_LAPLACIAN_VARIANCE = 1.0
-
-# Compression noise lies in the JPEG blocks with an edge; a cell of half a block fits beside the
-# edge inside such a block.
-_CELL_PX = 4
-_CELL_RANGE = 10.0
-_MIN_CELLS = 16
 
 # Source levels nearer to 0 or 255 count as clipped in the source.
 _CLIPPING_MARGIN = 8
@@ -122,108 +116,6 @@ def blockiness(plane: np.ndarray, *, pixel_px: int) -> float | None:
     return float(across / across_count / (within / within_count))
 
 
-def flat_cells(source: np.ndarray) -> np.ndarray:
-    """Finds the near-flat cells of a source, in which noise is visible.
-
-    Args:
-        source: float [H, W], its luma.
-
-    Returns:
-        bool [H // 4, W // 4]: cells of 4 x 4 pixels that span 10 grey levels at most, like
-        background with compression noise, but without edge or texture.
-    """
-    return _in_cells(np.max, source, _CELL_PX) - _in_cells(np.min, source, _CELL_PX) <= _CELL_RANGE
-
-
-def flat_noise(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
-    """Measures the noise of a source or a result in the near-flat cells of the source.
-
-    Noise is each cell's deviation from its best-fitting plane (a level and two slopes): soft
-    gradients do not count. Weak texture counts as noise, unlike in `background_noise`, which has
-    the clean image as reference. Compare a result's value with its source's, not with other
-    images'.
-
-    Args:
-        plane: float [H * pixel_px, W * pixel_px], luma of a source or a result.
-        flat: of the source, [H, W], see `flat_cells`.
-        pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
-
-    Returns:
-        Standard deviation, grey levels; unbiased for white noise in a source, and unchanged by
-        upscaling through repeated pixels. None with fewer than 16 flat cells.
-
-    Source:
-        Our own.
-    """
-    if np.count_nonzero(flat) < _MIN_CELLS:
-        return None
-    side = _CELL_PX * pixel_px
-    ramp = np.arange(side, dtype=plane.dtype) - (side - 1) / 2
-    slopes = np.stack([np.repeat(ramp, side), np.tile(ramp, side)], axis=1)
-    slopes /= np.linalg.norm(slopes, axis=0)
-    residual, count = 0.0, 0
-    for chosen in _pixels_of_cells(plane, flat, side):
-        cells = chosen.reshape(-1, side * side)
-        cells = cells - cells.mean(axis=1, keepdims=True)
-        residual += float(np.vdot(cells, cells) - np.sum((cells @ slopes) ** 2))
-        count += cells.size
-    # The fitted plane uses 3 of a source cell's 16 degrees of freedom.
-    freedom = 1 - 3 / _CELL_PX**2
-    return float(np.sqrt(max(residual / (count * freedom), 0.0)))
-
-
-def flat_chroma_noise(rgb: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
-    """Measures the coloured noise of a source or a result: fringes beside print and edges.
-
-    As `flat_noise`, on Cb and Cr: cells that are flat in luma may have colours of their own.
-
-    Args:
-        rgb: uint8 [H * pixel_px, W * pixel_px, 3], a source or a result.
-        flat: of the source, [H, W], see `flat_cells`.
-        pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
-
-    Returns:
-        Standard deviation over both planes, grey levels. None with fewer than 16 flat cells.
-
-    Source:
-        Our own.
-    """
-    planes = chroma(rgb, dtype=np.float32)
-    noise = [flat_noise(planes[..., k], flat, pixel_px=pixel_px) for k in range(2)]
-    known = [one for one in noise if one is not None]
-    return float(np.sqrt(np.mean(np.square(known)))) if known else None
-
-
-def flat_grain(plane: np.ndarray, flat: np.ndarray, *, pixel_px: int) -> float | None:
-    """Measures the pixel-to-pixel noise in the near-flat cells of a source.
-
-    Upscaled noise of the source is smooth at the scale of the result's pixels; noise added to the
-    result is not. This measure detects added noise even if it is weaker than the `flat_noise` of
-    the source.
-
-    Args:
-        plane: float [H * pixel_px, W * pixel_px], luma of a source or a result.
-        flat: of the source, [H, W], see `flat_cells`.
-        pixel_px: side of a source's pixel: 1 for the source, the scale for a result.
-
-    Returns:
-        Standard deviation of equivalent white noise, grey levels. None with fewer than 16 flat
-        cells.
-
-    Source:
-        Immerkær, "Fast noise variance estimation", CVIU 1996, in flat cells only.
-    """
-    if np.count_nonzero(flat) < _MIN_CELLS:
-        return None
-    total, count = 0.0, 0
-    for cells in _pixels_of_cells(plane, flat, _CELL_PX * pixel_px):
-        down = cells[:, :-2] - 2 * cells[:, 1:-1] + cells[:, 2:]
-        response = down[:, :, :-2] - 2 * down[:, :, 1:-1] + down[:, :, 2:]
-        total += float(np.abs(response).sum(dtype=np.float64))
-        count += response.size
-    return float(total / count * np.sqrt(np.pi / 2) / 6)
-
-
 def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> float:
     """Computes the share of the source's pixels that clip only in the result.
 
@@ -244,13 +136,13 @@ def clipped_share(source: np.ndarray, result: np.ndarray, *, scale: int) -> floa
     is_below_white = _reduce_3x3(np.maximum, framed) < 255 - _CLIPPING_MARGIN
     is_above_black = _reduce_3x3(np.minimum, framed) > _CLIPPING_MARGIN
     clipped = np.zeros(source.shape[:2], bool)
-    highest = functools.reduce(np.maximum, (result[i::scale] for i in range(scale)))
-    lowest = functools.reduce(np.minimum, (result[i::scale] for i in range(scale)))
+    highest = _reduce_blocks(np.maximum, result, scale)
+    lowest = _reduce_blocks(np.minimum, result, scale)
     # Channel by channel: numpy is slow along an axis of three.
+    step = scale * source.shape[2]
     for k in range(source.shape[2]):
-        for i in range(scale):
-            clipped |= (highest[:, i::scale, k] == 255) & is_below_white[..., k]
-            clipped |= (lowest[:, i::scale, k] == 0) & is_above_black[..., k]
+        clipped |= (highest[:, k::step] == 255) & is_below_white[..., k]
+        clipped |= (lowest[:, k::step] == 0) & is_above_black[..., k]
     return float(clipped.mean())
 
 
@@ -321,32 +213,24 @@ def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:
 
 def _window_means(plane: np.ndarray, max_cells: int) -> np.ndarray:
     """Means of [H, W] over windows of up to `max_cells` cells a side, one at every cell."""
-    means = _in_cells(np.mean, plane, _WINDOW_CELL_PX)
+    means = reduce_cells(np.mean, plane, _WINDOW_CELL_PX)
     if not means.size:
         return means
     window = tuple(min(max_cells, side) for side in means.shape)
     return np.lib.stride_tricks.sliding_window_view(means, window).mean(axis=(2, 3))
 
 
-def _pixels_of_cells(plane: np.ndarray, chosen: np.ndarray, side: int) -> Iterator[np.ndarray]:
-    """Yields the pixels of the selected cells, band by band.
+def _reduce_blocks(reduce: Callable[..., np.ndarray], rgb: np.ndarray, scale: int) -> np.ndarray:
+    """`np.maximum` or `np.minimum` of scale x scale pixels: [H, W, K] to [H / scale, ...].
 
-    [H, W] and [H // side, W // side] to [N, side, side] for each band, N 1 or more.
+    Along a row of interleaved channels, K * scale values apart, lie the results of one channel;
+    the values between them have no meaning.
     """
-    columns = chosen.shape[1]
-    for rows in row_bands((chosen.shape[0], columns * side * side)):
-        band = plane[rows.start * side : rows.stop * side, : columns * side]
-        whole = band.reshape(-1, side, columns, side).transpose(0, 2, 1, 3)
-        cells = whole[chosen[rows]]
-        if len(cells):
-            yield cells
-
-
-def _in_cells(reduce: Callable[..., np.ndarray], plane: np.ndarray, side: int) -> np.ndarray:
-    """Reduces [H, W] to one value for each whole cell: [H // side, W // side]."""
-    rows, columns = plane.shape[0] // side, plane.shape[1] // side
-    whole = plane[: rows * side, : columns * side].reshape(rows, side, columns * side)
-    return reduce(reduce(whole, axis=1).reshape(rows, columns, side), axis=2)
+    down = functools.reduce(reduce, (rgb[i::scale] for i in range(scale)))
+    row, channels = down.reshape(len(down), -1), rgb.shape[2]
+    length = row.shape[1] - (scale - 1) * channels
+    shifted = (row[:, i * channels :][:, :length] for i in range(scale))
+    return functools.reduce(reduce, shifted)
 
 
 def _reduce_3x3(reduce: Callable[..., np.ndarray], framed: np.ndarray) -> np.ndarray:

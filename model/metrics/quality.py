@@ -10,7 +10,7 @@ import numpy as np
 
 from model.imaging import resampling
 from model.imaging.image import RasterImage
-from model.metrics import detail, full_reference, no_reference
+from model.metrics import detail, full_reference, no_reference, noise, round_trip
 
 # Replaces the infinite PSNR of equal images, which JSON and means cannot hold.
 MAX_PSNR_DB = 100.0
@@ -243,7 +243,7 @@ def measure(
 
 def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
     """All measures but the self PSNR, of uint8 [H, W, 3] and [H * scale, W * scale, 3]."""
-    again = resampling.shrink(result, scale)
+    again = round_trip.shrink(result, scale)
     inside = full_reference.crop_border(source, scale)
     inside_again = full_reference.crop_border(again, scale)
     source_luma = full_reference.luma(source, dtype=np.float32)
@@ -254,7 +254,7 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
     inside_luma = full_reference.crop_border(source_luma, scale)
     inside_result = full_reference.crop_border(result_luma, scale**2)
     inside_rgb = full_reference.crop_border(result, scale**2)
-    flat = no_reference.flat_cells(inside_luma)
+    flat = noise.flat_cells(inside_luma)
     return Measures(
         roundtrip_psnr_db=_capped(full_reference.psnr(inside, inside_again, data_range=255)),
         sharpness_ratio=no_reference.sharpness_ratio(
@@ -264,15 +264,15 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
         ),
         blockiness_source=no_reference.blockiness(source_luma, pixel_px=1),
         blockiness=no_reference.blockiness(result_luma, pixel_px=scale),
-        background_noise_source=no_reference.flat_noise(inside_luma, flat, pixel_px=1),
-        background_noise=no_reference.flat_noise(inside_result, flat, pixel_px=scale),
-        background_grain=no_reference.flat_grain(inside_result, flat, pixel_px=scale),
+        background_noise_source=noise.flat_noise(inside_luma, flat, pixel_px=1),
+        background_noise=noise.flat_noise(inside_result, flat, pixel_px=scale),
+        background_grain=noise.flat_grain(inside_result, flat, pixel_px=scale),
         clipped_share=no_reference.clipped_share(source, result, scale=scale),
         channel_drift=no_reference.channel_drift(inside_again - inside),
         block_drift=no_reference.block_drift(luma_error),
         block_shift_px=no_reference.block_shift(inside_luma, luma_error),
-        chroma_noise_source=no_reference.flat_chroma_noise(inside, flat, pixel_px=1),
-        chroma_noise=no_reference.flat_chroma_noise(inside_rgb, flat, pixel_px=scale),
+        chroma_noise_source=noise.flat_chroma_noise(inside, flat, pixel_px=1),
+        chroma_noise=noise.flat_chroma_noise(inside_rgb, flat, pixel_px=scale),
         nyquist_ratio_source=detail.nyquist_ratio(inside_luma),
         detail_error=detail.detail_error(inside_luma, luma_error),
     )

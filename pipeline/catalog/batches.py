@@ -18,6 +18,7 @@ SCHEMA = pa.schema(
         pa.field("location", pa.string()),
         pa.field("position", pa.int64(), nullable=False),
         pa.field("product_ids", pa.list_(pa.string())),
+        pa.field("catalog", pa.string()),
         pa.field("reference_uri", pa.string()),
         pa.field("reference_location", pa.string()),
         pa.field("etag", pa.string()),

@@ -29,6 +29,8 @@ from pipeline.storage.ranged import open_file
 
 # A manifest of nothing but broken lines is the wrong file, and millions of rows say no more.
 _MAX_BROKEN = 100_000
+# Of a line of JSON, for an error.
+_MAX_KEYS = 100
 
 
 def input_folder(source: str) -> str:
@@ -115,6 +117,8 @@ class _Manifest:
         self._columns = columns
         self._position = 0
         self._broken = 0
+        self._lacking = set(columns.kept)
+        self._found = dict[str, None]()
 
     def entries(self, tell: Callable[[str], None]) -> Iterator[CatalogEntry]:
         """Its lines as entries, in order."""
@@ -123,6 +127,7 @@ class _Manifest:
             tell(f"{redact(self._source)} has {text.count(len(parts), 'file')}")
         for part in parts:
             yield from self._entries_of(part, tell)
+        self._check_kept()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its lines as batches of `batches.SCHEMA`, in order; Parquet's stay columns."""
@@ -133,6 +138,7 @@ class _Manifest:
             with _opened(self._files, part) as (file, name):
                 for lines in read_lines(file, name, self._columns):
                     yield self._batch_of(lines, name)
+        self._check_kept()
 
     def _entries_of(self, part: str, tell: Callable[[str], None]) -> Iterator[CatalogEntry]:
         with _opened(self._files, part) as (file, name):
@@ -163,7 +169,15 @@ class _Manifest:
                 f"the manifest {name} holds {self._broken} broken lines, the last one: "
                 f"line {record.line}: {record.problem}"
             )
+        if self._lacking and record.problem is None:
+            self._lacking = self._lacking.difference(record.keys) if record.keys else set()
+            self._found |= dict.fromkeys(record.keys[:_MAX_KEYS])
         return _entry(self._place, name, position, record)
+
+    def _check_kept(self) -> None:
+        """Checks that a line had each column to keep; for manifests without a header."""
+        if self._found:
+            self._columns.check_kept(self._lacking, self._found, redact(self._source))
 
 
 @contextlib.contextmanager
@@ -190,6 +204,7 @@ def _entry(place: Place, name: str, position: int, record: Record) -> CatalogEnt
         "",
         position,
         product_ids=(redact(record.product_id),) if record.product_id else (),
+        catalog=record.catalog,
         reference_uri=redact_uri(record.reference_uri) if record.reference_uri else None,
         mentions=record.mentions,
     )

@@ -1,7 +1,8 @@
 """Turns the plain lines of a Parquet manifest into catalog entries as columns.
 
 Plain is a line whose URI, product and reference need no change and no second look: nearly every
-line. All others go through records, which say what is wrong with them.
+line, unless the rows carry columns of it. All others go through records, which say what is wrong
+with them.
 """
 
 import re
@@ -23,7 +24,7 @@ _PRODUCT = rf"\A[!-~]([^{re.escape(redaction.SUSPICIOUS)}]*[!-~])?\z"
 
 def plain(lines: Lines, columns: ManifestColumns) -> np.ndarray:
     """Returns which lines are plain, bool [lines]."""
-    texts = _texts(lines, columns)
+    texts = None if columns.kept else _texts(lines, columns)
     if texts is None:
         return np.zeros(len(lines), bool)
     uri, product, reference = texts

@@ -39,7 +39,8 @@ def run_demo(options: list[str], output: Path) -> int:
             status = job.run(job_arguments(endpoint, options))
         download(endpoint, BUCKET, f"{_PREFIX}/", output)
     # The server is gone: name the copies.
-    print(printed.getvalue().replace(f"s3://{BUCKET}/{_PREFIX}", str(output)), end="")
+    said = printed.getvalue().replace(f" --s3_endpoint_url {endpoint}", "")
+    print(said.replace(f"s3://{BUCKET}/{_PREFIX}", str(output)), end="")
     _describe(catalog, output)
     return status
 

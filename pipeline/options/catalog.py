@@ -63,6 +63,14 @@ class CatalogOptions:
         resume_must_match=True,
         is_replayed=True,
     )
+    keep_columns: tuple[str, ...] = declare(
+        "other columns or keys of the manifest that the rows carry, comma-separated",
+        (),
+        parse=comma_list,
+        metavar="NAMES",
+        resume_must_match=True,
+        is_replayed=True,
+    )
     min_side: int = declare(
         "shorter side below: too_small",
         32,

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 
 from pipeline.records import Status
-from pipeline.row import COLUMNS, ImageFile, Row, RowColumn, column_values
+from pipeline.row.declaration import RowColumn
+from pipeline.row.parts import ImageFile
+from pipeline.row.row import COLUMNS, Row, column_values
 
 _ARROW_TYPES = {
     str: pa.string(),
@@ -40,7 +42,7 @@ def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
         rows: any number.
 
     Returns:
-        A column for each of `pipeline.row.COLUMNS`, in that order.
+        A column for each of `pipeline.row.row.COLUMNS`, in that order.
     """
     arrays = [
         pa.array(values, type=field.type)

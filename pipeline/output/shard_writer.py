@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline import columns
 from pipeline.output import schema as row_schema
 from pipeline.records import RunError, Shard
-from pipeline.row import Row
+from pipeline.row.row import Row
 from pipeline.runtime.scratch import temporary_file_errors
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError

@@ -114,9 +114,22 @@ def command(settings: Settings) -> str:
     Example:
         command(settings)  # python -m pipeline.read s3://shop/out exported/ --names …
     """
-    words = ["python", "-m", "pipeline.read", settings.output, "exported/"]
-    words += ["--run_id", settings.run_id, "--names", "source"]
-    if settings.s3_endpoint_url is not None:
+    return for_run(settings, "pipeline.read", "exported/", "--names", "source")
+
+
+def for_run(settings: Settings, module: str, *arguments: str) -> str:
+    """A command of this program about a finished run.
+
+    Args:
+        settings: of the run.
+        module: the command's.
+        arguments: of the command, beside the output, the run's id and the S3 server.
+
+    Example:
+        for_run(settings, "pipeline.report", "--serve")
+    """
+    words = ["python", "-m", module, settings.output, *arguments, "--run_id", settings.run_id]
+    if settings.s3_endpoint_url is not None and locations.scheme_of(settings.output) == "s3":
         words += ["--s3_endpoint_url", settings.s3_endpoint_url]
     return shlex.join(words)
 

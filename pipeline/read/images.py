@@ -6,15 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.output import schema
 from pipeline.records import Reason
 from pipeline.runs import reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage.base import Storage, StorageError
-
-# Rows of older versions have at most one id.
-_PRODUCT_COLUMNS = [one for one in ("product_id", "product_ids") if one in schema.SCHEMA.names]
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,8 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
     Raises:
         RunError: if the rows cannot be read.
     """
-    columns = ["uri", "content_key", "image_format", "image_uri", *_PRODUCT_COLUMNS]
+    products = ("product_id", "product_ids")
+    columns = ["uri", "content_key", "image_format", "image_uri", *products]
     parts = reader.parts_of(files, Layout(output, run_id))
     for part, first, batch in reader.read_batches(files, parts, columns):
         for number, row in enumerate(batch.to_pylist(), start=first):
@@ -125,7 +122,7 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
 
 
 def _product_ids(row: dict[str, Any]) -> tuple[str, ...]:
-    """All product ids of a row, in the manifest's order."""
-    if row.get("product_ids"):
+    """All product ids of a row, in the manifest's order; older versions wrote the first only."""
+    if row["product_ids"]:
         return tuple(row["product_ids"])
     return () if row["product_id"] is None else (row["product_id"],)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.output import schema
 from pipeline.records import Status
-from pipeline.row import TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
 from pipeline.runs.reader import absolute_pointer, image_pointer, read_batches
 from pipeline.storage.base import Storage
 

@@ -5,6 +5,7 @@ its rows, without their images. Memory: 16 bytes for each row that matches, and 
 """
 
 import collections
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class Query:
     """Which rows, in which order.
 
     Attributes:
-        search: part of the URI or product id, in upper or lower case; empty for all.
+        search: part of the URI or of a product id, in upper or lower case; empty for all.
         status: of `STATUSES`.
         reason: code; a trailing `:` takes all that begin so; empty for all.
         sort: key of `SORTS`; empty for the order of the files.
@@ -98,7 +99,7 @@ def select(files: Storage, parts: Sequence[str], query: Query) -> Selection:
     Raises:
         RunError: if a file cannot be read.
     """
-    columns = ["uri", "product_id", "status", "reason", "image_format"]
+    columns = ["uri", "product_id", "product_ids", "status", "reason", "image_format"]
     order = {part: index for index, part in enumerate(parts)}
     found: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     for part, first, batch in reader.read_batches(files, parts, [*columns, *_sorted_by(query)]):
@@ -160,6 +161,20 @@ def _sorted_by(query: Query) -> Iterable[str]:
     return [query.sort] if query.sort else []
 
 
+def _contains(texts: pa.Array, part: str) -> pa.Array:
+    """Whether each text, perhaps null, contains a part in upper or lower case."""
+    return pc.fill_null(pc.match_substring(texts, part, ignore_case=True), False)
+
+
+def _any_contains(batch: pa.RecordBatch, part: str) -> pa.Array:
+    """Whether one of the product ids of each row contains a part."""
+    ids = batch["product_ids"]
+    rows = pc.list_parent_indices(ids).filter(_contains(pc.list_flatten(ids), part))
+    found = np.zeros(batch.num_rows, bool)
+    found[rows.to_numpy()] = True
+    return pa.array(found)
+
+
 def _matches(batch: pa.RecordBatch, query: Query) -> np.ndarray:
     """Which rows of a batch match, bool [N]."""
     tests = []
@@ -172,12 +187,8 @@ def _matches(batch: pa.RecordBatch, query: Query) -> np.ndarray:
     elif query.reason:
         tests.append(pc.equal(batch["reason"], query.reason))
     if query.search:
-        tests.append(
-            pc.or_kleene(
-                pc.match_substring(batch["uri"], query.search, ignore_case=True),
-                pc.match_substring(batch["product_id"], query.search, ignore_case=True),
-            )
-        )
+        found = [_contains(batch[name], query.search) for name in ("uri", "product_id")]
+        tests.append(functools.reduce(pc.or_, [*found, _any_contains(batch, query.search)]))
     matches = np.ones(batch.num_rows, bool)
     for test in tests:
         matches &= pc.fill_null(test, False).to_numpy(zero_copy_only=False)

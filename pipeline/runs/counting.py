@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline import columns
 from pipeline.output import schema
 from pipeline.output.percentiles import Sketch
-from pipeline.row import TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
 from pipeline.runs import reader
 from pipeline.storage.base import Storage
 

@@ -112,6 +112,7 @@ def _rows(entries: pa.RecordBatch, **found: pa.Array) -> pa.RecordBatch:
         "uri": entries["uri"],
         "product_id": pc.list_element(entries["product_ids"], 0),
         "product_ids": entries["product_ids"],
+        "catalog": entries["catalog"],
         "content_key": entries["content_key"],
         "source_etag": entries["etag"],
         "source_bytes": entries["size_bytes"],

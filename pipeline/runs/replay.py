@@ -11,7 +11,7 @@ from pipeline.settings import Settings
 from pipeline.storage.base import Storage
 
 _COLUMNS = (
-    *("uri", "product_id", "product_ids", "reference_uri", "reference_etag"),
+    *("uri", "product_id", "product_ids", "catalog", "reference_uri", "reference_etag"),
     *("source_etag", "source_bytes", "reason", "detail"),
 )
 
@@ -44,7 +44,9 @@ def _entry(
 ) -> CatalogEntry:
     """The entry of one row."""
     ids = row["product_ids"] or filter(None, [row["product_id"]])  # older rows have one only
-    entry = CatalogEntry(row["uri"], "", position, tuple(ids), reference_uri=row["reference_uri"])
+    entry = CatalogEntry(
+        row["uri"], "", position, tuple(ids), row["catalog"], row["reference_uri"]
+    )
     is_wanted = row["reason"] in retry and row["reason"] != Reason.BAD_LINE
     if not is_wanted and row["source_etag"] is None:
         return entry.rejected(Reason(row["reason"]), row["detail"])

@@ -14,7 +14,8 @@ from pipeline import columns, text
 from pipeline.catalog.size_filter import SizeLimits, reject_size
 from pipeline.output import schema
 from pipeline.records import Reason, Status
-from pipeline.row import COLUMNS, TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
+from pipeline.row.row import COLUMNS
 from pipeline.runs import reader
 from pipeline.runs.images_on_hand import ImagesOnHand
 from pipeline.runs.reader import UnreadableRowsError
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 # Columns that this run finds itself, and times that only the previous run spent.
 _NOT_REUSED = {
-    *("uri", "product_id", "product_ids", "content_key", "status", "reason"),
+    *("uri", "product_id", "product_ids", "catalog", "content_key", "status", "reason"),
     *("source_etag", "source_bytes"),
     *("reference_uri", "reference_etag", "image"),
     *TIMED_STAGES,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model.files import appearing
 from model.version import VERSION
-from pipeline.row import TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
 from pipeline.signals import outcome
 from pipeline.signals.outcome import Outcome
 

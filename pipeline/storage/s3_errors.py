@@ -55,6 +55,23 @@ _REASON_OF_CODE = {
 }
 
 
+_NOT_PERMITTED = {"AccessDenied", "403", "Forbidden"}
+# What AWS's policies call the permission for a request.
+_ACTIONS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "HeadBucket": "s3:ListBucket",
+    "HeadObject": "s3:GetObject",
+    "GetObject": "s3:GetObject",
+    "CopyObject": "s3:GetObject and s3:PutObject",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+}
+
+
 def code_of(error: Exception) -> str:
     """Returns the S3 code of an answer, or its HTTP status; `""` if there was no answer."""
     if not isinstance(error, boto_errors.ClientError):
@@ -115,6 +132,8 @@ def _sort_answer(error: boto_errors.ClientError) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRANSIENT or (status >= 500 and not is_refusal(code)):
         return TransientError(message, throttled=code in _THROTTLED)
+    if code in _NOT_PERMITTED and error.operation_name in _ACTIONS:
+        message += f": the credentials need {_ACTIONS[error.operation_name]} there"
     return StorageError(reason_of(code), message, code)
 
 
@@ -130,7 +149,6 @@ def remedy(reason: Reason) -> str:
     """Returns what to do when a listing fails, and with it the run."""
     return {
         Reason.NOT_FOUND: ": is the bucket's name right?",
-        Reason.ACCESS_DENIED: ": the credentials need s3:ListBucket and s3:GetObject there",
         Reason.TIMEOUT: ": is --s3_endpoint_url right, and can it be reached?",
     }.get(reason, "")
 

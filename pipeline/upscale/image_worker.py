@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from model.imaging.sandbox import DecoderPool
 from model.inference.errors import OutOfMemoryError
 from pipeline.records import CatalogEntry, Job, Reason
-from pipeline.row import Row
+from pipeline.row.row import Row
 from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage, StorageError
 from pipeline.upscale.job_rows import JobRows, upscaled_row

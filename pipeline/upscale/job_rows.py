@@ -3,7 +3,8 @@
 import datetime
 
 from pipeline.records import CatalogEntry, Job
-from pipeline.row import EncodedImage, Reference, Row, SourceInfo
+from pipeline.row.parts import EncodedImage, Reference, SourceInfo
+from pipeline.row.row import Row
 from pipeline.upscale.publish import Comparison
 from pipeline.upscale.steps import Decoded, Rejected, Upscaled
 
@@ -83,6 +84,7 @@ def rejected_row(entry: CatalogEntry, content_key: str | None, rejected: Rejecte
         uri=entry.uri,
         product_id=entry.product_id,
         product_ids=entry.product_ids or None,
+        catalog=entry.catalog,
         status=rejected.reason.status,
         reason=str(rejected.reason),
         detail=rejected.detail,
@@ -118,6 +120,7 @@ def upscaled_row(
         uri=entry.uri,
         product_id=entry.product_id,
         product_ids=entry.product_ids or None,
+        catalog=entry.catalog,
         status=upscaled.status,
         reason=upscaled.reason,
         detail="; ".join(filter(None, details)) or None,

@@ -19,8 +19,8 @@ _GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 USUAL_RESULT_PX = 4_000_000
 _RESULT_PIXEL_BYTES = 48
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-# Fewer images take less time than to start the processes.
-WORTH_PROCESSES = 200
+# Fewer images take less time than to start the other processes.
+WORTH_PROCESSES = 20
 
 
 def choose_dtype(wanted: str, *, is_local: bool) -> str:

@@ -6,7 +6,7 @@ from model.imaging.errors import ImageError
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from pipeline.catalog.size_filter import SizeLimits, reject_size
 from pipeline.records import CatalogEntry, Reason, RunError
-from pipeline.row import Timings
+from pipeline.row.parts import Timings
 from pipeline.storage.base import Storage
 from pipeline.storage.ranged import open_object
 from pipeline.upscale.steps import Probed, Rejected, ms_since

@@ -7,7 +7,7 @@ from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.metrics import quality
 from model.metrics.quality import ReferenceMeasures
 from pipeline.records import RunError
-from pipeline.row import EncodedImage
+from pipeline.row.parts import EncodedImage
 from pipeline.settings import Settings
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError

@@ -9,7 +9,7 @@ from model.imaging.encode import Encoded
 from model.imaging.image import RasterImage
 from model.metrics.quality import Measures
 from pipeline.records import Reason, Status
-from pipeline.row import NOT_TIMED, Timings
+from pipeline.row.parts import NOT_TIMED, Timings
 
 
 @dataclass(frozen=True)

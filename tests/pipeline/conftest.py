@@ -15,12 +15,13 @@ from PIL import Image
 from pipeline import columns
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
 from pipeline.records import Shard, Status, Totals
-from pipeline.row import Row
+from pipeline.row.row import Row
 from pipeline.runs import counting, summary
 from pipeline.runs.counting import RowCounts
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
+from pipeline.upscale import machine
 
 NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
 
@@ -49,6 +50,12 @@ def s3_endpoint() -> Iterator[str]:
 def credentials() -> Iterator[None]:
     with made_up_credentials():
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch) -> None:
+    """Tests' images are small: to start processes for them would take most of the time."""
+    monkeypatch.setattr(machine, "WORTH_PROCESSES", 1000)
 
 
 @dataclasses.dataclass

@@ -156,3 +156,16 @@ def test_names_that_are_no_manifests(name, capsys):
     with pytest.raises(SystemExit):
         cli.parse(["--input", f"s3://shop/{name}", "--output", "s3://shop/out"], NOW)
     assert ".tsv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("s3://shop/images/", "names a prefix or folder, which has none"),
+        ("s3://shop/m.txt.gz", "names a list of URIs, which has none"),
+    ],
+)
+def test_only_a_manifest_has_columns_to_keep(capsys, source, said):
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(["--input", source, "--output", "s3://out/o", "--keep_columns", "brand"], NOW)
+    assert ended.value.code == 2 and said in capsys.readouterr().err

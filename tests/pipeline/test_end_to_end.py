@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline import job
 from pipeline.output.schema import SCHEMA
-from pipeline.row import TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
 from tests import malformed
 from tests.image_data import CATALOG, needs_catalog
 from tests.pipeline.conftest import image_bytes

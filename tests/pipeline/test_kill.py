@@ -39,12 +39,12 @@ def catalog(tmp_path):
 class Tries:
     """Starts the job again and again under one id."""
 
-    def __init__(self, catalog, folder, *options):
+    def __init__(self, catalog, folder, *options, workers="1"):
         self.output = folder
         self.log = folder.with_suffix(".log")
         self.log.touch()
         self.arguments = ["--input", str(catalog), "--output", str(folder), "--run_id", "night1"]
-        self.arguments += ["--max_failure_rate", "1", *options]
+        self.arguments += ["--max_failure_rate", "1", "--workers", workers, *options]
 
     def start(self, kill_at=0):
         command = [sys.executable, "-m", "tests.pipeline.killed_run", str(kill_at), str(self.log)]
@@ -134,7 +134,7 @@ def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
 @pytest.mark.timeout(600)
 def test_several_processes_killed_and_not(catalog, tmp_path, undisturbed):
     """The same images, to the last bit, as a single process makes."""
-    tries = Tries(catalog, tmp_path / "several", "--workers", "2")
+    tries = Tries(catalog, tmp_path / "several", workers="2")
     assert tries.run(kill_at=40) == -signal.SIGKILL
     assert tries.run() == 0
     assert tries.rows() == undisturbed
@@ -145,7 +145,7 @@ def test_several_processes_killed_and_not(catalog, tmp_path, undisturbed):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("sign", "workers"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
 def test_a_signal_ends_in_one_line_and_the_run_goes_on_later(catalog, tmp_path, sign, workers):
-    tries = Tries(catalog, tmp_path / "out", "--workers", workers)
+    tries = Tries(catalog, tmp_path / "out", workers=workers)
     process = tries.start()
     while not tries.saved:
         assert process.poll() is None

@@ -84,6 +84,22 @@ def test_a_result_is_that_of_the_network():
     assert (upscaled[1].model, upscaled[1].reason) == (MODEL, None)
 
 
+def test_scale_and_target_side():
+    files = {"small": image_bytes(30, 40), "large": image_bytes(90, 100)}
+    upscaled, errors = outcomes(files, model=MODEL, scale=3, image_format="png")
+    assert not errors
+    assert (upscaled["small"].height, upscaled["small"].width) == (90, 120)
+    assert upscaled["small"].model == "rdn-small x2 twice"
+    upscaled, errors = outcomes(files, model=MODEL, target_side=100, image_format="png")
+    assert (upscaled["small"].height, upscaled["small"].width) == (75, 100)
+    assert errors == {
+        "large": UpscaleError("large_enough", "100 x 90, the target side is 100"),
+    }
+    source = Image.open(io.BytesIO(files["small"]))
+    expected = upscale(source, model=MODEL, precision="float32", target_side=100)
+    np.testing.assert_array_equal(pixels(upscaled["small"].data), np.asarray(expected))
+
+
 def test_the_gate_publishes_bicubic_and_says_why(tmp_path, monkeypatch):
     strict = quality_gate.GateLimits(min_roundtrip_psnr_db=101.0, max_detail_error=0.0)
     monkeypatch.setattr(quality_gate, "GateLimits", lambda: strict)
@@ -138,6 +154,8 @@ def test_a_model_of_the_user_s_own(tmp_path):
         ({"model": "no-such"}, "model no-such: .*shipped models: rdn-small"),
         ({"model": "https://host/x.keras"}, "use a shipped name, a path or an s3:// URI"),
         ({"image_format": "gif"}, "image_format is one of auto, png.* Received: 'gif'"),
+        ({"scale": 5}, "scale is 2 to 4. Received: 5"),
+        ({"target_side": 0}, "target_side is at least 1 pixel. Received: 0"),
         ({"precision": "half"}, "precision is one of float32.* Received: 'half'"),
     ],
 )

@@ -343,6 +343,42 @@ def test_an_image_of_several_products_names_them_all_every_night(nights, tmp_pat
     assert rows["0.png"]["product_ids"] == ["c", "b"]
 
 
+def test_kept_columns_are_tonight_s_also_of_unchanged_images(nights, tmp_path):
+    def catalogs(rows):
+        return {name: row["catalog"] and json.loads(row["catalog"]) for name, row in rows.items()}
+
+    manifest = tmp_path / "catalog.csv"
+    nights.source, nights.options = (
+        str(manifest),
+        (*nights.options, "--keep_columns", "brand,size"),
+    )
+    (tmp_path / "in" / "twin.png").write_bytes((tmp_path / "in" / "0.png").read_bytes())
+    manifest.write_text(
+        "uri,size,brand\nin/0.png,S,old\nin/twin.png,M,old\nin/gone.png,L,old\n"
+        "in/0.png,XL,repeat\n"
+    )
+    rows = nights.run("night1")
+    first = {
+        "0.png": {"brand": "old", "size": "S"},
+        "twin.png": {"brand": "old", "size": "M"},
+        "gone.png": {"brand": "old", "size": "L"},
+    }
+    assert catalogs(rows) == first
+    # A replay knows no manifest but the previous rows.
+    manifest.write_text("uri,size,brand\nin/0.png,?,?\nin/twin.png,?,?\nin/gone.png,?,?\n")
+    assert catalogs(nights.run("night2", "--retry", "not_found")) == first
+    manifest.write_text("uri,size,brand\nin/0.png,S,new\nin/twin.png,,old\nin/gone.png,L,\n")
+    rows = nights.run("night3")
+    assert statuses(rows) == {"0.png": "unchanged", "twin.png": "unchanged", "gone.png": "failed"}
+    assert catalogs(rows) == {
+        "0.png": {"brand": "new", "size": "S"},
+        "twin.png": {"brand": "old", "size": None},
+        "gone.png": {"brand": None, "size": "L"},
+    }
+    nights.options = nights.options[:-2]
+    assert set(catalogs(nights.run("night4")).values()) == {None}
+
+
 NAMES = st.sampled_from(["a.png", "b.png", "c.png", "deep/d.png"])
 CONTENTS = st.integers(0, 5)  # the last two are too small
 CHANGES = st.one_of(

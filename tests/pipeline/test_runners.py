@@ -21,7 +21,7 @@ from deploy.flink.local_cluster import ROOT, LocalCluster, missing_tools
 from pipeline.demo.loopback import made_up_credentials
 from pipeline.demo.sample_catalog import SampleCatalog, sample_catalog
 from pipeline.demo.sample_run import upload
-from pipeline.row import TIMED_STAGES
+from pipeline.row.parts import TIMED_STAGES
 
 pytestmark = pytest.mark.slow
 MISSING = missing_tools()

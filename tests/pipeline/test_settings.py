@@ -25,6 +25,7 @@ OTHER = {
     "exclude": ("thumbs/", ("thumbs/",)),
     "uri_column": ("image_url", "image_url"),
     "id_column": ("sku", "sku"),
+    "keep_columns": ("brand,price", ("brand", "price")),
     "min_side": ("16", 16),
     "max_side": ("800", 800),
     "max_pixels": ("1000000", 1_000_000),

@@ -14,6 +14,7 @@ class ManifestColumns:
         uri: of the image; required.
         product_id: of the product.
         reference_uri: of a true large image to compare with.
+        kept: of other columns, which the rows carry.
 
     Example:
         >>> ManifestColumns(uri="image_url", product_id="sku").reference_uri
@@ -23,9 +24,10 @@ class ManifestColumns:
     uri: str = "uri"
     product_id: str = "product_id"
     reference_uri: str = "reference_uri"
+    kept: tuple[str, ...] = ()
 
     def by_field(self) -> Mapping[str, str]:
-        """The columns by the field of a record that they fill."""
+        """The columns by the field of a record that they fill, without those that are kept."""
         return {
             "uri": self.uri,
             "product_id": self.product_id,
@@ -46,6 +48,7 @@ class ManifestColumns:
         asked = {self.uri: "--uri_column"}
         if self.product_id != ManifestColumns.product_id:
             asked[self.product_id] = "--id_column"
+        asked |= dict.fromkeys(set(self.kept) - set(asked), "--keep_columns")
         for column, option in asked.items():
             if found.count(column) != 1:
                 has = "several columns" if column in found else "no column"
@@ -53,6 +56,23 @@ class ManifestColumns:
                     f"the manifest {name} has {has} {column}; {option} names another one. "
                     f"Received: {_listed(found)}"
                 )
+
+    def check_kept(self, lacking: Iterable[str], found: Iterable[str], name: str) -> None:
+        """Checks a manifest without a header, whose lines have each their own keys.
+
+        Args:
+            lacking: columns to keep that no line has.
+            found: keys of its lines.
+            name: of the manifest.
+
+        Raises:
+            RunError: if there are such columns.
+        """
+        for column in sorted(lacking):
+            raise RunError(
+                f"no line of the manifest {name} has the key {column}; --keep_columns names "
+                f"another one. Received: {_listed(found)}"
+            )
 
 
 # Of a manifest that needs no options.

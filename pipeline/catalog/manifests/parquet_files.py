@@ -69,7 +69,8 @@ def read_lines(file: BinaryIO, name: str, columns: ManifestColumns) -> Iterator[
         table = pq.ParquetFile(file)
         has = table.schema_arrow.names
         columns.check(has, name)
-        wanted = [column for column in columns.by_field().values() if column in has]
+        read = {*columns.by_field().values(), *columns.kept}
+        wanted = [column for column in has if column in read]
         first = 1
         for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
             yield _distinct(batch, first, columns)
@@ -113,4 +114,6 @@ def _plain(column: pa.Array) -> pa.Array:
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if is_text or pa.types.is_string_view(column.type):
         return column.cast(pa.large_binary())
+    if pa.types.is_timestamp(column.type):  # Python knows no nanoseconds
+        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
     return column

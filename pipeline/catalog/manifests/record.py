@@ -2,13 +2,16 @@
 
 import datetime
 import decimal
+import json
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.catalog.manifests.columns import ManifestColumns
+from pipeline.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,8 @@ class Record:
     Attributes:
         line: its number, from 1; of Parquet, of its row.
         uri, product_id, reference_uri: as the line spells them; None if empty.
+        catalog: the columns to keep, as a JSON object of texts; None if none is kept.
+        keys: of the line, if it lacks a column to keep; else empty.
         problem: why the line holds no record; None if it does.
         mentions: how many lines it stands for.
 
@@ -29,6 +34,8 @@ class Record:
     uri: str | None = None
     product_id: str | None = None
     reference_uri: str | None = None
+    catalog: str | None = None
+    keys: tuple[str, ...] = ()
     problem: str | None = None
     mentions: int = 1
 
@@ -50,7 +57,36 @@ def record_of(line: int, values: Mapping[str, Any], columns: ManifestColumns) ->
         found[field] = text or None
     if found["uri"] is None:
         return Record(line, problem=f"no {columns.uri}")
-    return Record(line, found["uri"], found["product_id"], found["reference_uri"])
+    kept = {name: _kept_text(values.get(name)) for name in columns.kept}
+    return Record(
+        line,
+        found["uri"],
+        found["product_id"],
+        found["reference_uri"],
+        catalog=json.dumps(kept, ensure_ascii=False) if kept else None,
+        keys=() if values.keys() >= kept.keys() else tuple(values),
+    )
+
+
+def _kept_text(value: Any) -> str | None:
+    """A value to keep as text: a strange one costs no line, as nothing depends on it."""
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, list | dict):
+        text = json.dumps(value, ensure_ascii=False, default=_json_number)
+    elif isinstance(value, bytes):
+        text = value.decode("utf-8", "replace").strip()
+    elif isinstance(value, str):
+        text = value.strip()
+    else:
+        text = (_as_text(value, is_id=True) if isinstance(value, _WRITABLE) else value) or ""
+        text = str(text)
+    return redact(_SURROGATE.sub("\ufffd", text)) or None
+
+
+def _json_number(value: Any) -> float | str:
+    """A value that JSON does not know, within a list or an object."""
+    return float(value) if isinstance(value, decimal.Decimal) else str(value)
 
 
 class _NoTextError(ValueError):
@@ -83,4 +119,6 @@ def _trimmed(text: str, *, is_id: bool) -> str:
     return text.strip() if is_id or not text.strip() else text.lstrip().rstrip("\r\n\t")
 
 
+# Half a character, or a byte that is not UTF-8.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WRITABLE = (int, float, decimal.Decimal, datetime.date, datetime.time, uuid.UUID)

@@ -29,11 +29,11 @@ PRODUCTS = [None, "", "7", " 7 ", "a b", "\u2003x", "ü", "https://u:planted@sho
 PRODUCTS += ["planted-secret", "x planted-secret y", "a\x1f"]
 
 
-def both(files, path):
+def both(files, path, **options):
     found = itertools.chain.from_iterable(
-        map(batches.to_entries, manifest.read_batches(files, str(path)))
+        map(batches.to_entries, manifest.read_batches(files, str(path), **options))
     )
-    return list(found), list(manifest.read_catalog(files, str(path)))
+    return list(found), list(manifest.read_catalog(files, str(path), **options))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -121,3 +121,11 @@ def test_a_bad_line_is_one_row_with_its_reason(local_files, tmp_path):
     pq.write_table(pa.table({"uri": ["s3://shop/a", "", "ftp://x/y"]}), tmp_path / "m.parquet")
     found, _ = both(local_files, tmp_path / "m.parquet")
     assert [one.reason for one in found] == [None, Reason.BAD_LINE, Reason.SCHEME_NOT_ALLOWED]
+
+
+def test_columns_that_the_rows_carry(local_files, tmp_path):
+    table = pa.table({"uri": ["s3://shop/a", "s3://shop"], "colour": ["red", None]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    columns = ManifestColumns(kept=("colour",))
+    found, expected = both(local_files, tmp_path / "m.parquet", columns=columns)
+    assert found == expected and found[0].catalog == '{"colour": "red"}'

@@ -2,7 +2,7 @@ import pyarrow as pa
 
 from pipeline.output.schema import SCHEMA, to_batch
 from pipeline.records import Status
-from pipeline.row import COLUMNS, column_values
+from pipeline.row.row import COLUMNS, column_values
 from tests.pipeline.conftest import NOW, make_row
 
 # Column order and types as readers of the files know them.
@@ -10,6 +10,7 @@ CONTRACT = [
     ("uri", "string"),
     ("product_id", "string"),
     ("product_ids", "list<item: string>"),
+    ("catalog", "string"),
     ("status", "string"),
     ("reason", "string"),
     ("detail", "string"),

@@ -12,7 +12,7 @@ from pipeline.read import __main__ as command
 from pipeline.read import export
 from pipeline.read.images import RunImage, list_images
 from pipeline.read.names import NamedImage, name_images
-from tests.pipeline.conftest import image_bytes
+from tests.pipeline.conftest import image_bytes, make_settings
 
 
 def test_a_run_is_exported_under_safe_names(finished, tmp_path):
@@ -110,6 +110,7 @@ def test_a_run_is_exported_under_its_product_ids(tmp_path, capsys):
     assert job.run([*places, *options]) == 0
     out = capsys.readouterr().out
     assert f"images:  {tmp_path}/out/images/" in out
+    assert f"look at: python -m pipeline.report {tmp_path}/out --serve --run_id r1" in out
     (line,) = [line for line in out.splitlines() if line.startswith("by name: ")]
     words = shlex.split(line.removeprefix("by name: "))
     assert words[:3] == ["python", "-m", "pipeline.read"]
@@ -166,3 +167,11 @@ def test_an_image_that_is_gone_costs_no_other(finished, tmp_path, local_files):
     ((image, error),) = export.export(local_files, named.images, str(tmp_path / "out"))
     assert image == gone and error.reason == "not_found"
     assert len(index_of(tmp_path / "out")) == 3
+
+
+def test_the_command_names_the_server_only_for_a_bucket():
+    at = {"s3_endpoint_url": "http://localhost:9000"}
+    assert "--s3_endpoint_url" not in export.command(make_settings(output="/shop/out", **at))
+    assert export.command(make_settings(output="s3://shop/out", **at)).endswith(
+        " --s3_endpoint_url http://localhost:9000"
+    )

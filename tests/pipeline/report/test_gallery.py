@@ -53,6 +53,7 @@ def night(tmp_path_factory):
     (folder / "broken.jpg").write_bytes(encoded(9)[:500])
     names = [*(f"{i}.jpg" for i in range(COUNT)), "broken.jpg", "missing.jpg"]
     lines = [f"{name},P-{i}" for i, name in enumerate(names)]
+    lines.append(f"{names[0]},Q-0")  # another product of the first image
     (folder / "manifest.csv").write_text("uri,product_id\n" + "\n".join(lines) + "\n")
     places = ["--input", str(folder / "manifest.csv"), "--output", str(folder / "out")]
     options = ["--run_id", "n1", "--max_failure_rate", "0.9", "--report", "no"]
@@ -96,6 +97,7 @@ def test_static_pages_show_every_result_beside_its_source(night, tmp_path, capsy
         r'<img class="\w+(?: source)?" src="(images/[^"]+)" loading="lazy"', text
     )
     assert len(addresses) == 2 * COUNT
+    assert 'title="P-0, Q-0">P-0 and 1 more</span>' in text
     for address in addresses:
         size = Image.open(folder / address).size
         assert size == ((160, 120) if "result" in address else (80, 60))

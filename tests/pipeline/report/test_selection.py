@@ -24,6 +24,7 @@ def parts(tmp_path):
                 f"s3://b/shoes/{4 * part + i}.jpg",
                 (Status.UPSCALED, Status.FALLBACK, Status.SKIPPED, Status.FAILED)[i],
                 product_id=f"Red-{i}" if part else None,
+                product_ids=[f"Red-{i}", f"Blue-{i}"] if part and i else None,
                 reason=(None, "gate:noise", "large_enough", "timeout")[i],
                 self_gain_db=None if GAINS[i] is None else GAINS[i] + part / 2,
                 image=b"x" * 10 if i < 2 else None,
@@ -49,6 +50,8 @@ def parts(tmp_path):
         (Query(reason="gate:"), [1, 5]),
         (Query(search="SHOES/4"), [4]),
         (Query(search="red-1"), [5]),
+        (Query(search="blue-", status="all"), [5, 6, 7]),
+        (Query(search="red-", status="all"), [4, 5, 6, 7]),  # also those of older versions
         (Query(search=".*"), []),  # no pattern, only text
         (Query(search="nothing"), []),
         (Query(status="all", sort="self_gain_db"), [4, 0, 7, 3, 6, 2, 1, 5]),

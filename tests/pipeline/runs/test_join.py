@@ -9,7 +9,8 @@ from pipeline.catalog import batches
 from pipeline.catalog.size_filter import reject_size
 from pipeline.output.schema import SCHEMA
 from pipeline.records import CatalogEntry, Job, Reason, Status, content_key
-from pipeline.row import TIMED_STAGES, Row
+from pipeline.row.parts import TIMED_STAGES
+from pipeline.row.row import Row
 from pipeline.runs import join, reuse
 from tests.pipeline.conftest import NOW, make_settings
 

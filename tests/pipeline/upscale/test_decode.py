@@ -8,7 +8,7 @@ from model.imaging.image import RasterImage
 from model.imaging.sandbox import DecoderUnavailableError
 from pipeline.catalog.size_filter import SizeLimits
 from pipeline.records import Reason, RunError
-from pipeline.row import Timings
+from pipeline.row.parts import Timings
 from pipeline.upscale.decode import decode
 from pipeline.upscale.steps import Decoded, Probed, Rejected
 

@@ -14,7 +14,7 @@ import pytest
 from model.imaging.decode import decode
 from model.network import presets
 from pipeline.records import RunError, Status
-from pipeline.row import NOT_TIMED
+from pipeline.row.parts import NOT_TIMED
 from pipeline.upscale import processes
 from pipeline.upscale.processes import UpscalerProcesses, open_upscaler
 from pipeline.upscale.steps import Decoded

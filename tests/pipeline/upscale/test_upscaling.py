@@ -8,7 +8,7 @@ from model.imaging.decode import decode
 from model.imaging.image import RasterImage
 from model.network import presets
 from model.scenes.drawing import draw_scene
-from pipeline.row import NOT_TIMED
+from pipeline.row.parts import NOT_TIMED
 from pipeline.upscale import quality_gate, upscaling
 from pipeline.upscale.steps import Decoded
 from pipeline.upscale.upscaling import LocalUpscaler
