@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def run(
     run_id: str,
     *options: str,
     look_every_s: float = _LOOK_EVERY_S,
+    beside: Sequence[int] = (),
 ) -> MeasuredRun:
     """Runs the job.
 
@@ -57,6 +58,7 @@ def run(
         run_id: of the run.
         options: of `run_pipeline.py`, beside input, output and run_id.
         look_every_s: how often to look at the memory, which slows the run down a little.
+        beside: pids of other processes whose memory counts, as those of a cluster.
 
     Raises:
         SystemExit: if the run does not end with status 0.
@@ -68,7 +70,8 @@ def run(
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=output_file, stderr=output_file)
         while process.returncode is None:
-            peak_bytes = max(peak_bytes, _memory_bytes(process.pid))
+            held_bytes = sum(_memory_bytes(pid) for pid in (process.pid, *beside))
+            peak_bytes = max(peak_bytes, held_bytes)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(look_every_s)
         seconds = time.perf_counter() - started

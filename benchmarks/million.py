@@ -1,249 +1,140 @@
 """Measures a run over a million images of which nearly all are unchanged.
 
-    python -m benchmarks.million [--uris 1000000] [--new 100] [--json FILE]
+    python -m benchmarks.million [--uris 1000000] [--new 100] [--manifest] [--flink] [--json FILE]
 
-A server of this program implements the part of S3's protocol that the job needs, with a generated
-listing: no real server holds a million objects in little memory. The previous run is generated
-too, by the job's own writer: half of its images were upscaled, half were too large. `--new` images
-are drawn, and the previous run has no row for them.
+The previous run is generated, by the job's own writer: half of its images were upscaled, half were
+too large. `--new` images are drawn, and the previous run has no row for them. The catalog is a
+prefix; with `--manifest` a Parquet manifest, whose ETags the job looks up. With `--flink` the job
+runs a second time, on a Flink cluster of its own (Java 17 or newer, Maven), and the rows must be
+the same.
 """
 
 import argparse
-import datetime
-import functools
-import hashlib
-import http.server
-import io
-import json
+import dataclasses
 import sys
 import tempfile
-import threading
-import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
+from typing import Any
 
-from PIL import Image
+import pyarrow as pa
+import pyarrow.dataset as ds
 
 from benchmarks import figures, measured_run
-from model.network import presets
-from model.scenes import drawing
-from pipeline import cli
+from benchmarks.generated_bucket import (
+    BUCKET,
+    Catalog,
+    Served,
+    serve,
+    write_manifest,
+    write_previous_run,
+)
+from deploy.flink.local_cluster import LocalCluster
 from pipeline.demo.loopback import made_up_credentials
-from pipeline.output import publishing
-from pipeline.output.shard_writer import ShardWriter
-from pipeline.records import CatalogEntry, Reason, Shard, Status, content_key
-from pipeline.row.parts import ImageFile
-from pipeline.row.row import Row
-from pipeline.settings import RunPlan
-from pipeline.storage.routing import open_storage
+from pipeline.row.parts import TIMED_STAGES
 
-_BUCKET = "shop"
-_DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-_PAGE_KEYS = 1000
-_KNOWN_BYTES = 30_000
+_RUN = "tonight"
+# What may differ between two runs of the same work.
+_TIMES = {*TIMED_STAGES, "processed_at"}
 
 
-class Catalog:
-    """A bucket's objects by number; the last ones are new and have content.
-
-    Args:
-        uris: number of objects.
-        new: number of new ones among them.
-
-    Example:
-        catalog = Catalog(1000, new=10)
-        catalog.key(999), len(catalog.body(999))
-    """
-
-    def __init__(self, uris: int, new: int) -> None:
-        self.uris, self.known = uris, uris - new
-
-    def key(self, number: int) -> str:
-        """Returns the object's key; keys sort as numbers do."""
-        return f"images/{number // 1000:06d}/{number:09d}.jpg"
-
-    def etag(self, number: int) -> str:
-        """Returns the object's ETag, 32 hexadecimal digits."""
-        return hashlib.md5(self.key(number).encode()).hexdigest()
-
-    @functools.cache  # noqa: B019 - one catalog for the life of the program
-    def body(self, number: int) -> bytes:
-        """Returns a new object's content, a JPEG."""
-        buffer = io.BytesIO()
-        Image.fromarray(drawing.draw_scene(number, 120, 120)).save(buffer, "JPEG", quality=85)
-        return buffer.getvalue()
-
-    def size_bytes(self, number: int) -> int:
-        """Returns the object's size; that of known objects is made up, since nobody reads them."""
-        return _KNOWN_BYTES if number < self.known else len(self.body(number))
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    """ListObjectsV2, and HEAD and GET of new objects with ranges."""
-
-    protocol_version = "HTTP/1.1"
-    catalog: Catalog
-    requests = 0
-
-    def do_GET(self) -> None:
-        url = urllib.parse.urlsplit(self.path)
-        query = urllib.parse.parse_qs(url.query)
-        if "list-type" in query:
-            first = int(query.get("continuation-token", ["0"])[0])
-            self._answer(200, self._page(first), {"Content-Type": "application/xml"})
-            return
-        self._object(url.path)
-
-    def do_HEAD(self) -> None:
-        self._object(self.path)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Logs nothing: one line per request would be too much."""
-
-    def _page(self, first: int) -> bytes:
-        catalog, after = self.catalog, min(first + _PAGE_KEYS, self.catalog.uris)
-        items = "".join(
-            f"<Contents><Key>{escape(catalog.key(i))}</Key><LastModified>2026-01-01T00:00:00.000Z"
-            f'</LastModified><ETag>"{catalog.etag(i)}"</ETag><Size>{catalog.size_bytes(i)}</Size>'
-            "</Contents>"
-            for i in range(first, after)
-        )
-        is_cut = after < catalog.uris
-        more = f"<NextContinuationToken>{after}</NextContinuationToken>" if is_cut else ""
-        return (
-            '<?xml version="1.0"?><ListBucketResult><Name>shop</Name>'
-            f"<IsTruncated>{str(is_cut).lower()}</IsTruncated>{more}{items}</ListBucketResult>"
-        ).encode()
-
-    def _object(self, path: str) -> None:
-        number = int(path.rpartition("/")[2].partition(".")[0])
-        if number < self.catalog.known:
-            # The job compares the listing's first ETag with that of a HEAD.
-            assert self.command == "HEAD", "an unchanged image was requested"
-            data = bytes(_KNOWN_BYTES)
-        else:
-            data = self.catalog.body(number)
-        headers = {"ETag": f'"{self.catalog.etag(number)}"', "Accept-Ranges": "bytes"}
-        status = 200
-        if wanted := self.headers.get("Range"):
-            start, _, last = wanted.removeprefix("bytes=").partition("-")
-            end = min(int(last or len(data)), len(data) - 1)
-            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
-            data, status = data[int(start) : end + 1], 206
-        headers["Last-Modified"] = "Thu, 01 Jan 2026 00:00:00 GMT"
-        self._answer(status, data, headers)
-
-    def _answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
-        _Handler.requests += 1
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-
-def previous_rows(catalog: Catalog, fingerprint: str) -> Iterator[Row]:
-    """Yields the rows of the previous run, one per image that is not new."""
-    image: ImageFile = {"bytes": b"\xff" * 100, "path": "image.jpg"}
-    for number in range(catalog.known):
-        uri = f"s3://{_BUCKET}/{catalog.key(number)}"
-        etag, size_bytes = catalog.etag(number), catalog.size_bytes(number)
-        entry = CatalogEntry(uri, uri, number, etag=etag, size_bytes=size_bytes)
-        columns = {
-            "uri": uri,
-            "status": Status.SKIPPED,
-            "reason": str(Reason.LARGE_ENOUGH),
-            "detail": "1500x1500, longer side above 1000",
-            "processed_at": _DAY,
-            "content_key": content_key(entry, fingerprint),
-            "source_etag": etag,
-            "source_bytes": size_bytes,
-            "source_format": "JPEG",
-            "source_mode": "RGB",
-            "source_width": 1500,
-            "source_height": 1500,
-        }
-        if number % 2:
-            columns |= {
-                "status": Status.UPSCALED,
-                "reason": None,
-                "detail": None,
-                "source_width": 300,
-                "source_height": 300,
-                "roundtrip_psnr_db": 40.0,
-                "self_psnr_db": 33.3,
-                "self_gain_db": 1.1,
-                "image_sha256": hashlib.sha256(etag.encode()).hexdigest(),
-                "image_bytes": 100,
-                "image": image,
-            }
-        yield Row.from_columns(columns)
-
-
-def write_previous_run(catalog: Catalog, output: Path) -> None:
-    """Writes the previous run, finished, to an output folder."""
-    sha256 = presets.resolve(presets.DEFAULT).sha256
-    settings, _ = cli.parse(["--input", "x/", "--output", str(output)], _DAY)
-    plan = RunPlan(settings, _DAY, sha256, workers=1, compute_dtype="float32")
-    files = open_storage(settings.storage)
-    folder = output / "runs/previous"
-    writer = ShardWriter(files, str(folder / "staging"))
-    shards: list[Shard] = []
-    for row in previous_rows(catalog, plan.fingerprint):
-        shards += filter(None, [writer.add(row)])
-    shards += filter(None, [writer.close()])
-    publishing.publish(files, shards, str(output / "rows/run_id=previous"))
-    publishing.clear(files, str(folder / "staging"))
-    summary = {
-        "run_id": "previous",
-        "uris": catalog.known,
-        "by_reason": {},
-        "by_status": {},
-        "percentiles": {},
-    }
-    (folder / "summary.json").write_text(json.dumps(summary))
-    (folder / "_SUCCESS").touch()
-
-
-def measure(uris: int, new: int, scratch: Path) -> dict:
-    """Runs the pipeline over the catalog.
+def measure(uris: int, new: int, scratch: Path, *, manifest: bool, flink: bool) -> list[dict]:
+    """Runs the pipeline over a catalog.
 
     Args:
         uris: number of images.
         new: number of new ones among them.
         scratch: folder for outputs.
+        manifest: whether the catalog is a Parquet manifest.
+        flink: whether to run it on Flink too.
 
     Returns:
-        The figures by name.
+        The figures of each run by name: the local one, then that on Flink.
+
+    Raises:
+        SystemExit: if the rows of the two differ.
     """
     catalog = Catalog(uris, new)
-    _Handler.catalog = catalog
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    output = scratch / "out"
-    write_previous_run(catalog, output)
-    with made_up_credentials():
-        measured = measured_run.run(
-            f"s3://{_BUCKET}/images/",
-            output,
-            "tonight",
-            "--s3_endpoint_url",
-            f"http://127.0.0.1:{server.server_port}",
+    source = f"s3://{BUCKET}/images/"
+    if manifest:
+        source = str(scratch / "catalog.parquet")
+        write_manifest(catalog, Path(source))
+    with made_up_credentials(), serve(catalog) as served:
+        night = _Night(catalog, served, source)
+        if not flink:
+            return [night.run("local", scratch)]
+        same = ["--precision", "float32"]  # the default where others do the work
+        found = [night.run("local", scratch, *same)]
+        (scratch / "cluster").mkdir()
+        with LocalCluster(scratch / "cluster") as cluster:
+            beside = [one.pid for one in cluster.processes]
+            found.append(
+                night.run("flink", scratch, *same, *cluster.beam_options(), beside=beside)
+            )
+    _check_same(*(_rows(scratch / one["runner"]) for one in found))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Night:
+    """Tonight's run over a catalog, which any runner can do."""
+
+    catalog: Catalog
+    served: Served
+    source: str
+
+    def run(self, runner: str, scratch: Path, *options: str, beside: Sequence[int] = ()) -> dict:
+        """Writes the previous run into a folder of the runner; returns tonight's figures."""
+        output, requests = scratch / runner, self.served.requests()
+        write_previous_run(self.catalog, output)
+        options = ("--s3_endpoint_url", self.served.endpoint, *options)
+        measured = measured_run.run(self.source, output, _RUN, *options, beside=beside)
+        return {
+            "runner": runner,
+            "uris": self.catalog.uris,
+            "new": self.catalog.uris - self.catalog.known,
+            "seconds": round(measured.seconds, 1),
+            # A cluster's is not known while it runs.
+            "cpu_seconds": None if beside else round(measured.cpu_seconds, 1),
+            "uris_per_s": round(self.catalog.uris / measured.seconds),
+            "peak_mb": round(measured.peak_mb),
+            "requests": self.served.requests() - requests,
+            "by_status": measured.summary["by_status"],
+        }
+
+
+def _rows(output: Path) -> pa.Table:
+    """The rows of tonight's run by URI, without times."""
+    data = ds.dataset(output / f"rows/run_id={_RUN}")
+    names = [name for name in data.schema.names if name not in _TIMES]
+    return data.to_table(columns=names).sort_by("uri")
+
+
+def _check_same(rows: pa.Table, others: pa.Table) -> None:
+    """Compares the rows of two runs.
+
+    Raises:
+        SystemExit: if they differ.
+    """
+    different = [name for name in rows.column_names if not rows[name].equals(others[name])]
+    if different:
+        raise SystemExit(
+            f"{rows.num_rows:,} rows of the local run and {others.num_rows:,} of Flink's differ "
+            f"in {', '.join(different)}"
         )
-    server.shutdown()
-    return {
-        "uris": uris,
-        "new": new,
-        "seconds": round(measured.seconds, 1),
-        "cpu_seconds": round(measured.cpu_seconds, 1),
-        "uris_per_s": round(uris / measured.seconds),
-        "peak_mb": round(measured.peak_mb),
-        "requests": _Handler.requests,
-        "by_status": measured.summary["by_status"],
-    }
+    print(f"the {rows.num_rows:,} rows of Flink's run are those of the local run")
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Describes the figures of a run in two lines."""
+    cpu_seconds = found["cpu_seconds"]
+    processor = "" if cpu_seconds is None else f"{cpu_seconds:.0f} processor seconds, "
+    return (
+        f"{found['runner']}: {found['uris']:,} URIs, {found['new']} of them new: "
+        f"{found['seconds']:.0f} s, {processor}"
+        f"{found['uris_per_s']:,} URIs/s, at most {found['peak_mb'] / 1e3:.2f} GB of memory, "
+        f"{found['requests']:,} requests\n{found['by_status']}"
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -251,17 +142,17 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.million")
     parser.add_argument("--uris", type=int, default=1_000_000)
     parser.add_argument("--new", type=int, default=100)
+    parser.add_argument("--manifest", action="store_true", help="a Parquet manifest, no prefix")
+    parser.add_argument("--flink", action="store_true", help="also on a Flink cluster of its own")
     figures.add_json_option(parser)
-    arguments = parser.parse_args(argv)
+    asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
-        result = measure(arguments.uris, arguments.new, Path(scratch))
-    print(
-        f"{result['uris']:,} URIs, {result['new']} of them new: {result['seconds']:.0f} s, "
-        f"{result['cpu_seconds']:.0f} processor seconds, "
-        f"{result['uris_per_s']:,} URIs/s, at most {result['peak_mb'] / 1e3:.2f} GB of memory, "
-        f"{result['requests']:,} requests\n{result['by_status']}"
-    )
-    figures.write_json(arguments.json, result)
+        results = measure(
+            asked.uris, asked.new, Path(scratch), manifest=asked.manifest, flink=asked.flink
+        )
+    for found in results:
+        print(describe(found))
+    figures.write_json(asked.json, results)
     return 0
 
 

@@ -17,6 +17,7 @@ from pipeline.runs import counting, estimation
 from pipeline.runs.counting import RowCounts, UriCounts
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.runs.summary import finish_run, publish_shards
+from pipeline.runtime import spill
 from pipeline.settings import RunPlan
 from pipeline.storage.base import StorageError
 from pipeline.upscale.processes import open_upscaler
@@ -86,7 +87,7 @@ def count_part(
     counts = RowCounts()
     with _finishing(plan):
         uris = counting.count_part(join_run(plan.settings), part, counts)
-        yield from columns.split(uris, columns.uri_of, plan.partitions)
+        yield from _split(uris, plan)
     yield TaggedOutput("counts", counts)
 
 
@@ -94,12 +95,16 @@ def read_previous_uris(part: str, plan: RunPlan) -> Iterator[tuple[int, bytes]]:
     """Packs the URIs of a previous run's file by their partition; none if it cannot be read."""
     uris = counting.read_uris(join_run(plan.settings), part)
     with contextlib.suppress(UnreadableRowsError):  # reading its results has said so
-        yield from columns.split(uris, columns.uri_of, plan.partitions)
+        yield from _split(uris, plan)
+
+
+def _split(uris: Iterator[pa.RecordBatch], plan: RunPlan) -> Iterator[tuple[int, bytes]]:
+    return spill.write(columns.split(uris, columns.uri_of, plan.partitions), plan.spill_folder)
 
 
 def compare_uris(group: tuple[int, dict[str, Iterable[bytes]]]) -> UriCounts:
     """See `counting.compare_uris`."""
-    return counting.compare_uris(group[1]["now"], group[1]["before"])
+    return counting.compare_uris(spill.read(group[1]["now"]), spill.read(group[1]["before"]))
 
 
 def finish(counts: RowCounts, plan: RunPlan, uris: UriCounts, totals: Totals) -> dict[str, Any]:

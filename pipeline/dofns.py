@@ -25,7 +25,7 @@ from pipeline.row.row import Row
 from pipeline.runs import estimation
 from pipeline.runs.counting import tally
 from pipeline.runs.layout import Layout
-from pipeline.runtime import logs, progress
+from pipeline.runtime import logs, memory, progress
 from pipeline.runtime.look_ahead import LookAhead
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
@@ -34,8 +34,8 @@ from pipeline.upscale.image_worker import ImageWorker
 from pipeline.upscale.processes import open_upscaler
 from pipeline.upscale.source import SourceReader
 
-# Entries whose ETags are looked up at a time: a listing pays for many in a folder. 40 MB.
-ENTRIES_TOGETHER = 100_000
+# Entries whose ETags are looked up at a time: a listing pays for many in a folder. 200 MB.
+ENTRIES_TOGETHER = 1_000_000
 
 
 def join_run(settings: Settings) -> Storage:
@@ -130,6 +130,7 @@ class UpscaleDoFn(beam.DoFn):
 
     def _open(self) -> LookAhead[Job, list[Row]]:
         plan, files = self._plan, join_run(self._plan.settings)
+        memory.give_back()  # the network needs as much as the steps before it took
         # One set of decoders, and one network, for all threads of a process.
         decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
         upscaler = self._shared_upscaler.acquire(lambda: open_upscaler(files, plan))

@@ -8,7 +8,9 @@ import logging
 import re
 import shlex
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -201,11 +203,11 @@ def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Pipeli
     beam_options = PipelineOptions(beam_arguments)
     runner = _runner(beam_arguments) or _local_runner(beam_options)
     _name_job(beam_options, plan.settings.run_id)
-    pipeline = beam.Pipeline(runner=runner, options=beam_options)
-    build(pipeline, plan)
     is_here = isinstance(runner, FnApiRunner)
     try:
-        with progress.shown() if is_here else contextlib.nullcontext():
+        with _local_means() if is_here else contextlib.nullcontext() as spill_folder:
+            pipeline = beam.Pipeline(runner=runner, options=beam_options)
+            build(pipeline, dataclasses.replace(plan, spill_folder=spill_folder))
             result = pipeline.run()
             if beam_options.view_as(StandardOptions).no_wait_until_finish:
                 return None
@@ -221,6 +223,15 @@ def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Pipeli
     if state not in (None, "DONE"):
         raise RunError(f"the pipeline ended as {state}; see the runner's log")
     return result
+
+
+@contextlib.contextmanager
+def _local_means() -> Iterator[str]:
+    """Shows the progress of this machine's run; yields a folder for what crosses its shuffles."""
+    with scratch.temporary_file_errors():
+        folder = tempfile.TemporaryDirectory(prefix="shuffle-")
+    with folder as path, progress.shown():
+        yield path
 
 
 def _runner(beam_arguments: list[str]) -> str | None:

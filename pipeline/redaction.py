@@ -9,7 +9,8 @@ import os
 import re
 
 # Only texts with one of these can carry what is looked for; most URIs of a catalog pass here.
-_SUSPICIOUS = re.compile(r"[@?#;=:]")
+SUSPICIOUS = "@?#;=:"
+_SUSPICIOUS = re.compile(f"[{re.escape(SUSPICIOUS)}]")
 _ENVIRONMENT = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _MIN_SECRET = 8
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*[^\s\"'<>`|]+")
@@ -38,14 +39,18 @@ def redact(text: str) -> str:
         >>> redact("cannot read s3://KEY:SECRET@shop/a.jpg")
         'cannot read s3://***@shop/a.jpg'
     """
-    for name in _ENVIRONMENT:
-        value = os.environ.get(name, "")
-        if len(value) >= _MIN_SECRET and value in text:
-            text = text.replace(value, "***")
+    for secret in known_secrets():
+        text = text.replace(secret, "***")
     if not _SUSPICIOUS.search(text):
         return text
     text = _URI.sub(lambda match: redact_uri(match[0]), _without_users(text))
     return _ASSIGNMENT.sub(lambda match: f"{match['name']}***", text)
+
+
+def known_secrets() -> list[str]:
+    """Returns the environment's secrets, which `redact` finds wherever they are."""
+    values = [os.environ.get(name, "") for name in _ENVIRONMENT]
+    return [value for value in values if len(value) >= _MIN_SECRET]
 
 
 def redact_uri(uri: str) -> str:

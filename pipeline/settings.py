@@ -141,6 +141,7 @@ class RunPlan:
         partitions: into which URIs and contents are divided: more than fit a worker's memory make
             a run slow, never wrong.
         lock_token: of the lock that the run holds; empty for a dry run, which holds none.
+        spill_folder: for what crosses shuffles, where all workers are on this machine.
 
     Example:
         >>> now = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
@@ -164,6 +165,7 @@ class RunPlan:
     kept: tuple[Shard, ...] = ()
     partitions: int = 16
     lock_token: str = ""
+    spill_folder: str | None = None
 
     @property
     def fingerprint(self) -> str:

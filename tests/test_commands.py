@@ -144,6 +144,7 @@ RUNS = {
     r"benchmarks.cost_curves large": bench("--sides 40", "40 x 40"),
     r"benchmarks.listing": bench("--keys 6000 --latency_ms 0 --rounds 1", "CPU seconds"),
     r"benchmarks.million": bench("--uris 40 --new 2", "40 URIs, 2 of them new"),
+    r"benchmarks.shares": bench("--uris 1000", "Beam, by difference"),
     r"benchmarks.report_size ": bench(f"--rows 10 --chromium {find_chromium()}", "10 rows"),
 }
 # By their beginning: why a test cannot run them, and what checks them instead.
@@ -153,6 +154,7 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install ": "the same",
     "tensorboard ": "no requirement; the tests of model.train read what it would show",
     "make lint": "reads all of the checkout; .ci/run runs it; test_make_knows_the_target",
+    "python -m benchmarks.million --uris 200000 --flink": "needs Java, Maven and minutes",
     "make test-flink": "needs Java and Maven; .ci/run; test_make_knows_the_target",
     ".ci/run": "runs these tests",
     "python deploy/dataflow/launch.py ": "needs Google; test_the_launcher_takes_the_options",

@@ -152,6 +152,11 @@ class LocalCluster:
                 process.wait()
 
     @property
+    def processes(self) -> list[subprocess.Popen]:
+        """All processes of the cluster but the workers, which they start."""
+        return list(self._processes.values())
+
+    @property
     def task_managers(self) -> dict[str, subprocess.Popen]:
         """The task managers' processes by name."""
         return {name: one for name, one in self._processes.items() if name != "jobmanager"}

@@ -1,20 +1,26 @@
 """Reads the catalog: a manifest of one or several files, or all objects below a prefix."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import text
-from pipeline.catalog import batches, folders
+from pipeline.catalog import batches, folders, plain_lines
 from pipeline.catalog.listing import list_prefix
 from pipeline.catalog.manifests.columns import USUAL_COLUMNS, ManifestColumns
 from pipeline.catalog.manifests.files import find_files, is_prefix, manifest_format
 from pipeline.catalog.manifests.formats import read_records
+from pipeline.catalog.manifests.parquet_files import Lines, read_lines
 from pipeline.catalog.manifests.record import Record
 from pipeline.catalog.manifests.text_files import keep_quiet
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection, select
+from pipeline.columns import concat
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations
@@ -59,7 +65,7 @@ def read_catalog(
         RunError: if the manifest is missing, damaged, or lacks a column.
     """
     if not is_prefix(source):
-        entries = _read_manifest(files, source, Place(source, extra_schemes), columns, tell)
+        entries = _Manifest(files, source, Place(source, extra_schemes), columns).entries(tell)
     elif locations.scheme_of(source) == "s3":
         listed = list_prefix(files, source)
         entries = itertools.chain.from_iterable(map(batches.to_entries, listed))
@@ -79,11 +85,14 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yields the same mentions as `read_catalog`, in batches of `batches.SCHEMA`.
 
-    Where nothing selects among the objects of a prefix, they never become an entry each.
+    Where nothing selects among them, neither the objects of a prefix nor the plain lines of a
+    Parquet manifest ever become an entry each.
     """
-    is_listing = is_prefix(source) and locations.scheme_of(source) == "s3"
-    if is_listing and selection == WHOLE_CATALOG:
-        return list_prefix(files, source)
+    if selection == WHOLE_CATALOG:
+        if not is_prefix(source):
+            return _Manifest(files, source, Place(source, extra_schemes), columns).batches()
+        if locations.scheme_of(source) == "s3":
+            return list_prefix(files, source)
     return batches.from_entries(
         read_catalog(
             files,
@@ -96,46 +105,91 @@ def read_batches(
     )
 
 
-def _read_manifest(
-    files: Storage,
-    source: str,
-    place: Place,
-    columns: ManifestColumns,
-    tell: Callable[[str], None],
-) -> Iterator[CatalogEntry]:
-    parts = find_files(files, source)
-    if parts != [source]:
-        tell(f"{redact(source)} has {text.count(len(parts), 'file')}")
-    broken = 0
-    lacking, found = set(columns.kept), dict[str, None]()
-    records = (record for part in parts for record in _read_part(files, part, columns, tell))
-    for position, (name, record) in enumerate(records):
-        broken += record.problem is not None
-        if broken > _MAX_BROKEN and broken > 0.9 * position:
+class _Manifest:
+    """A manifest that is read once, its positions counted through all its files."""
+
+    def __init__(
+        self, files: Storage, source: str, place: Place, columns: ManifestColumns
+    ) -> None:
+        self._files = files
+        self._source = source
+        self._place = place
+        self._columns = columns
+        self._position = 0
+        self._broken = 0
+        self._lacking = set(columns.kept)
+        self._found = dict[str, None]()
+
+    def entries(self, tell: Callable[[str], None]) -> Iterator[CatalogEntry]:
+        """Its lines as entries, in order."""
+        parts = find_files(self._files, self._source)
+        if parts != [self._source]:
+            tell(f"{redact(self._source)} has {text.count(len(parts), 'file')}")
+        for part in parts:
+            yield from self._entries_of(part, tell)
+        self._check_kept()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its lines as batches of `batches.SCHEMA`, in order; Parquet's stay columns."""
+        for part in find_files(self._files, self._source):
+            if manifest_format(part) != "parquet":
+                yield from batches.from_entries(self._entries_of(part, keep_quiet))
+                continue
+            with _opened(self._files, part) as (file, name):
+                for lines in read_lines(file, name, self._columns):
+                    yield self._batch_of(lines, name)
+        self._check_kept()
+
+    def _entries_of(self, part: str, tell: Callable[[str], None]) -> Iterator[CatalogEntry]:
+        with _opened(self._files, part) as (file, name):
+            for record in read_records(manifest_format(part), file, name, self._columns, tell):
+                yield self._entry(name, self._position, record)
+                self._position += 1
+
+    def _batch_of(self, lines: Lines, name: str) -> pa.RecordBatch:
+        """Lines as a batch: the plain ones as columns, the others as entries first."""
+        is_plain = plain_lines.plain(lines, self._columns)
+        positions = self._position + np.arange(len(lines))
+        plain, others = np.flatnonzero(is_plain), np.flatnonzero(~is_plain)
+        rest = zip(
+            positions[others].tolist(), lines.take(others).records(self._columns), strict=True
+        )
+        found = list(batches.from_entries(self._entry(name, at, record) for at, record in rest))
+        if len(plain):
+            chosen = lines.take(plain)
+            found.append(plain_lines.entries(chosen, self._columns, positions[plain]))
+        self._position += len(lines)
+        batch = concat(found, batches.SCHEMA)
+        return batch.take(pc.sort_indices(batch["position"])) if len(found) > 1 else batch
+
+    def _entry(self, name: str, position: int, record: Record) -> CatalogEntry:
+        self._broken += record.problem is not None
+        if self._broken > _MAX_BROKEN and self._broken > 0.9 * position:
             raise RunError(
-                f"the manifest {name} holds {broken} broken lines, the last one: "
+                f"the manifest {name} holds {self._broken} broken lines, the last one: "
                 f"line {record.line}: {record.problem}"
             )
-        if lacking and record.problem is None:
-            lacking = lacking.difference(record.keys) if record.keys else set()
-            found |= dict.fromkeys(record.keys[:_MAX_KEYS])
-        yield _entry(place, name, position, record)
-    if found:
-        columns.check_kept(lacking, found, redact(source))
+        if self._lacking and record.problem is None:
+            self._lacking = self._lacking.difference(record.keys) if record.keys else set()
+            self._found |= dict.fromkeys(record.keys[:_MAX_KEYS])
+        return _entry(self._place, name, position, record)
+
+    def _check_kept(self) -> None:
+        """Checks that a line had each column to keep; for manifests without a header."""
+        if self._found:
+            self._columns.check_kept(self._lacking, self._found, redact(self._source))
 
 
-def _read_part(
-    files: Storage, part: str, columns: ManifestColumns, tell: Callable[[str], None]
-) -> Iterator[tuple[str, Record]]:
-    """The records of one file of a manifest, each with the file's name."""
+@contextlib.contextmanager
+def _opened(files: Storage, part: str) -> Iterator[tuple[BinaryIO, str]]:
+    """One file of a manifest, and its name for people."""
     name = redact(part)
     try:
         file = open_file(files, part)
     except StorageError as error:
         raise RunError(f"cannot read the manifest {name}: {error.detail}") from error
     with file:
-        for record in read_records(manifest_format(part), file, name, columns, tell):
-            yield name, record
+        yield file, name
 
 
 def _entry(place: Place, name: str, position: int, record: Record) -> CatalogEntry:

@@ -8,7 +8,7 @@ from pipeline.storage import locations
 
 # Schemes of URIs that can be read; a plain path has none.
 SCHEMES = ("s3", "file")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
 class BadUriError(ValueError):
@@ -92,6 +92,6 @@ class Place:
 
 def _check_s3(uri: str) -> str:
     bucket, key = locations.split_s3(uri)
-    if not _BUCKET.fullmatch(bucket) or not key:
+    if not BUCKET.fullmatch(bucket) or not key:
         raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
     return f"s3://{bucket}/{key}"

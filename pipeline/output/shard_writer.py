@@ -3,9 +3,8 @@
 import contextlib
 import hashlib
 import math
-import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from pipeline import columns
 from pipeline.output import schema as row_schema
 from pipeline.records import RunError, Shard
 from pipeline.row.row import Row
+from pipeline.runtime.scratch import temporary_file_errors
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 
@@ -167,7 +167,7 @@ class LocalShard:
     def __init__(self) -> None:
         # Images are compressed already, and a dictionary of them would cost memory only.
         small = [name for name in row_schema.SCHEMA.names if name != "image"]
-        with _temporary_file_errors():
+        with temporary_file_errors():
             self._folder = tempfile.TemporaryDirectory(prefix="shard-")
             self._path = Path(self._folder.name) / "shard.parquet"
             self._writer = pq.ParquetWriter(
@@ -195,7 +195,7 @@ class LocalShard:
         Raises:
             RunError: if the temporary file cannot be written.
         """
-        with _temporary_file_errors():
+        with temporary_file_errors():
             self._writer.write_batch(batch)
         self.rows += batch.num_rows
         for uri in batch["uri"].cast(pa.binary()).to_pylist():
@@ -207,7 +207,7 @@ class LocalShard:
         Raises:
             RunError: if it cannot be written there.
         """
-        with _temporary_file_errors():
+        with temporary_file_errors():
             self._writer.close()
         try:
             files.write_file(uri, self._path)
@@ -220,19 +220,6 @@ class LocalShard:
         with contextlib.suppress(OSError):  # a full disk; nobody needs the end of the file
             self._writer.close()
         self._folder.cleanup()
-
-
-@contextlib.contextmanager
-def _temporary_file_errors() -> Iterator[None]:
-    """Ends the run with one line if a temporary file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        problem = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
-        raise RunError(
-            f"cannot write temporary files in {tempfile.gettempdir()}: {problem}; free space, or "
-            "set TMPDIR to another folder"
-        ) from error
 
 
 def digest_of(names: Iterable[str]) -> str:

@@ -100,13 +100,15 @@ def jobs_of(entries, plan):
     return (entries | graph.JoinPrevious(plan)).jobs
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("partitions", [1, 7])
-def test_join_previous_joins_equal_content_only(partitions):
+def test_join_previous_joins_equal_content_only(partitions, on_disk, tmp_path):
     a = CatalogEntry("a", "a", 0, etag="1", size_bytes=5)
     twin = CatalogEntry("b", "b", 1, etag="1", size_bytes=5)
     other_size = CatalogEntry("c", "c", 2, etag="1", size_bytes=6)
     plan = make_plan()
-    plan = dataclasses.replace(plan, partitions=partitions)
+    folder = str(tmp_path) if on_disk else None
+    plan = dataclasses.replace(plan, partitions=partitions, spill_folder=folder)
     key = content_key(a, plan.fingerprint)
     assert len(key) == 32
     check_output(
@@ -114,6 +116,7 @@ def test_join_previous_joins_equal_content_only(partitions):
         jobs_of(plan),
         [Job(key, (a, twin)), Job(content_key(other_size, plan.fingerprint), (other_size,))],
     )
+    assert any(file.stat().st_size for file in tmp_path.iterdir()) == on_disk
 
 
 def test_a_rejected_entry_is_a_finished_row():

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from pipeline.catalog import manifest
-from pipeline.catalog.etags import identify_all
+from pipeline.catalog import batches, manifest
+from pipeline.catalog.etags import identify_all, identify_batches
 from pipeline.records import CatalogEntry, Reason
 from tests.pipeline.fault_proxy import fault_proxy
 
@@ -48,7 +48,7 @@ def test_a_listing_tells_the_same_as_requests(bucket, counted, threads):
     assert [one.uri for one in found] == wanted
     for one in found:
         assert (one.etag, one.size_bytes) == as_asked(bucket, one.uri)
-    assert len(proxy.of("HEAD", "/p/")) == 2  # the first, and one to try the listing's ETags
+    assert len(proxy.of("HEAD", "/p/")) == 1  # to try the listing's ETags
     assert len(proxy.of("GET", "list-type")) == 1
 
 
@@ -118,8 +118,8 @@ def test_a_few_wanted_among_many_are_asked_for_one_by_one(bucket, counted, threa
     wanted += [bucket.uri(f"p/{i:04d}") for i in range(1180, 1197)]
     found = list(identify_all(files, map(entry, wanted), threads))
     assert all(one.size_bytes == 1 for one in found)
-    assert len(proxy.of("GET", "list-type")) == 1  # its first page held 3 of the wanted ones
-    assert len(proxy.of("HEAD", "/p/")) == len(wanted) - 3 + 1
+    assert len(proxy.of("GET", "list-type")) == 1  # its first page held 4 of the wanted ones
+    assert len(proxy.of("HEAD", "/p/")) == len(wanted) - 4 + 1
     proxy.requests.clear()
     list(identify_all(files, map(entry, wanted[:4]), threads))
     assert not proxy.of("GET", "list-type") and len(proxy.of("HEAD", "/p/")) == 4
@@ -148,3 +148,52 @@ def test_known_rejected_local_and_references(bucket, s3_files, threads, tmp_path
     assert paired.reference_etag == as_asked(bucket, reference)[0]
     assert unpaired.reference_etag is None and unpaired.etag == paired.etag
     assert unpaired.reason is None
+
+
+def in_batches(files, entries, threads, *, size):
+    """The entries as `identify_batches` knows them, in order."""
+    some = [entries[i : i + size] for i in range(0, len(entries), size)]
+    waiting = [batch for one in some for batch in batches.from_entries(one)]
+    found = identify_batches(files, waiting, threads)
+    return sorted(
+        (one for batch in found for one in batches.to_entries(batch)), key=lambda one: one.position
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_batches_tell_the_same_as_entries(bucket, counted, threads, tmp_path, size):
+    files, proxy = counted
+    (tmp_path / "a").write_bytes(b"content")
+    listed = list(fill(bucket, [f"p/{i:03d} ü.png" for i in range(60)]).values())
+    few = list(fill(bucket, [f"q/{i}.png" for i in range(5)]).values())
+    uris = [*listed, *few, bucket.uri("p/missing"), bucket.uri("q/missing"), str(tmp_path / "a")]
+    random.Random(size).shuffle(uris)
+    entries = [entry(uri, position) for position, uri in enumerate(uris)]
+    entries += [
+        entry("known", len(uris), etag="listed", size_bytes=3),
+        entry("line", len(uris) + 1).rejected(Reason.BAD_LINE, "line 2"),
+        entry("under another name", len(uris) + 2)._replace(location=listed[3]),
+        entry(few[0], len(uris) + 3, reference_uri="hr", reference_location=few[1]),
+    ]
+    expected = list(identify_all(files, entries, threads))
+    proxy.requests.clear()
+    assert in_batches(files, entries, threads, size=size) == expected
+    assert len(proxy.of("GET", "list-type")) == 1  # of the folder with many, whatever the batches
+
+
+def test_a_folder_whose_listing_is_not_allowed_in_batches(bucket, counted, threads):
+    files, proxy = counted
+    uris = list(fill(bucket, [f"p/{i:03d}.png" for i in range(30)]).values())
+    proxy.fault = lambda method, path: "500" if "list-type" in path else None
+    found = in_batches(files, [entry(uri, i) for i, uri in enumerate(uris)], threads, size=10)
+    assert [one.uri for one in found] == uris and all(one.etag for one in found)
+
+
+def test_etags_that_only_the_listing_knows_are_not_taken_in_batches(bucket, counted, threads):
+    files, proxy = counted
+    uris = list(fill(bucket, [f"p/{i:03d}.png" for i in range(30)]).values())
+    proxy.change = lambda method, path, data: (
+        re.sub(rb"<ETag>.*?</ETag>", b"<ETag>listed</ETag>", data) if "list-type" in path else data
+    )
+    found = in_batches(files, [entry(uri, i) for i, uri in enumerate(uris)], threads, size=10)
+    assert [one.etag for one in found] == [as_asked(bucket, uri)[0] for uri in uris]
