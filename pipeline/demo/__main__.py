@@ -58,5 +58,3 @@ def _parse(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     sys.exit(startup.run_command("pipeline.demo", main))
-elif __name__ == "__mp_main__":  # in a process of --workers
-    startup.join_parent()

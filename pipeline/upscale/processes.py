@@ -114,6 +114,8 @@ def _start(without_data: SavedModel, file: str, plan: RunPlan, threads: int) -> 
         saved = dataclasses.replace(without_data, data=Path(file).read_bytes())
     except FileNotFoundError:  # the parent is ending
         os._exit(1)
+    # Quietly here too: `python -m package` does not import its `__main__` again in a new process.
+    import_tensorflow()
     import tensorflow as tf  # noqa: PLC0415
 
     from pipeline.upscale import upscaling  # noqa: PLC0415
