@@ -34,7 +34,7 @@ else
 endif
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-flink: $(READY)
 	$(BIN)/python -m pytest -m flink -rs

@@ -35,3 +35,9 @@ def upscaler(shipped: Any) -> Any:
     from model.inference.upscaler import Upscaler  # noqa: PLC0415 - see above
 
     return Upscaler(shipped)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that no process works on one alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -155,6 +155,7 @@ def needed(tmp_path_factory):
         forget_connections()
         asked = {actions_of(*request) for request in proxy.requests}
         copied = {f"arn:aws:s3:::{unquote(source)}" for source in proxy.copied}
+        delete_bucket(client)
     assert copied, "shards are published by copies"
     return asked | {("s3:GetObject", source) for source in copied}
 
@@ -169,6 +170,13 @@ def test_the_policy_allows_all_requests_of_the_runs(needed):
 def test_the_policy_allows_nothing_that_no_run_needs(needed, left_out):
     fewer = [pair for pair in ALLOWED if pair != left_out]
     assert refused(needed, fewer)
+
+
+def delete_bucket(client):
+    """Deletes the bucket with its objects: servers within one process share their content."""
+    for one in client.list_objects_v2(Bucket="shop")["Contents"]:
+        client.delete_object(Bucket="shop", Key=one["Key"])
+    client.delete_bucket(Bucket="shop")
 
 
 class EnforcingServer:
@@ -210,10 +218,7 @@ def enforcing(monkeypatch):
         icon = image_bytes(20, 20, file_format="PNG")
         server.s3.put_object(Bucket="shop", Key="images/icon.png", Body=icon)
         yield server
-        keys = [one["Key"] for one in server.s3.list_objects_v2(Bucket="shop")["Contents"]]
-        for key in keys:
-            server.s3.delete_object(Bucket="shop", Key=key)
-        server.s3.delete_bucket(Bucket="shop")
+        delete_bucket(server.s3)
 
 
 def without(action, resource):
