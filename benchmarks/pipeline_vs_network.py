@@ -18,6 +18,7 @@ run. `--json FILE` keeps the figures; unknown options go to the pipeline, for ex
 """
 
 import argparse
+import dataclasses
 import itertools
 import statistics
 import sys
@@ -58,19 +59,20 @@ def time_network(upscaler: Upscaler, images: list[np.ndarray]) -> tuple[float, f
     return time.perf_counter() - started, time.process_time() - started_cpu
 
 
-def time_plain_loop(rdn: RDN, paths: list[Path], folder: Path) -> float:
-    """Times a plain loop from files to PNG files in a folder, in seconds.
+def time_plain_loop(rdn: RDN, paths: list[Path]) -> float:
+    """Times a plain loop from files to PNG files, in seconds.
 
     A part of the images is run; their seconds are scaled to the pixels of all.
     """
     chosen = paths[::_LOOP_EVERY]
-    started = time.perf_counter()
-    for i, path in enumerate(chosen):
-        rgb = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
-        lr = with_quality_plane(rgb, 100) if rdn.knows_quality else rgb
-        sr = rdn.predict(lr, verbose=0)[0]
-        Image.fromarray((sr.clip(0, 1) * 255).round().astype(np.uint8)).save(folder / f"{i}.png")
-    seconds = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        for i, path in enumerate(chosen):
+            rgb = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
+            lr = with_quality_plane(rgb, 100) if rdn.knows_quality else rgb
+            sr = (rdn.predict(lr, verbose=0)[0].clip(0, 1) * 255).round().astype(np.uint8)
+            Image.fromarray(sr).save(Path(folder) / f"{i}.png")
+        seconds = time.perf_counter() - started
     return seconds * _pixels(paths) / _pixels(chosen)
 
 
@@ -146,6 +148,31 @@ def _choose(folder: Path | None, count: int, drawn_into: Path) -> list[Path]:
     return pick_evenly(folder, count)
 
 
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """What one round took.
+
+    Attributes:
+        network_s, network_cpu_s: of the bare network over all images, by clock and processors.
+        loop_s: of the plain loop.
+        run: of the pipeline.
+
+    Example:
+        print(Round(24.4, 45.8, 75.1, run_pipeline(paths, 1, "rdn-product", [])))
+    """
+
+    network_s: float
+    network_cpu_s: float
+    loop_s: float
+    run: MeasuredRun
+
+    def __str__(self) -> str:
+        return (
+            f"network {self.network_s:.1f} s, plain loop {self.loop_s:.1f} s, "
+            f"pipeline {self.run.seconds:.1f} s"
+        )
+
+
 def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: list[str]) -> dict:
     """Times network, loop and pipeline in turn.
 
@@ -169,27 +196,15 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
     options = ["--workers", str(workers), *options]  # the start-up run has fewer images
     start_up = run_start_up(workers, model, options)
     peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", compute_dtype)}
-    network_s: list[float] = []
-    network_cpu_s: list[float] = []
-    loop_s: list[float] = []
-    runs: list[MeasuredRun] = []
+    done: list[Round] = []
     for number in range(1, rounds + 1):
-        seconds, cpu_seconds = time_network(upscaler, images)
-        network_s.append(seconds)
-        network_cpu_s.append(cpu_seconds)
-        with tempfile.TemporaryDirectory() as folder:
-            loop_s.append(time_plain_loop(rdn, paths, Path(folder)))
-        runs.append(run_pipeline(paths, repeat, model, options))
+        network_s, network_cpu_s = time_network(upscaler, images)
+        loop_s = time_plain_loop(rdn, paths)
+        run = run_pipeline(paths, repeat, model, options)
+        done.append(Round(network_s, network_cpu_s, loop_s, run))
         for one, peak in peaks_gflops.items():
             peaks_gflops[one] = max(peak, matrix_peak_gflops(one))
-        print(
-            f"round {number}: network {network_s[-1]:.1f} s, plain loop {loop_s[-1]:.1f} s, "
-            f"pipeline {runs[-1].seconds:.1f} s"
-        )
-    # Of one pass over the images, as the others' seconds.
-    running_s = [(run.seconds - start_up.seconds) / repeat for run in runs]
-    running_cpu_s = [(run.cpu_seconds - start_up.cpu_seconds) / repeat for run in runs]
-    pipeline_s = [run.seconds / repeat for run in runs]
+        print(f"round {number}: {done[-1]}")
     steps_ms = processor_time.by_step(
         paths[:: max(1, len(paths) // _ACCOUNT_IMAGES)],
         model,
@@ -206,18 +221,41 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
         "workers": workers,
         "precision": compute_dtype,
         "matrix_peak_gflops": peaks_gflops,
-        "network_gflops": network_gflop(rdn, images) / statistics.median(network_s),
-        "network_images_per_s": len(paths) / statistics.median(network_s),
-        "plain_loop_images_per_s": len(paths) / statistics.median(loop_s),
-        "pipeline_images_per_s": len(paths) / statistics.median(pipeline_s),
+        "network_gflops": network_gflop(rdn, images)
+        / statistics.median(one.network_s for one in done),
         "startup_s": start_up.seconds,
         "startup_cpu_s": start_up.cpu_seconds,
+        "pipeline_cpu_ms_by_step": steps_ms,
+        **compare(done, start_up, len(paths), repeat),
+    }
+
+
+def compare(
+    rounds: list[Round], start_up: MeasuredRun, images: int, repeat: int
+) -> dict[str, float]:
+    """Medians of the rounds and of their ratios, by name.
+
+    Args:
+        rounds: at least one.
+        start_up: which a part of the figures leaves out.
+        images: their number.
+        repeat: copies of each in the pipeline's catalog.
+    """
+    network_s = [one.network_s for one in rounds]
+    # Of one pass over the images, as the others' seconds.
+    pipeline_s = [one.run.seconds / repeat for one in rounds]
+    running_s = [(one.run.seconds - start_up.seconds) / repeat for one in rounds]
+    running_cpu_s = [(one.run.cpu_seconds - start_up.cpu_seconds) / repeat for one in rounds]
+    loop_s = [one.loop_s for one in rounds]
+    return {
+        "network_images_per_s": images / statistics.median(network_s),
+        "plain_loop_images_per_s": images / statistics.median(loop_s),
+        "pipeline_images_per_s": images / statistics.median(pipeline_s),
         "pipeline_over_network": _ratio(network_s, pipeline_s),
         "pipeline_over_network_without_startup": _ratio(network_s, running_s),
         "pipeline_over_plain_loop_without_startup": _ratio(loop_s, running_s),
-        "network_cpu_ms": 1000 * statistics.median(network_cpu_s) / len(paths),
-        "pipeline_cpu_ms": 1000 * statistics.median(running_cpu_s) / len(paths),
-        "pipeline_cpu_ms_by_step": steps_ms,
+        "network_cpu_ms": 1000 * statistics.median(one.network_cpu_s for one in rounds) / images,
+        "pipeline_cpu_ms": 1000 * statistics.median(running_cpu_s) / images,
         "busy_cores": statistics.median(running_cpu_s) / statistics.median(running_s),
     }
 

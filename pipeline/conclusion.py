@@ -87,7 +87,7 @@ def count_part(
     counts = RowCounts()
     with _finishing(plan):
         uris = counting.count_part(join_run(plan.settings), part, counts)
-        yield from _split(uris, plan)
+        yield from spill.split(uris, columns.uri_of, plan)
     yield TaggedOutput("counts", counts)
 
 
@@ -95,11 +95,7 @@ def read_previous_uris(part: str, plan: RunPlan) -> Iterator[tuple[int, bytes]]:
     """Packs the URIs of a previous run's file by their partition; none if it cannot be read."""
     uris = counting.read_uris(join_run(plan.settings), part)
     with contextlib.suppress(UnreadableRowsError):  # reading its results has said so
-        yield from _split(uris, plan)
-
-
-def _split(uris: Iterator[pa.RecordBatch], plan: RunPlan) -> Iterator[tuple[int, bytes]]:
-    return spill.write(columns.split(uris, columns.uri_of, plan.partitions), plan.spill_folder)
+        yield from spill.split(uris, columns.uri_of, plan)
 
 
 def compare_uris(group: tuple[int, dict[str, Iterable[bytes]]]) -> UriCounts:

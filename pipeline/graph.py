@@ -89,7 +89,7 @@ def read_source(kind_and_uri: tuple[str, str], plan: RunPlan) -> Iterator[tuple[
         found = batches.from_entries(replay.read_replay(uri, files, plan.settings))
     else:
         found = read_input(files, plan.settings)
-    return spill.write(columns.split(found, columns.uri_of, plan.partitions), plan.spill_folder)
+    return spill.split(found, columns.uri_of, plan)
 
 
 def read_input(files: Storage, settings: Settings) -> Iterator[pa.RecordBatch]:
@@ -127,7 +127,7 @@ def first_mentions(
     group: tuple[int, Iterable[bytes]],
 ) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["totals"], Totals]]:
     """See `one_per_uri`."""
-    found, totals = one_per_uri(columns.unpack(spill.read(group[1]), batches.SCHEMA))
+    found, totals = one_per_uri(spill.unpack(group[1], batches.SCHEMA))
     progress.HERE.found(found.num_rows)
     yield TaggedOutput("totals", totals)
     if found.num_rows:
@@ -182,21 +182,21 @@ class JoinPrevious(beam.PTransform):
 def key_by_content(entries: pa.RecordBatch, plan: RunPlan) -> Iterator[tuple[int, bytes]]:
     """Packs entries by a partition of the contents."""
     keyed = with_content_keys(entries, plan.fingerprint)
-    return spill.write(columns.split([keyed], key_or_uri, plan.partitions), plan.spill_folder)
+    return spill.split([keyed], key_or_uri, plan)
 
 
 def read_previous_results(part: str, plan: RunPlan) -> Iterator[tuple[int, bytes]]:
     """Packs results of a previous run's file by a partition of the contents."""
     found = reuse.read_previous_results(part, join_run(plan.settings))
-    return spill.write(columns.split(found, reuse.key_of, plan.partitions), plan.spill_folder)
+    return spill.split(found, reuse.key_of, plan)
 
 
 def divide_work(
     group: tuple[int, dict[str, Iterable[bytes]]], plan: RunPlan
 ) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["jobs"], Job]]:
     """See `pipeline.runs.join.join`."""
-    entries = columns.unpack(spill.read(group[1]["entries"]), KEYED)
-    results = columns.unpack(spill.read(group[1]["previous"]), reuse.RESULTS)
+    entries = spill.unpack(group[1]["entries"], KEYED)
+    results = spill.unpack(group[1]["previous"], reuse.RESULTS)
     for one in join(entries, results, plan.settings):
         yield TaggedOutput("jobs", one) if isinstance(one, Job) else one
 

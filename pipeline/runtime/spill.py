@@ -9,14 +9,30 @@ import os
 import struct
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
+from pipeline import columns
 from pipeline.runtime.scratch import temporary_file_errors
+from pipeline.settings import RunPlan
 
 # No packed batch begins like this: they begin with a size.
 _MARK = b"\xff" * 8
 _PLACE = struct.Struct("<qq")
+
+
+def split(
+    batches: Iterable[pa.RecordBatch], key_of: Callable[[pa.RecordBatch], pa.Array], plan: RunPlan
+) -> Iterator[tuple[int, bytes]]:
+    """Splits rows for a shuffle of a run: see `columns.split`, then `write`."""
+    return write(columns.split(batches, key_of, plan.partitions), plan.spill_folder)
+
+
+def unpack(pieces: Iterable[bytes], schema: pa.Schema) -> pa.RecordBatch:
+    """Joins what a shuffle brought together: see `read`, then `columns.unpack`."""
+    return columns.unpack(read(pieces), schema)
 
 
 def write(pieces: Iterable[tuple[int, bytes]], folder: str | None) -> Iterator[tuple[int, bytes]]:

@@ -20,6 +20,7 @@ from model.network.presets import SavedModel
 from model.startup import import_tensorflow
 from pipeline.records import RunError
 from pipeline.runtime import logs
+from pipeline.runtime.scratch import temporary_file_errors
 from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage
 from pipeline.upscale.machine import count_cores
@@ -74,9 +75,10 @@ class UpscalerProcesses:
         threads = max(1, count_cores() // count)
         # By a file: a pipe holds 64 kB, and a process that starts would fail loudly if this one
         # ended while it still writes the network to it.
-        handle, file = tempfile.mkstemp(suffix=".keras")
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(saved.data)
+        with temporary_file_errors():
+            handle, file = tempfile.mkstemp(suffix=".keras")
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(saved.data)
         atexit.register(Path(file).unlink, missing_ok=True)
         without_data = dataclasses.replace(saved, data=b"")
         self._pool = concurrent.futures.ProcessPoolExecutor(

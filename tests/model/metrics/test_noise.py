@@ -4,25 +4,8 @@ from scipy import ndimage
 
 from model.data import degradation
 from model.imaging import resampling
-from model.metrics import full_reference, noise
-from model.scenes import drawing
-
-
-def luma_of(rgb):
-    return full_reference.luma(rgb, dtype=np.float32)
-
-
-def noisy_plane(sigma, height=120, width=160, level=120.0, seed=1):
-    return level + np.random.default_rng(seed).normal(0, sigma, (height, width))
-
-
-def repeated(plane, times=2):
-    return plane.repeat(times, axis=0).repeat(times, axis=1)
-
-
-@pytest.fixture(scope="module")
-def scene():
-    return drawing.draw_scene(12, 120, 136)
+from model.metrics import noise
+from tests.model.metrics.planes import luma_of, noisy_plane, repeated
 
 
 class TestFlatPlaces:
