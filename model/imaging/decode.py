@@ -63,7 +63,7 @@ def assumed_quality(header: Header) -> int:
 
 
 def decode(
-    data: bytes, *, max_pixels: int, first_frame: bool = False
+    data: bytes, *, max_pixels: int, first_frame: bool = False, finds_jpeg: bool = True
 ) -> tuple[Header, RasterImage]:
     """Decodes a whole file.
 
@@ -78,6 +78,8 @@ def decode(
         max_pixels: refuse to decode more than this.
         first_frame: of an animated image (or the first page of several) decode the first
             frame, instead of raising `AnimatedImageError`.
+        finds_jpeg: look for the JPEG compression that the pixels show, which takes about as long
+            as decoding; False for an image that no network upscales.
 
     Returns:
         The header, now with the final mode and displayed size, and the image.
@@ -101,7 +103,7 @@ def decode(
         raise UnreadableImageError(
             f"decoding {header.height} x {header.width} pixels takes more memory than allowed"
         ) from error
-    trace = find_jpeg(image.rgb)
+    trace = find_jpeg(image.rgb) if finds_jpeg else None
     header = dataclasses.replace(
         header,
         mode=mode,

@@ -127,9 +127,7 @@ class _Child:
                 file = RangedFile(self.fetch, request["size_bytes"], head=data)
                 header = read_header(io.BufferedReader(file, RangedFile.BLOCK_BYTES))
                 return {"header": asdict(header)}, []
-            header, image = decode(
-                data, max_pixels=request["max_pixels"], first_frame=request["first_frame"]
-            )
+            header, image = decode(data, **request)
         except ImageError as error:
             return {"error": type(error).__name__, "detail": str(error)}, []
         alpha = b"" if image.alpha is None else image.alpha.data

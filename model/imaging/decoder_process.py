@@ -68,7 +68,7 @@ class DecoderProcess:
 
     Example:
         process = DecoderProcess(timeout_s=30, max_pixels=40_000_000)
-        answer, parts = process.ask({"max_pixels": 40_000_000, "first_frame": False}, data)
+        answer, parts = process.ask({"max_pixels": 40_000_000}, data)
         process.end()
     """
 

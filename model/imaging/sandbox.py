@@ -135,7 +135,12 @@ class DecoderPool:
         return result
 
     def decode(
-        self, data: bytes, *, max_pixels: int, first_frame: bool = False
+        self,
+        data: bytes,
+        *,
+        max_pixels: int,
+        first_frame: bool = False,
+        finds_jpeg: bool = True,
     ) -> tuple[Header, RasterImage]:
         """Decodes a whole file, as `model.imaging.decode.decode`.
 
@@ -143,6 +148,7 @@ class DecoderPool:
             data: the file.
             max_pixels: refuse to decode more than this; at most the pool's.
             first_frame: decode the first frame of an animated image.
+            finds_jpeg: look for the JPEG compression that the pixels show.
 
         Returns:
             The header and the image; its arrays are read-only.
@@ -162,7 +168,11 @@ class DecoderPool:
         max_bytes = (128 << 20) + 8 * self._max_pixels
         if len(data) > max_bytes:
             raise UnreadableImageError(f"a file of {len(data)} bytes, the limit is {max_bytes}")
-        request = {"max_pixels": max_pixels, "first_frame": first_frame}
+        request = {
+            "max_pixels": max_pixels,
+            "first_frame": first_frame,
+            "finds_jpeg": finds_jpeg,
+        }
 
         def ask(process: DecoderProcess) -> tuple[Header, RasterImage] | ImageError:
             answer, parts = process.ask(request, data)

@@ -1,14 +1,13 @@
-"""Examples of a report: images before and after, at the same size, as `data:` URIs."""
+"""Reads the examples of a report: the images of some of its rows and their sources."""
 
-import base64
 import functools
-import io
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from model.imaging import resampling
 from model.imaging.errors import ImageError
@@ -18,8 +17,9 @@ from model.imaging.sandbox import DecoderPool
 from model.metrics import full_reference
 from pipeline.catalog.places import Place
 from pipeline.read.images import ImageReader
-from pipeline.records import Reason, RunError
+from pipeline.records import Reason, RunError, Status
 from pipeline.report.aggregate import LocatedRow
+from pipeline.report.before_after import Example, make_example
 from pipeline.runs import reader
 from pipeline.storage.base import Storage, StorageError
 
@@ -27,16 +27,10 @@ from pipeline.storage.base import Storage, StorageError
 MAX_BYTES = 9_000_000
 # Of sources and results; larger ones are not shown.
 MAX_PIXELS = 40_000_000
-# Larger images are cropped to their centre: before and after stay comparable pixel by pixel.
-_MAX_SIDE_PX = 1000
-_WEBP_QUALITY = 82
+# Images that are decoded and encoded at a time: a large one takes some 100 MB.
+_THREADS = min(4, os.cpu_count() or 1)
 # What a row's URIs and files may raise; it costs one example, not the report.
 _UNREADABLE = (StorageError, ImageError, ValueError, KeyError)
-# Side of the window of an image that a card shows.
-_DETAIL_PX = 260
-_SIDE_BY_SIDE_PX = 100
-# The smallest scale of an error map, grey levels.
-_MIN_ERROR_SCALE = 4
 
 
 class UpscalesRejected(Protocol):
@@ -48,42 +42,6 @@ class UpscalesRejected(Protocol):
 
     def upscale(self, header: Header, source: RasterImage) -> np.ndarray:
         """Returns uint8 [h, w, 3]; raises `RunError` if it cannot."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One image of the gallery; images are `data:` URIs.
-
-    Attributes:
-        row: its row.
-        after: the published image; None if it cannot be shown.
-        before: the image that it is compared with, at the same size; None likewise.
-        source: the source at its own size, for a view side by side; None for a slider alone.
-        height, width: of before and after, pixels.
-        names: labels of before and after.
-        detail_top, detail_left: where they differ most, 0..1 of the scrollable range.
-        error: grey map of the error against the reference or of the round trip.
-        error_title: what the map shows.
-        max_error: grey levels that the map's white stands for.
-        problem: why something is missing.
-
-    Example:
-        Example(row, after="data:image/webp;base64,...", height=480, width=640)
-    """
-
-    row: LocatedRow
-    after: str | None = None
-    before: str | None = None
-    source: str | None = None
-    height: int = 0
-    width: int = 0
-    names: tuple[str, str] = ("bicubic", "ours")
-    detail_top: float = 0.5
-    detail_left: float = 0.5
-    error: str | None = None
-    error_title: str = ""
-    max_error: int = 0
-    problem: str | None = None
 
 
 class ExampleReader:
@@ -117,11 +75,16 @@ class ExampleReader:
         self._place = place
         self._rejected = functools.cache(load_rejected or _show_no_rejected)
         self._reader = ImageReader(files)
+        # Of the reader, which keeps one row group, and of the network.
+        self._reading, self._upscaling = threading.Lock(), threading.Lock()
         self._bytes_left = max_bytes
         self._shown: dict[str, Example] = {}
 
     def read_all(self, rows: Iterable[LocatedRow]) -> Iterator[Example]:
-        """Reads an example for each row, each URI once.
+        """Reads an example for each row, each URI once: bicubic against the published image.
+
+        For a row with a `gate:` reason it compares the published image with the rejected result,
+        which the network makes again, unless an earlier run rejected it.
 
         Args:
             rows: their images are read in the order of the Parquet files.
@@ -130,35 +93,36 @@ class ExampleReader:
             Examples in the order of the rows.
         """
         ordered = list(rows)
-        for row in sorted(ordered, key=_position):
-            uri = row.columns["uri"]
-            if uri not in self._shown:
-                self._shown[uri] = self.read(row)
+        new = {row.columns["uri"]: row for row in sorted(ordered, key=_position)}
+        new = {uri: row for uri, row in new.items() if uri not in self._shown}
+        read = self._read if self._bytes_left > 0 else _left_out
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for uri, example in zip(new, threads.map(read, new.values()), strict=True):
+                self._shown[uri] = self._counted(example)
         return (self._shown[row.columns["uri"]] for row in ordered)
 
-    def read(self, row: LocatedRow) -> Example:
-        """Reads one example: bicubic against the published image.
-
-        For a row with a `gate:` reason it compares the published image with the rejected result.
-        """
-        if self._bytes_left <= 0:
-            return Example(row, problem="left out: the report has enough images")
+    def _read(self, row: LocatedRow) -> Example:
         try:
             after = self.published(row)
         except _UNREADABLE as error:
             return Example(row, problem=f"the image cannot be shown: {error}")
         pixels = after.over_white()
+        is_rejected = (row.columns["reason"] or "").startswith("gate:")
         try:
-            header, source = self._read_source(row.columns["uri"])
+            header, source = self._read_source(row.columns["uri"], finds_jpeg=is_rejected)
             if not _is_enlarged(source, after):
                 raise ValueError("its size changed since the run")
         except _UNREADABLE as error:
-            return self._example(row, None, pixels, problem=f"the source cannot be shown: {error}")
-        if (row.columns["reason"] or "").startswith("gate:"):
+            return make_example(row, None, pixels, problem=f"the source cannot be shown: {error}")
+        if is_rejected:
+            if row.columns["status"] == Status.UNCHANGED:
+                # A run with nothing to upscale loads no network, not for its report either.
+                problem = "an earlier run rejected the result"
+                return make_example(row, None, pixels, problem=problem)
             return self._read_rejected(row, header, source, pixels)
         bicubic = resampling.to_uint8(resampling.bicubic(source.over_white(), *pixels.shape[:2]))
         title, error_map = self._error_map(row, source, pixels)
-        return self._example(row, bicubic, pixels, error=error_map, error_title=title)
+        return make_example(row, bicubic, pixels, error=error_map, error_title=title)
 
     def read_pair(
         self, row: LocatedRow, previous: LocatedRow, *, names: tuple[str, str]
@@ -171,14 +135,17 @@ class ExampleReader:
             names: labels of the other run and of this one.
         """
         if self._bytes_left <= 0:
-            return Example(row, problem="left out: the report has enough images")
+            return _left_out(row)
+        return self._counted(self._read_pair(row, previous, names))
+
+    def _read_pair(self, row: LocatedRow, previous: LocatedRow, names: tuple[str, str]) -> Example:
         try:
             pixels = self.published(row).over_white()
             before = self.published(previous).over_white()
         except _UNREADABLE as error:
             return Example(row, problem=f"the image cannot be shown: {error}")
         if before.shape != pixels.shape:
-            return self._example(row, None, pixels, problem="the other image has another size")
+            return make_example(row, None, pixels, problem="the other image has another size")
         source, problem = None, None
         try:
             source = self.source(row.columns["uri"]).over_white()
@@ -189,7 +156,7 @@ class ExampleReader:
                 )
         except _UNREADABLE as error:
             problem = f"the source cannot be shown: {error}"
-        return self._example(row, before, pixels, source=source, names=names, problem=problem)
+        return make_example(row, before, pixels, source=source, names=names, problem=problem)
 
     def published(self, row: LocatedRow) -> RasterImage:
         """Reads and decodes the image that a row published.
@@ -200,19 +167,22 @@ class ExampleReader:
         """
         if row.image_uri is None:
             raise StorageError(Reason.NOT_FOUND, "the row has no image")
-        return self._decode(self._reader.read(row.image_uri))[1]
+        with self._reading:
+            data = self._reader.read(row.image_uri)
+        return self._decode(data)[1]
 
     def _read_rejected(
         self, row: LocatedRow, header: Header, source: RasterImage, published: np.ndarray
     ) -> Example:
         """The published image, uint8 [h, w, 3], against the result that the gate rejected."""
         try:
-            rejected = self._rejected().upscale(header, source)
+            with self._upscaling:
+                rejected = self._rejected().upscale(header, source)
         except RunError as error:
             problem = f"the rejected result cannot be shown: {error}"
-            return self._example(row, None, published, problem=problem)
+            return make_example(row, None, published, problem=problem)
         names = ("published: bicubic", "rejected")
-        return self._example(row, published, rejected, names=names)
+        return make_example(row, published, rejected, names=names)
 
     def source(self, uri: str) -> RasterImage:
         """Reads and decodes a source by its URI in a row.
@@ -222,14 +192,16 @@ class ExampleReader:
             ImageError: if it cannot be decoded.
             ValueError: if the URI is none that the run may read.
         """
-        return self._read_source(uri)[1]
+        return self._read_source(uri, finds_jpeg=False)[1]
 
-    def _read_source(self, uri: str) -> tuple[Header, RasterImage]:
+    def _read_source(self, uri: str, *, finds_jpeg: bool) -> tuple[Header, RasterImage]:
         """Reads and decodes a source or reference by its URI in the row."""
-        return self._decode(self._files.read(self._place.locate(uri)))
+        return self._decode(self._files.read(self._place.locate(uri)), finds_jpeg=finds_jpeg)
 
-    def _decode(self, data: bytes) -> tuple[Header, RasterImage]:
-        return self._decoders.decode(data, max_pixels=MAX_PIXELS, first_frame=True)
+    def _decode(self, data: bytes, *, finds_jpeg: bool = False) -> tuple[Header, RasterImage]:
+        return self._decoders.decode(
+            data, max_pixels=MAX_PIXELS, first_frame=True, finds_jpeg=finds_jpeg
+        )
 
     def _error_map(
         self, row: LocatedRow, source: RasterImage, pixels: np.ndarray
@@ -249,54 +221,16 @@ class ExampleReader:
         error = np.abs(full_reference.luma(again) - full_reference.luma(source.over_white()))
         return "round-trip error: shrunk again, against the source", error
 
-    def _example(
-        self,
-        row: LocatedRow,
-        before: np.ndarray | None,
-        after: np.ndarray,
-        *,
-        source: np.ndarray | None = None,
-        error: np.ndarray | None = None,
-        error_title: str = "",
-        names: tuple[str, str] = ("bicubic", "ours"),
-        problem: str | None = None,
-    ) -> Example:
-        """Crops and encodes images, uint8 [h, w, 3] of equal size, and counts their bytes."""
-        max_error = 0
-        if error is not None:
-            max_error = max(_MIN_ERROR_SCALE, int(np.ceil(np.quantile(error, 0.995))))
-            zoom = after.shape[0] // error.shape[0]
-            grey = np.minimum(error / max_error * 255, 255).round().astype(np.uint8)
-            error = _centre_crop(grey, _MAX_SIDE_PX // zoom)
-        if source is not None:
-            source = _centre_crop(source, _MAX_SIDE_PX // (after.shape[0] // source.shape[0]))
-        after = _centre_crop(after, _MAX_SIDE_PX)
-        top, left = 0.5, 0.5
-        if before is not None:
-            before = _centre_crop(before, _MAX_SIDE_PX)
-            window_px = _DETAIL_PX if source is None else _SIDE_BY_SIDE_PX
-            top, left = _max_difference(before, after, window_px)
-        return Example(
-            row,
-            after=self._data_uri(after),
-            before=None if before is None else self._data_uri(before),
-            source=None if source is None else self._data_uri(source),
-            height=after.shape[0],
-            width=after.shape[1],
-            names=names,
-            detail_top=top,
-            detail_left=left,
-            error=None if error is None else self._data_uri(error),
-            error_title=error_title,
-            max_error=max_error,
-            problem=problem,
-        )
+    def _counted(self, example: Example) -> Example:
+        """Counts the bytes of an example; leaves it out if the report has enough without it."""
+        if self._bytes_left <= 0:
+            return _left_out(example.row)
+        self._bytes_left -= example.image_bytes
+        return example
 
-    def _data_uri(self, pixels: np.ndarray) -> str:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "WEBP", quality=_WEBP_QUALITY, method=2)
-        self._bytes_left -= buffer.tell()
-        return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+def _left_out(row: LocatedRow) -> Example:
+    return Example(row, problem="left out: the report has enough images")
 
 
 def _is_enlarged(source: RasterImage, result: RasterImage) -> bool:
@@ -312,23 +246,3 @@ def _show_no_rejected() -> UpscalesRejected:
 def _position(row: LocatedRow) -> tuple[str, int]:
     """File and row number of an image: images of one row group are read one after the other."""
     return reader.split_pointer(row.image_uri or "") or ("", 0)
-
-
-def _centre_crop(pixels: np.ndarray, max_px: int) -> np.ndarray:
-    """The centre of an image, at most `max_px` high and wide."""
-    top, left = (max(0, (length - max_px) // 2) for length in pixels.shape[:2])
-    return np.ascontiguousarray(pixels[top : top + max_px, left : left + max_px])
-
-
-def _max_difference(before: np.ndarray, after: np.ndarray, window_px: int) -> tuple[float, float]:
-    """The window with the largest difference: top and left, 0..1 of the scrollable range."""
-    difference = np.abs(full_reference.luma(after, dtype=np.float32) - full_reference.luma(before))
-    windows = full_reference.window_sums(
-        difference, *(min(window_px, one) for one in difference.shape)
-    )
-    at = np.unravel_index(np.argmax(windows), windows.shape)
-    ranges = [length - 1 for length in windows.shape]
-    top, left = (
-        float(a) / length if length else 0.5 for a, length in zip(at, ranges, strict=True)
-    )
-    return top, left

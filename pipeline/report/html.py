@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from model import startup
 from model.evaluate import heatmap
 from model.imaging.sandbox import DecoderPool
 from pipeline import text
@@ -18,13 +19,8 @@ from pipeline.catalog.places import Place
 from pipeline.records import RunError, Status
 from pipeline.report import charts, notes
 from pipeline.report.aggregate import MAX_VALUES, PUBLISHED, RunAggregate, aggregate
-from pipeline.report.examples import (
-    MAX_BYTES,
-    MAX_PIXELS,
-    Example,
-    ExampleReader,
-    UpscalesRejected,
-)
+from pipeline.report.before_after import Example
+from pipeline.report.examples import MAX_BYTES, MAX_PIXELS, ExampleReader, UpscalesRejected
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
 from pipeline.settings import replay_arguments
@@ -169,7 +165,8 @@ def _gallery(
     """(title, subtitle, examples) of each section."""
 
     def load_rejected() -> UpscalesRejected:
-        # Most runs have no rejected result to show; this imports TensorFlow.
+        # Most runs have no rejected result to show.
+        startup.import_tensorflow()
         from pipeline.report.rejected import RejectedResults  # noqa: PLC0415
 
         return RejectedResults(files, summary)

@@ -61,8 +61,8 @@ def web_image(data: bytes, decoders: DecoderPool) -> WebImage:
     media_type = _MEDIA_TYPES.get(header.format)
     if media_type and len(data) <= _MAX_BYTES and header.height * header.width <= _MAX_PIXELS:
         return WebImage(data, media_type)
-    pixels = decoders.decode(data, max_pixels=_MAX_PIXELS, first_frame=True)[1].over_white()
-    image = Image.fromarray(pixels)
+    _, decoded = decoders.decode(data, max_pixels=_MAX_PIXELS, first_frame=True, finds_jpeg=False)
+    image = Image.fromarray(decoded.over_white())
     image.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=90, method=2)

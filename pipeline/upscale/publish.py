@@ -105,6 +105,7 @@ def compare_with_reference(
             files.read(location, etag=found.etag),
             max_pixels=settings.max_pixels,
             first_frame=settings.animated == "first_frame",
+            finds_jpeg=False,
         )
         measures = quality.measure_against_reference(
             decoded.image, upscaled.result, reference, scale=upscaled.scale

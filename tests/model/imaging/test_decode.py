@@ -17,6 +17,7 @@ from model.imaging.errors import (
     UnsupportedFormatError,
 )
 from model.imaging.header import FORMATS, read_header
+from model.imaging.sandbox import DecoderPool
 from model.scenes.drawing import draw_scene
 from tests.malformed import (
     SRGB,
@@ -828,6 +829,14 @@ def test_the_network_is_conditioned_on_the_lower_quality(data, stated, found):
     assert header.jpeg_quality == stated
     assert abs(header.found_jpeg_quality - found) <= 1
     assert assumed_quality(header) == min(header.jpeg_quality, header.found_jpeg_quality)
+
+
+def test_nobody_looks_for_jpeg_where_no_network_asks():
+    header, image = decode(jpeg_of(75), max_pixels=LIMIT, finds_jpeg=False)
+    assert (header.jpeg_quality, header.found_jpeg_quality) == (75, None)
+    with DecoderPool(1, max_pixels=LIMIT) as decoders:
+        found, pixels = decoders.decode(jpeg_of(75), max_pixels=LIMIT, finds_jpeg=False)
+    assert found == header and np.array_equal(pixels.rgb, image.rgb)
 
 
 def test_pixels_that_show_no_jpeg_leave_the_stated_quality():

@@ -241,28 +241,43 @@ def test_a_source_that_is_gone_or_another(night, summary, local_files, tmp_path)
     assert 'class="after"' in text and 'class="before"' not in text
 
 
-def test_a_rejected_result_is_upscaled_again_to_be_shown(night, summary, local_files, tmp_path):
-    """One fallback row: bicubic was published, and the report shows the network's result."""
+def rejected_row(night, folder, status):
+    """Writes a run whose one row's result was rejected: bicubic was published."""
     source = Image.open(io.BytesIO(jpeg(3))).convert("RGB")
     published = np.asarray(source.resize((240, 180), Image.Resampling.BICUBIC))
     png = io.BytesIO()
     Image.fromarray(published).save(png, "PNG")
     row = make_row(
-        *(str(night.parent / "3.jpg"), Status.FALLBACK, NOW),
+        *(str(night.parent / "3.jpg"), status, NOW),
         reason="gate:noise",
         detail="published is bicubic",
         image_bytes=png.tell(),
         image={"bytes": png.getvalue(), "path": "a.png"},
     )
-    run = tmp_path / "out/rows/run_id=n1"
+    run = folder / "out/rows/run_id=n1"
     run.mkdir(parents=True)
     pq.write_table(pa.Table.from_batches([to_batch([row])]), run / "part-0.parquet")
-    counts = dict.fromkeys(Status, 0) | {Status.FALLBACK: 1}
-    text = html.make_report(local_files, str(tmp_path / "out"), summary | {"by_status": counts})
+    return str(folder / "out"), {"by_status": dict.fromkeys(Status, 0) | {status: 1}}
+
+
+def test_a_rejected_result_is_upscaled_again_to_be_shown(night, summary, local_files, tmp_path):
+    output, counts = rejected_row(night, tmp_path, Status.FALLBACK)
+    text = html.make_report(local_files, output, summary | counts)
     assert "published: bicubic" in text and ">rejected<" in text
-    other = summary | {"by_status": counts, "model": {"name": presets.DEFAULT, "sha256": "0"}}
-    text = html.make_report(local_files, str(tmp_path / "out"), other)
+    other = {"model": {"name": presets.DEFAULT, "sha256": "0"}}
+    text = html.make_report(local_files, output, summary | counts | other)
     assert "cannot be shown: the network was replaced since the run" in text
+
+
+def test_a_run_with_nothing_to_upscale_loads_no_network_for_its_report(
+    night, summary, local_files, tmp_path
+):
+    """Its model is not even there."""
+    output, counts = rejected_row(night, tmp_path, Status.UNCHANGED)
+    missing = {"model": {"name": "/nowhere/a.keras", "sha256": "0"}}
+    text = html.make_report(local_files, output, summary | counts | missing)
+    assert "an earlier run rejected the result" in text
+    assert 'class="after"' in text and "cannot be shown" not in text
 
 
 def test_the_replay_command_is_understood_by_the_job(summary):
