@@ -84,12 +84,15 @@ class _Rule(NamedTuple):
         if self.value is None:
             return None
         if self.minimum is not None and not self.value >= self.minimum:
-            beyond = f"below {self.minimum:.3g}"
+            side, bound = "below", self.minimum
         elif self.maximum is not None and not self.value <= self.maximum:
-            beyond = f"above {self.maximum:.3g}"
+            side, bound = "above", self.maximum
         else:
             return None
-        return Rejection(self.name, f"{self.subject} is {self.value:.3g}, {beyond}")
+        # A value close beyond its bound takes more digits than three to look so.
+        texts = ((f"{self.value:.{n}g}", f"{bound:.{n}g}") for n in range(3, 18))
+        value, limit = next(both for both in texts if both[0] != both[1])
+        return Rejection(self.name, f"{self.subject} is {value}, {side} {limit}")
 
 
 def failed_rule(measures: Measures, limits: GateLimits) -> Rejection | None:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -53,6 +54,12 @@ def test_each_rule_names_itself_its_value_and_its_limit(changes, rule):
     assert rejection.rule == rule
     assert f"{value:.3g}" in rejection.detail
     assert "below" in rejection.detail or "above" in rejection.detail
+
+
+def test_a_value_close_beyond_its_limit_looks_so():
+    rejection = rejection_of(self_gain_db=GateLimits().min_self_gain_db - 0.0001)
+    measured, limit = re.search(r"is (\S+), below (\S+)$", rejection.detail).groups()
+    assert float(measured) < float(limit) == GateLimits().min_self_gain_db
 
 
 def test_a_good_result_and_one_that_cannot_be_measured_pass():
