@@ -139,7 +139,11 @@ def check_folder(config: TrainConfig, run_dir: Path) -> None:
     path = run_dir / "config.json"
     if not path.exists():
         return
-    wanted, found = _as_json(config), json.loads(path.read_text())
+    wanted, written = _as_json(config), json.loads(path.read_text())
+    # An option that came after the run had no effect on it: its default.
+    defaults = _as_json(TrainConfig())
+    found = defaults | written
+    found["degradation"] = defaults["degradation"] | written.get("degradation", {})
     different = {key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)}
     if config.schedule == "stable":
         different -= {"steps", "decay_steps"}

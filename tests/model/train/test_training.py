@@ -312,6 +312,18 @@ def test_a_finished_run_stays_as_it_is(data, tmp_path):
     assert len(log_of(tmp_path)) == 1
 
 
+def test_a_run_of_an_older_version_goes_on(data, tmp_path):
+    """Its config.json lacks the options that came later."""
+    training.train(config(data, steps=1), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    del written["clip_norm"], written["degradation"]["webp_share"]
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    training.train(config(data, steps=1), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=r"another configuration \(clip_norm differ\)"):
+        training.train(config(data, steps=1, clip_norm=1.0), tmp_path)
+
+
 def test_a_folder_of_another_run_is_refused(data, tmp_path):
     training.train(config(data, steps=1), tmp_path)
     with pytest.raises(ValueError, match=r"another configuration \(seed differ\)"):
