@@ -22,6 +22,8 @@ _CLIPPING_MARGIN = 8
 # Windows for local differences, in cells of 8 x 8 pixels; one window at every cell.
 _WINDOW_CELL_PX = 8
 _DRIFT_CELLS = 2
+# Change of a block's mean that removing noise explains, over the deviation of its changes.
+_EXPLAINED_DRIFT = 0.15
 _SHIFT_CELLS = 4
 # Gradients below 2 grey levels do not reveal a shift.
 _TEXTURELESS = 2.0**2
@@ -162,17 +164,25 @@ def block_drift(error: np.ndarray) -> float | None:
     """Computes the largest change of brightness in a block of 16 x 16 pixels.
 
     Detects a foreign or missing tile. Uses luma only: JPEG stores colours coarsely, and correct
-    noise removal changes them by several grey levels over such blocks.
+    noise removal changes them by several grey levels over such blocks. In a block of print, which
+    compression and sharpening change from pixel to pixel, their removal also moves the mean: by up
+    to a third of the error's standard deviation there. A tile of another brightness has a mean
+    error without such a deviation.
 
     Args:
         error: float [H, W], luma of the result shrunk to the source's size less the source's.
 
     Returns:
         Grey levels, 0 or more: the largest absolute mean over windows of 16 x 16 pixels, 8
-        apart (the whole image if it is smaller). None below 8 x 8 pixels.
+        apart (the whole image if it is smaller), less 0.15 of the window's standard deviation.
+        None below 8 x 8 pixels.
     """
     means = _window_means(error, _DRIFT_CELLS)
-    return float(np.abs(means).max()) if means.size else None
+    if not means.size:
+        return None
+    variances = _window_means(np.square(error), _DRIFT_CELLS) - np.square(means)
+    explained = _EXPLAINED_DRIFT * np.sqrt(np.maximum(variances, 0))
+    return max(0.0, float((np.abs(means) - explained).max()))
 
 
 def block_shift(source: np.ndarray, error: np.ndarray) -> float | None:

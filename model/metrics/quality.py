@@ -102,7 +102,11 @@ class Measures:
     ] = None
     block_drift: Annotated[
         float | None,
-        Meaning("largest change of a block's mean luma, in grey levels", "grey levels"),
+        Meaning(
+            "largest change of a block's mean luma that removing noise does not explain, in grey "
+            "levels",
+            "grey levels",
+        ),
     ] = None
     block_shift_px: Annotated[
         float | None, Meaning("largest displacement of a block, in source pixels", "px")

@@ -39,7 +39,7 @@ class GateLimits:
     min_roundtrip_psnr_db: float = 26.0
     max_detail_error: float = 1.0
     max_channel_drift: float = 1.5
-    max_block_drift: float = 3.5
+    max_block_drift: float = 3.0
     max_drift_share: float = 0.42
     max_block_shift_px: float = 0.3
     grain_gain: float = 0.5

@@ -170,7 +170,15 @@ class TestDrift:
     def test_between_the_windows_three_quarters_of_a_side_are_seen(self):
         error = np.zeros((64, 64))
         error[20:36, 20:36] = 4  # the worst place for windows that are 8 apart
-        assert no_reference.block_drift(error) == pytest.approx(4 * (12 / 16) ** 2)
+        share = (12 / 16) ** 2
+        deviation = 4 * (share * (1 - share)) ** 0.5
+        assert no_reference.block_drift(error) == pytest.approx(4 * share - 0.15 * deviation)
+
+    def test_what_changes_from_pixel_to_pixel_explains_a_part(self):
+        rows, columns = np.indices((16, 16))
+        error = np.where((rows + columns) % 2, 5.0 + 12, 5.0 - 12)
+        assert no_reference.block_drift(error) == pytest.approx(5 - 0.15 * 12)
+        assert no_reference.block_drift(error - 4) == 0
 
     @pytest.mark.parametrize("size", [(8, 8), (9, 30), (15, 15)])
     def test_small_images_are_one_window(self, size):
