@@ -184,7 +184,7 @@ def _load_once(
     self_ensemble: bool,
     changed_at: int | None,  # noqa: ARG001 - a part of the cache's key
 ) -> "Upscaler":
-    startup.import_tensorflow()
+    startup.import_tensorflow(is_ours=False)
     from model.inference import backends  # noqa: PLC0415
     from model.inference.upscaler import Upscaler  # noqa: PLC0415
     from model.network import loading  # noqa: PLC0415

@@ -168,7 +168,7 @@ class _UpscaleDoFn(beam.DoFn):
 
     def setup(self) -> None:
         """Beam: once for each thread of a process."""
-        startup.import_tensorflow()
+        startup.import_tensorflow(is_ours=False)
         from pipeline.upscale.processes import open_upscaler  # noqa: PLC0415
 
         plan, cores = self._plan, os.cpu_count() or 1

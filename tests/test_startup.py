@@ -217,7 +217,11 @@ import sys
 from model.startup import import_tensorflow
 import_tensorflow()
 assert "tensorflow" in sys.modules
-import os
+# Nor does it import what only other users of TensorFlow need, which stays importable.
+assert not {"jax", "matplotlib", "pandas"} & set(sys.modules)
+import gc, os
+import pandas
+assert gc.isenabled()
 os.write(2, b"after")
 """
 
