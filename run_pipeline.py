@@ -9,6 +9,7 @@
 import datetime
 import sys
 
+from model.startup import collection_paused
 from pipeline.runs.interruption import Ending
 from pipeline.runtime import logs, scratch, startup
 
@@ -40,7 +41,8 @@ def main(argv: list[str]) -> int:
             logs.complain(f"{problem}; free space, or set TMPDIR")
             return 1
         ending.before(scratch.remove_own_folder)
-        from pipeline import job  # noqa: PLC0415 - imports Beam
+        with collection_paused():
+            from pipeline import job  # noqa: PLC0415 - imports Beam
 
     return job.run_parsed(settings, beam_arguments, started_at)
 

@@ -64,7 +64,7 @@ def import_tensorflow(*, is_ours: bool = True) -> None:
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _stderr_held_back(), _collection_paused(), _hidden(_OPTIONAL if is_ours else ()):
+    with _stderr_held_back(), collection_paused(), _hidden(_OPTIONAL if is_ours else ()):
         import tensorflow  # noqa: PLC0415 - the point of this function
 
         tensorflow.config.list_physical_devices()  # looks for CUDA, loudly without a GPU
@@ -77,8 +77,15 @@ def let_stderr_through() -> None:
 
 
 @contextlib.contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Pauses the garbage collector: an import leaves no garbage, and the search took a fifth."""
+def collection_paused() -> Iterator[None]:
+    """Pauses the garbage collector while large packages are imported.
+
+    They leave no garbage, and the search for it takes a sixth to a fifth of the time.
+
+    Example:
+        with startup.collection_paused():
+            from pipeline import job  # imports Beam
+    """
     if not gc.isenabled():
         yield
         return

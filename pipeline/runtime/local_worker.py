@@ -6,6 +6,7 @@ command would write each of them twice, in two other formats.
 
 import os
 
+from model.startup import collection_paused
 from pipeline.runtime import startup
 
 
@@ -13,7 +14,8 @@ def main() -> None:
     """Works for the runner that started this process, until it stops it."""
     # Log to standard error, which is the runner's, rather than through the runner.
     os.environ.pop("LOGGING_API_SERVICE_DESCRIPTOR", None)
-    from apache_beam.runners.worker import sdk_worker_main  # noqa: PLC0415 - after the start-up
+    with collection_paused():
+        from apache_beam.runners.worker import sdk_worker_main  # noqa: PLC0415 - then
 
     sdk_worker_main.main([])
 
