@@ -79,10 +79,13 @@ class Network:
             tf.TensorSpec([None], tf.float32),
         ]
         levels = functools.partial(_levels, rdn)
-        self.levels = tf.function(levels, input_signature=signature, jit_compile=False)
+        self.levels = tf.function(
+            levels, input_signature=signature, autograph=False, jit_compile=False
+        )
         self.rounded = tf.function(
             lambda lr, quality: _to_uint8(levels(lr, quality)),
             input_signature=signature,
+            autograph=False,
             jit_compile=False,
         )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import threading
 import time
 from typing import Protocol
@@ -126,13 +127,19 @@ def _describe_model(model: str, plan: Enlargement, share: float) -> str:
 def load(saved: SavedModel, plan: RunPlan) -> LocalUpscaler:
     """Loads a saved network for the images of a run.
 
+    A process that upscales for one run after the other loads it once.
+
     Args:
         saved: the network.
         plan: of the run.
     """
-    network = Upscaler(
-        loading.load(saved),
-        compute_dtype=plan.compute_dtype,
-        skip_background=plan.settings.blank == "skip",
-    )
+    network = _ready_network(saved, plan.compute_dtype, plan.settings.blank == "skip")
     return LocalUpscaler(network, plan)
+
+
+@functools.lru_cache(maxsize=1)
+def _ready_network(saved: SavedModel, compute_dtype: str, skip_background: bool) -> Upscaler:
+    """The network, compiled and tried out, which takes a second; the last one stays in memory."""
+    return Upscaler(
+        loading.load(saved), compute_dtype=compute_dtype, skip_background=skip_background
+    )
