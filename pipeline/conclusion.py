@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -56,17 +56,48 @@ class Summarise(beam.PTransform):
             {"now": counted["uris"], "before": before}
             | "SameUri" >> beam.CoGroupByKey()
             | "Compare" >> beam.Map(compare_uris)
-            | "AllUris" >> beam.CombineGlobally(counting.add_uri_counts)
         )
-        totals = self.totals | "Totals" >> beam.CombineGlobally(add_totals)
+        # Together: each collection that is added up alone is a dozen more steps for the runner.
         return (
-            counted["counts"]
-            | "AllRows" >> beam.CombineGlobally(counting.add_counts)
-            | "Finish"
-            >> beam.Map(
-                finish, self.plan, beam.pvalue.AsSingleton(uris), beam.pvalue.AsSingleton(totals)
-            )
+            (counted["counts"], uris, self.totals)
+            | "AllCounts" >> beam.Flatten()
+            | "AddUp" >> beam.CombineGlobally(add_up).without_defaults()  # a run has rows
+            | "Finish" >> beam.Map(finish, self.plan)
         )
+
+
+class Counted(NamedTuple):
+    """What `summary.finish_run` compares.
+
+    Attributes:
+        rows: of the run, as its files hold them.
+        uris: in these rows.
+        totals: of the catalog.
+
+    Example:
+        >>> add_up([Totals(5, 4, 4), Totals(1, 1, 1)]).totals
+        Totals(mentions=6, named=5, rows=5)
+    """
+
+    rows: RowCounts
+    uris: UriCounts
+    totals: Totals
+
+
+def add_up(parts: Iterable[RowCounts | UriCounts | Totals | Counted]) -> Counted:
+    """Adds up counts of each kind."""
+    rows: list[RowCounts] = []
+    uris: list[UriCounts] = []
+    totals: list[Totals] = []
+    for part in parts:
+        for one in part if isinstance(part, Counted) else (part,):
+            if isinstance(one, RowCounts):
+                rows.append(one)
+            elif isinstance(one, UriCounts):
+                uris.append(one)
+            else:
+                totals.append(one)
+    return Counted(counting.add_counts(rows), counting.add_uri_counts(uris), add_totals(totals))
 
 
 def add_totals(parts: Iterable[Totals]) -> Totals:
@@ -103,10 +134,10 @@ def compare_uris(group: tuple[int, dict[str, Iterable[bytes]]]) -> UriCounts:
     return counting.compare_uris(spill.read(group[1]["now"]), spill.read(group[1]["before"]))
 
 
-def finish(counts: RowCounts, plan: RunPlan, uris: UriCounts, totals: Totals) -> dict[str, Any]:
+def finish(counted: Counted, plan: RunPlan) -> dict[str, Any]:
     """See `summary.finish_run`; a storage that fails here stops the run."""
     with _finishing(plan):
-        return finish_run(join_run(plan.settings), plan, counts, uris, totals)
+        return finish_run(join_run(plan.settings), plan, *counted)
 
 
 @contextlib.contextmanager

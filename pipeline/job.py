@@ -72,6 +72,17 @@ class Finished:
     summary: dict[str, Any]
 
 
+class _Options(PipelineOptions):
+    """Beam's options, each view parsed once: to build a pipeline Beam asks for views 700 times."""
+
+    def view_as(self, cls: type[PipelineOptions]) -> PipelineOptions:
+        """Beam: the options of one class; all views share their values."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+
 def run(argv: list[str]) -> int:
     """Runs the nightly job from a command line.
 
@@ -200,7 +211,7 @@ def _run_beam(
 
 def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> PipelineResult | None:
     """Lets Beam work; returns its result, or None if the runner does not wait for the end."""
-    beam_options = PipelineOptions(beam_arguments)
+    beam_options = _Options(beam_arguments)
     runner = _runner(beam_arguments) or _local_runner(beam_options)
     _name_job(beam_options, plan.settings.run_id)
     is_here = isinstance(runner, FnApiRunner)
