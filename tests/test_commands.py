@@ -84,10 +84,13 @@ RUNS = {
     # Named only, without its arguments.
     r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
     r"python -m benchmarks.(degradations|blending)$": Run("--help", says="usage: "),
-    r"make run$": Run("OPTIONS='--max_side 200'", "demo-output/before_after.png"),
+    # The demo of all samples is run by test_sample_run.py.
+    r"make run$": Run("OPTIONS='--limit 6'", "demo-output/before_after.png"),
     r"make run INPUT=": FINISHED,
     r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
-    r"make bench ": Run("OPTIONS='--images 1 --rounds 1 --repeat 1'", says="times the plain loop"),
+    # What it starts is run below, with the options of docs/speed.md.
+    r"make bench ": Run("OPTIONS=--help", says="benchmarks.pipeline_vs_network folder --help"),
+    r"benchmarks.pipeline_vs_network FOLDER$": Run("--help", says="usage: "),
     r"catalog-magnifier --version": Run("", says=f"catalog-magnifier {VERSION}"),
     r"catalog-magnifier$": Run("--help", says="usage: catalog-magnifier --input"),
     r"catalog-magnifier --input": FINISHED,
