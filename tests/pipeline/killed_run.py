@@ -22,45 +22,58 @@ from pipeline import job
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
 
-_events, _lock = 0, threading.Lock()
-_kill_at = int(sys.argv[1])
-_inferences = Path(sys.argv[2])
+
+class Events:
+    """Counts what happens in this process, and kills it at one of them."""
+
+    def __init__(self, kill_at, inferences):
+        self._kill_at, self._inferences = kill_at, inferences
+        self._count, self._lock = 0, threading.Lock()
+
+    def happen(self):
+        with self._lock:
+            self._count += 1
+            if self._count == self._kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def noisy(self, method):
+        @functools.wraps(method)
+        def call(*arguments, **options):
+            self.happen()
+            result = method(*arguments, **options)
+            self.happen()
+            return result
+
+        return call
+
+    def logged(self, method):
+        @functools.wraps(method)
+        def call(upscaler, image, **options):
+            result = method(upscaler, image, **options)
+            with self._inferences.open("a") as file:
+                file.write(hashlib.sha256(image.rgb.tobytes()).hexdigest() + "\n")
+            self.happen()
+            return result
+
+        return call
 
 
-def _event():
-    global _events  # noqa: PLW0603
-    with _lock:
-        _events += 1
-        if _events == _kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+def run(kill_at, inferences, arguments, said=None):
+    """Runs the job in this process; ends it with the job's status, or by SIGKILL.
+
+    `said`, a file, gets what the process prints.
+    """
+    if said is not None:
+        with Path(said).open("wb") as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+    events = Events(kill_at, Path(inferences))
+    for storage in (LocalStorage, S3Storage):
+        for name in ("write", "write_file", "create", "move", "delete"):
+            setattr(storage, name, events.noisy(getattr(storage, name)))
+    Upscaler.upscale_image = events.logged(Upscaler.upscale_image)
+    sys.exit(job.run(arguments))
 
 
-def _noisy(method):
-    @functools.wraps(method)
-    def call(*arguments, **options):
-        _event()
-        result = method(*arguments, **options)
-        _event()
-        return result
-
-    return call
-
-
-def _logged(method):
-    @functools.wraps(method)
-    def call(self, image, **options):
-        result = method(self, image, **options)
-        with _inferences.open("a") as file:
-            file.write(hashlib.sha256(image.rgb.tobytes()).hexdigest() + "\n")
-        _event()
-        return result
-
-    return call
-
-
-for storage in (LocalStorage, S3Storage):
-    for name in ("write", "write_file", "create", "move", "delete"):
-        setattr(storage, name, _noisy(getattr(storage, name)))
 if __name__ == "__main__":  # the processes of --workers import this file too
-    Upscaler.upscale_image = _logged(Upscaler.upscale_image)
-    sys.exit(job.run(sys.argv[3:]))
+    run(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
