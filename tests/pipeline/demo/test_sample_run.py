@@ -14,6 +14,7 @@ from model.imaging.decode import decode
 from model.imaging.errors import ImageError
 from pipeline import text
 from pipeline.demo import __main__ as command
+from pipeline.demo import sample_run
 from pipeline.demo.before_after import BLOCK_PX, ZOOM, draw_sheet, max_detail_block
 from pipeline.demo.options import BUCKET
 from pipeline.demo.sample_catalog import manifest_csv, sample_catalog
@@ -61,6 +62,7 @@ def test_the_manifest_names_one_image_twice(catalog):
 
 def test_the_demo(catalog, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "OUTPUT", tmp_path / "demo-output")
+    monkeypatch.setattr(sample_run, "sample_catalog", lambda: catalog)  # drawn already
     (tmp_path / "demo-output").mkdir()
     (tmp_path / "demo-output/of-the-last-demo").touch()
     assert command.main([]) == 0
