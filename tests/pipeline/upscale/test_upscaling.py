@@ -1,4 +1,5 @@
 import concurrent.futures
+import dataclasses
 import threading
 
 import numpy as np
@@ -20,14 +21,30 @@ def decoded(image=None, **file):
     return Decoded(pixels if image is None else image, header, NOT_TIMED)
 
 
+def another_network():
+    """One that no other test loads: a process keeps the last network that it has loaded."""
+    return dataclasses.replace(presets.resolve(presets.DEFAULT), name="another")
+
+
 def test_the_network_computes_as_the_run_says(monkeypatch):
     told = []
     monkeypatch.setattr(upscaling, "Upscaler", lambda rdn, **options: told.append(options))
     monkeypatch.setattr(upscaling, "LocalUpscaler", lambda network, plan: None)
-    saved = presets.resolve(presets.DEFAULT)
+    saved = another_network()
     for dtype in ("float32", "bfloat16"):
         upscaling.load(saved, make_plan(compute_dtype=dtype))
     assert [one["compute_dtype"] for one in told] == ["float32", "bfloat16"]
+
+
+def test_the_next_run_finds_the_network_loaded(monkeypatch):
+    loads = []
+    monkeypatch.setattr(upscaling, "Upscaler", lambda rdn, **options: loads.append(options))
+    monkeypatch.setattr(upscaling, "LocalUpscaler", lambda network, plan: plan.settings.run_id)
+    saved = dataclasses.replace(another_network(), name="of two runs")
+    assert [upscaling.load(saved, make_plan(run_id=one)) for one in "ab"] == ["a", "b"]
+    assert len(loads) == 1
+    upscaling.load(saved, make_plan(compute_dtype="bfloat16"))
+    assert len(loads) == 2
 
 
 def test_with_a_gpu_images_do_not_wait_for_each_other():
@@ -68,7 +85,7 @@ def test_exactly_white_background_is_skipped_unless_the_user_asks(monkeypatch):
     monkeypatch.setattr(upscaling, "Upscaler", lambda rdn, **options: told.append(options))
     monkeypatch.setattr(upscaling, "LocalUpscaler", lambda network, plan: None)
     for blank in ("skip", "magnify"):
-        upscaling.load(presets.resolve(presets.DEFAULT), make_plan(blank=blank))
+        upscaling.load(another_network(), make_plan(blank=blank, compute_dtype="float16"))
     assert [one["skip_background"] for one in told] == [True, False]
     assert make_plan(blank="skip").fingerprint != make_plan(blank="magnify").fingerprint
 
