@@ -127,7 +127,7 @@ def test_all_steps_of_a_process_share_one_network(tmp_path, monkeypatch):
     own = tmp_path / "own.keras"  # which no other test has loaded
     own.write_bytes(presets.resolve(MODEL).data)
     outcomes({i: image_bytes(20, 20, seed=i) for i in range(20)}, model=str(own))
-    assert loads == ["own"]
+    assert loads == [str(own)]
 
 
 def test_windows_and_timestamps_stay():
