@@ -43,6 +43,10 @@ class Nights:
 
     def run(self, run_id, *options, expect=0):
         arguments = ("--input", self.source, "--output", self.output, "--run_id", run_id)
+        arguments += (
+            "--report",
+            "no",
+        )  # it would start a process to read the sources that it shows
         assert job.run([*arguments, *self.options, *options]) == expect
         return self.rows(run_id)
 
