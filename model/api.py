@@ -74,6 +74,7 @@ def upscale(
         ValueError: for an array of another shape, an image that cannot be read (`ImageError`), an
             option's value that is not allowed, or a network that cannot be used (`ModelError`).
         OutOfMemoryError: if the device cannot hold even a small tile.
+        RuntimeError: if this process has Keras on another backend than TensorFlow.
 
     Example:
         >>> upscale(np.full((20, 30), 128, np.uint8), model="rdn-small").shape

@@ -59,10 +59,13 @@ def import_tensorflow(*, is_ours: bool = True) -> None:
 
     Args:
         is_ours: only this project's code uses TensorFlow in this process: packages that it would
-            import in case its caller uses them, too, are left out, a quarter of the time.
+            import in case its caller uses them, too, are left out, a quarter of the time; and
+            Keras computes with TensorFlow, whatever the environment says.
     """
     if "tensorflow" in sys.modules:
         return
+    if is_ours:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _stderr_held_back(), collection_paused(), _hidden(_OPTIONAL if is_ours else ()):
         import tensorflow  # noqa: PLC0415 - the point of this function
@@ -105,7 +108,8 @@ def _hidden(packages: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         for name in names:
-            del sys.modules[name]
+            if sys.modules.get(name) is None:
+                sys.modules.pop(name, None)
 
 
 @contextlib.contextmanager

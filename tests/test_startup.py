@@ -222,6 +222,8 @@ assert not {"jax", "matplotlib", "pandas"} & set(sys.modules)
 import gc, os
 import pandas
 assert gc.isenabled()
+import keras
+assert keras.backend.backend() == "tensorflow"
 os.write(2, b"after")
 """
 
@@ -232,7 +234,7 @@ def test_tensorflow_is_imported_quietly(has_room):
     code = QUIET
     if not has_room:  # nowhere to hold its messages back: they are printed
         code = "import tempfile; tempfile.TemporaryFile = lambda: open('/nowhere/x')\n" + QUIET
-    done = python("-c", code)
+    done = python("-c", code, env=os.environ | {"KERAS_BACKEND": "jax"})
     assert done.returncode == 0
     assert (done.stderr == "after") == has_room and done.stderr.endswith("after")
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -61,12 +62,20 @@ class Network:
         rdn: the network.
         compute_dtype: one of `dtypes.COMPUTE_DTYPES`.
 
+    Raises:
+        RuntimeError: if Keras computes with another backend than TensorFlow in this process.
+
     Example:
         network = Network(rdn, "float32")
         levels = network.levels(tf.constant(lr[None]), tf.constant([100.0]))
     """
 
     def __init__(self, rdn: RDN, compute_dtype: str) -> None:
+        if (used := keras.backend.backend()) != "tensorflow":
+            raise RuntimeError(
+                f"upscaling needs Keras on TensorFlow, and this process has it on {used}: set the "
+                "environment variable KERAS_BACKEND to tensorflow before Keras is imported"
+            )
         self.scale = rdn.scale
         self.halo_px = rdn.halo_px
         if compute_dtype != "float32":

@@ -2,6 +2,7 @@ import concurrent.futures
 import dataclasses
 import threading
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -222,3 +223,9 @@ def test_a_gpu_decides_by_its_capability_and_gets_tiles(
     assert backends.fastest_dtype() == expected
     chosen = backends.choose_backend(product, compute_dtype=expected, max_call_px=1000)
     assert isinstance(chosen, TileBatchBackend) and not chosen.one_at_a_time
+
+
+def test_keras_on_another_backend_is_told(shipped, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match=r"has it on jax: set .* KERAS_BACKEND to tensorflow"):
+        Network(shipped, "float32")
