@@ -85,6 +85,8 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
             *(first, config.steps, run_dir.name, rdn.count_params()),
             *(sum(len(group.images) for group in groups), keras.backend.backend()),
         )
+        if config.schedule == "stable" and first == config.stable_steps:
+            _save(rdn, stable)  # stopped here, to let the rate fall
         with Logbook(run_dir, first, config.steps) as logbook:
             losses: list[float] = []
             since = time.monotonic()

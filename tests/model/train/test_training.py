@@ -270,6 +270,18 @@ def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch):
         training.train(config(data, steps=50, decay_steps=10), tmp_path / "open")
 
 
+def test_a_run_stopped_to_let_its_rate_fall_can_still_become_longer(data, tmp_path, monkeypatch):
+    straight = training.train(stable(data, 30), tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        Stopping(patch, after=10)
+        with pytest.raises(training.InterruptedTrainingError):
+            training.train(stable(data, 1000), tmp_path / "open")
+    training.train(stable(data, 20), tmp_path / "open")  # the rate falls from here on
+    late = training.train(stable(data, 30), tmp_path / "open")
+    for one, other in zip(weights_of(straight), weights_of(late), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_mistake_does_not_bar_the_corrected_command(data, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(FileNotFoundError, match="no such folder"):
