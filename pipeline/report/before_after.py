@@ -73,7 +73,16 @@ def make_example(
     names: tuple[str, str] = ("bicubic", "ours"),
     problem: str | None = None,
 ) -> Example:
-    """Crops and encodes images, uint8 [h, w, 3] of equal size."""
+    """Crops images to their centre and encodes them.
+
+    Args:
+        row: of the image.
+        before: uint8 [h, w, 3]; None if there is nothing to compare with.
+        after: uint8 [h, w, 3], as large as `before`.
+        source: uint8 [h / scale, w / scale, 3], for a view side by side.
+        error: absolute error of luma in grey levels, float, as large as `after` or as the source.
+        error_title, names, problem: see `Example`.
+    """
     max_error = 0
     if error is not None:
         max_error = max(_MIN_ERROR_SCALE, int(np.ceil(np.quantile(error, 0.995))))

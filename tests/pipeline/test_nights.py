@@ -42,12 +42,10 @@ class Nights:
         self.source, self.output, self.options = str(source), str(output), options
 
     def run(self, run_id, *options, expect=0):
-        arguments = ("--input", self.source, "--output", self.output, "--run_id", run_id)
-        arguments += (
-            "--report",
-            "no",
-        )  # it would start a process to read the sources that it shows
-        assert job.run([*arguments, *self.options, *options]) == expect
+        arguments = ["--input", self.source, "--output", self.output, "--run_id", run_id]
+        # A report would start a process to decode the images that it shows.
+        arguments += ["--report", "no", *self.options, *options]
+        assert job.run(arguments) == expect
         return self.rows(run_id)
 
     def rows(self, run_id):

@@ -232,6 +232,14 @@ def stable(data, steps, decay_steps=10, **changes):
     return config(data, schedule="stable", steps=steps, decay_steps=decay_steps, **changes)
 
 
+def stop_open_run(data, folder, monkeypatch, after):
+    """Leaves a run whose end is open, stopped by a signal after so many steps."""
+    with monkeypatch.context() as patch:
+        Stopping(patch, after=after)
+        with pytest.raises(training.InterruptedTrainingError):
+            training.train(stable(data, 1000), folder)
+
+
 def test_a_stable_run_continues_as_if_its_end_had_always_been_later(data, tmp_path):
     straight = training.train(stable(data, 40), tmp_path / "straight", checkpoint_every=20)
     continued = tmp_path / "continued"
@@ -250,10 +258,7 @@ def test_a_stable_run_continues_as_if_its_end_had_always_been_later(data, tmp_pa
 
 def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch):
     straight = training.train(stable(data, 30), tmp_path / "straight")
-    with monkeypatch.context() as patch:
-        Stopping(patch, after=15)
-        with pytest.raises(training.InterruptedTrainingError):
-            training.train(stable(data, 1000), tmp_path / "open")
+    stop_open_run(data, tmp_path / "open", monkeypatch, after=15)
     for one, other in zip(
         weights_of(straight),
         weights_of(training.train(stable(data, 30), tmp_path / "open")),
@@ -272,10 +277,7 @@ def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch):
 
 def test_a_run_stopped_to_let_its_rate_fall_can_still_become_longer(data, tmp_path, monkeypatch):
     straight = training.train(stable(data, 30), tmp_path / "straight")
-    with monkeypatch.context() as patch:
-        Stopping(patch, after=10)
-        with pytest.raises(training.InterruptedTrainingError):
-            training.train(stable(data, 1000), tmp_path / "open")
+    stop_open_run(data, tmp_path / "open", monkeypatch, after=10)
     training.train(stable(data, 20), tmp_path / "open")  # the rate falls from here on
     late = training.train(stable(data, 30), tmp_path / "open")
     for one, other in zip(weights_of(straight), weights_of(late), strict=True):
