@@ -21,8 +21,9 @@ import numpy as np
 
 from benchmarks import figures
 from model.data import hr_sources
+from model.data.feeding import Feed
 from model.data.hr_sources import Pair
-from model.data.patches import FEEDINGS, Cutter, Feed, prepare
+from model.data.patches import FEEDINGS, Cutter, prepare
 from model.metrics import full_reference
 from model.train import training, training_data
 from model.train.config import TrainConfig
@@ -80,10 +81,11 @@ def measure(
         seed=config.seed,
     )
     read_before, started, batches = _bytes_read(), time.monotonic(), 0
-    for _ in feed.batches(range(10**9)):
-        batches += 1
-        if time.monotonic() - started > min(_MAX_FEED_S, seconds):
-            break
+    with feed.feeders() as feeders:
+        for _ in feeders.batches(range(10**9)):
+            batches += 1
+            if time.monotonic() - started > min(_MAX_FEED_S, seconds):
+                break
     feed_s = time.monotonic() - started
     read_mb = (_bytes_read() - read_before) / 1e6
 

@@ -18,9 +18,12 @@ import io
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 INTERRUPTED = 130
+_PARENT_CHECK_EVERY_S = 1.0
 # The real standard error, while `import_tensorflow` holds back what is written to it.
 _held_back: list[int] = []
 # TensorFlow and Keras import them wherever they are installed, to accept their objects.
@@ -71,6 +74,15 @@ def import_tensorflow(*, is_ours: bool = True) -> None:
         import tensorflow  # noqa: PLC0415 - the point of this function
 
         tensorflow.config.list_physical_devices()  # looks for CUDA, loudly without a GPU
+
+
+def end_with_parent() -> None:
+    """Ends this process when its parent is gone: nobody takes its results any more.
+
+    A killed parent cannot stop its processes, and one that waits for its device or its next work
+    does not notice. It would hold memory that the retry needs.
+    """
+    threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True).start()
 
 
 def let_stderr_through() -> None:
@@ -161,6 +173,13 @@ class _Output(io.TextIOWrapper):
         os.dup2(null, self.fileno())
         os.close(null)
         super().flush()
+
+
+def _end_after(parent: int) -> None:
+    """Waits for the parent's end."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_EVERY_S)
+    os._exit(1)
 
 
 def _tolerate_closed_output() -> None:

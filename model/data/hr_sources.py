@@ -3,8 +3,10 @@
 import contextlib
 import io
 import logging
+import multiprocessing
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -247,17 +249,30 @@ def make_pairs(
         raise FileNotFoundError(f"no image in {place} has at least {least} x {least} pixels")
 
 
-def large_enough(images: Sequence[HrImage], side: int) -> list[HrArray]:
+def large_enough(images: Sequence[HrImage], side: int, *, processes: int = 0) -> list[HrArray]:
     """Reads images into memory, and leaves out with a note those that are too small.
 
     Args:
         images: where to read.
         side: least height and width, pixels.
+        processes: that read side by side; 0 reads in this one.
+
+    Raises:
+        OSError: if an image cannot be read; the message names it.
     """
-    arrays = [HrArray(image.name, image.read()) for image in images]
+    if processes:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+            arrays = list(pool.map(_read, images, chunksize=8))
+    else:
+        arrays = [_read(image) for image in images]
     for small in (array for array in arrays if min(array.pixels.shape[:2]) < side):
         note_too_small(small.name, small.pixels, side)
     return [array for array in arrays if min(array.pixels.shape[:2]) >= side]
+
+
+def _read(image: HrImage) -> HrArray:
+    """The image in memory."""
+    return HrArray(image.name, image.read())
 
 
 def note_too_small(name: str, pixels: np.ndarray, side: int) -> None:

@@ -1,12 +1,10 @@
-"""Training patches: cutting, thinning out flat ones, turning, degrading, feeding.
+"""Training patches: cutting, thinning out flat ones, turning, degrading.
 
 The network sees patches of P x P LR pixels. Each is cut from HR with a margin around it, so that
 shrinking and compression see what they would see in the whole image.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +20,8 @@ from model.network import dihedral
 # and an enlargement reach 8 pixels further.
 MARGIN_PX = 16
 _BLOCK_PX = 8
-# How often a patch that is too flat, or an image that is too small, is drawn again.
+# How often a patch that is too flat is drawn again.
 _TRIES = 8
-_SMALL_IMAGE_TRIES = 100
 
 FEEDINGS = ("memory", "images", "image", "grid")
 
@@ -45,26 +42,6 @@ class Group:
     name: str
     share: float
     images: Sequence[HrImage]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Patches for one step.
-
-    Attributes:
-        lr: float32 [N, P, P, 3], 0..1.
-        hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
-        quality: int [N], JPEG quality on which the network is conditioned for each LR patch;
-            100 for clean ones.
-
-    Example:
-        batch = feed.batch(step=0)
-        batch.lr.shape, batch.hr.shape  # (16, 32, 32, 3), (16, 64, 64, 3)
-    """
-
-    lr: np.ndarray
-    hr: np.ndarray
-    quality: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -156,81 +133,9 @@ def variation(patch: np.ndarray) -> float:
     return float(full_reference.luma(patch).std())
 
 
-@dataclass(frozen=True)
-class Feed:
-    """Makes the batch of any step, from (seed, step) alone: a resumed run repeats none.
-
-    Attributes:
-        groups: what to draw from; the shares sum to 1.
-        cutter: how to cut.
-        batch_size: N.
-        images_per_batch: N random images give one patch each, or 1 gives all N.
-        min_variation: least variation of a patch at a step, grey levels.
-        seed: of the run.
-
-    Example:
-        feed = Feed(groups, cutter, 16, 16, min_variation=lambda step: 3.0, seed=1)
-        for batch in feed.batches(range(1000)):
-            train_on(batch)
-    """
-
-    groups: Sequence[Group]
-    cutter: Cutter
-    batch_size: int
-    images_per_batch: int
-    min_variation: Callable[[int], float]
-    seed: int
-
-    def batch(self, step: int) -> Batch:
-        """Reads images, cuts, degrades and stacks.
-
-        Raises:
-            OSError: if an image cannot be read.
-            ValueError: if hardly any image is large enough.
-        """
-        generator = np.random.default_rng([self.seed, step])
-        lowest = self.min_variation(step)
-        patches_each = self.batch_size // self.images_per_batch
-        patches = []
-        for _ in range(self.images_per_batch):
-            hr = self._image(generator)
-            for _ in range(patches_each):
-                region = self.cutter.region(hr, lowest, generator)
-                patches.append(self.cutter.pair(region, generator))
-        lr, hr, quality = zip(*patches, strict=True)
-        return Batch(_as_unit(lr), _as_unit(hr), np.array(quality))
-
-    def batches(self, steps: range, *, threads: int = 2, ahead: int = 6) -> Iterator[Batch]:
-        """Yields the batches of some steps in order, made ahead in other threads."""
-        with ThreadPoolExecutor(threads, thread_name_prefix="feed") as pool:
-            waiting: deque[Future[Batch]] = deque()
-            try:
-                for step in steps:
-                    waiting.append(pool.submit(self.batch, step))
-                    if len(waiting) > ahead:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _image(self, generator: np.random.Generator) -> np.ndarray:
-        """A random image that is large enough."""
-        shares = [group.share for group in self.groups]
-        for _ in range(_SMALL_IMAGE_TRIES):
-            group = self.groups[int(generator.choice(len(self.groups), p=shares))]
-            image = group.images[int(generator.integers(len(group.images)))]
-            hr = image.read()
-            if min(hr.shape[:2]) >= self.cutter.region_px:
-                return hr
-            note_too_small(image.name, hr, self.cutter.region_px)
-        raise ValueError(
-            f"hardly any training image has the {self.cutter.region_px} x "
-            f"{self.cutter.region_px} pixels that a patch with its margins needs"
-        )
-
-
-def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path) -> list[Group]:
+def prepare(
+    groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path, *, processes: int = 0
+) -> list[Group]:
     """Does beforehand what a way of feeding needs.
 
     Args:
@@ -241,6 +146,7 @@ def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path)
         cutter: with the size of patches.
         folder: where the grid's files go, `grid-<group>.u8`; files from an earlier start of
             the same run are used again.
+        processes: that read the images for `memory`; 0 reads in this one.
 
     Returns:
         The groups to draw from.
@@ -255,7 +161,7 @@ def prepare(groups: Sequence[Group], feeding: str, cutter: Cutter, folder: Path)
         if feeding == "grid":
             images: Sequence[HrImage] = _grid(group, cutter, folder / f"grid-{group.name}.u8")
         else:
-            images = large_enough(group.images, cutter.region_px)
+            images = large_enough(group.images, cutter.region_px, processes=processes)
         if not images:
             raise ValueError(
                 f"no image of the group {group.name!r} has the {cutter.region_px} x "
@@ -281,8 +187,3 @@ def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
         return []
     mapped = np.memmap(path, np.uint8, mode="r").reshape(-1, side, side, 3)
     return [HrArray(f"{path.name}[{i}]", mapped[i]) for i in range(len(mapped))]
-
-
-def _as_unit(patches: Sequence[np.ndarray]) -> np.ndarray:
-    """uint8 patches to one float32 stack in 0..1."""
-    return np.stack(patches).astype(np.float32) / np.float32(255)

@@ -40,12 +40,15 @@ def main(argv: list[str]) -> int:
     options = vars(_parse(argv))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     run_dir, every = options.pop("out"), options.pop("checkpoint_every")
+    processes = options.pop("feed_processes")
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         startup.import_tensorflow()
     from model.train import training  # noqa: PLC0415 - imports Keras
 
     try:
-        training.train(from_options(options), run_dir, checkpoint_every=every)
+        training.train(
+            from_options(options), run_dir, checkpoint_every=every, feed_processes=processes
+        )
     except (ValueError, OSError) as error:
         print(f"model.train: {error}", file=sys.stderr)
         return 1
@@ -69,6 +72,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default=500,
         metavar="STEPS",
         help="between checkpoints, validations, lines of the log",
+    )
+    parser.add_argument(
+        "--feed_processes",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="processes that make the patches: with a GPU, as many as cores; 0: two threads, "
+        "enough where the network has the same cores",
     )
     add_options(parser)
     return parser.parse_args(argv)

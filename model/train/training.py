@@ -12,7 +12,8 @@ import numpy as np
 from keras import ops
 
 from model import files
-from model.data.patches import Cutter, Feed, prepare
+from model.data.feeding import Feed
+from model.data.patches import Cutter, Group, prepare
 from model.imaging import resampling
 from model.metrics import full_reference
 from model.network import loading
@@ -42,13 +43,17 @@ class InterruptedTrainingError(Exception):
     """
 
 
-def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) -> Path:
+def train(
+    config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500, feed_processes: int = 0
+) -> Path:
     """Trains from the run's checkpoint if it has one, else from the start.
 
     Args:
         config: must equal the run's `config.json` if there is one.
         run_dir: made if missing.
         checkpoint_every: steps between checkpoints, validations and lines of `log.csv`.
+        feed_processes: that read images and make patches, see `Feed.feeders`; the weights do not
+            depend on it.
 
     Returns:
         The path of the finished `model.keras`.
@@ -60,20 +65,16 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         InterruptedTrainingError: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     check_folder(config, run_dir)
-    groups, held_out = load_groups(config)
-    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    groups, held_out = load_groups(config, processes=feed_processes)
     run_dir.mkdir(parents=True, exist_ok=True)
-    feed = Feed(
-        groups=prepare(groups, config.feeding, cutter, run_dir),
-        cutter=cutter,
-        batch_size=config.batch_size,
-        images_per_batch=1 if config.feeding == "image" else config.batch_size,
-        min_variation=config.min_variation_at,
-        seed=config.seed,
-    )
+    feed = _feed(config, groups, run_dir, feed_processes)
     measured = measured_sets(config, groups, held_out)
     checkpoint, stable = run_dir / "checkpoint.keras", run_dir / "stable.keras"
-    with precision(config.precision), _stop_signals() as stopped:
+    with (
+        feed.feeders(feed_processes) as feeders,
+        precision(config.precision),
+        _stop_signals() as stopped,
+    ):
         rdn = continued(config, checkpoint, stable) or new_network(config)
         # Only now: a mistake in the options must not bar the corrected command.
         write_config(config, run_dir)
@@ -90,7 +91,7 @@ def train(config: TrainConfig, run_dir: Path, *, checkpoint_every: int = 500) ->
         with Logbook(run_dir, first, config.steps) as logbook:
             losses: list[float] = []
             since = time.monotonic()
-            for step, batch in enumerate(feed.batches(range(first, config.steps)), first + 1):
+            for step, batch in enumerate(feeders.batches(range(first, config.steps)), first + 1):
                 conditioned = with_quality_plane(batch.lr, batch.quality)
                 lr = conditioned if config.knows_quality else batch.lr
                 losses.append(float(rdn.train_on_batch(lr, batch.hr)))
@@ -177,6 +178,19 @@ def continued(config: TrainConfig, checkpoint: Path, stable: Path) -> RDN | None
     return None
 
 
+def _feed(config: TrainConfig, groups: list[Group], run_dir: Path, processes: int) -> Feed:
+    """What makes the batches."""
+    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    return Feed(
+        groups=prepare(groups, config.feeding, cutter, run_dir, processes=processes),
+        cutter=cutter,
+        batch_size=config.batch_size,
+        images_per_batch=1 if config.feeding == "image" else config.batch_size,
+        min_variation=config.min_variation_at,
+        seed=config.seed,
+    )
+
+
 def averaged(rdn: RDN) -> list[np.ndarray]:
     """The moving average of a compiled network's weights; the weights where there is none."""
     now = rdn.get_weights()
@@ -244,7 +258,7 @@ def upscale(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
     """
     unit = lr[None].astype(np.float32) / 255
     conditioned = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
-    sr = ops.convert_to_numpy(rdn(conditioned, training=False))[0]
+    (sr,) = rdn.predict_on_batch(conditioned)
     return resampling.to_uint8(sr.astype(np.float32) * 255)
 
 

@@ -39,11 +39,14 @@ class MeasuredSet:
     jpeg_quality: int = 100
 
 
-def load_groups(config: TrainConfig) -> tuple[list[Group], dict[str, list[HrImage]]]:
+def load_groups(
+    config: TrainConfig, *, processes: int = 0
+) -> tuple[list[Group], dict[str, list[HrImage]]]:
     """Lists the images to train on, and those that are held out.
 
     Args:
         config: names the sources.
+        processes: that draw the scenes; 0 draws in this one.
 
     Returns:
         The groups with shares that sum to 1; and what is held out of each.
@@ -53,11 +56,12 @@ def load_groups(config: TrainConfig) -> tuple[list[Group], dict[str, list[HrImag
         OSError: if a source does not exist.
     """
     clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
-    drawn = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
+    scenes = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
+    drawn = hr_sources.large_enough(scenes, 1, processes=processes)
     sources: list[tuple[str, float, list[Sequence[HrImage]]]] = [
         ("clean", max(0.0, clean_share), _files(config.data, 1)),
         ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
-        ("drawn", config.drawn_share, [hr_sources.large_enough(drawn, 1)]),
+        ("drawn", config.drawn_share, [drawn]),
     ]
     groups, held_out = [], {}
     for name, share, folders in sources:

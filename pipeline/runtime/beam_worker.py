@@ -9,8 +9,6 @@ installed on every worker machine.
 
 import argparse
 import os
-import threading
-import time
 
 import grpc
 from apache_beam.portability.api import beam_provision_api_pb2 as provision_api
@@ -20,8 +18,9 @@ from apache_beam.runners.worker import sdk_worker_main
 from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 from google.protobuf import json_format, text_format
 
+from model import startup
+
 _PROVISION_TIMEOUT_S = 60
-_PARENT_CHECK_EVERY_S = 1.0
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = _parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported with the job
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    startup.end_with_parent()
     os.environ.update(worker_environment(arguments.id, _provision_info(arguments), arguments))
     sdk_worker_main.main([])
 
@@ -81,17 +80,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     for name in ("logging", "artifact", "control"):
         parser.add_argument(f"--{name}_endpoint", default="")
     return parser.parse_args(argv)
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent is gone: nobody takes its results any more.
-
-    A killed task manager cannot stop its workers, and a worker that waits for its device does not
-    notice. It would hold memory that the retry needs.
-    """
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_EVERY_S)
-    os._exit(1)
 
 
 if __name__ == "__main__":

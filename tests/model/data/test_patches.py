@@ -1,10 +1,15 @@
+import subprocess
+import sys
+
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from model.data import hr_sources
+from model.data.feeding import Feed
 from model.data.hr_sources import HrArray, HrFile
-from model.data.patches import MARGIN_PX, Cutter, Feed, Group, prepare, variation
+from model.data.patches import MARGIN_PX, Cutter, Group, prepare, variation
 from model.data.recipes import Degradation
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
@@ -128,14 +133,41 @@ def test_batches_depend_on_seed_and_step_alone():
     assert (one.batch(5).lr != feed(seed=2).batch(5).lr).any()
 
 
-def test_batches_come_in_order_and_errors_reach_the_caller():
+@pytest.mark.parametrize("processes", [0, 2])
+def test_batches_come_in_order_and_errors_reach_the_caller(processes):
     source = feed(batch_size=4)
-    for step, batch in zip(range(7, 27), source.batches(range(7, 27)), strict=True):
-        np.testing.assert_array_equal(batch.lr, source.batch(step).lr)
-    assert list(source.batches(range(0))) == []
+    with source.feeders(processes) as feeders:
+        for step, batch in zip(range(7, 27), feeders.batches(range(7, 27)), strict=True):
+            expected = source.batch(step)
+            np.testing.assert_array_equal(batch.lr, expected.lr)
+            np.testing.assert_array_equal(batch.hr, expected.hr)
+            np.testing.assert_array_equal(batch.quality, expected.quality)
+        assert list(feeders.batches(range(0))) == []
     missing = feed([Group("files", 1.0, [HrFile("/nowhere/x.png")])])
-    with pytest.raises(OSError, match=r"x\.png"):
-        list(missing.batches(range(3)))
+    with missing.feeders(processes) as feeders, pytest.raises(OSError, match=r"x\.png"):
+        list(feeders.batches(range(3)))
+
+
+def test_the_processes_end_with_a_killed_run():
+    script = """if True:
+        import multiprocessing, time
+        import numpy as np
+        from model.data.feeding import Feed
+        from model.data.hr_sources import HrArray
+        from model.data.patches import Cutter, Group
+        from model.data.recipes import Degradation
+        grey = HrArray("grey", np.full((104, 104, 3), 9, np.uint8))
+        feed = Feed([Group("all", 1.0, [grey])], Cutter(2, 16, Degradation()), 4, 4, float, 1)
+        with feed.feeders(processes=2) as feeders:
+            next(feeders.batches(range(9)))
+            print(*(p.pid for p in multiprocessing.active_children()), flush=True)
+            time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        feeding = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+        assert len(feeding) == 2
+        process.kill()
+    assert psutil.wait_procs(feeding, timeout=60)[1] == []
 
 
 @pytest.fixture

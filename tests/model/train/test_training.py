@@ -470,8 +470,17 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path, capsys
     assert int(keras.saving.load_model(tmp_path / "checkpoint.keras").optimizer.iterations) == 4
 
 
+def test_who_makes_the_patches_does_not_change_the_weights(data, tmp_path):
+    networks = [
+        keras.saving.load_model(training.train(config(data), tmp_path / f"{n}", feed_processes=n))
+        for n in (0, 2)
+    ]
+    for one, other in zip(*(network.get_weights() for network in networks), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_jax_trains_and_resumes_without_tensorflow(data, tmp_path):
-    """In a process of its own, which must not import TensorFlow."""
+    """In a process of its own, which must not import TensorFlow; others feed it."""
     script = (
         "import sys; sys.modules['tensorflow'] = None; from model.train.__main__ import main; "
         "sys.exit(main(sys.argv[1:]))"
@@ -482,13 +491,14 @@ def test_jax_trains_and_resumes_without_tensorflow(data, tmp_path):
     # What the first process compiled, the second need not.
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command += ["--checkpoint_every=5", "--feed_processes=2"]
     for expected in (1, 2):
         process = subprocess.Popen(
-            [*command, "--checkpoint_every=5"], env=environment, stderr=subprocess.PIPE, text=True
+            command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         for line in process.stderr:
             if "mean_psnr_y_db" in line:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)  # all processes, as Ctrl-C does
                 break
         assert process.wait(timeout=120) == 130
         steps = [int(line["step"]) for line in log_of(tmp_path)]

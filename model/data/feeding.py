@@ -1,0 +1,190 @@
+"""Feeds a training run with batches of patches, made ahead by threads or processes."""
+
+import contextlib
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from model import startup
+from model.data.hr_sources import note_too_small
+from model.data.patches import Cutter, Group
+
+# How often an image that is too small is drawn again.
+_SMALL_IMAGE_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches for one step.
+
+    Attributes:
+        lr: float32 [N, P, P, 3], 0..1.
+        hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
+        quality: int [N], JPEG quality on which the network is conditioned for each LR patch;
+            100 for clean ones.
+
+    Example:
+        batch = feed.batch(step=0)
+        batch.lr.shape, batch.hr.shape  # (16, 32, 32, 3), (16, 64, 64, 3)
+    """
+
+    lr: np.ndarray
+    hr: np.ndarray
+    quality: np.ndarray
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Makes the batch of any step, from (seed, step) alone: a resumed run repeats none.
+
+    Attributes:
+        groups: what to draw from; the shares sum to 1.
+        cutter: how to cut.
+        batch_size: N.
+        images_per_batch: N random images give one patch each, or 1 gives all N.
+        min_variation: least variation of a patch at a step, grey levels.
+        seed: of the run.
+
+    Example:
+        feed = Feed(groups, cutter, 16, 16, min_variation=lambda step: 3.0, seed=1)
+        for batch in feed.batches(range(1000)):
+            train_on(batch)
+    """
+
+    groups: Sequence[Group]
+    cutter: Cutter
+    batch_size: int
+    images_per_batch: int
+    min_variation: Callable[[int], float]
+    seed: int
+
+    def batch(self, step: int) -> Batch:
+        """Reads images, cuts, degrades and stacks.
+
+        Raises:
+            OSError: if an image cannot be read.
+            ValueError: if hardly any image is large enough.
+        """
+        return _as_batch(self.stacks(step))
+
+    def stacks(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a batch is made of, in a quarter of its memory.
+
+        Returns:
+            LR uint8 [N, P, P, 3], HR uint8 [N, P * scale, P * scale, 3], quality int [N].
+
+        Raises:
+            OSError, ValueError: see `batch`.
+        """
+        generator = np.random.default_rng([self.seed, step])
+        lowest = self.min_variation(step)
+        patches_each = self.batch_size // self.images_per_batch
+        patches = []
+        for _ in range(self.images_per_batch):
+            hr = self._image(generator)
+            for _ in range(patches_each):
+                region = self.cutter.region(hr, lowest, generator)
+                patches.append(self.cutter.pair(region, generator))
+        lr, hr, quality = zip(*patches, strict=True)
+        return np.stack(lr), np.stack(hr), np.array(quality)
+
+    @contextlib.contextmanager
+    def feeders(self, processes: int = 0) -> Iterator["Feeders"]:
+        """Starts what makes batches ahead.
+
+        Args:
+            processes: how many processes; 0 for two threads, enough for a network on the same
+                CPU. Processes are forks of this one, with its images in shared memory: start
+                them before a framework starts threads or opens a GPU.
+        """
+        if processes:
+            fork = multiprocessing.get_context("fork")
+            pool: Executor = ProcessPoolExecutor(processes, fork, _adopt, (self,))
+            make, ahead = _adopted_stacks, 3 * processes
+            pool.submit(signal.getsignal, signal.SIGINT).result()  # forks all of them
+        else:
+            pool, make, ahead = ThreadPoolExecutor(2, "feed"), self.stacks, 6
+        try:
+            yield Feeders(pool, make, ahead)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _image(self, generator: np.random.Generator) -> np.ndarray:
+        """A random image that is large enough."""
+        shares = [group.share for group in self.groups]
+        for _ in range(_SMALL_IMAGE_TRIES):
+            group = self.groups[int(generator.choice(len(self.groups), p=shares))]
+            image = group.images[int(generator.integers(len(group.images)))]
+            hr = image.read()
+            if min(hr.shape[:2]) >= self.cutter.region_px:
+                return hr
+            note_too_small(image.name, hr, self.cutter.region_px)
+        raise ValueError(
+            f"hardly any training image has the {self.cutter.region_px} x "
+            f"{self.cutter.region_px} pixels that a patch with its margins needs"
+        )
+
+
+@dataclass(frozen=True)
+class Feeders:
+    """Threads or processes that make the batches of a `Feed`.
+
+    Example:
+        with feed.feeders(processes=8) as feeders:
+            for batch in feeders.batches(range(1000)):
+                train_on(batch)
+    """
+
+    pool: Executor
+    make: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    ahead: int
+
+    def batches(self, steps: range) -> Iterator[Batch]:
+        """Yields the batches of some steps in order; they do not depend on how they are made.
+
+        Raises:
+            OSError, ValueError: see `Feed.batch`.
+        """
+        waiting: deque[Future] = deque()
+        for step in steps:
+            waiting.append(self.pool.submit(self.make, step))
+            if len(waiting) > self.ahead:
+                yield _as_batch(waiting.popleft().result())
+        while waiting:
+            yield _as_batch(waiting.popleft().result())
+
+
+# In a process of `Feed.feeders`: the feed that it makes batches of.
+_adopted: list[Feed] = []
+
+
+def _adopt(feed: Feed) -> None:
+    """Makes a forked process ready.
+
+    Signals to stop a run may reach all its processes; the first heeds them and ends the others.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    startup.end_with_parent()
+    _adopted.append(feed)
+
+
+def _adopted_stacks(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `Feed.stacks`."""
+    return _adopted[0].stacks(step)
+
+
+def _as_batch(stacks: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Batch:
+    """Grey levels as 0..1."""
+    lr, hr, quality = stacks
+    return Batch(_as_unit(lr), _as_unit(hr), quality)
+
+
+def _as_unit(patches: np.ndarray) -> np.ndarray:
+    """uint8 to float32 in 0..1."""
+    return patches.astype(np.float32) / np.float32(255)
