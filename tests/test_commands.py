@@ -141,9 +141,6 @@ RUNS = {
         "--images 1 --rounds 1 --repeat 1", "times the plain loop"
     ),
     r"benchmarks.peers ": bench("--images 1 --rounds 1", "of ours"),
-    r"benchmarks.device": bench(
-        "--shape 1,1,4,4 --sides 110 --batches 1 --seconds 0.01", "operation by operation"
-    ),
     r"benchmarks.nights ": bench("", "beside start-up"),
     r"benchmarks.cost_curves catalog ": bench("--counts 2 --shrink 1", "2 images"),
     r"benchmarks.cost_curves probe": bench("--count 2", "bare_requests_per_s"),
@@ -168,6 +165,7 @@ NOT_RUN = {
     "IMAGE=": "names that image",
     "gcloud ": "needs Google; tests/test_dataflow.py",
     "git show ": "needs the history, which a copy of the sources lacks",
+    "python -m benchmarks.device": "needs Keras on JAX from the start; tests/test_device.py",
     "python -m benchmarks.ocr ": "needs OCR, which no requirement names; tests/test_ocr.py",
 }
 
