@@ -1,6 +1,7 @@
 """Times the bare network on a GPU, or on whatever device JAX finds, through Keras' JAX backend.
 
-    python -m benchmarks.device [--model rdn-product] [--shape C,D,G,G0] [--limit 60] [--json FILE]
+    python -m benchmarks.device [--model rdn-product] [--shape C,D,G,G0] [--limit 240]
+        [--json FILE]
 
 Needs JAX, Keras, numpy and Pillow; loads no TensorFlow. In this order, each figure on a line as
 soon as it is known:
@@ -361,7 +362,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--max_call_px", type=int, default=8_000_000, help="LR pixels of a call")
     parser.add_argument("--seconds", type=float, default=0.3, help="for each measure")
-    parser.add_argument("--limit", type=float, default=60, help="seconds of the whole run, about")
+    parser.add_argument("--limit", type=float, default=240, help="seconds of the whole run, about")
     parser.add_argument("--no_host_work", action="store_true", help="leave out step 1")
     figures.add_json_option(parser)
     arguments = parser.parse_args(argv)

@@ -1,18 +1,16 @@
 """Feeds a training run with batches of patches, made ahead by threads or processes."""
 
 import contextlib
-import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from model import startup
 from model.data.hr_sources import note_too_small
 from model.data.patches import Cutter, Group
+from model.data.processes import forked
 
 # How often an image that is too small is drawn again.
 _SMALL_IMAGE_TRIES = 100
@@ -98,21 +96,22 @@ class Feed:
         """Starts what makes batches ahead.
 
         Args:
-            processes: how many processes; 0 for two threads, enough for a network on the same
-                CPU. Processes are forks of this one, with its images in shared memory: start
-                them before a framework starts threads or opens a GPU.
+            processes: how many processes, see `forked`; 0 for two threads, enough for a network
+                on the same CPU.
+
+        Raises:
+            ValueError: if `processes` is negative.
+            OSError: within the block, if a process is killed.
         """
         if processes:
-            fork = multiprocessing.get_context("fork")
-            pool: Executor = ProcessPoolExecutor(processes, fork, _adopt, (self,))
-            make, ahead = _adopted_stacks, 3 * processes
-            pool.submit(signal.getsignal, signal.SIGINT).result()  # forks all of them
-        else:
-            pool, make, ahead = ThreadPoolExecutor(2, "feed"), self.stacks, 6
+            with forked(processes, _adopt, self) as pool:
+                yield Feeders(pool, _adopted_stacks, ahead=3 * processes)
+            return
+        threads = ThreadPoolExecutor(2, "feed")
         try:
-            yield Feeders(pool, make, ahead)
+            yield Feeders(threads, self.stacks, ahead=6)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _image(self, generator: np.random.Generator) -> np.ndarray:
         """A random image that is large enough."""
@@ -164,13 +163,7 @@ _adopted: list[Feed] = []
 
 
 def _adopt(feed: Feed) -> None:
-    """Makes a forked process ready.
-
-    Signals to stop a run may reach all its processes; the first heeds them and ends the others.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    startup.end_with_parent()
+    """Tells a process its feed."""
     _adopted.append(feed)
 
 

@@ -3,10 +3,8 @@
 import contextlib
 import io
 import logging
-import multiprocessing
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from model.data.object_store import ObjectStore, open_s3
+from model.data.processes import forked
 from model.data.recipes import Recipe
 from model.imaging import resampling
 from model.scenes import drawing
@@ -259,9 +258,10 @@ def large_enough(images: Sequence[HrImage], side: int, *, processes: int = 0) ->
 
     Raises:
         OSError: if an image cannot be read; the message names it.
+        ValueError: if `processes` is negative.
     """
     if processes:
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        with forked(processes) as pool:
             arrays = list(pool.map(_read, images, chunksize=8))
     else:
         arrays = [_read(image) for image in images]

@@ -163,8 +163,8 @@ class TileBatchBackend:
     Tiles lie within their image and overlap by their halos: each has the image's true borders, and
     the results equal those of whole images. Calls hold 1, 2, 4, ... tiles.
 
-    Untested on a GPU: none was at hand. The tests run it on a CPU, where it gives the same
-    images as `WholeImageBackend`.
+    Untested on a GPU: none with TensorFlow was at hand. The tests run it on a CPU, where it gives
+    the same images as `WholeImageBackend`.
 
     Args:
         network: see `Network`.

@@ -1,3 +1,4 @@
+import multiprocessing
 import subprocess
 import sys
 
@@ -146,6 +147,21 @@ def test_batches_come_in_order_and_errors_reach_the_caller(processes):
     missing = feed([Group("files", 1.0, [HrFile("/nowhere/x.png")])])
     with missing.feeders(processes) as feeders, pytest.raises(OSError, match=r"x\.png"):
         list(feeders.batches(range(3)))
+
+
+def test_a_killed_process_is_told():
+    with (
+        pytest.raises(OSError, match=r"was killed, .*: continue with fewer --feed_processes"),
+        feed().feeders(processes=2) as feeders,
+    ):
+        for batch in feeders.batches(range(10**6)):
+            assert batch.lr.shape == (24, 16, 16, 3)
+            multiprocessing.active_children()[0].kill()
+
+
+def test_less_than_no_process():
+    with pytest.raises(ValueError, match=r"feed_processes is at least 0\. Received: -1"):
+        feed().feeders(processes=-1).__enter__()
 
 
 def test_the_processes_end_with_a_killed_run():
