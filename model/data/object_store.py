@@ -1,6 +1,7 @@
 """Object storages for training images: what is asked of one, and S3 by boto3."""
 
 import functools
+import os
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -50,6 +51,11 @@ class S3Store:
 def open_s3() -> S3Store:
     """Returns the process's one `S3Store`."""
     return S3Store()
+
+
+# Processes that shared a connection would read each other's answers.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=open_s3.cache_clear)
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from model.data.hr_sources import (
     make_pairs,
 )
 from model.data.object_store import open_s3
+from model.data.processes import forked
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
@@ -69,6 +70,18 @@ def test_an_s3_prefix(folder, monkeypatch):
             list_images("s3://photographs/empty/")
         with pytest.raises(OSError, match="no-such-bucket"):
             list_images("s3://no-such-bucket/")
+
+
+def test_a_fork_reads_s3_by_connections_of_its_own():
+    with made_up_credentials():
+        open_s3()
+        with forked(1) as pool:
+            assert pool.submit(clients).result() == 0
+    assert clients() == 1
+
+
+def clients():
+    return open_s3.cache_info().currsize
 
 
 class FakeStore:
