@@ -77,7 +77,7 @@ def bench(shorter, says):
 
 
 FINISHED = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
-BRIEFLY = "--steps 2 --batch_size 2 --warmup_steps 1"
+BRIEFLY = "--steps 2 --batch_size 2 --lr_patch_px 32 --warmup_steps 1 --feed_processes 0"
 TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
 # By a pattern found in the command; the first one counts.
 RUNS = {
@@ -126,7 +126,8 @@ RUNS = {
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
     r"model.upscale ": Run("", "photo_x2.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
-    r"model.train .*--initial_weights rdn-product": Run(BRIEFLY, TRAINED),
+    r"model.train .*--initial_weights (rdn-product|runs/product)": Run(BRIEFLY, TRAINED),
+    r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} --num_blocks 3", TRAINED),
     r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
     r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
@@ -283,6 +284,8 @@ class Reader:
         for name in PAIRS:
             _write(folder / name, _pair(images["0.jpg"]))
         _write(folder, {"photo.jpg": images["0.jpg"]})
+        for run in re.findall(r"--initial_weights (runs/product\S+)/", text):
+            _write(folder / run, {"model.keras": presets.resolve("rdn-product").data})
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})

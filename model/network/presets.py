@@ -61,21 +61,21 @@ PRESETS = {
     for preset in (
         Preset(
             name="rdn-small",
-            description="RDN C3 D5 G32 G0 32, x2, trained on clean photographs; fits a CPU",
-            sha256="8b551857dfe360a1bd8570c51a55cb70f114643f57694d4b4053552239637900",
-            parameters=334860,
+            description="RDN C3 D6 G32 G0 32, x2, trained on clean photographs; fits a CPU",
+            sha256="b708f9061d1bf92276882cf7789d67c11b6cb08834db457a29a3d1c2416a6732",
+            parameters=395404,
             scale=2,
-            set5_psnr_y_db=37.60,
-            set14_psnr_y_db=33.20,
+            set5_psnr_y_db=37.74,
+            set14_psnr_y_db=33.32,
         ),
         Preset(
             name="rdn-product",
-            description="as rdn-small, for images as shops have them: compressed, sharpened",
-            sha256="ad18d71649ef87c50427082ffe0cc1549e5385ca8c08e9e0372ef28c018194f1",
+            description="RDN C3 D5 G32 G0 32, x2, for images as shops have them: compressed",
+            sha256="ff8b510b87ba4dcdb81c40002ffedc6e0a7cead73a7f5cb8db77747536ac3d07",
             parameters=335148,
             scale=2,
-            set5_psnr_y_db=37.28,
-            set14_psnr_y_db=32.95,
+            set5_psnr_y_db=37.47,
+            set14_psnr_y_db=33.08,
         ),
     )
 }
