@@ -146,7 +146,6 @@ RUNS = {
     r"benchmarks.cost_curves catalog ": bench("--counts 2 --shrink 1", "2 images"),
     r"benchmarks.cost_curves probe": bench("--count 2", "bare_requests_per_s"),
     r"benchmarks.cost_curves large": bench("--sides 40", "40 x 40"),
-    r"benchmarks.host_work": bench("--seconds 0.1", "busy cores"),
     r"benchmarks.listing": bench("--keys 6000 --latency_ms 0 --rounds 1", "CPU seconds"),
     r"benchmarks.million": bench("--uris 40 --new 2", "40 URIs, 2 of them new"),
     r"benchmarks.shares": bench("--uris 1000", "Beam, by difference"),
@@ -168,6 +167,7 @@ NOT_RUN = {
     "gcloud ": "needs Google; tests/test_dataflow.py",
     "git show ": "needs the history, which a copy of the sources lacks",
     "python -m benchmarks.device": "needs Keras on JAX from the start; tests/test_device.py",
+    "python -m benchmarks.host_work": "forks, before any thread; tests/test_device.py",
     "python -m benchmarks.ocr ": "needs OCR, which no requirement names; tests/test_ocr.py",
 }
 

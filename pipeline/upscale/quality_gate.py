@@ -36,7 +36,7 @@ class GateLimits:
         2.0
     """
 
-    min_roundtrip_psnr_db: float = 26.0
+    min_roundtrip_psnr_db: float = 22.0
     max_detail_error: float = 1.0
     max_channel_drift: float = 1.5
     max_block_drift: float = 3.0

@@ -95,8 +95,13 @@ def test_grain_is_judged_by_the_noise_of_the_source():
 
 
 def test_a_sharpening_that_was_undone_is_no_other_image():
-    assert rejection_of(roundtrip_psnr_db=22.0, detail_error=0.4) is None
-    assert rejection_of(roundtrip_psnr_db=22.0, detail_error=9.0).rule == "roundtrip"
+    assert rejection_of(roundtrip_psnr_db=21.0, detail_error=0.4) is None
+    assert rejection_of(roundtrip_psnr_db=21.0, detail_error=9.0).rule == "roundtrip"
+
+
+def test_much_noise_that_was_removed_is_no_other_image():
+    """Of a small photograph of satsumas, JPEG 50: its result is 1.8 dB better than bicubic."""
+    assert rejection_of(roundtrip_psnr_db=25.7, detail_error=1.17) is None
 
 
 def test_a_drift_is_judged_by_the_noise_that_was_removed():
