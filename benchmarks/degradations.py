@@ -260,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("place", metavar="HR_FOLDER", help="or an s3:// prefix, or a .txt list")
     parser.add_argument("--shrink_first", type=int, default=1, help="shrink HR by this before use")
     parser.add_argument("--limit", type=int, help="use so many images, spread over the place")
-    parser.add_argument("--model", nargs="+", default=list(presets.PRESETS), help="networks")
+    parser.add_argument("--model", nargs="+", default=list(presets.ON_A_CPU), help="networks")
     parser.add_argument(
         "--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), metavar="RECIPE"
     )

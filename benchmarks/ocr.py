@@ -274,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--min_confidence", type=float, default=0.8, help="of a line that is used, in HR, 0..1"
     )
-    parser.add_argument("--model", nargs="+", default=list(presets.PRESETS), help="networks")
+    parser.add_argument("--model", nargs="+", default=list(presets.ON_A_CPU), help="networks")
     parser.add_argument(
         "--recipes", nargs="+", choices=list(RECIPES), default=RECIPE_NAMES, metavar="RECIPE"
     )

@@ -85,7 +85,10 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
 
 @pytest.fixture(
     scope="module",
-    params=[("rdn-small", "float32"), ("rdn-product", "float32"), ("rdn-product", "bfloat16")],
+    params=[
+        *(("rdn-small", "float32"), ("rdn-product", "float32")),
+        *(("rdn-product", "bfloat16"), ("rdn-large", "bfloat16")),
+    ],
     ids="-".join,
 )
 def skipping_and_dense(request):

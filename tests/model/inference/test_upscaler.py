@@ -70,6 +70,35 @@ def test_out_of_memory_halves_the_tile_and_goes_on(shipped, backend, upscaler):
     assert len(device.calls) > 4
 
 
+class Repeating(WatchedBackend):
+    """A backend that notes its calls and only repeats pixels: no time, and tiles show."""
+
+    def rounded(self, lr, jpeg_quality):
+        self._note(lr, jpeg_quality)
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "compute_dtype", "max_px"),
+    [
+        *((name, "float32", 420_000) for name in presets.ON_A_CPU),
+        ("rdn-large", "float32", 147_000),
+        ("rdn-large", "bfloat16", 294_000),
+    ],
+)
+def test_a_larger_network_gets_smaller_tiles(name, compute_dtype, max_px):
+    """A call's memory stays the same: in float32 rdn-large needs three times it for a pixel."""
+    device = Repeating(None)
+    upscaler = on_device(loading.load_by_name(name), device, compute_dtype=compute_dtype)
+    upscaler.upscale_rgb(random_rgb(max_px // 700, 700))
+    assert device.calls == [max_px]
+    device.calls.clear()
+    lr = random_rgb(max_px // 700 + 2, 700)
+    result = upscaler.upscale_rgb(lr)
+    np.testing.assert_array_equal(result, lr.repeat(2, axis=0).repeat(2, axis=1))
+    assert len(device.calls) > 1 and max(device.calls) <= max_px
+
+
 def test_out_of_memory_on_a_transparent_image(shipped, backend, upscaler):
     image = RasterImage(random_rgb(110, 120), alpha=random_rgb(110, 120)[..., 0])
     device = WatchedBackend(backend, max_px=15_000)  # colours and alpha are two images
