@@ -328,6 +328,21 @@ def test_a_server_that_stores_something_else_is_found_out(bucket, proxy, stored)
         through(proxy).write(bucket.uri("a"), b"0123456789")
 
 
+def test_a_cut_attempt_that_comes_last_is_written_over(bucket, proxy):
+    """Of a repeated request s3rver may finish the first, cut one after the second."""
+    cut = []
+
+    def cut_once(method, path):
+        if method == "HEAD" and path.endswith("/a") and not cut:
+            cut.append(bucket.put("a", b""))
+
+    proxy.before = cut_once
+    through(proxy).write(bucket.uri("a"), b"0123456789")
+    assert cut and bucket.client.get_object(Bucket=bucket.name, Key="a")["Body"].read() == (
+        b"0123456789"
+    )
+
+
 # Configuration.
 
 
