@@ -27,8 +27,6 @@ class BlendLimits:
             contradicts the source's detail in any case, and hides sharpening and aliasing.
         doubt: detail error times the third power of the Nyquist ratio over `usual_nyquist_ratio`:
             up to the first the network's result is published, from the second on `min_share`.
-        believed: up to the first detail error nothing is in doubt, whatever the Nyquist ratio: the
-            network has believed the source's detail. From the second on the doubt counts fully.
         detail_error: from the first on the share grows again, up to all at the second: the
             network has clearly recognised and undone a sharpening.
         usual_nyquist_ratio: of a source that was shrunk softly.
@@ -41,7 +39,6 @@ class BlendLimits:
 
     min_jpeg_quality: int = 97
     doubt: tuple[float, float] = (0.01, 0.03)
-    believed: tuple[float, float] = (0.007, 0.014)
     detail_error: tuple[float, float] = (0.2, 0.6)
     usual_nyquist_ratio: float = 0.2
     min_share: float = 0.2
@@ -126,11 +123,7 @@ def network_share(
     if jpeg_quality < limits.min_jpeg_quality or not error or not ratio:
         return 1.0
     doubt = error * (ratio / limits.usual_nyquist_ratio) ** 3
-    trusted = max(
-        1 - _ramp(doubt, *limits.doubt),
-        1 - _ramp(error, *limits.believed),
-        _ramp(error, *limits.detail_error),
-    )
+    trusted = max(1 - _ramp(doubt, *limits.doubt), _ramp(error, *limits.detail_error))
     return round(limits.min_share + (1 - limits.min_share) * trusted, 2)
 
 

@@ -83,7 +83,9 @@ def test_the_demo(catalog, tmp_path, monkeypatch, capsys):
         )
         assert (row["reference_psnr_db"] is not None) == (sample.reference_key is not None)
         if row["reference_psnr_db"] is not None:
-            assert row["reference_psnr_db"] > row["reference_bicubic_psnr_db"] + 1.5
+            # A blend with bicubic gives up a part of the gain; see docs/measures.md.
+            gain_db = 1.5 if row["network_share"] == 1 else 0.5
+            assert row["reference_psnr_db"] > row["reference_bicubic_psnr_db"] + gain_db
     summary = json.loads((tmp_path / "demo-output/runs/demo/summary.json").read_text())
     assert summary["repeats"] == 1
     images = list((tmp_path / "demo-output/images").rglob("*.*"))
