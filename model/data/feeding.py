@@ -50,8 +50,7 @@ class Feed:
 
     Example:
         feed = Feed(groups, cutter, 16, 16, min_variation=lambda step: 3.0, seed=1)
-        for batch in feed.batches(range(1000)):
-            train_on(batch)
+        feed.batch(step=0).hr.shape  # (16, 64, 64, 3)
     """
 
     groups: Sequence[Group]

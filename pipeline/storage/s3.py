@@ -119,8 +119,8 @@ class S3Storage:
     def write(self, uri: str, data: bytes) -> None:
         """Writes by a PUT request: S3 shows an object only when it is complete.
 
-        Of a request that was repeated, a lesser server may finish the cut first attempt last, and
-        keep that (seen on s3rver): what is not kept is written once more.
+        A lesser server may finish the cut first attempt of a repeated request last, and keep that:
+        what is not kept is written once more. (s3rver once kept nothing of an object.)
         """
         self._put(uri, data)
         try:
