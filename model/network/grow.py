@@ -18,8 +18,9 @@ def grow(small: RDN, large: RDN) -> None:
     at their inputs and get zeros at their outputs; new convolutions and blocks are fused with
     zeros.
 
-    A network of another scale gets all but the last convolution, whose maps are the pixels of
-    that scale: it starts as bicubic.
+    A network of another scale gets the body as it is. The maps of the last convolution are the
+    phases of the residual, pixels between those of LR: each new phase starts as the linear
+    interpolation of the old ones at its position, so that the network starts far above bicubic.
 
     Args:
         small: a trained network.
@@ -35,7 +36,8 @@ def grow(small: RDN, large: RDN) -> None:
 
     Source:
         Chen et al., "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016: the same
-        idea; here new maps start with zeros at their outputs instead of copies.
+        idea; here new maps start with zeros at their outputs instead of copies. The start of
+        another scale is our own.
     """
     for name in ("convs_per_block", "num_blocks", "growth_rate", "features", "knows_quality"):
         if getattr(large, name) < getattr(small, name):
@@ -44,7 +46,7 @@ def grow(small: RDN, large: RDN) -> None:
                 f"{getattr(small, name)} to {getattr(large, name)}"
             )
     for layer in small.layers:
-        if layer.get_weights() and (layer.name != _LAST or large.scale == small.scale):
+        if layer.get_weights():
             _grow_layer(small, large, layer.name)
     for d in range(small.num_blocks + 1, large.num_blocks + 1):  # identities at first
         fusion = large.get_layer(f"rdb{d}_lff")
@@ -54,6 +56,10 @@ def grow(small: RDN, large: RDN) -> None:
 def _grow_layer(small: RDN, large: RDN, name: str) -> None:
     """Copies one convolution's weights into the corresponding slice of the larger convolution."""
     old_kernel, old_bias = small.get_layer(name).get_weights()
+    if name == _LAST:
+        old_kernel, old_bias = (
+            _at_scale(maps, small.scale, large.scale) for maps in (old_kernel, old_bias)
+        )
     kernel, bias = large.get_layer(name).get_weights()
     width = len(old_bias)
     # Old feature maps get no input from new ones.
@@ -77,3 +83,14 @@ def _inputs(small: RDN, large: RDN, name: str) -> np.ndarray:
     starts = np.cumsum([0, *new])[: len(old)]
     indices = [start + np.arange(width) for start, width in zip(starts, old, strict=True)]
     return np.concatenate(indices)[:count]
+
+
+def _at_scale(maps: np.ndarray, old: int, new: int) -> np.ndarray:
+    """Phases [..., old**2 * 3] of the residual at another scale, [..., new**2 * 3]."""
+    # Where the pixels of a scale lie within one of LR.
+    at_old, at_new = ((np.arange(scale) + 0.5) / scale for scale in (old, new))
+    weights = np.stack([np.interp(at_new, at_old, one) for one in np.eye(old)], axis=-1)
+    phases = maps.reshape(*maps.shape[:-1], old, old, 3)
+    # Rows y and columns x of the new phases from rows i and columns j of the old ones.
+    finer = np.einsum("yi,xj,...ijc->...yxc", weights, weights, phases)
+    return finer.reshape(*maps.shape[:-1], new**2 * 3)

@@ -3,9 +3,12 @@ import numpy as np
 import pytest
 
 from model.imaging import resampling
+from model.metrics.full_reference import psnr_y
+from model.network import loading
 from model.network.grow import grow
 from model.network.rdn import RDN, with_quality_plane
 from model.scenes.drawing import draw_scene
+from model.train.training import upscale
 
 SMALL = {"convs_per_block": 2, "num_blocks": 2, "growth_rate": 5, "features": 6}
 
@@ -52,19 +55,44 @@ def test_growing_keeps_the_start_of_the_rest_random():
     np.testing.assert_array_equal(grown[..., 5:], fresh[..., 5:])
 
 
-@pytest.mark.parametrize("scale", [3, 4])
-def test_another_scale_starts_as_bicubic_on_the_same_body(scale):
+@pytest.mark.parametrize(
+    ("scale", "weights"),
+    [
+        (3, [[1, 0], [0.5, 0.5], [0, 1]]),
+        (4, [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]),
+    ],
+)
+def test_another_scale_starts_with_the_residual_interpolated(scale, weights):
     small, large = random_rdn(), RDN(**(SMALL | {"scale": scale}))
     grow(small, large)
     lr = draw_scene(1, 18, 20)
-    unit = lr[None].astype(np.float32) / 255
-    bicubic = resampling.bicubic(lr, 18 * scale, 20 * scale) / 255
-    np.testing.assert_allclose(large(unit)[0], bicubic, atol=1e-5)
-    bodies = [
-        keras.Model(rdn.input, rdn.get_layer("upnet_hidden").output)(unit)
-        for rdn in (small, large)
-    ]
-    np.testing.assert_allclose(*bodies, atol=2e-6)
+    old, new = (residual(rdn, lr) for rdn in (small, large))
+    assert np.abs(old).max() > 0.05
+    for y, of_rows in enumerate(weights):
+        for x, of_columns in enumerate(weights):
+            expected = sum(
+                of_rows[i] * of_columns[j] * old[i::2, j::2] for i in range(2) for j in range(2)
+            )
+            np.testing.assert_allclose(new[y::scale, x::scale], expected, atol=1e-5)
+
+
+def residual(rdn, lr):
+    """What a network adds to bicubic, 0..1."""
+    size = lr.shape[0] * rdn.scale, lr.shape[1] * rdn.scale
+    (sr,) = np.asarray(rdn(lr[None].astype(np.float32) / 255))
+    return sr - resampling.bicubic(lr, *size) / 255
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_another_scale_is_above_bicubic_before_any_training(scale):
+    small = loading.load_by_name("rdn-product")
+    rdn = RDN(**(small.get_config() | {"scale": scale}))
+    grow(small, rdn)
+    hr = draw_scene(3, 48 * scale, 48 * scale)
+    lr = resampling.to_uint8(resampling.bicubic(hr, 48, 48))
+    bicubic = resampling.to_uint8(resampling.bicubic(lr, *hr.shape[:2]))
+    gain_db = psnr_y(hr, upscale(rdn, lr, 100), border=scale) - psnr_y(hr, bicubic, border=scale)
+    assert gain_db > 0.7
 
 
 @pytest.mark.parametrize(
