@@ -1,12 +1,14 @@
 r"""Measures every network on LR images made by every recipe: what shops do to images.
 
     python -m benchmarks.degradations HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME ...]
-        [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--json FILE]
+        [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--scale 4]
+        [--json FILE]
 
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
 gate, which publishes bicubic in place of a rejected result, and a blend of both in place of a
-doubtful one. Prints for each recipe:
+doubtful one. At another `--scale` than its own a network makes two passes, as in the job. Prints for
+each recipe:
 
 PSNR-Y, SSIM-Y      on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 PSNR-C              on Cb and Cr together.
@@ -40,9 +42,9 @@ from model.evaluate.scoring import BICUBIC, LANCZOS, Figures, Score
 from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
-from model.inference.measured import UpscaledImage
+from model.inference.measured import upscale_with_self_test
+from model.inference.target import TargetSize
 from model.inference.upscaler import Upscaler
-from model.metrics import quality
 from model.network import loading, presets
 from pipeline.upscale import blending
 
@@ -94,9 +96,9 @@ def results(
 
     Args:
         lr: uint8 [H, W, 3].
-        networks: by name, all of one scale.
+        networks: by name.
         jpeg_quality: 1..100 to tell them.
-        scale: of the networks.
+        scale: of the results.
 
     Returns:
         By method, uint8 [H * scale, W * scale, 3].
@@ -107,15 +109,15 @@ def results(
         BICUBIC: Result(bicubic),
         LANCZOS: Result(resampling.to_uint8(resampling.lanczos(lr, *size))),
     }
-    source = RasterImage(lr)
-    self_test = quality.self_test(source, scale)
     for name, network in networks.items():
-        sr = network.upscale_rgb(lr, jpeg_quality=jpeg_quality)
-        self_sr = None if self_test is None else network.upscale_rgb(self_test.lr)
-        upscaled = UpscaledImage(source, RasterImage(sr), scale, self_test, self_sr)
+        plan = TargetSize(scale).plan(*lr.shape[:2], network.scale)
+        upscaled = upscale_with_self_test(
+            network, RasterImage(lr), jpeg_quality=jpeg_quality, passes=plan.passes
+        )
         verdict = blending.judge(upscaled, jpeg_quality)
-        by_method[name] = Result(sr)
-        by_method[name + AFTER_GATE] = Result(verdict.image.rgb, verdict.network_share)
+        own, published = (one.shrunk_to(*size).rgb for one in (upscaled.result, verdict.image))
+        by_method[name] = Result(own)
+        by_method[name + AFTER_GATE] = Result(published, verdict.network_share)
     return by_method
 
 
@@ -124,22 +126,25 @@ def measure(
     recipes: dict[str, Recipe],
     networks: dict[str, Upscaler],
     quality_of: Callable[[Recipe, np.ndarray], int],
+    scale: int | None = None,
 ) -> list[Row]:
     """Measures every recipe and method.
 
     Args:
         images: HR, read once each.
         recipes: by name.
-        networks: by name, all of one scale, at least one.
+        networks: by name, at least one.
         quality_of: the JPEG quality to tell of a recipe's LR image.
+        scale: of the results; None for that of the first network.
 
     Returns:
         Recipe by recipe, method by method.
 
     Raises:
-        ValueError: if there is no image, or one is too small to measure.
+        ValueError: if there is no image, one is too small to measure, or a network cannot make
+            the scale.
     """
-    scale = next(iter(networks.values())).scale
+    scale = scale or next(iter(networks.values())).scale
     scores: dict[str, list[Score]] = {name: [] for name in recipes}
     shares: dict[str, list[dict[str, float | None]]] = {name: [] for name in recipes}
     right: dict[str, list[bool]] = {name: [] for name in recipes}
@@ -265,6 +270,7 @@ def main(argv: list[str] | None = None) -> int:
         "--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), metavar="RECIPE"
     )
     parser.add_argument("--quality_from", choices=list(QUALITIES), default="file")
+    parser.add_argument("--scale", type=int, help="of the results; default: the first network's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings and all figures")
     arguments = parser.parse_args(argv)
     try:
@@ -274,7 +280,8 @@ def main(argv: list[str] | None = None) -> int:
         saved = {name: presets.resolve(name) for name in arguments.model}
         networks = {name: Upscaler(loading.load(one)) for name, one in saved.items()}
         recipes = {name: RECIPES[name] for name in arguments.recipes}
-        rows = measure(images, recipes, networks, QUALITIES[arguments.quality_from])
+        told = QUALITIES[arguments.quality_from]
+        rows = measure(images, recipes, networks, told, arguments.scale)
     except (ValueError, OSError) as error:
         print(f"benchmarks.degradations: {error}", file=sys.stderr)
         return 1
@@ -284,6 +291,7 @@ def main(argv: list[str] | None = None) -> int:
             "place": arguments.place,
             "shrink_first": arguments.shrink_first,
             "quality_from": arguments.quality_from,
+            "scale": arguments.scale or networks[arguments.model[0]].scale,
             "models": {name: one.sha256 for name, one in saved.items()},
         }
         arguments.json.write_text(as_json(rows, settings))

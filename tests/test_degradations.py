@@ -5,12 +5,14 @@ import pytest
 from PIL import Image
 
 from benchmarks import degradation_sheet, degradations
+from catalog_magnifier import upscale
 from model.data import degradation
 from model.data.hr_sources import HrArray
 from model.data.recipes import RECIPES
 from model.evaluate import scoring
 from model.imaging import resampling
 from model.inference.upscaler import Upscaler
+from model.metrics import full_reference
 from model.network import loading, presets
 from model.scenes.drawing import draw_scene
 
@@ -84,6 +86,9 @@ class Ruins:
         size = (2 * lr.shape[0], 2 * lr.shape[1], 3)
         return np.random.default_rng(jpeg_quality).integers(0, 256, size, dtype=np.uint8)
 
+    def upscale_image(self, image, *, jpeg_quality=100):
+        return image.with_pixels(self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality), None)
+
 
 def test_bad_results_count_as_worse_and_the_gate_replaces_them():
     rows = rows_of({"ruins": Ruins()}, ["bicubic"])
@@ -106,6 +111,24 @@ def test_networks_are_told_what_was_asked_for():
         rows = rows_of({"listens": Listens()}, ["jpeg50-jpeg95"], degradations.QUALITIES[source])
         assert set(told) <= expected
         assert rows["jpeg50-jpeg95", "listens"].right_quality_share == (source != "file")
+
+
+def test_at_another_scale_a_network_makes_two_passes_as_in_the_job():
+    options = {
+        "images": IMAGES[:1],
+        "recipes": {"jpeg75": RECIPES["jpeg75"]},
+        "networks": {"x2": Upscaler(loading.load_by_name(presets.DEFAULT))},
+        "quality_of": degradations.true_quality,
+    }
+    hr = IMAGES[0].pixels
+    for scale in (3, 4):
+        cropped = resampling.crop_to_multiple(hr, scale)
+        lr = RECIPES["jpeg75"].make_lr(cropped, scale, np.random.default_rng(1))
+        expected = upscale(lr, scale=scale, jpeg_quality=75, precision="float32")
+        (found,) = [
+            row for row in degradations.measure(**options, scale=scale) if row.method == "x2"
+        ]
+        assert found.mean.psnr_y_db == full_reference.psnr_y(cropped, expected, border=scale)
 
 
 def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):

@@ -101,7 +101,8 @@ def test_the_installed_library_has_the_networks(installed, tmp_path):
         "import numpy, model, catalog_magnifier as magnifier;"
         f"assert model.__file__.startswith(r'{installed}');"
         "print(*[magnifier.upscale(numpy.zeros((8, 9), numpy.uint8), model=name).shape"
-        " for name in ('rdn-small', 'rdn-product', 'rdn-large')])"
+        " for name in ('rdn-small', 'rdn-product', 'rdn-large', 'rdn-product-x3',"
+        " 'rdn-product-x4')])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -111,7 +112,7 @@ def test_the_installed_library_has_the_networks(installed, tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout == "(16, 18) (16, 18) (16, 18)\n"
+    assert done.stdout == "(16, 18) (16, 18) (16, 18) (24, 27) (32, 36)\n"
 
 
 @pytest.fixture

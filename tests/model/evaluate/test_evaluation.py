@@ -426,6 +426,21 @@ def test_evaluate_gives_each_image_to_the_gallery_once(upscaler):
 
 
 @needs_benchmarks
+@pytest.mark.parametrize("model", ["rdn-product-x3", "rdn-product-x4"])
+def test_the_shipped_weights_of_other_scales_reach_their_recorded_figures(model, tmp_path):
+    paths = sorted((BENCHMARKS / "Set5").glob("*HR.png"))
+    assert len(paths) == 5
+    (tmp_path / "set5.txt").write_text("".join(f"{path}\n" for path in paths))
+    out = tmp_path / "scores.json"
+    assert run("--hr", tmp_path / "set5.txt", "--model", model, "--json", out) == 0
+    mean = strict_json(out)["mean"]
+    assert mean["psnr_y_db"] == pytest.approx(
+        presets.PRESETS[model].set5_psnr_y_db, abs=0.006
+    )
+    assert mean["psnr_y_db"] > mean["bicubic_psnr_y_db"] + 2.5
+
+
+@needs_benchmarks
 @pytest.mark.parametrize(
     ("model", "name"),
     [*itertools.product(presets.ON_A_CPU, ["Set5", "Set14"]), ("rdn-large", "Set5")],

@@ -88,6 +88,7 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
     params=[
         *(("rdn-small", "float32"), ("rdn-product", "float32")),
         *(("rdn-product", "bfloat16"), ("rdn-large", "bfloat16")),
+        *(("rdn-product-x3", "float32"), ("rdn-product-x4", "float32")),
     ],
     ids="-".join,
 )
