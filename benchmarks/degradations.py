@@ -7,8 +7,8 @@ r"""Measures every network on LR images made by every recipe: what shops do to i
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
 gate, which publishes bicubic in place of a rejected result, and a blend of both in place of a
-doubtful one. At another `--scale` than its own a network makes two passes, as in the job. Prints for
-each recipe:
+doubtful one. At a larger `--scale` than its own a network makes two passes, as in the job. Prints
+for each recipe:
 
 PSNR-Y, SSIM-Y      on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 PSNR-C              on Cb and Cr together.
@@ -110,7 +110,7 @@ def results(
         LANCZOS: Result(resampling.to_uint8(resampling.lanczos(lr, *size))),
     }
     for name, network in networks.items():
-        plan = TargetSize(scale).plan(*lr.shape[:2], network.scale)
+        plan = TargetSize(scale).plan(lr.shape[0], lr.shape[1], network.scale)
         upscaled = upscale_with_self_test(
             network, RasterImage(lr), jpeg_quality=jpeg_quality, passes=plan.passes
         )

@@ -88,6 +88,24 @@ PRESETS = {
             set5_psnr_y_db=37.63,
             set14_psnr_y_db=33.17,
         ),
+        Preset(
+            name="rdn-product-x3",
+            description="RDN C3 D5 G32 G0 32, x3, as rdn-product, for very small images",
+            sha256="3e25d0a0e92be10d9da515e4729cdc92df11ee7738e517e6d404388afb74c96a",
+            parameters=339483,
+            scale=3,
+            set5_psnr_y_db=33.55,
+            set14_psnr_y_db=29.79,
+        ),
+        Preset(
+            name="rdn-product-x4",
+            description="RDN C3 D5 G32 G0 32, x4, as rdn-product, for very small images",
+            sha256="2c0a748e5883c29bb4ab24d8403489b04d34dc9316f9e8b975af372475800174",
+            parameters=345552,
+            scale=4,
+            set5_psnr_y_db=31.28,
+            set14_psnr_y_db=27.99,
+        ),
     )
 }
 

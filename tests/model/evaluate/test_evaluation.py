@@ -434,9 +434,7 @@ def test_the_shipped_weights_of_other_scales_reach_their_recorded_figures(model,
     out = tmp_path / "scores.json"
     assert run("--hr", tmp_path / "set5.txt", "--model", model, "--json", out) == 0
     mean = strict_json(out)["mean"]
-    assert mean["psnr_y_db"] == pytest.approx(
-        presets.PRESETS[model].set5_psnr_y_db, abs=0.006
-    )
+    assert mean["psnr_y_db"] == pytest.approx(presets.PRESETS[model].set5_psnr_y_db, abs=0.006)
     assert mean["psnr_y_db"] > mean["bicubic_psnr_y_db"] + 2.5
 
 
