@@ -124,7 +124,7 @@ RUNS = {
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
-    r"model.upscale ": Run("", "photo_x2.png", "roundtrip_psnr_db"),
+    r"model.upscale ": Run("", "photo_x?.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
     r"model.train .*--initial_weights (rdn-product|runs/product)": Run(BRIEFLY, TRAINED),
     r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} --num_blocks 3", TRAINED),
@@ -280,7 +280,10 @@ class Reader:
             _write(folder, {"first.keras": presets.resolve("rdn-small").data})
         clothes = "\n".join(str(folder / "product" / name) for name in to_shrink)
         _write(
-            folder, dict.fromkeys(("clothes.txt", "held_out.txt", "cartons.txt"), clothes.encode())
+            folder,
+            dict.fromkeys(
+                ("clothes.txt", "held_out.txt", "cartons.txt", "set5.txt"), clothes.encode()
+            ),
         )
         for name in PAIRS:
             _write(folder / name, _pair(images["0.jpg"]))

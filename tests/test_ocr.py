@@ -86,6 +86,9 @@ class Flat:
     def upscale_rgb(self, lr, *, jpeg_quality=100):
         return np.full((2 * lr.shape[0], 2 * lr.shape[1], 3), 128, np.uint8)
 
+    def upscale_image(self, image, *, jpeg_quality=100):
+        return image.with_pixels(self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality), None)
+
 
 def striped(name):
     pixels = np.zeros((64, 64, 3), np.uint8)
