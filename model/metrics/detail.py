@@ -4,6 +4,8 @@ A source that was sharpened, or shrunk without a filter, has more detail near th
 than the softly shrunk ones from which networks learn. Numpy only.
 """
 
+import math
+
 import numpy as np
 
 # A flat image has no detail to speak of: rounding alone reaches a tenth of this.
@@ -33,7 +35,7 @@ def nyquist_ratio(luma: np.ndarray) -> float | None:
     return _finest_energy(luma) / middle if middle >= 1 else None
 
 
-def detail_error(luma: np.ndarray, error: np.ndarray) -> float | None:
+def detail_error(luma: np.ndarray, error: np.ndarray, removed_noise: float) -> float | None:
     """Compares the round-trip error of a result with the finest detail of its source.
 
     Near 0, the network takes every detail for true. Without compression noise to remove, values
@@ -43,10 +45,12 @@ def detail_error(luma: np.ndarray, error: np.ndarray) -> float | None:
     Args:
         luma: float [H, W], of the source.
         error: float [H, W], luma of the result shrunk to the source's size less the source's.
+        removed_noise: standard deviation of the error in the flat background, grey levels: noise
+            that the network removes, there as everywhere, is no detail.
 
     Returns:
-        Energy of the error over that of the source's second differences; None for a flat image,
-        or one below 3 x 3.
+        Energy of the other error over that of the source's second differences; None for a flat
+        image, or one below 3 x 3.
 
     Source:
         Our own.
@@ -54,9 +58,26 @@ def detail_error(luma: np.ndarray, error: np.ndarray) -> float | None:
     if min(luma.shape) < 3:
         return None
     finest = _finest_energy(luma)
-    return (
-        float(np.square(error).mean(dtype=np.float64)) / finest if finest >= _MIN_ENERGY else None
-    )
+    if finest < _MIN_ENERGY:
+        return None
+    energy = float(np.square(error).mean(dtype=np.float64)) - removed_noise**2
+    return max(0.0, energy) / finest
+
+
+def finest_detail_ratio(found: np.ndarray, expected: np.ndarray) -> float:
+    """Compares the finest detail of two images of one size.
+
+    Args:
+        found, expected: float [H, W], luma, grey levels, sides at least 3.
+
+    Returns:
+        log2 of the ratio of amplitudes; near 0 where both are nearly flat.
+
+    Source:
+        Our own.
+    """
+    energies = [_finest_energy(luma) + _MIN_ENERGY for luma in (found, expected)]
+    return 0.5 * math.log2(energies[0] / energies[1])
 
 
 def _finest_energy(luma: np.ndarray) -> float:

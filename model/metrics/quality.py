@@ -259,6 +259,7 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
     inside_result = full_reference.crop_border(result_luma, scale**2)
     inside_rgb = full_reference.crop_border(result, scale**2)
     flat = noise.flat_cells(inside_luma)
+    removed_noise = noise.flat_noise(luma_error, flat, pixel_px=1) or 0.0
     return Measures(
         roundtrip_psnr_db=_capped(full_reference.psnr(inside, inside_again, data_range=255)),
         sharpness_ratio=no_reference.sharpness_ratio(
@@ -278,7 +279,7 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
         chroma_noise_source=noise.flat_chroma_noise(inside, flat, pixel_px=1),
         chroma_noise=noise.flat_chroma_noise(inside_rgb, flat, pixel_px=scale),
         nyquist_ratio_source=detail.nyquist_ratio(inside_luma),
-        detail_error=detail.detail_error(inside_luma, luma_error),
+        detail_error=detail.detail_error(inside_luma, luma_error, removed_noise),
     )
 
 

@@ -44,11 +44,18 @@ def test_an_error_is_relative_to_the_finest_detail():
     source = np.tile(np.array([0.0, 0.0, 100.0, 100.0]), (32, 8))
     finest = 25.0**2  # |-1, 2, -1| / 4 of a step of 100
     error = np.full_like(source, 5.0)
-    assert detail.detail_error(source, error) == pytest.approx(25 / finest)
-    assert detail.detail_error(source, 0 * error) == 0
+    assert detail.detail_error(source, error, 0.0) == pytest.approx(25 / finest)
+    assert detail.detail_error(source, 0 * error, 0.0) == 0
+
+
+def test_noise_that_a_result_lacks_is_no_error_of_the_detail():
+    source = np.tile(np.array([0.0, 0.0, 100.0, 100.0]), (32, 8))
+    error = np.full_like(source, 5.0)
+    assert detail.detail_error(source, error, 3.0) == pytest.approx((25 - 9) / 25.0**2)
+    assert detail.detail_error(source, error, 6.0) == 0
 
 
 @pytest.mark.parametrize("plane", [np.full((40, 40), 200.0), np.zeros((2, 40))])
 def test_flat_and_tiny_images_have_no_detail_to_measure(plane):
     assert detail.nyquist_ratio(plane) is None
-    assert detail.detail_error(plane, np.ones_like(plane)) is None
+    assert detail.detail_error(plane, np.ones_like(plane), 0.0) is None

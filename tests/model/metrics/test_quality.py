@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
+from model.data import degradation
 from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.metrics import full_reference, quality
@@ -50,6 +51,17 @@ def test_the_round_trip_by_hand(source):
     )
     found = measure(source, result, bicubic_x2).roundtrip_psnr_db
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_removed_noise_is_no_error_of_the_detail_but_removed_detail_is():
+    hr = 128 + 0.6 * (draw_scene(1, 320, 320) - 128.0)  # so that no noise clips
+    clean = resampling.to_uint8(resampling.shrink(resampling.to_uint8(hr), 2))
+    noisy = resampling.to_uint8(clean + np.random.default_rng(1).normal(0, 3, clean.shape))
+    error = {
+        name: measure(RasterImage(noisy), RasterImage(bicubic_x2(lr)), bicubic_x2).detail_error
+        for name, lr in {"denoised": clean, "softened": degradation.blur(clean, 1.0)}.items()
+    }
+    assert error["denoised"] < 0.15 and error["softened"] > 1
 
 
 @pytest.mark.parametrize(
