@@ -2,7 +2,7 @@ r"""Measures every network on LR images made by every recipe: what shops do to i
 
     python -m benchmarks.degradations HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME ...]
         [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--scale 4]
-        [--json FILE]
+        [--tell_sharpening] [--json FILE]
 
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
@@ -19,7 +19,9 @@ right quality       share of the images whose true JPEG quality the network is c
                     within 1.
 
 That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if it is
-lower; with `truth` the lowest that the image went through.
+lower; with `truth` the lowest that the image went through. With `--tell_sharpening` networks that
+can be told of it get one number for each recipe, the mean of the true sharpening over the images,
+as users give it by `--source_sharpening`.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import json
 import math
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +92,11 @@ class Result:
 
 
 def results(
-    lr: np.ndarray, networks: dict[str, Upscaler], jpeg_quality: int, scale: int
+    lr: np.ndarray,
+    networks: dict[str, Upscaler],
+    jpeg_quality: int,
+    scale: int,
+    sharpening: float | None = None,
 ) -> dict[str, Result]:
     """Upscales an LR image by every method.
 
@@ -99,6 +105,7 @@ def results(
         networks: by name.
         jpeg_quality: 1..100 to tell them.
         scale: of the results.
+        sharpening: log2, to tell them; None where it is unknown.
 
     Returns:
         By method, uint8 [H * scale, W * scale, 3].
@@ -112,9 +119,13 @@ def results(
     for name, network in networks.items():
         plan = TargetSize(scale).plan(lr.shape[0], lr.shape[1], network.scale)
         upscaled = upscale_with_self_test(
-            network, RasterImage(lr), jpeg_quality=jpeg_quality, passes=plan.passes
+            network,
+            RasterImage(lr),
+            jpeg_quality=jpeg_quality,
+            sharpening=sharpening,
+            passes=plan.passes,
         )
-        verdict = blending.judge(upscaled, jpeg_quality)
+        verdict = blending.judge(upscaled, jpeg_quality, sharpening=sharpening)
         own, published = (one.shrunk_to(*size).rgb for one in (upscaled.result, verdict.image))
         by_method[name] = Result(own)
         by_method[name + AFTER_GATE] = Result(published, verdict.network_share)
@@ -122,11 +133,13 @@ def results(
 
 
 def measure(
-    images: Iterable[HrImage],
+    images: Sequence[HrImage],
     recipes: dict[str, Recipe],
     networks: dict[str, Upscaler],
     quality_of: Callable[[Recipe, np.ndarray], int],
     scale: int | None = None,
+    *,
+    tells_sharpening: bool = False,
 ) -> list[Row]:
     """Measures every recipe and method.
 
@@ -136,6 +149,7 @@ def measure(
         networks: by name, at least one.
         quality_of: the JPEG quality to tell of a recipe's LR image.
         scale: of the results; None for that of the first network.
+        tells_sharpening: whether the networks are told each recipe's mean sharpening.
 
     Returns:
         Recipe by recipe, method by method.
@@ -148,6 +162,7 @@ def measure(
     scores: dict[str, list[Score]] = {name: [] for name in recipes}
     shares: dict[str, list[dict[str, float | None]]] = {name: [] for name in recipes}
     right: dict[str, list[bool]] = {name: [] for name in recipes}
+    sharpening = _mean_sharpening(images, recipes, scale) if tells_sharpening else {}
     for image in images:
         hr = resampling.crop_to_multiple(image.read(), scale)
         for name, recipe in recipes.items():
@@ -155,7 +170,7 @@ def measure(
             lr = recipe.make_lr(hr, scale, generator)
             told = quality_of(recipe, lr)
             right[name].append(abs(told - recipe.lowest_quality) <= 1)
-            made = results(lr, networks, told, scale)
+            made = results(lr, networks, told, scale, sharpening.get(name))
             of_methods = {m: scoring.measure(hr, one.rgb, scale) for m, one in made.items()}
             scores[name].append(Score(image.name, of_methods))
             shares[name].append({m: one.network_share for m, one in made.items()})
@@ -164,6 +179,18 @@ def measure(
     return [
         row for name in recipes for row in _rows(name, scores[name], shares[name], right[name])
     ]
+
+
+def _mean_sharpening(
+    images: Sequence[HrImage], recipes: dict[str, Recipe], scale: int
+) -> dict[str, float]:
+    """The mean over the images of what each recipe does, log2."""
+    values: dict[str, list[float]] = {name: [] for name in recipes}
+    for image in images:
+        hr = resampling.crop_to_multiple(image.read(), scale)
+        for name, recipe in recipes.items():
+            values[name].append(recipe.sharpening(hr, scale))
+    return {name: float(np.mean(each)) for name, each in values.items()}
 
 
 def _rows(
@@ -270,6 +297,9 @@ def main(argv: list[str] | None = None) -> int:
         "--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), metavar="RECIPE"
     )
     parser.add_argument("--quality_from", choices=list(QUALITIES), default="file")
+    parser.add_argument(
+        "--tell_sharpening", action="store_true", help="tell the mean of the true sharpening"
+    )
     parser.add_argument("--scale", type=int, help="of the results; default: the first network's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings and all figures")
     arguments = parser.parse_args(argv)
@@ -281,7 +311,14 @@ def main(argv: list[str] | None = None) -> int:
         networks = {name: Upscaler(loading.load(one)) for name, one in saved.items()}
         recipes = {name: RECIPES[name] for name in arguments.recipes}
         told = QUALITIES[arguments.quality_from]
-        rows = measure(images, recipes, networks, told, arguments.scale)
+        rows = measure(
+            images,
+            recipes,
+            networks,
+            told,
+            arguments.scale,
+            tells_sharpening=arguments.tell_sharpening,
+        )
     except (ValueError, OSError) as error:
         print(f"benchmarks.degradations: {error}", file=sys.stderr)
         return 1
@@ -291,6 +328,7 @@ def main(argv: list[str] | None = None) -> int:
             "place": arguments.place,
             "shrink_first": arguments.shrink_first,
             "quality_from": arguments.quality_from,
+            "tell_sharpening": arguments.tell_sharpening,
             "scale": arguments.scale or networks[arguments.model[0]].scale,
             "models": {name: one.sha256 for name, one in saved.items()},
         }

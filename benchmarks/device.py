@@ -51,7 +51,6 @@ from model.network import presets
 from model.scenes.drawing import draw_scene
 
 _PHOTOGRAPH = (400, 533)
-_QUALITY = 85
 _COMPILERS = 4
 # As the tiles of a GPU in `model.inference.backends`, which loads TensorFlow.
 _TILES = {"step": 32, "short": 96, "max_side": 512}
@@ -124,7 +123,7 @@ def compile_points(networks: Networks, points: list[Point], stop: float) -> dict
         stop: seconds since the start after which no other compilation starts.
 
     Returns:
-        Functions of weights, images and qualities.
+        Functions of weights, images and conditions.
     """
     compiled = {}
 
@@ -148,11 +147,11 @@ def compile_points(networks: Networks, points: list[Point], stop: float) -> dict
     return compiled
 
 
-def drawn_batch(point: Point) -> tuple[np.ndarray, np.ndarray]:
-    """One drawn scene, moved by some pixels from image to image, and JPEG qualities."""
+def drawn_batch(networks: Networks, point: Point) -> tuple[np.ndarray, np.ndarray]:
+    """One drawn scene, moved by some pixels from image to image, and conditions."""
     scene = _scene(point.height, point.width)
     lr = np.stack([np.roll(scene, 7 * i, axis=(0, 1)) for i in range(point.batch)])
-    return lr, np.full(point.batch, _QUALITY, np.float32)
+    return lr, networks.conditions(point.batch)
 
 
 @functools.cache
@@ -176,17 +175,17 @@ def time_point(
     Returns:
         Photographs of 400x533 per second, device alone, with transfers and overlapped; and more.
     """
-    weights, (lr, jpeg_quality) = networks.weights, drawn_batch(point)
-    on_device = jax.device_put((lr, jpeg_quality))
+    weights, (lr, conditions) = networks.weights, drawn_batch(networks, point)
+    on_device = jax.device_put((lr, conditions))
     before: list[jax.Array] = [function(weights, *on_device)]
 
     def overlapped() -> np.ndarray:
-        before.append(function(weights, lr, jpeg_quality))
+        before.append(function(weights, lr, conditions))
         return np.asarray(before.pop(0))
 
     calls: dict[str, tuple[Callable[[], Any], int]] = {
         "device": (lambda: function(weights, *on_device), 8),
-        "with_transfers": (lambda: np.asarray(function(weights, lr, jpeg_quality)), 1),
+        "with_transfers": (lambda: np.asarray(function(weights, lr, conditions)), 1),
         "overlapped": (overlapped, 1),
     }
     px_per_s = {
@@ -238,13 +237,13 @@ def differences(networks: Networks, compiled: dict[Point, Any], main: Point) -> 
     Returns:
         Results of `compare` by name.
     """
-    lr, jpeg_quality = drawn_batch(main)
+    lr, conditions = drawn_batch(networks, main)
     results: dict[str, np.ndarray] = {}
     for name in PRECISIONS:
         point = dataclasses.replace(main, precision=name)
         if point in compiled:
             with survives(point):
-                results[name] = np.asarray(compiled[point](networks.weights, lr, jpeg_quality))[0]
+                results[name] = np.asarray(compiled[point](networks.weights, lr, conditions))[0]
     found = {}
     if (exact := results.pop("float32 exact", None)) is not None:
         for name, result in results.items():
@@ -253,8 +252,8 @@ def differences(networks: Networks, compiled: dict[Point, Any], main: Point) -> 
     if point in compiled and main.precision in results:
         with survives("tiles"):
             tiles = np.stack(list(tiling.cut(lr[0], plan)))
-            qualities = np.full(len(tiles), _QUALITY, np.float32)
-            upscaled = compiled[point](networks.weights, tiles, qualities)
+            conditions = networks.conditions(len(tiles))
+            upscaled = compiled[point](networks.weights, tiles, conditions)
             joined = tiling.join(plan, np.asarray(upscaled), networks.scale)
             found["tiles"] = compare(
                 f"{len(plan)} tiles from the whole, {main.precision}",
@@ -266,7 +265,7 @@ def differences(networks: Networks, compiled: dict[Point, Any], main: Point) -> 
 
 def time_eager(networks: Networks, main: Point, seconds: float) -> float | None:
     """Times a call operation by operation; returns its photographs per second on the device."""
-    on_device = jax.device_put(drawn_batch(main))
+    on_device = jax.device_put(drawn_batch(networks, main))
     function = networks.rounded(main.precision)
     with survives("operation by operation"), jax.disable_jit():
         taken = seconds_per_call(lambda: function(networks.weights, *on_device), seconds)

@@ -91,17 +91,19 @@ class Networks:
                 self._rdn[policy] = RDN.from_config(rdn.get_config())
         self.weights = jax.device_put(rdn.get_weights(), jax.devices()[0])
 
+    def conditions(self, count: int) -> np.ndarray:
+        """What the network is told of images of JPEG quality 85: see `RDN.conditions`."""
+        return self._rdn["float32"].conditions(np.full(count, 85), 0.0)
+
     def rounded(self, name: str) -> Callable[..., jax.Array]:
-        """As `rounded` of `model.inference.backends.Network`, of weights, images and qualities."""
+        """As `rounded` of `model.inference.backends.Network`, of weights, images, conditions."""
         rdn = self._rdn[PRECISIONS[name][0]]
 
-        def run(weights: list[Any], lr: Any, jpeg_quality: Any) -> Any:
+        def run(weights: list[Any], lr: Any, conditions: Any) -> Any:
             unit = lr.astype(jnp.float32) / 255
-            if rdn.knows_quality:
-                plane = jnp.broadcast_to(
-                    (jpeg_quality / 100)[:, None, None, None], (*lr.shape[:3], 1)
-                )
-                unit = jnp.concatenate([unit, plane], axis=-1)
+            shape = (*lr.shape[:3], conditions.shape[-1])
+            planes = jnp.broadcast_to(conditions[:, None, None, :], shape)
+            unit = jnp.concatenate([unit, planes], axis=-1)
             sr, _ = rdn.stateless_call(weights, [], unit, training=False)
             return jnp.round(jnp.clip(sr * 255, 0, 255)).astype(jnp.uint8)
 
@@ -110,7 +112,8 @@ class Networks:
     def lowered(self, point: Point) -> Any:
         """Traces the function for a shape; the result's `compile` may run in another thread."""
         lr = jax.ShapeDtypeStruct((point.batch, point.height, point.width, 3), jnp.uint8)
-        jpeg_quality = jax.ShapeDtypeStruct((point.batch,), jnp.float32)
+        told = self.conditions(point.batch)
+        conditions = jax.ShapeDtypeStruct(told.shape, jnp.float32)
         with jax.default_matmul_precision(PRECISIONS[point.precision][1]):
             function = jax.jit(self.rounded(point.precision))
-            return function.lower(self.weights, lr, jpeg_quality)
+            return function.lower(self.weights, lr, conditions)

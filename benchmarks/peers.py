@@ -10,6 +10,7 @@ milliseconds per image, and ratios to ours in float32.
 """
 
 import argparse
+import math
 import statistics
 import sys
 import tempfile
@@ -30,15 +31,15 @@ from model.imaging import resampling
 from model.inference.backends import Network, TileBatchBackend
 from model.inference.upscaler import DEFAULT_MAX_CALL_PX, Upscaler
 from model.network import loading, presets
-from model.network.rdn import RDN, with_quality_plane
+from model.network.rdn import RDN, with_planes
 
 _OURS = "ours, float32"
 
 
 def _lr(rdn: RDN, rgb: np.ndarray) -> np.ndarray:
-    """Converts uint8 [H, W, 3] to the network's input, float32 [1, H, W, 3 or 4]."""
+    """Converts uint8 [H, W, 3] to the network's input, float32 [1, H, W, 3 + K]."""
     unit = rgb[None].astype(np.float32) / 255
-    return with_quality_plane(unit, 100) if rdn.knows_quality else unit
+    return with_planes(unit, rdn.conditions(100, math.nan))
 
 
 def openvino_peers(rdn: RDN) -> dict[str, Callable[[np.ndarray], np.ndarray]]:

@@ -20,6 +20,7 @@ run. `--json FILE` keeps the figures; unknown options go to the pipeline, for ex
 import argparse
 import dataclasses
 import itertools
+import math
 import statistics
 import sys
 import tempfile
@@ -40,7 +41,7 @@ from model.data.hr_sources import read_rgb
 from model.inference import backends
 from model.inference.upscaler import Upscaler
 from model.network import loading, presets
-from model.network.rdn import RDN, with_quality_plane
+from model.network.rdn import RDN, with_planes
 from model.scenes import drawing
 from pipeline.upscale.machine import choose_workers, count_cores
 
@@ -69,7 +70,7 @@ def time_plain_loop(rdn: RDN, paths: list[Path]) -> float:
         started = time.perf_counter()
         for i, path in enumerate(chosen):
             rgb = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
-            lr = with_quality_plane(rgb, 100) if rdn.knows_quality else rgb
+            lr = with_planes(rgb, rdn.conditions(100, math.nan))
             sr = (rdn.predict(lr, verbose=0)[0].clip(0, 1) * 255).round().astype(np.uint8)
             Image.fromarray(sr).save(Path(folder) / f"{i}.png")
         seconds = time.perf_counter() - started

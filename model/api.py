@@ -42,6 +42,7 @@ def upscale(
     scale: int | None = None,
     target_side: int | None = None,
     jpeg_quality: int | None = None,
+    source_sharpening: float | None = None,
     self_ensemble: bool = False,
 ) -> _Images:
     """Upscales images by a network that stays loaded; threads may call it.
@@ -63,6 +64,8 @@ def upscale(
             times its size does not reach stays below it.
         jpeg_quality: 1..100, with which the images were compressed, 100 for never; by default that
             of the file that Pillow opened, or that which the pixels show.
+        source_sharpening: how the images were sharpened when they were made, log2, as
+            `python -m model.sharpening` measures it; None where it is unknown.
         self_ensemble: the mean over eight flipped and rotated versions, at eight times the time.
 
     Returns:
@@ -85,18 +88,25 @@ def upscale(
     together: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
     # A wrong image is found before the network is loaded and the others are upscaled.
     sources = [_read(image, jpeg_quality) for image in together]
+    if source_sharpening is not None:
+        presets.resolve(model).check_sharpening(source_sharpening)
     network = _load(model, precision, self_ensemble) if sources else None
     results: list[Any] = []
     for image, (source, quality) in zip(together, sources, strict=True):
         assert network is not None
         size.check(network.scale)
-        results.append(_like(image, _upscale_one(network, source, quality, size)))
+        results.append(
+            _like(image, _upscale_one(network, source, (quality, source_sharpening), size))
+        )
     container: Any = type(images)
     return container(results) if isinstance(images, (list, tuple)) else results[0]
 
 
 def _upscale_one(
-    network: "Upscaler", source: RasterImage, jpeg_quality: int, size: TargetSize
+    network: "Upscaler",
+    source: RasterImage,
+    told: tuple[int, float | None],
+    size: TargetSize,
 ) -> RasterImage:
     """One image at its target size."""
     from model.inference.measured import upscale_with_self_test  # noqa: PLC0415
@@ -106,7 +116,12 @@ def _upscale_one(
     plan = size.plan(source.height, source.width, network.scale)
     with _turn if network.one_at_a_time else contextlib.nullcontext():
         upscaled = upscale_with_self_test(
-            network, source, jpeg_quality=jpeg_quality, extent="off", passes=plan.passes
+            network,
+            source,
+            jpeg_quality=told[0],
+            sharpening=told[1],
+            extent="off",
+            passes=plan.passes,
         )
     return upscaled.result.shrunk_to(plan.height, plan.width)
 

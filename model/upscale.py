@@ -53,6 +53,7 @@ def upscale_file(
     image_format: str,
     max_pixels: int,
     size: TargetSize = _NETWORK_S_OWN,
+    source_sharpening: float | None = None,
     encoding: Encoding = DEFAULT_ENCODING,
 ) -> "UpscaledImage | None":
     """Upscales and measures one image file.
@@ -64,6 +65,7 @@ def upscale_file(
         image_format: one of `IMAGE_FORMATS`.
         max_pixels: refuse a source with more.
         size: of the result.
+        source_sharpening: log2; None where it is unknown.
         encoding: quality, profile and metadata. WebP is lossless without a quality.
 
     Returns:
@@ -87,7 +89,11 @@ def upscale_file(
         return None
     plan = size.plan(image.height, image.width, upscaler.scale)
     upscaled = upscale_with_self_test(
-        upscaler, image, jpeg_quality=assumed_quality(header), passes=plan.passes
+        upscaler,
+        image,
+        jpeg_quality=assumed_quality(header),
+        sharpening=source_sharpening,
+        passes=plan.passes,
     )
     result = upscaled.result.shrunk_to(plan.height, plan.width)
     encoded = encode(result, image_format, lossless=encoding.quality is None, encoding=encoding)
@@ -231,20 +237,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="PIXELS",
         help="longer side of the results, by the smallest scale that reaches it, up to --scale",
     )
-    parser.add_argument("--max_pixels", type=int, default=40_000_000)
     parser.add_argument(
-        "--quality",
-        type=_percent,
-        metavar="1..100",
-        help="of JPEG, WebP and AVIF; default: JPEG 92, AVIF 85, WebP lossless",
+        "--source_sharpening",
+        type=presets.sharpening_or_unknown,
+        metavar="LOG2",
+        help="how IN was sharpened when it was made, as model.sharpening measures it",
     )
-    parser.add_argument("--progressive", choices=("yes", "no"), default="no", help="of a JPEG")
-    parser.add_argument(
-        "--profile", choices=PROFILES, default="keep", help="colour profile: keep or convert to it"
-    )
-    parser.add_argument(
-        "--metadata", choices=METADATA, default="rights", help="of the source that are kept"
-    )
+    _add_encoding(parser)
     parser.add_argument(
         "--self_ensemble",
         action="store_true",
@@ -264,6 +263,24 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    """Options about files."""
+    parser.add_argument("--max_pixels", type=int, default=40_000_000)
+    parser.add_argument(
+        "--quality",
+        type=_percent,
+        metavar="1..100",
+        help="of JPEG, WebP and AVIF; default: JPEG 92, AVIF 85, WebP lossless",
+    )
+    parser.add_argument("--progressive", choices=("yes", "no"), default="no", help="of a JPEG")
+    parser.add_argument(
+        "--profile", choices=PROFILES, default="keep", help="colour profile: keep or convert to it"
+    )
+    parser.add_argument(
+        "--metadata", choices=METADATA, default="rights", help="of the source that are kept"
+    )
+
+
 def _percent(text: str) -> int:
     """Parses a whole number from 1 to 100."""
     if not text.isdecimal() or not 1 <= int(text) <= 100:
@@ -279,8 +296,10 @@ def _load(arguments: argparse.Namespace) -> "Upscaler":
     from model.network import loading  # noqa: PLC0415
 
     wanted = arguments.precision
+    saved = presets.resolve(arguments.model)
+    saved.check_sharpening(arguments.source_sharpening)
     return Upscaler(
-        loading.load_by_name(arguments.model),
+        loading.load(saved),
         compute_dtype=backends.fastest_dtype() if wanted == "auto" else wanted,
         self_ensemble=arguments.self_ensemble,
     )
@@ -305,6 +324,7 @@ def _upscale(
             image_format=image_format,
             max_pixels=arguments.max_pixels,
             size=size,
+            source_sharpening=arguments.source_sharpening,
             encoding=Encoding(
                 arguments.quality,
                 arguments.progressive == "yes",

@@ -93,6 +93,8 @@ class UpscaleImages(beam.PTransform):
             None for that of the network. With `target_side` the largest one allowed.
         target_side: longer side of each result, pixels; None for `scale` times the source. An
             image that has it already becomes an error, `large_enough`.
+        source_sharpening: how all images were sharpened when they were made, log2, as
+            `python -m model.sharpening` measures it; None where it is unknown.
         image_format: of the results: `auto` (as the source, lossless stays lossless), `png`,
             `jpeg` or `webp`.
         precision: dtype that the network computes in. With `bfloat16` and `float16` results
@@ -111,6 +113,7 @@ class UpscaleImages(beam.PTransform):
     model: str = presets.DEFAULT
     scale: int | None = None
     target_side: int | None = None
+    source_sharpening: float | None = None
     image_format: str = AUTO
     precision: str = "float32"
     max_pixels: int = 40_000_000
@@ -137,6 +140,7 @@ class UpscaleImages(beam.PTransform):
             model=self.model,
             scale=self.scale,
             target_side=self.target_side,
+            source_sharpening=self.source_sharpening,
             image_format=self.image_format,
             precision=self.precision,
             max_pixels=self.max_pixels,
@@ -148,6 +152,7 @@ class UpscaleImages(beam.PTransform):
         except RunError as error:
             raise ValueError(str(error).removeprefix("--")) from error
         target.check(saved.scale)
+        saved.check_sharpening(self.source_sharpening)
         return RunPlan(
             settings,
             started_at=datetime.datetime.now(datetime.UTC),

@@ -47,6 +47,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     uris = _count_images(files, settings)
     saved = read_model(files, settings.model)
     try:
+        saved.check_sharpening(settings.source_sharpening)
         result_side = settings.target.max_result_side(settings.max_side, saved.scale)
     except ValueError as error:
         raise RunError(f"--model {settings.model}: {error}") from error

@@ -121,6 +121,7 @@ RUNS = {
         "", "exported/images.csv exported/pictures.csv exported/[0-2].jpg", "3 images of run"
     ),
     r"model.upscale .*\.avif": Run("", "photo_x2.avif", "roundtrip_psnr_db"),
+    r"model.sharpening ": Run("", says="4 pairs: --source_sharpening "),
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
@@ -276,6 +277,9 @@ class Reader:
             _write(folder / name, to_shrink)
         for folder_name, name in re.findall(r"--crop (\w+)/(\S+)", text):
             _write(folder / folder_name, {name: to_shrink["0.jpg"]})
+        if "thumbnails/" in text:
+            _write(folder / "originals", images)
+            _write(folder / "thumbnails", _images(SIDE_PX // 2, IMAGES_TO_TRAIN_ON))
         if "first.keras" in text:
             _write(folder, {"first.keras": presets.resolve("rdn-small").data})
         clothes = "\n".join(str(folder / "product" / name) for name in to_shrink)
@@ -289,7 +293,8 @@ class Reader:
             _write(folder / name, _pair(images["0.jpg"]))
         _write(folder, {"photo.jpg": images["0.jpg"]})
         for run in re.findall(r"--initial_weights (runs/product\S+)/", text):
-            _write(folder / run, {"model.keras": presets.resolve("rdn-product").data})
+            # As the runs of the documents were: not told of the sharpening yet.
+            _write(folder / run, {"model.keras": presets.resolve("rdn-product-x3").data})
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})

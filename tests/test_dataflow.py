@@ -49,6 +49,7 @@ VALUES = {
     "model": ("s3://shop/ours.keras", "/home/me/ours.keras"),
     "scale": ("4", "x4"),
     "target_side": ("1200", "0"),
+    "source_sharpening": ("-0.25", "0,75"),
     "images": ("both", "none"),
     "image_format": ("webp", "gif"),
     "quality": ("80", "101"),

@@ -50,6 +50,20 @@ def test_the_shipped_network_does_not_sharpen_a_second_time(shipped):
         assert rows[name, presets.DEFAULT].gain_db > gain_db, name
 
 
+def test_the_shipped_network_undoes_a_sharpening_better_where_it_is_told(shipped):
+    recipes = {name: RECIPES[name] for name in ("sharpened80", "sharpened80-jpeg80")}
+    gain_db = {}
+    for tells in (False, True):
+        rows = degradations.measure(
+            IMAGES, recipes, shipped, degradations.true_quality, tells_sharpening=tells
+        )
+        gain_db[tells] = {
+            row.recipe: row.gain_db for row in rows if row.method == f"{presets.DEFAULT} gated"
+        }
+    assert gain_db[True]["sharpened80"] > gain_db[False]["sharpened80"] + 1
+    assert gain_db[True]["sharpened80-jpeg80"] > gain_db[False]["sharpened80-jpeg80"] + 0.5
+
+
 def test_a_hidden_jpeg_is_upscaled_nearly_as_an_honest_one(shipped):
     hidden = rows_of(shipped, ["jpeg75-png"], degradations.quality_in_pixels)
     honest = rows_of(shipped, ["jpeg75"])
@@ -82,11 +96,11 @@ class Ruins:
 
     scale = 2
 
-    def upscale_rgb(self, lr, *, jpeg_quality=100):
+    def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
         size = (2 * lr.shape[0], 2 * lr.shape[1], 3)
         return np.random.default_rng(jpeg_quality).integers(0, 256, size, dtype=np.uint8)
 
-    def upscale_image(self, image, *, jpeg_quality=100):
+    def upscale_image(self, image, *, jpeg_quality=100, **_):
         return image.with_pixels(self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality), None)
 
 
@@ -101,7 +115,7 @@ def test_networks_are_told_what_was_asked_for():
     told = []
 
     class Listens(Ruins):
-        def upscale_rgb(self, lr, *, jpeg_quality=100):
+        def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
             if lr.shape[:2] == (72, 80):
                 told.append(jpeg_quality)
             return super().upscale_rgb(lr, jpeg_quality=jpeg_quality)

@@ -83,10 +83,10 @@ class Flat:
 
     scale = 2
 
-    def upscale_rgb(self, lr, *, jpeg_quality=100):
+    def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
         return np.full((2 * lr.shape[0], 2 * lr.shape[1], 3), 128, np.uint8)
 
-    def upscale_image(self, image, *, jpeg_quality=100):
+    def upscale_image(self, image, *, jpeg_quality=100, **_):
         return image.with_pixels(self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality), None)
 
 

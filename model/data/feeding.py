@@ -25,6 +25,7 @@ class Batch:
         hr: float32 [N, P * scale, P * scale, 3], 0..1, clean.
         quality: int [N], JPEG quality on which the network is conditioned for each LR patch;
             100 for clean ones.
+        sharpening: float [N], log2, on which it is conditioned; not a number where it is unknown.
 
     Example:
         batch = feed.batch(step=0)
@@ -34,6 +35,7 @@ class Batch:
     lr: np.ndarray
     hr: np.ndarray
     quality: np.ndarray
+    sharpening: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,12 @@ class Feed:
         """
         return _as_batch(self.stacks(step))
 
-    def stacks(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def stacks(self, step: int) -> tuple[np.ndarray, ...]:
         """What a batch is made of, in a quarter of its memory.
 
         Returns:
-            LR uint8 [N, P, P, 3], HR uint8 [N, P * scale, P * scale, 3], quality int [N].
+            LR uint8 [N, P, P, 3], HR uint8 [N, P * scale, P * scale, 3], quality int [N],
+            sharpening float [N].
 
         Raises:
             OSError, ValueError: see `batch`.
@@ -87,8 +90,8 @@ class Feed:
             for _ in range(patches_each):
                 region = self.cutter.region(hr, lowest, generator)
                 patches.append(self.cutter.pair(region, generator))
-        lr, hr, quality = zip(*patches, strict=True)
-        return np.stack(lr), np.stack(hr), np.array(quality)
+        lr, hr, quality, sharpening = zip(*patches, strict=True)
+        return np.stack(lr), np.stack(hr), np.array(quality), np.array(sharpening)
 
     @contextlib.contextmanager
     def feeders(self, processes: int = 0) -> Iterator["Feeders"]:
@@ -139,7 +142,7 @@ class Feeders:
     """
 
     pool: Executor
-    make: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    make: Callable[[int], tuple[np.ndarray, ...]]
     ahead: int
 
     def batches(self, steps: range) -> Iterator[Batch]:
@@ -166,15 +169,15 @@ def _adopt(feed: Feed) -> None:
     _adopted.append(feed)
 
 
-def _adopted_stacks(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _adopted_stacks(step: int) -> tuple[np.ndarray, ...]:
     """See `Feed.stacks`."""
     return _adopted[0].stacks(step)
 
 
-def _as_batch(stacks: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Batch:
+def _as_batch(stacks: tuple[np.ndarray, ...]) -> Batch:
     """Grey levels as 0..1."""
-    lr, hr, quality = stacks
-    return Batch(_as_unit(lr), _as_unit(hr), quality)
+    lr, hr, quality, sharpening = stacks
+    return Batch(_as_unit(lr), _as_unit(hr), quality, sharpening)
 
 
 def _as_unit(patches: np.ndarray) -> np.ndarray:

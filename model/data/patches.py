@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from model import files
+from model.data.drawn_recipes import Degradation
 from model.data.hr_sources import HrArray, HrImage, large_enough, note_too_small
-from model.data.recipes import Degradation
 from model.metrics import full_reference
 from model.network import dihedral
 
@@ -92,7 +92,7 @@ class Cutter:
 
     def pair(
         self, region: np.ndarray, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, int]:
+    ) -> tuple[np.ndarray, np.ndarray, int, float]:
         """Transforms a region by one of the 8 dihedral transforms, and makes its LR patch.
 
         Args:
@@ -100,20 +100,21 @@ class Cutter:
             generator: the only source of randomness.
 
         Returns:
-            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and the JPEG quality to tell.
+            LR uint8 [P, P, 3], HR uint8 [P * scale, P * scale, 3], and what to tell the network:
+            the JPEG quality, 1..100, and the sharpening, log2 or not a number.
         """
         quarter_turns, is_flipped = int(generator.integers(4)), bool(generator.integers(2))
         (hr,) = dihedral.transform(region[None], quarter_turns, is_flipped)
         # The image that is degraded begins somewhere in the margin, and so do JPEG's blocks.
         top, left = (int(at) for at in generator.integers(0, _BLOCK_PX, 2))
-        lr, quality = self.degradation.make_lr(
+        lr, quality, sharpening = self.degradation.make_lr(
             np.ascontiguousarray(hr[top * self.scale :, left * self.scale :]),
             self.scale,
             generator,
         )
         top, left = MARGIN_PX - top, MARGIN_PX - left
         lr = lr[top : top + self.lr_patch_px, left : left + self.lr_patch_px]
-        return lr, self._patch(hr), quality
+        return lr, self._patch(hr), quality, sharpening
 
     def _patch(self, region: np.ndarray) -> np.ndarray:
         """The HR patch within a region."""

@@ -32,17 +32,17 @@ class ExecutionBackend(Protocol):
 
     Example:
         backend = choose_backend(rdn, compute_dtype="float32", max_call_px=420_000)
-        (sr,) = backend.rounded(lr[None], np.array([100]))
+        (sr,) = backend.rounded(lr[None], rdn.conditions(100, 0.0))
     """
 
     one_at_a_time: bool
 
-    def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def rounded(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """Upscales images to uint8.
 
         Args:
             lr: uint8 [N, H, W, 3].
-            jpeg_quality: [N], 1..100.
+            conditions: float32 [N, K], see `RDN.conditions`.
 
         Returns:
             uint8 [N, H * scale, W * scale, 3].
@@ -51,7 +51,7 @@ class ExecutionBackend(Protocol):
             tf.errors.ResourceExhaustedError: if the device lacks memory for the call.
         """
 
-    def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def levels(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """Upscales as `rounded`, without clipping and rounding: float32, nominally 0..255."""
 
 
@@ -67,7 +67,7 @@ class Network:
 
     Example:
         network = Network(rdn, "float32")
-        levels = network.levels(tf.constant(lr[None]), tf.constant([100.0]))
+        levels = network.levels(tf.constant(lr[None]), tf.constant(rdn.conditions(100, 0.0)))
     """
 
     def __init__(self, rdn: RDN, compute_dtype: str) -> None:
@@ -85,14 +85,14 @@ class Network:
             rdn = lower
         signature = [
             tf.TensorSpec([None, None, None, 3], tf.uint8),
-            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([None, rdn.conditions(100, 0.0).shape[-1]], tf.float32),
         ]
         levels = functools.partial(_levels, rdn)
         self.levels = tf.function(
             levels, input_signature=signature, autograph=False, jit_compile=False
         )
         self.rounded = tf.function(
-            lambda lr, quality: _to_uint8(levels(lr, quality)),
+            lambda lr, conditions: _to_uint8(levels(lr, conditions)),
             input_signature=signature,
             autograph=False,
             jit_compile=False,
@@ -115,7 +115,8 @@ class WholeImageBackend:
         network: see `Network`.
 
     Example:
-        (sr,) = WholeImageBackend(Network(rdn, "float32")).rounded(lr[None], np.array([100]))
+        backend = WholeImageBackend(Network(rdn, "float32"))
+        (sr,) = backend.rounded(lr[None], rdn.conditions(100, 0.0))
     """
 
     one_at_a_time = True
@@ -123,15 +124,15 @@ class WholeImageBackend:
     def __init__(self, network: Network) -> None:
         self._network = network
 
-    def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def rounded(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """See `ExecutionBackend`."""
         with _ONE_CALL_AT_A_TIME:
-            return _run(self._network.rounded, lr, jpeg_quality)
+            return _run(self._network.rounded, lr, conditions)
 
-    def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def levels(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """See `ExecutionBackend`."""
         with _ONE_CALL_AT_A_TIME:
-            return _run(self._network.levels, lr, jpeg_quality)
+            return _run(self._network.levels, lr, conditions)
 
 
 @dataclasses.dataclass(eq=False)
@@ -139,7 +140,7 @@ class _Tile:
     """A tile in the queue of the device; a call sets its `result` or `error`."""
 
     lr: np.ndarray
-    jpeg_quality: float
+    conditions: np.ndarray
     result: np.ndarray | None = None
     error: tf.errors.ResourceExhaustedError | None = None
 
@@ -172,7 +173,7 @@ class TileBatchBackend:
 
     Example:
         backend = TileBatchBackend(Network(rdn, "float16"), max_call_px=420_000)
-        (sr,) = backend.rounded(lr[None], np.array([100]))
+        (sr,) = backend.rounded(lr[None], rdn.conditions(100, 0.0))
     """
 
     one_at_a_time = False
@@ -187,15 +188,15 @@ class TileBatchBackend:
             collections.defaultdict(collections.deque)
         )
 
-    def rounded(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def rounded(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """See `ExecutionBackend`."""
-        return self._upscale("rounded", lr, jpeg_quality)
+        return self._upscale("rounded", lr, conditions)
 
-    def levels(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def levels(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """See `ExecutionBackend`."""
-        return self._upscale("levels", lr, jpeg_quality)
+        return self._upscale("levels", lr, conditions)
 
-    def _upscale(self, kind: str, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+    def _upscale(self, kind: str, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         plan = tiling.inner_tiles(
             *lr.shape[1:3],
             step=_TILE_STEP_PX,
@@ -204,8 +205,8 @@ class TileBatchBackend:
             halo=self._network.halo_px,
         )
         by_image = [
-            [_Tile(one, quality) for one in tiling.cut(image, plan)]
-            for image, quality in zip(lr, jpeg_quality, strict=True)
+            [_Tile(one, told) for one in tiling.cut(image, plan)]
+            for image, told in zip(lr, conditions, strict=True)
         ]
         tiles = [tile for of_one in by_image for tile in of_one]
         waiting = (kind, *tiles[0].lr.shape[:2])
@@ -229,9 +230,9 @@ class TileBatchBackend:
             max_tiles = min(len(queue), max(1, self._max_call_px // (height * width)))
             batch = [queue.popleft() for _ in range(1 << (max_tiles.bit_length() - 1))]
         lr = np.stack([tile.lr for tile in batch])
-        qualities = np.array([tile.jpeg_quality for tile in batch])
+        conditions = np.stack([tile.conditions for tile in batch])
         try:
-            results = _run(getattr(self._network, kind), lr, qualities)
+            results = _run(getattr(self._network, kind), lr, conditions)
         except tf.errors.ResourceExhaustedError as error:
             if len(batch) == 1:
                 batch[0].error = error
@@ -279,21 +280,22 @@ def fastest_dtype() -> str:
     return dtypes.fastest_on_cpu()
 
 
-def _run(run: Callable[..., tf.Tensor], lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
+def _run(run: Callable[..., tf.Tensor], lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
     """Calls a function of `Network` with arrays and returns an array."""
-    return run(tf.constant(lr), tf.constant(jpeg_quality, tf.float32)).numpy()
+    return run(tf.constant(lr), tf.constant(conditions, tf.float32)).numpy()
 
 
-def _levels(rdn: RDN, lr: tf.Tensor, jpeg_quality: tf.Tensor) -> tf.Tensor:
-    """uint8 [N, h, w, 3] and 1..100 [N] to float32 grey levels [N, h * scale, w * scale, 3].
+def _levels(rdn: RDN, lr: tf.Tensor, conditions: tf.Tensor) -> tf.Tensor:
+    """uint8 [N, h, w, 3] and float32 [N, K] to grey levels [N, h * scale, w * scale, 3].
 
-    Only uint8 crosses the bus: the device scales and adds the plane of `with_quality_plane`.
+    Only uint8 crosses the bus: the device scales and adds the planes of `with_planes`.
     """
     unit = tf.cast(lr, tf.float32) / 255
-    if rdn.knows_quality:
-        level = tf.reshape(jpeg_quality / 100, [-1, 1, 1, 1])
-        plane = tf.broadcast_to(level, tf.concat([tf.shape(lr)[:3], [1]], axis=0))
-        unit = tf.concat([unit, plane], axis=-1)
+    planes = conditions.shape[-1]
+    if planes:
+        shape = tf.concat([tf.shape(lr)[:3], [planes]], axis=0)
+        told = tf.broadcast_to(conditions[:, None, None, :], shape)
+        unit = tf.concat([unit, told], axis=-1)
     return rdn(unit, training=False) * 255
 
 

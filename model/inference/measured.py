@@ -1,5 +1,6 @@
 """Upscales an image together with its self-test, and measures the result."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ def upscale_with_self_test(
     source: RasterImage,
     *,
     jpeg_quality: int,
+    sharpening: float | None = None,
     extent: str = "window",
     passes: int = 1,
 ) -> UpscaledImage:
@@ -72,6 +74,8 @@ def upscale_with_self_test(
         upscaler: the network.
         source: decoded, of any size.
         jpeg_quality: 1..100, with which the source was compressed; 100 if it was not.
+        sharpening: of the source, log2, see `Recipe.sharpening`; None where it is unknown. The LR
+            image of the self-test, which is made by plain bicubic, then has 0.
         extent: of the self-test, `window`, `full` or `off`; see `model.metrics.quality.self_test`.
         passes: how many times the network upscales, the next time its own result.
 
@@ -83,15 +87,17 @@ def upscale_with_self_test(
     """
     scale = upscaler.scale**passes
     started = time.perf_counter()
-    result = upscaler.upscale_image(source, jpeg_quality=jpeg_quality)
+    told = math.nan if sharpening is None else sharpening
+    result = upscaler.upscale_image(source, jpeg_quality=jpeg_quality, sharpening=told)
     for _ in range(passes - 1):
         result = upscaler.upscale_image(result, jpeg_quality=100)
     upscaled = time.perf_counter()
     self_test = quality.self_test(source, scale, extent)
     self_sr = None
     if self_test is not None:
-        self_sr = self_test.lr
-        for _ in range(passes):
+        of_lr = math.nan if sharpening is None else 0.0
+        self_sr = upscaler.upscale_rgb(self_test.lr, sharpening=of_lr)
+        for _ in range(passes - 1):
             self_sr = upscaler.upscale_rgb(self_sr)
     return UpscaledImage(
         source,

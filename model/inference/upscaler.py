@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -65,6 +66,7 @@ class Upscaler:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
         self._halo_px = rdn.halo_px
+        self._conditions = rdn.conditions
         self._max_call_px = max_call_px or _fitting_px(rdn, compute_dtype)
         self._backend = backend or choose_backend(
             rdn, compute_dtype=compute_dtype, max_call_px=self._max_call_px
@@ -76,13 +78,17 @@ class Upscaler:
         """See `ExecutionBackend`."""
         return self._backend.one_at_a_time
 
-    def upscale_rgb(self, lr: np.ndarray, *, jpeg_quality: int = 100) -> np.ndarray:
+    def upscale_rgb(
+        self, lr: np.ndarray, *, jpeg_quality: int = 100, sharpening: float = math.nan
+    ) -> np.ndarray:
         """Upscales one 8-bit RGB image.
 
         Args:
             lr: uint8 [H, W, 3].
             jpeg_quality: 1..100 with which `lr` was compressed, 100 if it was not; used by
                 networks conditioned on it.
+            sharpening: of `lr`, log2, see `Recipe.sharpening`; not a number where it is unknown;
+                used by networks conditioned on it.
 
         Returns:
             uint8 [H * scale, W * scale, 3].
@@ -90,7 +96,8 @@ class Upscaler:
         Raises:
             OutOfMemoryError: if the device cannot hold even a small tile.
         """
-        upscale = functools.partial(self._rgb_tile, jpeg_quality=jpeg_quality)
+        conditions = self._conditions(jpeg_quality, sharpening)
+        upscale = functools.partial(self._rgb_tile, conditions=conditions)
         layout = background.find_layout(lr) if self._skips_background else None
         if layout is None:
             return self._in_tiles(lr, upscale)
@@ -105,13 +112,15 @@ class Upscaler:
             sr[self._scaled(box.kept)] = seen_sr[self._scaled(inside)]
         return sr
 
-    def upscale_image(self, image: RasterImage, *, jpeg_quality: int = 100) -> RasterImage:
+    def upscale_image(
+        self, image: RasterImage, *, jpeg_quality: int = 100, sharpening: float = math.nan
+    ) -> RasterImage:
         """Upscales a decoded image with its transparency; keeps its mode and profile.
 
         The same network upscales the colours of a transparent image, extended beyond its edge, and
         its alpha as a grey image: both stay sharp, and colours hidden under transparent pixels
         cannot show as a fringe. `jpeg_quality` is that of the colours; the alpha counts as never
-        compressed.
+        compressed or sharpened.
 
         Args:
             image: see `RasterImage`.
@@ -123,15 +132,15 @@ class Upscaler:
         Raises:
             OutOfMemoryError: if the device cannot hold even a small tile.
         """
-        if image.alpha is None:
-            sr, alpha = self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality), None
-        elif image.is_opaque:
-            sr = self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality)
-            alpha = np.full(sr.shape[:2], 255, np.uint8)
+        if image.alpha is None or image.is_opaque:
+            sr = self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality, sharpening=sharpening)
+            alpha = None if image.alpha is None else np.full(sr.shape[:2], 255, np.uint8)
         else:
             colours = bleed_colours(image.rgb, image.alpha)
             rgba = np.dstack([colours, image.alpha])
-            upscale = functools.partial(self._rgba_tile, jpeg_quality=jpeg_quality)
+            alpha_told = self._conditions(100, 0.0)
+            conditions = np.concatenate([self._conditions(jpeg_quality, sharpening), alpha_told])
+            upscale = functools.partial(self._rgba_tile, conditions=conditions)
             result = self._in_tiles(rgba, upscale)
             sr, alpha = np.ascontiguousarray(result[..., :3]), result[..., 3]
         return image.with_pixels(sr, alpha)
@@ -176,33 +185,32 @@ class Upscaler:
                 return False
         return True
 
-    def _rgb_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+    def _rgb_tile(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """Upscales a tile, uint8 [h, w, 3] to [h * scale, w * scale, 3]; rounds once."""
-        qualities = np.array([jpeg_quality])
         if self.self_ensemble:
-            return resampling.to_uint8(self._network(lr[None], qualities)[0])
-        return self._backend.rounded(lr[None], qualities)[0]
+            return resampling.to_uint8(self._network(lr[None], conditions)[0])
+        return self._backend.rounded(lr[None], conditions)[0]
 
-    def _rgba_tile(self, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
+    def _rgba_tile(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """Upscales a tile, uint8 [h, w, 4] to [h * scale, w * scale, 4]."""
         alpha = np.repeat(lr[..., 3:], 3, axis=-1)
         both = np.stack([lr[..., :3], alpha])
-        colours, alpha = self._network(both, np.array([jpeg_quality, 100]))
+        colours, alpha = self._network(both, conditions)
         return np.dstack([resampling.to_uint8(colours), resampling.to_uint8(alpha.mean(axis=-1))])
 
-    def _network(self, lr: np.ndarray, jpeg_quality: np.ndarray) -> np.ndarray:
-        """uint8 [N, h, w, 3] and qualities [N] to grey levels [N, h * scale, w * scale, 3].
+    def _network(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
+        """uint8 [N, h, w, 3] and conditions [N, K] to grey levels [N, h * scale, w * scale, 3].
 
         The self-ensemble runs one transform after the other, so that memory does not grow.
         """
         if not self.self_ensemble:
-            return self._backend.levels(lr, jpeg_quality)
+            return self._backend.levels(lr, conditions)
         n, height, width, _ = lr.shape
         # float64 holds the sum of eight float32 exactly: the order of the transforms, which
         # depends on the image's orientation, does not change it.
         total = np.zeros((n, height * self.scale, width * self.scale, 3))
         for transform in dihedral.DIHEDRAL_TRANSFORMS:
-            levels = self._backend.levels(dihedral.transform(lr, *transform), jpeg_quality)
+            levels = self._backend.levels(dihedral.transform(lr, *transform), conditions)
             total += dihedral.invert(levels, *transform)
         return (total / len(dihedral.DIHEDRAL_TRANSFORMS)).astype(np.float32)
 

@@ -25,10 +25,10 @@ def grow(small: RDN, large: RDN) -> None:
     Args:
         small: a trained network.
         large: a network with random weights, which is changed in place. Its C, D, G and G0 are at
-            least those of `small`; it may be conditioned on the JPEG quality where `small` is not.
+            least those of `small`; it may be conditioned on more than `small`.
 
     Raises:
-        ValueError: if `large` is smaller in some parameter.
+        ValueError: if `large` is smaller in some parameter, or conditioned on less.
 
     Example:
         >>> size = {"convs_per_block": 1, "num_blocks": 1, "features": 4}
@@ -39,11 +39,17 @@ def grow(small: RDN, large: RDN) -> None:
         idea; here new maps start with zeros at their outputs instead of copies. The start of
         another scale is our own.
     """
-    for name in ("convs_per_block", "num_blocks", "growth_rate", "features", "knows_quality"):
+    for name in ("convs_per_block", "num_blocks", "growth_rate", "features"):
         if getattr(large, name) < getattr(small, name):
             raise ValueError(
                 f"a network grows to at least its own size. Received: {name} "
                 f"{getattr(small, name)} to {getattr(large, name)}"
+            )
+    for name in ("knows_quality", "knows_sharpening"):
+        if getattr(small, name) and not getattr(large, name):
+            raise ValueError(
+                f"a network that is conditioned keeps its input planes: the initial weights have "
+                f"{name}, which the new network needs, too (model.train: --{name} 1)"
             )
     for layer in small.layers:
         if layer.get_weights():
@@ -73,8 +79,9 @@ def _inputs(small: RDN, large: RDN, name: str) -> np.ndarray:
     """Indices of a convolution's input channels among those of the larger convolution."""
     count = small.get_layer(name).get_weights()[0].shape[2]
     old, new = [small.features], [large.features]
-    if name == "sfe1":  # the image and its planes
-        return np.arange(count)
+    if name == "sfe1":  # RGB, then the conditions
+        used, wanted = (np.flatnonzero([True, True, True, *rdn.planes]) for rdn in (large, small))
+        return np.searchsorted(used, wanted)
     if name == "gff_1x1":  # the blocks' outputs, concatenated
         old, new = old * small.num_blocks, new * large.num_blocks
     elif name.startswith("rdb"):  # the block's input, then the outputs of its convolutions

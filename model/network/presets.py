@@ -3,9 +3,11 @@
 Imports no framework: `model.network.loading` builds the network.
 """
 
+import argparse
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ BROKEN = (
     *(ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
+# What a network may be told of the sharpening of its input, log2: what training has shown it.
+MIN_SHARPENING, MAX_SHARPENING = -0.75, 1.5
+UNKNOWN = "unknown"
 # The default of the pipeline and of `model.upscale`.
 DEFAULT = "rdn-product"
 # The default of `model.evaluate`, whose benchmarks are clean.
@@ -73,20 +78,20 @@ PRESETS = {
         Preset(
             name="rdn-product",
             description="RDN C3 D5 G32 G0 32, x2, for images as shops have them: compressed",
-            sha256="ff8b510b87ba4dcdb81c40002ffedc6e0a7cead73a7f5cb8db77747536ac3d07",
-            parameters=335148,
+            sha256="1043243797d86e0a44db0a3da98fea109103833de11f83fa662ddf27b3a29ab2",
+            parameters=335724,
             scale=2,
-            set5_psnr_y_db=37.47,
-            set14_psnr_y_db=33.08,
+            set5_psnr_y_db=37.50,
+            set14_psnr_y_db=33.12,
         ),
         Preset(
             name="rdn-large",
             description="RDN C3 D10 G64 G0 64, x2, as rdn-product, better and slower",
-            sha256="139aa10dba040e725b3cee72fa12b993dbf1f708dcac77501ce5787ef9af62a3",
-            parameters=2539340,
+            sha256="24759c4e61e9b43ef642052347ecc12858c98da1d1eda07b71facd342af077e2",
+            parameters=2540492,
             scale=2,
-            set5_psnr_y_db=37.63,
-            set14_psnr_y_db=33.17,
+            set5_psnr_y_db=37.70,
+            set14_psnr_y_db=33.25,
         ),
         Preset(
             name="rdn-product-x3",
@@ -145,11 +150,39 @@ class SavedModel:
         Raises:
             ModelError: if the file has none: it is no saved RDN.
         """
+        return max(1, self._read("scale", 2))
+
+    def check_sharpening(self, sharpening: float | None) -> None:
+        """Checks that the network can be told how its input was sharpened.
+
+        Args:
+            sharpening: log2; None where it is unknown, which every network can be told.
+
+        Raises:
+            ModelError: if it cannot, or the file is no saved RDN.
+            ValueError: if it is no number from `MIN_SHARPENING` to `MAX_SHARPENING`.
+        """
+        if sharpening is None:
+            return
+        is_number = isinstance(sharpening, (int, float)) and not isinstance(sharpening, bool)
+        if not is_number or not MIN_SHARPENING <= sharpening <= MAX_SHARPENING:
+            raise ValueError(
+                f"source_sharpening is None or a number from {MIN_SHARPENING} to "
+                f"{MAX_SHARPENING}. Received: {sharpening!r}"
+            )
+        if not self._read("knows_sharpening", 0):
+            raise ModelError(
+                f"{self.name} was not trained to be told how its input was sharpened: leave "
+                "source_sharpening unknown, or choose rdn-product or rdn-large"
+            )
+
+    def _read(self, name: str, default: int) -> int:
+        """A number of the file's configuration."""
         try:
             with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
                 with archive.open("config.json") as file:
                     config = json.loads(file.read(MAX_CONFIG_BYTES))["config"]
-                return max(1, int(config.get("scale", 2)))
+                return int(config.get(name, default))
         except BROKEN as error:
             raise ModelError(f"{self.name} is no saved RDN: {error}") from error
 
@@ -198,3 +231,23 @@ def from_bytes(name: str, data: bytes) -> SavedModel:
         The content with its digest.
     """
     return SavedModel(name, data, hashlib.sha256(data).hexdigest())
+
+
+def sharpening_or_unknown(text: str) -> float | None:
+    """Parses `--source_sharpening`, log2; None for `unknown`.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is neither.
+    """
+    if text == UNKNOWN:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not MIN_SHARPENING <= value <= MAX_SHARPENING:
+        raise argparse.ArgumentTypeError(
+            f"must be {UNKNOWN} or a number from {MIN_SHARPENING} to {MAX_SHARPENING}, as "
+            f"model.sharpening prints it: {text}"
+        )
+    return value + 0.0  # 0 for -0

@@ -31,9 +31,10 @@ class RDN(keras.Model):
 
     Calling the model maps float32 [N, H, W, 3] RGB in 0..1 to float32
     [N, H * scale, W * scale, 3], nominally 0..1, neither clipped nor rounded. H and W are free.
-    A network conditioned on JPEG quality (`knows_quality`) takes a fourth, constant plane: the
-    JPEG quality of the input over 100, and 1 for an image that was never compressed. One network
-    then serves clean and compressed images.
+    A network may be conditioned on how its input was made, by constant planes after RGB
+    (`conditions`): one with the JPEG quality over 100, 1 for an image that was never compressed
+    (`knows_quality`), and two for the sharpening (`knows_sharpening`), its value and whether it is
+    known. One network then serves clean, compressed and sharpened images.
 
     Args:
         convs_per_block: C, at least 1.
@@ -42,6 +43,7 @@ class RDN(keras.Model):
         features: G0, at least 1.
         scale: upscaling factor, at least 2.
         knows_quality: whether the network is conditioned on the JPEG quality of its input.
+        knows_sharpening: whether on its sharpening, see `Recipe.sharpening`.
 
     Raises:
         ValueError: if a parameter is below its minimum.
@@ -66,6 +68,7 @@ class RDN(keras.Model):
         features: int,
         scale: int = 2,
         knows_quality: bool = False,
+        knows_sharpening: bool = False,
         name: str = "rdn",
         **kwargs: Any,
     ) -> None:
@@ -81,8 +84,9 @@ class RDN(keras.Model):
             if value < minimum:
                 raise ValueError(f"RDN needs {key} >= {minimum}. Received: {key}={value}")
 
-        lr = keras.Input(shape=(None, None, 4 if knows_quality else 3), name="lr")
-        rgb = lr[..., :3] if knows_quality else lr
+        planes = 3 + knows_quality + 2 * knows_sharpening
+        lr = keras.Input(shape=(None, None, planes), name="lr")
+        rgb = lr[..., :3] if planes > 3 else lr
         # The layers that carry grey levels stay float32 when the rest computes in half precision:
         # results then differ by less than one level, and the cost is 5 % of the time saved.
         full = {"dtype": "float32"}
@@ -109,6 +113,7 @@ class RDN(keras.Model):
         self.features = features
         self.scale = scale
         self.knows_quality = knows_quality
+        self.knows_sharpening = knows_sharpening
 
     @property
     def halo_px(self) -> int:
@@ -119,6 +124,30 @@ class RDN(keras.Model):
         """
         return self.num_blocks * self.convs_per_block + 5
 
+    def conditions(
+        self, jpeg_quality: int | np.ndarray, sharpening: float | np.ndarray
+    ) -> np.ndarray:
+        """Returns what the network is told of images, as its planes take it.
+
+        Args:
+            jpeg_quality: 1..100, one or [N]; 100 for an image that was never compressed.
+            sharpening: log2, one or [N]; see `Recipe.sharpening`. Not a number where unknown.
+
+        Returns:
+            float32 [N, K], with K = 0 for a network that is told nothing.
+        """
+        quality, level = np.broadcast_arrays(
+            np.atleast_1d(np.asarray(jpeg_quality, np.float32)) / 100,
+            np.asarray(sharpening, np.float32),
+        )
+        values = np.stack([quality, np.nan_to_num(level), ~np.isnan(level)], axis=-1)
+        return values[:, np.flatnonzero(self.planes)].astype(np.float32)
+
+    @property
+    def planes(self) -> tuple[bool, bool, bool]:
+        """Which it has: JPEG quality, sharpening, whether that is known."""
+        return self.knows_quality, self.knows_sharpening, self.knows_sharpening
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, from which `from_config` rebuilds the network."""
         return {
@@ -128,6 +157,7 @@ class RDN(keras.Model):
             "features": self.features,
             "scale": self.scale,
             "knows_quality": self.knows_quality,
+            "knows_sharpening": self.knows_sharpening,
             "name": self.name,
         }
 
@@ -158,19 +188,19 @@ def precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def with_quality_plane(lr: np.ndarray, jpeg_quality: int | np.ndarray) -> np.ndarray:
-    """Adds the plane that conditions a network on the JPEG quality of its input.
+def with_planes(lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
+    """Adds the planes that condition a network.
 
     Args:
         lr: float32 [N, H, W, 3], 0..1.
-        jpeg_quality: 1..100, one for all or [N]; 100 for an image that was never compressed.
+        conditions: float32 [N, K] or [1, K], see `RDN.conditions`.
 
     Returns:
-        float32 [N, H, W, 4].
+        float32 [N, H, W, 3 + K].
     """
-    level = np.broadcast_to(np.asarray(jpeg_quality, np.float32) / 100, lr.shape[:1])
-    plane = np.broadcast_to(level[:, None, None, None], (*lr.shape[:3], 1))
-    return np.concatenate([lr, plane], axis=-1, dtype=np.float32)
+    shape = (*lr.shape[:3], conditions.shape[-1])
+    planes = np.broadcast_to(conditions[:, None, None, :], shape)
+    return np.concatenate([lr, planes], axis=-1, dtype=np.float32)
 
 
 @keras.saving.register_keras_serializable(package="catalog_magnifier")

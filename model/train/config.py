@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from model.data.drawn_recipes import Degradation
 from model.data.patches import FEEDINGS
-from model.data.recipes import Degradation
 
 LOSSES = {"l1": "mean_absolute_error", "mse": "mean_squared_error"}
 SCHEDULES = ("cosine", "halving", "stable")
@@ -53,6 +53,9 @@ class TrainConfig:
     degradation: Degradation = dataclasses.field(default_factory=Degradation)
     knows_quality: int = _option(
         0, "1: the network is conditioned on each patch's JPEG quality, see RDN"
+    )
+    knows_sharpening: int = _option(
+        0, "1: it is conditioned on how each patch was sharpened, where it is told"
     )
     scale: int = _option(2, "enlargement")
     convs_per_block: int = _option(3, "C, convolutions per residual dense block")

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from model.imaging import resampling
 from model.metrics import full_reference
 from model.network import loading
 from model.network.grow import grow
-from model.network.rdn import RDN, precision, with_quality_plane
+from model.network.rdn import RDN, precision, with_planes
 from model.train.config import (
     LOSSES,
     TrainConfig,
@@ -92,8 +93,7 @@ def train(
             losses: list[float] = []
             since = time.monotonic()
             for step, batch in enumerate(feeders.batches(range(first, config.steps)), first + 1):
-                conditioned = with_quality_plane(batch.lr, batch.quality)
-                lr = conditioned if config.knows_quality else batch.lr
+                lr = with_planes(batch.lr, rdn.conditions(batch.quality, batch.sharpening))
                 losses.append(float(rdn.train_on_batch(lr, batch.hr)))
                 logbook.tick(losses[-1])
                 if step % checkpoint_every == 0 or step == config.steps or stopped:
@@ -124,6 +124,7 @@ def new_network(config: TrainConfig) -> RDN:
         features=config.features,
         scale=config.scale,
         knows_quality=bool(config.knows_quality),
+        knows_sharpening=bool(config.knows_sharpening),
     )
     if config.initial_weights:
         grow(loading.load_by_name(config.initial_weights), rdn)
@@ -257,8 +258,7 @@ def upscale(rdn: RDN, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
         uint8 [H * scale, W * scale, 3].
     """
     unit = lr[None].astype(np.float32) / 255
-    conditioned = with_quality_plane(unit, jpeg_quality) if rdn.knows_quality else unit
-    (sr,) = rdn.predict_on_batch(conditioned)
+    (sr,) = rdn.predict_on_batch(with_planes(unit, rdn.conditions(jpeg_quality, math.nan)))
     return resampling.to_uint8(sr.astype(np.float32) * 255)
 
 

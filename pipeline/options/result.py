@@ -47,6 +47,17 @@ class ResultOptions:
         resume_must_match=True,
         is_replayed=True,
     )
+    source_sharpening: float | None = declare(
+        "how the sources were sharpened, as model.sharpening measures it; unknown: the network "
+        "decides by what it sees",
+        None,
+        parse=presets.sharpening_or_unknown,
+        metavar="LOG2",
+        default_name=presets.UNKNOWN,
+        in_content_key=True,
+        resume_must_match=True,
+        is_replayed=True,
+    )
     image_format: str = declare(
         "format of the results; auto: as the source, lossless stays lossless",
         AUTO,

@@ -44,6 +44,7 @@ class RejectedResults:
         if saved.sha256 != summary["model"]["sha256"]:
             raise RunError("the network was replaced since the run")
         chosen = summary["settings"]
+        self._sharpening = chosen.get("source_sharpening")
         self._target = TargetSize(chosen.get("scale"), chosen.get("target_side"))
         try:
             self._upscaler = Upscaler(loading.load(saved))
@@ -71,6 +72,7 @@ class RejectedResults:
                 self._upscaler,
                 source,
                 jpeg_quality=assumed_quality(header),
+                sharpening=self._sharpening,
                 extent="off",
                 passes=plan.passes,
             )

@@ -23,6 +23,8 @@ class BlendLimits:
                  doubt         detail error
 
     Attributes:
+        max_told: log2; where the network was told of a stronger sharpening, undoing it is no
+            doubt.
         min_jpeg_quality: of a source to which this applies. Removing stronger compression
             contradicts the source's detail in any case, and hides sharpening and aliasing.
         doubt: detail error times the third power of the Nyquist ratio over `usual_nyquist_ratio`:
@@ -37,6 +39,7 @@ class BlendLimits:
         0.2
     """
 
+    max_told: float = 0.25
     min_jpeg_quality: int = 97
     doubt: tuple[float, float] = (0.01, 0.03)
     detail_error: tuple[float, float] = (0.2, 0.6)
@@ -82,19 +85,26 @@ class Verdict:
 _BLEND_LIMITS = BlendLimits()
 
 
-def judge(upscaled: UpscaledImage, jpeg_quality: int) -> Verdict:
+def judge(
+    upscaled: UpscaledImage, jpeg_quality: int, *, sharpening: float | None = None
+) -> Verdict:
     """Measures a result, applies the quality gate and blends a doubtful result with bicubic.
 
     Args:
         upscaled: the network's result.
         jpeg_quality: 1..100 on which the network was conditioned.
+        sharpening: of the source, which the network was told, log2; None where it is unknown.
 
     Returns:
         See `Verdict`.
     """
     measures = upscaled.measure()
-    rejection = failed_rule(measures, quality_gate.GateLimits().at_scale(upscaled.scale))
-    share = network_share(measures, jpeg_quality) if rejection is None else 0.0
+    limits = quality_gate.GateLimits().at_scale(upscaled.scale).where_told(sharpening)
+    rejection = failed_rule(measures, limits)
+    if rejection is not None:
+        share = 0.0
+    else:
+        share = network_share(measures, jpeg_quality, sharpening=sharpening)
     if share == 1:
         return Verdict(upscaled.result, measures, share)
     image = bicubic_image(upscaled.source, upscaled.scale)
@@ -107,7 +117,11 @@ def judge(upscaled: UpscaledImage, jpeg_quality: int) -> Verdict:
 
 
 def network_share(
-    measures: Measures, jpeg_quality: int, limits: BlendLimits = _BLEND_LIMITS
+    measures: Measures,
+    jpeg_quality: int,
+    limits: BlendLimits = _BLEND_LIMITS,
+    *,
+    sharpening: float | None = None,
 ) -> float:
     """Decides how much of the network's result is published.
 
@@ -115,12 +129,15 @@ def network_share(
         measures: of the network's result.
         jpeg_quality: 1..100 on which the network was conditioned.
         limits: see `BlendLimits`.
+        sharpening: of the source, which the network was told, log2; None where it is unknown.
 
     Returns:
         `limits.min_share`..1, in steps of 0.01; 1 where the source has no measurable detail.
     """
     error, ratio = measures.detail_error, measures.nyquist_ratio_source
-    if jpeg_quality < limits.min_jpeg_quality or not error or not ratio:
+    if jpeg_quality < limits.min_jpeg_quality or (sharpening or 0.0) > limits.max_told:
+        return 1.0
+    if not error or not ratio:
         return 1.0
     doubt = error * (ratio / limits.usual_nyquist_ratio) ** 3
     trusted = max(1 - _ramp(doubt, *limits.doubt), _ramp(error, *limits.detail_error))

@@ -78,11 +78,16 @@ class LocalUpscaler:
                     self._network,
                     source,
                     jpeg_quality=jpeg_quality,
+                    sharpening=self._settings.source_sharpening,
                     extent=self._settings.self_psnr,
                     passes=plan.passes,
                 )
             started = time.perf_counter()
-            verdict = blending.judge(upscaled, jpeg_quality)
+            verdict = blending.judge(
+                upscaled,
+                jpeg_quality,
+                sharpening=self._settings.source_sharpening,
+            )
             measure_ms = upscaled.self_test_ms + ms_since(started)
             started = time.perf_counter()
             result = verdict.image.shrunk_to(plan.height, plan.width)

@@ -13,6 +13,7 @@ from model import upscale as command
 from model.api import upscale
 from model.imaging.errors import ImageError
 from model.network import loading, presets
+from model.network.presets import ModelError
 from model.scenes.drawing import draw_cutout, draw_scene
 
 MODEL = "rdn-small"
@@ -137,6 +138,13 @@ def test_an_image_that_has_the_target_side_is_returned_as_it_is():
         (np.zeros((0, 4, 3), np.uint8), {}, ValueError, r"Received: \[0, 4, 3\]"),
         (np.zeros((4, 4), np.uint8), {"precision": "half"}, ValueError, "precision is one of"),
         (np.zeros((4, 4), np.uint8), {"jpeg_quality": 0}, ValueError, "1 to 100. Received: 0"),
+        (np.zeros((4, 4), np.uint8), {"source_sharpening": 4}, ValueError, "Received: 4"),
+        (np.zeros((4, 4), np.uint8), {"source_sharpening": "0.5"}, ValueError, "Received: '0.5'"),
+        (np.zeros((4, 4), np.uint8), {"source_sharpening": True}, ValueError, "Received: True"),
+        (
+            *(np.zeros((4, 4), np.uint8), {"model": "rdn-small", "source_sharpening": 0.5}),
+            *(ModelError, "rdn-small was not trained to be told how its input was sharpened"),
+        ),
         (np.zeros((4, 4), np.uint8), {"scale": 5}, ValueError, "2 to 4. Received: 5"),
         (np.zeros((4, 4), np.uint8), {"target_side": 0}, ValueError, "1 pixel. Received: 0"),
         (np.zeros((4, 4), np.uint8), {"model": "rdn"}, ValueError, "no model 'rdn'"),

@@ -173,6 +173,13 @@ def test_upscale_refuses_a_quality_out_of_range(quality, tmp_path, capsys):
     assert "from 1 to 100" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("sharpening", ["0,75", "nan", "1.6", "-1", ""])
+def test_upscale_refuses_a_sharpening_out_of_range(sharpening, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        upscale.main([str(tmp_path), str(tmp_path), f"--source_sharpening={sharpening}"])
+    assert "must be unknown or a number from -0.75 to 1.5" in capsys.readouterr().err
+
+
 def test_upscale_refuses_too_large_an_image(tmp_path, capsys):
     Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.png")
     out = tmp_path / "b.png"

@@ -66,6 +66,8 @@ def test_beam_options_are_passed_on():
         (["--min_side", "500", "--max_side", "400"], "--max_side 400 is below"),
         (["--target_side", "32"], "--target_side 32 leaves no image: --min_side is 32"),
         (["--scale", "5"], "--scale: must be 2, 3, 4 or auto: 5"),
+        (["--source_sharpening", "9"], "--source_sharpening: must be unknown or a number from"),
+        (["--source_sharpening", "some"], "as model.sharpening prints it: some"),
         (["--max_failure_rate", "5"], "--max_failure_rate: must be a number from 0 to 1"),
         (["--images", "none"], "--images"),
         (["--image_format", "bmp"], "--image_format"),

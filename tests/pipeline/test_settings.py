@@ -33,6 +33,7 @@ OTHER = {
     "images": ("both", "both"),
     "scale": ("3", 3),
     "target_side": ("800", 800),
+    "source_sharpening": ("-0.25", -0.25),
     "image_format": ("webp", "webp"),
     "quality": ("80", 80),
     "progressive": ("yes", "yes"),
@@ -91,7 +92,8 @@ def test_the_content_key_changes_with_what_changes_an_image(name):
     changed = make_plan(**{name: OTHER[name][1]}) if name != "workers" else make_plan(workers=3)
     is_other = changed.fingerprint != make_plan().fingerprint
     of_files = {"image_format", "quality", "progressive", "profile", "metadata"}
-    assert is_other == (name in of_files | {"animated", "blank", "scale", "target_side"})
+    of_results = {"animated", "blank", "scale", "target_side", "source_sharpening"}
+    assert is_other == (name in of_files | of_results)
 
 
 def test_the_content_key_changes_with_the_models_bytes():

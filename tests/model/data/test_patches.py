@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from model.data import hr_sources
+from model.data.drawn_recipes import Degradation
 from model.data.feeding import Feed
 from model.data.hr_sources import HrArray, HrFile
 from model.data.patches import MARGIN_PX, Cutter, Group, prepare, variation
-from model.data.recipes import Degradation
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 
@@ -171,7 +171,7 @@ def test_the_processes_end_with_a_killed_run():
         from model.data.feeding import Feed
         from model.data.hr_sources import HrArray
         from model.data.patches import Cutter, Group
-        from model.data.recipes import Degradation
+        from model.data.drawn_recipes import Degradation
         grey = HrArray("grey", np.full((104, 104, 3), 9, np.uint8))
         feed = Feed([Group("all", 1.0, [grey])], Cutter(2, 16, Degradation()), 4, 4, float, 1)
         with feed.feeders(processes=2) as feeders:

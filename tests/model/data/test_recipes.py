@@ -1,19 +1,21 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from model.data import degradation
+from model.data.drawn_recipes import Degradation
 from model.data.recipes import (
     KERNELS,
     RECIPES,
     WEBP_STATED_QUALITY,
     Compression,
-    Degradation,
     Recipe,
 )
 from model.imaging import decode, resampling
+from model.metrics import detail
 from model.scenes.drawing import draw_scene
 
 SCENE = draw_scene(1, 96, 96)
@@ -156,8 +158,8 @@ def test_webp_is_told_as_the_job_tells_it():
 
 
 def test_without_degradation_lr_is_only_shrunk():
-    lr, quality = made(Degradation())
-    assert quality == 100
+    lr, quality, sharpening = made(Degradation())
+    assert quality == 100 and math.isnan(sharpening)
     np.testing.assert_array_equal(lr, resampling.to_uint8(resampling.shrink(SCENE, 2)))
 
 
@@ -223,11 +225,35 @@ def test_a_share_of_the_hidden_qualities_is_told():
     assert made(dataclasses.replace(again, measured_share=0.0))[1] == 95
 
 
+def test_sharpening_is_the_detail_beyond_plain_bicubic():
+    found = {
+        name: RECIPES[name].sharpening(SCENE, 2)
+        for name in ("bicubic", "jpeg50", "noisy", "soft", "bilinear", "lanczos", "sharpened80")
+    }
+    assert found["bicubic"] == found["jpeg50"] == found["noisy"] == 0
+    assert found["soft"] < found["bilinear"] < 0 < found["lanczos"] < found["sharpened80"]
+    assert RECIPES["sharpened80-jpeg80"].sharpening(SCENE, 2) == found["sharpened80"]
+    doubled = np.repeat([[100.0, 104.0] * 8], 16, axis=0)
+    assert detail.finest_detail_ratio(2 * doubled, doubled) == pytest.approx(1, abs=0.01)
+
+
+def test_the_sharpening_is_told_of_a_share_with_an_error():
+    told = Degradation(1.0, jpeg_share=0.0, kernels=(("box", 1.0),), sharpening_told_share=0.6)
+    exact = Recipe(kernel="box").sharpening(SCENE, 2)
+    levels = np.array([made(told, seed)[2] for seed in range(400)])
+    known = levels[~np.isnan(levels)]
+    assert 0.5 < len(known) / 400 < 0.7
+    assert known.mean() == pytest.approx(exact, abs=0.03)
+    assert known.std() == pytest.approx(0.1, abs=0.03)
+    always = dataclasses.replace(told, sharpening_told_share=1.0, sharpening_told_error=0.0)
+    assert made(always)[2] == exact
+
+
 def test_the_same_generator_makes_the_same_image():
     for seed in range(30):
-        (one, quality), (other, other_quality) = made(EVERYTHING, seed), made(EVERYTHING, seed)
+        (one, *told), (other, *other_told) = made(EVERYTHING, seed), made(EVERYTHING, seed)
         np.testing.assert_array_equal(one, other)
-        assert quality == other_quality
+        np.testing.assert_array_equal(told, other_told)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +262,7 @@ def test_the_same_generator_makes_the_same_image():
         ({"degraded_share": 1.1}, "degraded_share is 0..1. Received: 1.1"),
         ({"blur_px": (1, 0.5)}, "blur_px is a range within 0..10. Received: 1 0.5"),
         ({"noise_levels": (-1, 2)}, "noise_levels"),
+        ({"sharpening_told_error": 1.5}, "sharpening_told_error is 0..1. Received: 1.5"),
         ({"jpeg_quality": (0, 50)}, "jpeg_quality is a range within 1..100"),
         ({"jpeg_share": 0.8, "webp_share": 0.4}, "parts of one whole. Received: 0.8 [+] 0.4"),
         ({"kernels": (("mitchell", 1.0),)}, "kernels are of bicubic, .*mitchell"),

@@ -1,5 +1,6 @@
 import concurrent.futures
 import dataclasses
+import functools
 import threading
 
 import keras
@@ -21,7 +22,17 @@ AWKWARD = [(1, 1), (3, 200), (95, 97), (96, 128), (133, 100), (160, 530), (161, 
 
 @pytest.fixture(scope="module")
 def product():
+    return shipped_network()
+
+
+@functools.cache
+def shipped_network():
     return loading.load_by_name("rdn-product")
+
+
+def told(*qualities):
+    """What the network is told of images of these JPEG qualities."""
+    return shipped_network().conditions(np.array(qualities), 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +56,12 @@ class Watched:
         self.hold = threading.Event()
         self.hold.set()
 
-    def rounded(self, lr, jpeg_quality):
+    def rounded(self, lr, conditions):
         self.hold.wait()
         self.calls.append(tuple(lr.shape[:3]))
         if np.prod(self.calls[-1]) > self._max_px:
             raise tf.errors.ResourceExhaustedError(None, None, "injected")
-        return self._network.rounded(lr, jpeg_quality)
+        return self._network.rounded(lr, conditions)
 
 
 def image(height, width, seed=1):
@@ -60,12 +71,12 @@ def image(height, width, seed=1):
 @pytest.mark.parametrize("size", AWKWARD)
 def test_tiles_of_few_shapes_give_the_whole_image(network, size):
     lr = np.stack([image(*size, seed=1), image(*size, seed=2)])
-    qualities = np.array([60, 100])
+    conditions = told(60, 100)
     whole, tiled = WholeImageBackend(network), TileBatchBackend(network, max_call_px=100_000)
-    np.testing.assert_array_equal(tiled.rounded(lr, qualities), whole.rounded(lr, qualities))
+    np.testing.assert_array_equal(tiled.rounded(lr, conditions), whole.rounded(lr, conditions))
     # One image: `rounded` above has shown that a batch keeps its order.
-    lr, qualities = lr[:1], qualities[:1]
-    np.testing.assert_array_equal(tiled.levels(lr, qualities), whole.levels(lr, qualities))
+    lr, conditions = lr[:1], conditions[:1]
+    np.testing.assert_array_equal(tiled.levels(lr, conditions), whole.levels(lr, conditions))
 
 
 class Repeated:
@@ -82,7 +93,7 @@ def test_images_of_many_sizes_share_few_shapes(network):
     watched = Watched(Repeated(network))
     tiled = TileBatchBackend(watched, max_call_px=100_000)
     for width in range(200, 320, 7):
-        tiled.rounded(image(64, width)[None], np.array([100]))
+        tiled.rounded(image(64, width)[None], told(100))
     assert len({shape[1:] for shape in watched.calls}) < 6
 
 
@@ -94,7 +105,7 @@ def test_images_of_several_threads_go_through_one_call(network):
     watched.hold.clear()
     with concurrent.futures.ThreadPoolExecutor(9) as threads:
         made = [
-            threads.submit(tiled.rounded, one[None], np.array([quality]))
+            threads.submit(tiled.rounded, one[None], told(quality))
             for one, quality in zip(images, qualities, strict=True)
         ]
         # One is in its call, the others wait. The queue has no public view (SLF001).
@@ -105,17 +116,17 @@ def test_images_of_several_threads_go_through_one_call(network):
     assert watched.calls == [(1, 80, 90), (8, 80, 90)]
     whole = WholeImageBackend(network)
     for one, quality, result in zip(images, qualities, results, strict=True):
-        np.testing.assert_array_equal(result, whole.rounded(one[None], np.array([quality]))[0])
+        np.testing.assert_array_equal(result, whole.rounded(one[None], told(quality))[0])
 
 
 def test_threads_may_share_tiles_of_many_shapes(network):
     tiled, whole = TileBatchBackend(network, max_call_px=60_000), WholeImageBackend(network)
     images = [image(40 + 17 * i, 130 - 9 * i, seed=i)[None] for i in range(10)]
-    told = np.array([75])
-    alone = [whole.rounded(one, told) for one in images]
+    of_75 = told(75)
+    alone = [whole.rounded(one, of_75) for one in images]
     with concurrent.futures.ThreadPoolExecutor(6) as threads:
         for _ in range(3):
-            together = list(threads.map(lambda one: tiled.rounded(one, told), images))
+            together = list(threads.map(lambda one: tiled.rounded(one, of_75), images))
             for expected, result in zip(alone, together, strict=True):
                 np.testing.assert_array_equal(result, expected)
 
@@ -124,9 +135,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(network):
     watched = Watched(network, max_px=2 * 64 * 64)
     tiled = TileBatchBackend(watched, max_call_px=1 << 20)
     lr = np.stack([image(64, 64, seed) for seed in range(7)])
-    told = np.full(7, 100)
-    result = tiled.rounded(lr, told)
-    np.testing.assert_array_equal(result, WholeImageBackend(network).rounded(lr, told))
+    lossless = told(*[100] * 7)
+    result = tiled.rounded(lr, lossless)
+    np.testing.assert_array_equal(result, WholeImageBackend(network).rounded(lr, lossless))
     assert [shape[0] for shape in watched.calls] == [4, 2, 2, 2, 1]
 
 
@@ -134,8 +145,8 @@ def test_a_tile_that_does_not_fit_is_its_images_error_alone(network):
     watched = Watched(network, max_px=70 * 70)
     tiled = TileBatchBackend(watched, max_call_px=1 << 20)
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        tiled.rounded(image(80, 80)[None], np.array([100]))
-    assert tiled.rounded(image(60, 60)[None], np.array([100])).shape == (1, 120, 120, 3)
+        tiled.rounded(image(80, 80)[None], told(100))
+    assert tiled.rounded(image(60, 60)[None], told(100)).shape == (1, 120, 120, 3)
 
 
 def test_the_upscaler_makes_smaller_tiles_where_a_gpu_has_no_room(network, product):
@@ -152,9 +163,8 @@ def test_bfloat16_gives_the_same_image_within_one_level(network, lower, seed):
     clean = resampling.to_uint8(resampling.shrink(hr, 2))
     for quality in (100, 50):
         lr = clean if quality == 100 else degradation.compress_jpeg(clean, quality)
-        told = np.array([quality])
-        exact = WholeImageBackend(network).rounded(lr[None], told)[0]
-        result = lower.rounded(lr[None], told)[0]
+        exact = WholeImageBackend(network).rounded(lr[None], told(quality))[0]
+        result = lower.rounded(lr[None], told(quality))[0]
         difference = np.abs(np.subtract(exact, result, dtype=np.int16))
         assert difference.max() <= 1
         assert 0 < difference.mean() < 0.03
@@ -208,8 +218,8 @@ class FakeGpus:
 
     def put_into(self, monkeypatch):
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["gpu"])
-        told = {"compute_capability": self.capability}
-        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: told)
+        details = {"compute_capability": self.capability}
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
 
 
 @pytest.mark.parametrize(

@@ -93,18 +93,20 @@ def test_what_is_not_blank_is_kept_with_a_margin(size, objects):
     ids="-".join,
 )
 def skipping_and_dense(request):
+    """Both ways to upscale, and the share of the values that may differ by one level."""
     name, precision = request.param
     rdn = loading.load_by_name(name)
-    return [
+    both = [
         Upscaler(rdn, compute_dtype=precision, skip_background=skips) for skips in (True, False)
     ]
+    return *both, 0.002 if precision == "bfloat16" else 0.001
 
 
 @pytest.mark.parametrize(("jpeg_quality", "first_seed"), [(50, 4000), (80, 4001), (100, 4002)])
 def test_skipping_changes_no_pixel_by_more_than_rounding(
     skipping_and_dense, jpeg_quality, first_seed
 ):
-    skipping, dense = skipping_and_dense
+    skipping, dense, max_share = skipping_and_dense
     skipped = 0
     for seed in range(first_seed, 4012, 3):
         lr = resampling.to_uint8(resampling.shrink(draw_scene(seed, 400, 400), 2))
@@ -118,7 +120,7 @@ def test_skipping_changes_no_pixel_by_more_than_rounding(
         expected = dense.upscale_rgb(lr, jpeg_quality=jpeg_quality)
         difference = np.abs(np.subtract(ours, expected, dtype=np.int16))
         assert difference.max() <= 1, seed
-        assert np.mean(difference > 0) < 0.001
+        assert np.mean(difference > 0) < max_share
     assert skipped >= 1
 
 

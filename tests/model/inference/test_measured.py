@@ -50,11 +50,11 @@ def test_two_passes_are_measured_at_their_scale_and_the_second_counts_as_uncompr
     class Network:
         scale = 2
 
-        def upscale_image(self, image, *, jpeg_quality):
+        def upscale_image(self, image, *, jpeg_quality, **_):
             told.append(jpeg_quality)
             return image.with_pixels(self.upscale_rgb(image.rgb), None)
 
-        def upscale_rgb(self, rgb, jpeg_quality=100):
+        def upscale_rgb(self, rgb, jpeg_quality=100, **_):
             size = 2 * rgb.shape[0], 2 * rgb.shape[1]
             return resampling.to_uint8(resampling.bicubic(rgb, *size))
 

@@ -1,4 +1,5 @@
 import concurrent.futures
+import math
 
 import numpy as np
 import pytest
@@ -40,19 +41,19 @@ class WatchedBackend:
         self._backend = backend
         self.max_px = max_px
         self.calls = []
-        self.qualities = []
+        self.conditions = []
 
-    def rounded(self, lr, jpeg_quality):
-        self._note(lr, jpeg_quality)
-        return self._backend.rounded(lr, jpeg_quality)
+    def rounded(self, lr, conditions):
+        self._note(lr, conditions)
+        return self._backend.rounded(lr, conditions)
 
-    def levels(self, lr, jpeg_quality):
-        self._note(lr, jpeg_quality)
-        return self._backend.levels(lr, jpeg_quality)
+    def levels(self, lr, conditions):
+        self._note(lr, conditions)
+        return self._backend.levels(lr, conditions)
 
-    def _note(self, lr, jpeg_quality):
+    def _note(self, lr, conditions):
         self.calls.append(lr.shape[0] * lr.shape[1] * lr.shape[2])
-        self.qualities.append(jpeg_quality.tolist())
+        self.conditions.append(conditions)
         if self.calls[-1] > self.max_px:
             raise tf.errors.ResourceExhaustedError(None, None, "injected")
 
@@ -209,8 +210,9 @@ def test_an_image_without_anything_visible_stays_so(upscaler):
 
 @pytest.fixture(scope="module")
 def conditioned_rdn():
-    """A network with random weights, conditioned on JPEG quality."""
-    rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
+    """A network with random weights, conditioned on JPEG quality and sharpening."""
+    sizes = {"convs_per_block": 1, "num_blocks": 1, "growth_rate": 4, "features": 4}
+    rdn = RDN(**sizes, knows_quality=True, knows_sharpening=True)
     generator = np.random.default_rng(1)
     rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
     return rdn
@@ -226,6 +228,17 @@ def test_a_conditioned_network_gets_the_quality(conditioned_rdn):
     np.testing.assert_array_equal(image.rgb, poor)
 
 
+def test_a_conditioned_network_gets_the_sharpening(conditioned_rdn):
+    conditioned = Upscaler(conditioned_rdn)
+    image = RasterImage(random_rgb(12, 14))
+    unknown, soft, sharp = (
+        conditioned.upscale_rgb(image.rgb, sharpening=level) for level in (math.nan, 0.0, 0.8)
+    )
+    assert (unknown != soft).any() and (soft != sharp).any() and (unknown != sharp).any()
+    np.testing.assert_array_equal(conditioned.upscale_rgb(image.rgb), unknown)
+    np.testing.assert_array_equal(conditioned.upscale_image(image, sharpening=0.8).rgb, sharp)
+
+
 @pytest.mark.parametrize("self_ensemble", [False, True])
 def test_of_a_transparent_image_the_colours_get_the_quality_and_alpha_none(
     conditioned_rdn, self_ensemble
@@ -235,11 +248,19 @@ def test_of_a_transparent_image_the_colours_get_the_quality_and_alpha_none(
     lr, alpha = random_rgb(12, 14), np.full((12, 14), 255, np.uint8)
     alpha[:6] = 254  # hardly transparent: the colours stay what they are, but for the rounding
     image = RasterImage(lr, alpha=alpha)
-    clean, poor = (conditioned.upscale_image(image, jpeg_quality=q) for q in (100, 30))
+    clean, poor = (
+        conditioned.upscale_image(image, jpeg_quality=q, sharpening=0.4) for q in (100, 30)
+    )
     versions = 8 if self_ensemble else 1
-    assert device.qualities == [[100, 100]] * versions + [[30, 100]] * versions
+    colours = bleed_colours(lr, alpha)
+    told = [
+        conditioned_rdn.conditions(np.array([quality, 100]), np.array([0.4, 0.0]))
+        for quality in (100, 30)
+    ]
+    expected = [each for each in told for _ in range(versions)]
+    np.testing.assert_array_equal(device.conditions, expected)
     np.testing.assert_array_equal(poor.alpha, clean.alpha)
-    expected = conditioned.upscale_rgb(bleed_colours(lr, alpha), jpeg_quality=30)
+    expected = conditioned.upscale_rgb(colours, jpeg_quality=30, sharpening=0.4)
     np.testing.assert_array_equal(poor.rgb, expected)
     assert (clean.rgb != poor.rgb).any()
 

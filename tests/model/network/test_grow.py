@@ -6,7 +6,7 @@ from model.imaging import resampling
 from model.metrics.full_reference import psnr_y
 from model.network import loading
 from model.network.grow import grow
-from model.network.rdn import RDN, with_quality_plane
+from model.network.rdn import RDN, with_planes
 from model.scenes.drawing import draw_scene
 from model.train.training import upscale
 
@@ -29,6 +29,8 @@ def random_rdn(**changes):
         {"growth_rate": 8},
         {"features": 9},
         {"knows_quality": True},
+        {"knows_sharpening": True},
+        {"knows_quality": True, "knows_sharpening": True},
         {"convs_per_block": 3, "num_blocks": 4, "growth_rate": 7, "features": 11},
     ],
 )
@@ -36,7 +38,7 @@ def test_a_grown_network_computes_the_same_and_can_learn(changes):
     small, large = random_rdn(), RDN(**(SMALL | changes))
     grow(small, large)
     lr = draw_scene(1, 18, 20)[None].astype(np.float32) / 255
-    told = with_quality_plane(lr, 60) if large.knows_quality else lr
+    told = with_planes(lr, large.conditions(60, 0.7))
     np.testing.assert_allclose(small(lr), large(told), atol=2e-6)
 
     before = large.get_weights()
@@ -45,6 +47,18 @@ def test_a_grown_network_computes_the_same_and_can_learn(changes):
         large.train_on_batch(told, np.zeros((1, 36, 40, 3), np.float32))
     for old, new, variable in zip(before, large.get_weights(), large.weights, strict=True):
         assert (old != new).mean() > 0.25, variable.path
+
+
+@pytest.mark.parametrize("known", ["knows_quality", "knows_sharpening"])
+def test_a_network_that_is_told_one_thing_grows_to_be_told_both(known):
+    small = random_rdn(**{known: True})
+    large = RDN(**SMALL, knows_quality=True, knows_sharpening=True)
+    grow(small, large)
+    lr = draw_scene(1, 18, 20)[None].astype(np.float32) / 255
+    results = [rdn(with_planes(lr, rdn.conditions(60, 0.7))) for rdn in (small, large)]
+    np.testing.assert_allclose(*results, atol=2e-6)
+    with pytest.raises(ValueError, match=rf"have {known}, which .* needs, too .*--{known} 1"):
+        grow(small, RDN(**SMALL))
 
 
 def test_growing_keeps_the_start_of_the_rest_random():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from model.imaging import resampling
-from model.network.rdn import RDN, with_quality_plane
+from model.network.rdn import RDN, with_planes
 
 TINY = {"convs_per_block": 2, "num_blocks": 2, "growth_rate": 4, "features": 5}
 
@@ -67,7 +67,7 @@ def test_a_saved_network_is_the_same_network(tmp_path, scale):
     rdn.save(tmp_path / "a.keras")
     again = keras.saving.load_model(tmp_path / "a.keras")
     assert isinstance(again, RDN)
-    rest = {"scale": scale, "knows_quality": False, "name": "other"}
+    rest = {"scale": scale, "knows_quality": False, "knows_sharpening": False, "name": "other"}
     assert again.get_config() == rdn.get_config() == TINY | rest
     assert again.halo_px == rdn.halo_px
     lr = np.random.default_rng(1).random((1, 6, 7, 3), dtype=np.float32)
@@ -90,23 +90,41 @@ def test_wrong_parameters(wrong):
         RDN(**(TINY | wrong))
 
 
-def test_a_network_that_knows_the_quality(tmp_path):
-    rdn = randomised(**TINY, knows_quality=True)
+def test_a_network_is_conditioned(tmp_path):
+    rdn = randomised(**TINY, knows_quality=True, knows_sharpening=True)
     lr = np.random.default_rng(1).random((2, 6, 7, 3), dtype=np.float32)
-    told = with_quality_plane(lr, np.array([100, 30]))
-    assert told.shape == (2, 6, 7, 4) and told.dtype == np.float32
+    told = with_planes(lr, rdn.conditions(np.array([100, 30]), np.array([np.nan, 0.8])))
+    assert told.shape == (2, 6, 7, 6) and told.dtype == np.float32
     np.testing.assert_array_equal(told[..., :3], lr)
-    np.testing.assert_allclose(told[:, 0, 0, 3], [1.0, 0.3])
-    assert (
-        apply(rdn, with_quality_plane(lr, 100)) != apply(rdn, with_quality_plane(lr, 30))
-    ).any()
+    np.testing.assert_allclose(told[:, 0, 0, 3:], [[1.0, 0.0, 0.0], [0.3, 0.8, 1.0]])
+    results = [
+        apply(rdn, with_planes(lr, rdn.conditions(*each)))
+        for each in ((90, 0), (30, 0), (90, 1), (90, np.nan))
+    ]
+    assert all((results[0] != each).any() for each in results[1:])
     rdn.save(tmp_path / "a.keras")
     again = keras.saving.load_model(tmp_path / "a.keras")
-    assert again.knows_quality
+    assert again.knows_quality and again.knows_sharpening
     np.testing.assert_array_equal(apply(rdn, told), apply(again, told))
 
 
-def test_untrained_it_is_bicubic_whatever_the_quality():
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, []),
+        ({"knows_quality": True}, [0.4]),
+        ({"knows_sharpening": True}, [-0.5, 1.0]),
+        ({"knows_quality": True, "knows_sharpening": True}, [0.4, -0.5, 1.0]),
+    ],
+)
+def test_a_network_is_told_what_it_knows(known, expected):
+    conditions = RDN(**TINY, **known).conditions(40, -0.5)
+    assert conditions.shape == (1, len(expected)) and conditions.dtype == np.float32
+    np.testing.assert_allclose(conditions[0], expected)
+
+
+def test_untrained_it_is_bicubic_whatever_it_is_told():
+    rdn = RDN(**TINY, knows_quality=True, knows_sharpening=True)
     lr = np.random.default_rng(3).random((1, 7, 9, 3), dtype=np.float32)
-    sr = apply(RDN(**TINY, knows_quality=True), with_quality_plane(lr, 40))
+    sr = apply(rdn, with_planes(lr, rdn.conditions(40, 0.5)))
     np.testing.assert_allclose(sr[0], resampling.bicubic(lr[0], 14, 18), atol=2e-6)

@@ -15,7 +15,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from model.data.hr_sources import make_pairs
 from model.data.recipes import RECIPES
-from model.network.rdn import RDN
+from model.network.rdn import RDN, with_planes
 from model.scenes.drawing import draw_scene
 from model.train import __main__ as command
 from model.train import training, training_data
@@ -91,6 +91,8 @@ class Stopping:
             "degraded_share": 0.5,
             "noise_share": 0.5,
             "knows_quality": 1,
+            "knows_sharpening": 1,
+            "sharpening_told_share": 0.5,
             "min_variation": (8, 2),
         },
     ],
@@ -409,12 +411,33 @@ def test_degrading_runs_are_measured_by_named_recipes(data):
             np.testing.assert_array_equal(pair.lr, expected)
 
 
+def test_a_network_learns_to_use_what_it_is_told_of_sharpening(tmp_path):
+    options = {
+        **{"drawn_scenes": 24, "compressed_share": 0.0, "drawn_share": 1.0, "held_out": 0},
+        **{"degraded_share": 0.5, "sharpened_share": 1.0, "sharpen_percent": (150, 150)},
+        **{"jpeg_share": 0.0, "knows_sharpening": 1, "sharpening_told_share": 1.0},
+        **{"steps": 300, "batch_size": 8, "lr_patch_px": 16, "learning_rate": 3e-3},
+        **{"warmup_steps": 20, "ema_momentum": 0.9, "min_variation": (5, 5)},
+    }
+    rdn = keras.saving.load_model(training.train(from_options(SMALL | options), tmp_path))
+    hr = draw_scene(900, 96, 96)
+    lr = RECIPES["sharpened150"].make_lr(hr, 2, np.random.default_rng(0))
+    unit = lr[None].astype(np.float32) / 255
+    told = RECIPES["sharpened150"].sharpening(hr, 2)
+    errors = {
+        level: np.abs(np.asarray(rdn(with_planes(unit, rdn.conditions(100, level))))[0] - hr / 255)
+        for level in (told, 0.0)
+    }
+    assert errors[told].mean() < 0.95 * errors[0.0].mean()
+
+
 def test_drawn_scenes_as_data(tmp_path):
     options = {"drawn_scenes": 8, "compressed_share": 0.0, "degraded_share": 1.0, "held_out": 2}
     short = {"steps": 2, "batch_size": 2, "lr_patch_px": 12, "knows_quality": 1}
     drawn = from_options(SMALL | short | options)
     path = training.train(drawn, tmp_path)
-    assert keras.saving.load_model(path).knows_quality
+    network = keras.saving.load_model(path)
+    assert network.knows_quality and not network.knows_sharpening
     assert "drawn_jpeg75_psnr_y_db" in log_of(tmp_path)[0]
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from model.data import degradation
 from model.data.recipes import RECIPES
 from model.imaging import resampling
 from model.imaging.image import RasterImage
@@ -59,10 +60,12 @@ def test_a_blend_lies_between_both_and_keeps_the_kind_of_image(share):
     assert mixed.icc_profile == b"profile"
 
 
-def judged(upscaler, recipe, jpeg_quality=100):
+def judged(upscaler, recipe, jpeg_quality=100, sharpening=None):
     lr = RECIPES[recipe].make_lr(HR, 2, np.random.default_rng(1))
-    upscaled = upscale_with_self_test(upscaler, RasterImage(lr), jpeg_quality=jpeg_quality)
-    return upscaled, blending.judge(upscaled, jpeg_quality)
+    upscaled = upscale_with_self_test(
+        upscaler, RasterImage(lr), jpeg_quality=jpeg_quality, sharpening=sharpening
+    )
+    return upscaled, blending.judge(upscaled, jpeg_quality, sharpening=sharpening)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +105,36 @@ def test_a_rejected_result_has_no_share(upscaler):
     assert verdict.network_share == 0 and verdict.rejection is not None
     assert verdict.detail.startswith("published is bicubic: ")
     np.testing.assert_array_equal(verdict.image.rgb, bicubic_image(upscaled.source, 2).rgb)
+
+
+@pytest.mark.parametrize("recipe", ["sharpened80", "sharpened150"])
+def test_a_sharpening_that_was_told_is_undone_without_doubt(upscaler, recipe):
+    told = RECIPES[recipe].sharpening(HR, 2)
+    upscaled, verdict = judged(upscaler, recipe, sharpening=told)
+    assert verdict.image is upscaled.result and verdict.rejection is None
+    _, guessed = judged(upscaler, recipe)
+    psnr_db = [full_reference.psnr_y(HR, one.image.rgb, border=2) for one in (verdict, guessed)]
+    assert psnr_db[0] > psnr_db[1] + 1.5
+
+
+def test_where_hardly_a_sharpening_was_told_doubt_remains(upscaler):
+    """A source that was made in another way than its user says gets the milder result still."""
+    _, verdict = judged(upscaler, "nearest", sharpening=0.0)
+    assert 0.2 <= verdict.network_share < 1
+
+
+def moved(rgb):
+    return np.roll(rgb, 2, axis=1)
+
+
+def blurred(rgb):
+    return degradation.blur(rgb, 2.0)
+
+
+@pytest.mark.parametrize("ruin", [moved, blurred])
+def test_a_ruined_result_is_found_where_the_sharpening_was_told(upscaler, ruin):
+    told = RECIPES["sharpened150"].sharpening(HR, 2)
+    upscaled, _ = judged(upscaler, "sharpened150", sharpening=told)
+    ruined = upscaled.result.with_pixels(ruin(upscaled.result.rgb), None)
+    verdict = blending.judge(dataclasses.replace(upscaled, result=ruined), 100, sharpening=told)
+    assert verdict.rejection is not None

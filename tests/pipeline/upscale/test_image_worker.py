@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from model.data.recipes import RECIPES
 from model.inference.errors import OutOfMemoryError
+from model.metrics import full_reference
 from model.network import presets
 from model.scenes.drawing import draw_scene
 from pipeline.records import CatalogEntry, Job, Reason, Status
@@ -67,6 +69,21 @@ def local(upscaler):
 
 def opened(row):
     return Image.open(io.BytesIO(row.image["bytes"]))
+
+
+def test_what_the_user_tells_of_the_sharpening_reaches_the_network(world):
+    hr = draw_scene(2_000_021, 300, 300)
+    sharpened = RECIPES["sharpened80"]
+    buffer = io.BytesIO()
+    Image.fromarray(sharpened.make_lr(hr, 2, np.random.default_rng(1))).save(buffer, "PNG")
+    psnr_db = {}
+    for told in (None, sharpened.sharpening(hr, 2)):
+        told_world = world(source_sharpening=told)
+        (row,) = told_world.rows(told_world.entry("a.png", buffer.getvalue()))
+        assert row.status == Status.UPSCALED
+        rgb = np.asarray(opened(row).convert("RGB"))
+        psnr_db[told is not None] = full_reference.psnr_y(hr, rgb, border=2)
+    assert psnr_db[True] > psnr_db[False] + 1.5
 
 
 def test_damage_that_browsers_ignore_is_in_the_detail(world):
@@ -330,7 +347,7 @@ def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
         scale = 2
         one_at_a_time = True
 
-        def upscale_image(self, image, *, jpeg_quality):
+        def upscale_image(self, image, *, jpeg_quality, **_):
             raise OutOfMemoryError("no memory for 4096 pixels")
 
     here = world()
@@ -349,7 +366,7 @@ class Tinting:
         self.scale = upscaler.scale
         self.upscale_rgb = upscaler.upscale_rgb
 
-    def upscale_image(self, image, *, jpeg_quality):
+    def upscale_image(self, image, *, jpeg_quality, **_):
         right = self._upscaler.upscale_image(image, jpeg_quality=jpeg_quality)
         rgb = np.add(right.rgb, (8, 0, 0), dtype=int)
         return right.with_pixels(np.clip(rgb, 0, 255).astype(np.uint8), right.alpha)

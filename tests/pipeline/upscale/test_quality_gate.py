@@ -137,6 +137,20 @@ def moved(sr):
     return np.roll(sr, 4, axis=1)
 
 
+@pytest.mark.parametrize(
+    ("sharpening", "min_ratio", "max_shift_px"),
+    [(None, 0.65, 0.3), (0.0, 0.65, 0.3), (-0.4, 0.65, 0.3), (1.0, 0.325, 0.55)],
+)
+def test_undoing_a_sharpening_that_was_told_takes_detail_and_moves_edges(
+    sharpening, min_ratio, max_shift_px
+):
+    limits = GateLimits().where_told(sharpening)
+    assert limits.min_sharpness_ratio == pytest.approx(min_ratio)
+    assert limits.max_block_shift_px == pytest.approx(max_shift_px)
+    others = {"min_sharpness_ratio": 0.65, "max_block_shift_px": 0.3}
+    assert dataclasses.replace(limits, **others) == GateLimits()
+
+
 def swapped(sr):
     return np.ascontiguousarray(sr[..., ::-1])
 

@@ -55,7 +55,7 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
         scale = 2
         one_at_a_time = False
 
-        def upscale_image(self, image, *, jpeg_quality):
+        def upscale_image(self, image, *, jpeg_quality, **_):
             meeting.wait()
             return quality_gate.bicubic_image(image, 2)
 
