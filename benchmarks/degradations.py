@@ -105,7 +105,7 @@ def results(
         networks: by name.
         jpeg_quality: 1..100 to tell them.
         scale: of the results.
-        sharpening: log2, to tell them; None where it is unknown.
+        sharpening: log2, to tell those that can be told; None where it is unknown.
 
     Returns:
         By method, uint8 [H * scale, W * scale, 3].
@@ -118,14 +118,15 @@ def results(
     }
     for name, network in networks.items():
         plan = TargetSize(scale).plan(lr.shape[0], lr.shape[1], network.scale)
+        told = sharpening if network.knows_sharpening else None
         upscaled = upscale_with_self_test(
             network,
             RasterImage(lr),
             jpeg_quality=jpeg_quality,
-            sharpening=sharpening,
+            sharpening=told,
             passes=plan.passes,
         )
-        verdict = blending.judge(upscaled, jpeg_quality, sharpening=sharpening)
+        verdict = blending.judge(upscaled, jpeg_quality, sharpening=told)
         own, published = (one.shrunk_to(*size).rgb for one in (upscaled.result, verdict.image))
         by_method[name] = Result(own)
         by_method[name + AFTER_GATE] = Result(published, verdict.network_share)

@@ -38,6 +38,7 @@ def load(model: str, shape: list[int] | None) -> RDN:
         growth_rate=growth,
         features=features,
         knows_quality=True,
+        knows_sharpening=True,
     )
     random = np.random.default_rng(1)
     rdn.set_weights(

@@ -64,7 +64,7 @@ def upscale(
             times its size does not reach stays below it.
         jpeg_quality: 1..100, with which the images were compressed, 100 for never; by default that
             of the file that Pillow opened, or that which the pixels show.
-        source_sharpening: how the images were sharpened when they were made, log2, as
+        source_sharpening: how the images were sharpened when they were made, log2, -0.75..1.5, as
             `python -m model.sharpening` measures it; None where it is unknown.
         self_ensemble: the mean over eight flipped and rotated versions, at eight times the time.
 
@@ -84,19 +84,25 @@ def upscale(
         (40, 60)
     """
     _check_options(precision, jpeg_quality)
+    presets.check_sharpening_range(source_sharpening)
     size = TargetSize(scale, target_side)
     together: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
     # A wrong image is found before the network is loaded and the others are upscaled.
     sources = [_read(image, jpeg_quality) for image in together]
-    if source_sharpening is not None:
-        presets.resolve(model).check_sharpening(source_sharpening)
     network = _load(model, precision, self_ensemble) if sources else None
+    if network is not None and source_sharpening is not None and not network.knows_sharpening:
+        raise presets.ModelError(presets.not_told_of_sharpening(model))
     results: list[Any] = []
     for image, (source, quality) in zip(together, sources, strict=True):
         assert network is not None
         size.check(network.scale)
         results.append(
-            _like(image, _upscale_one(network, source, (quality, source_sharpening), size))
+            _like(
+                image,
+                _upscale_one(
+                    network, source, size, jpeg_quality=quality, sharpening=source_sharpening
+                ),
+            )
         )
     container: Any = type(images)
     return container(results) if isinstance(images, (list, tuple)) else results[0]
@@ -105,8 +111,10 @@ def upscale(
 def _upscale_one(
     network: "Upscaler",
     source: RasterImage,
-    told: tuple[int, float | None],
     size: TargetSize,
+    *,
+    jpeg_quality: int,
+    sharpening: float | None,
 ) -> RasterImage:
     """One image at its target size."""
     from model.inference.measured import upscale_with_self_test  # noqa: PLC0415
@@ -118,8 +126,8 @@ def _upscale_one(
         upscaled = upscale_with_self_test(
             network,
             source,
-            jpeg_quality=told[0],
-            sharpening=told[1],
+            jpeg_quality=jpeg_quality,
+            sharpening=sharpening,
             extent="off",
             passes=plan.passes,
         )

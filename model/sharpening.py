@@ -25,6 +25,7 @@ from model.imaging.decode import assumed_quality, decode
 from model.imaging.errors import ImageError
 from model.metrics import full_reference
 from model.metrics.detail import finest_detail_ratio
+from model.network import presets
 
 _MIN_SCALE = 2
 _MIN_SIDE_PX = 16
@@ -43,7 +44,7 @@ def measure(thumbnail: np.ndarray, original: np.ndarray, jpeg_quality: int) -> f
 
     Args:
         thumbnail: uint8 [h, w, 3], sides at least 16.
-        original: uint8 [H, W, 3] of the same picture, at least twice as large.
+        original: uint8 [H, W, 3] of the same content, at least twice as large.
         jpeg_quality: 1..100, of the thumbnail; 100 if it was not compressed. What is compared with
             it is compressed as strongly.
 
@@ -52,7 +53,7 @@ def measure(thumbnail: np.ndarray, original: np.ndarray, jpeg_quality: int) -> f
 
     Raises:
         ValueError: if the thumbnail is too small or too flat, or the original is not at least
-            twice as large, of other proportions or of another picture.
+            twice as large, of other proportions or of other content.
     """
     height, width = thumbnail.shape[:2]
     if min(height, width) < _MIN_SIDE_PX:
@@ -71,7 +72,7 @@ def measure(thumbnail: np.ndarray, original: np.ndarray, jpeg_quality: int) -> f
         plain = degradation.compress_jpeg(plain, jpeg_quality)
     luma, plain_luma = full_reference.luma(thumbnail), full_reference.luma(plain)
     if np.corrcoef(luma.ravel(), plain_luma.ravel())[0, 1] < _MIN_CORRELATION:
-        raise ValueError("its original shows another picture, or another part of it")
+        raise ValueError("its original shows something else, or another part of it")
     return finest_detail_ratio(luma, plain_luma)
 
 
@@ -148,6 +149,13 @@ def _conclude(values: list[float]) -> int:
             f"\n{pairs} from {min(values):.2f} to {max(values):.2f}, deviation {deviation:.2f}: "
             "these thumbnails were made in several ways. Measure and run each kind on its own, "
             "or leave --source_sharpening unknown."
+        )
+        return 1
+    if not presets.MIN_SHARPENING <= median <= presets.MAX_SHARPENING:
+        print(
+            f"\n{pairs}: {median:.2f}, beyond what networks were trained on, "
+            f"{presets.MIN_SHARPENING} to {presets.MAX_SHARPENING}: leave --source_sharpening "
+            "unknown."
         )
         return 1
     print(f"\n{pairs}: --source_sharpening {median:.2f} (deviation {deviation:.2f})")

@@ -26,7 +26,7 @@ from pipeline.records import Shard
 from pipeline.storage.base import StorageConfig
 
 # Raise it when the same image and settings give another result than before.
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

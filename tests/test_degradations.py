@@ -64,6 +64,18 @@ def test_the_shipped_network_undoes_a_sharpening_better_where_it_is_told(shipped
     assert gain_db[True]["sharpened80-jpeg80"] > gain_db[False]["sharpened80-jpeg80"] + 0.5
 
 
+def test_a_network_that_cannot_be_told_is_judged_as_ever():
+    networks = {"rdn-small": Upscaler(loading.load_by_name("rdn-small"))}
+    recipes = {"sharpened80": RECIPES["sharpened80"]}
+    rows = [
+        degradations.measure(
+            IMAGES[:3], recipes, networks, degradations.true_quality, tells_sharpening=tells
+        )
+        for tells in (False, True)
+    ]
+    assert rows[0] == rows[1]
+
+
 def test_a_hidden_jpeg_is_upscaled_nearly_as_an_honest_one(shipped):
     hidden = rows_of(shipped, ["jpeg75-png"], degradations.quality_in_pixels)
     honest = rows_of(shipped, ["jpeg75"])
@@ -95,6 +107,7 @@ class Ruins:
     """A network whose results are noise."""
 
     scale = 2
+    knows_sharpening = False
 
     def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
         size = (2 * lr.shape[0], 2 * lr.shape[1], 3)

@@ -214,7 +214,7 @@ def test_every_rule_of_the_gate_is_described_with_its_limits():
     told = " ".join(text_of(MEASURES).split())
     assert "`detail_error` is at most 1" in told and "above 0.42 times" in told
     assert "`sharpness_ratio` may fall to 0.33 and `block_shift_px` grow to 0.55" in told
-    doubled = GateLimits().where_told(1.0)
+    doubled = GateLimits().for_sharpening(1.0)
     assert round(doubled.min_sharpness_ratio, 2) == 0.33 and doubled.max_block_shift_px == 0.55
     noisy = Measures(background_noise_source=2.0, background_grain=1.39)
     assert failed_rule(noisy, GateLimits()) is None

@@ -82,6 +82,7 @@ class Flat:
     """A network whose results are grey."""
 
     scale = 2
+    knows_sharpening = False
 
     def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
         return np.full((2 * lr.shape[0], 2 * lr.shape[1], 3), 128, np.uint8)

@@ -14,7 +14,7 @@ from model.imaging.image import RasterImage
 from model.inference import background, tiling
 from model.inference.backends import ExecutionBackend, choose_backend
 from model.inference.errors import OutOfMemoryError
-from model.network import dihedral
+from model.network import dihedral, presets
 from model.network.rdn import RDN
 
 DEFAULT_MAX_CALL_PX = 420_000
@@ -65,6 +65,7 @@ class Upscaler:
     ) -> None:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
+        self.knows_sharpening = rdn.knows_sharpening
         self._halo_px = rdn.halo_px
         self._conditions = rdn.conditions
         self._max_call_px = max_call_px or _fitting_px(rdn, compute_dtype)
@@ -175,11 +176,14 @@ class Upscaler:
         """Whether the network keeps white background white, within rounding."""
         lr = np.full((96, 96, 3), 255, np.uint8)
         lr[36:60, 40:56] = (200, 60, 20)
-        for jpeg_quality in (30, 75, 100):
+        conditions = [(30, math.nan), (75, math.nan), (100, math.nan)]
+        if self.knows_sharpening:
+            conditions += [(100, presets.MIN_SHARPENING), (100, presets.MAX_SHARPENING)]
+        for jpeg_quality, sharpening in conditions:
             self._skips_background = False
-            whole = self.upscale_rgb(lr, jpeg_quality=jpeg_quality)
+            whole = self.upscale_rgb(lr, jpeg_quality=jpeg_quality, sharpening=sharpening)
             self._skips_background = True
-            skipped = self.upscale_rgb(lr, jpeg_quality=jpeg_quality)
+            skipped = self.upscale_rgb(lr, jpeg_quality=jpeg_quality, sharpening=sharpening)
             if np.abs(np.subtract(whole, skipped, dtype=np.int16)).max() > 1:
                 _log.info("The network changes white: its background is not skipped.")
                 return False

@@ -162,19 +162,9 @@ class SavedModel:
             ModelError: if it cannot, or the file is no saved RDN.
             ValueError: if it is no number from `MIN_SHARPENING` to `MAX_SHARPENING`.
         """
-        if sharpening is None:
-            return
-        is_number = isinstance(sharpening, (int, float)) and not isinstance(sharpening, bool)
-        if not is_number or not MIN_SHARPENING <= sharpening <= MAX_SHARPENING:
-            raise ValueError(
-                f"source_sharpening is None or a number from {MIN_SHARPENING} to "
-                f"{MAX_SHARPENING}. Received: {sharpening!r}"
-            )
-        if not self._read("knows_sharpening", 0):
-            raise ModelError(
-                f"{self.name} was not trained to be told how its input was sharpened: leave "
-                "source_sharpening unknown, or choose rdn-product or rdn-large"
-            )
+        check_sharpening_range(sharpening)
+        if sharpening is not None and not self._read("knows_sharpening", 0):
+            raise ModelError(not_told_of_sharpening(self.name))
 
     def _read(self, name: str, default: int) -> int:
         """A number of the file's configuration."""
@@ -233,6 +223,33 @@ def from_bytes(name: str, data: bytes) -> SavedModel:
     return SavedModel(name, data, hashlib.sha256(data).hexdigest())
 
 
+def check_sharpening_range(sharpening: float | None) -> None:
+    """Checks what a network is told of the sharpening of its input.
+
+    Args:
+        sharpening: log2; None where it is unknown.
+
+    Raises:
+        ValueError: if it is no number from `MIN_SHARPENING` to `MAX_SHARPENING`.
+    """
+    if sharpening is None:
+        return
+    is_number = isinstance(sharpening, (int, float)) and not isinstance(sharpening, bool)
+    if not is_number or not MIN_SHARPENING <= sharpening <= MAX_SHARPENING:
+        raise ValueError(
+            f"source_sharpening is None or a number from {MIN_SHARPENING} to {MAX_SHARPENING}. "
+            f"Received: {sharpening!r}"
+        )
+
+
+def not_told_of_sharpening(name: str) -> str:
+    """The message for a network that cannot be told."""
+    return (
+        f"{name} was not trained to be told how its input was sharpened: leave "
+        "source_sharpening unknown, or choose rdn-product or rdn-large"
+    )
+
+
 def sharpening_or_unknown(text: str) -> float | None:
     """Parses `--source_sharpening`, log2; None for `unknown`.
 
@@ -250,4 +267,4 @@ def sharpening_or_unknown(text: str) -> float | None:
             f"must be {UNKNOWN} or a number from {MIN_SHARPENING} to {MAX_SHARPENING}, as "
             f"model.sharpening prints it: {text}"
         )
-    return value + 0.0  # 0 for -0
+    return round(value, 4) + 0.0  # 0 for -0; no exponent, which looks like an option

@@ -101,6 +101,11 @@ class TrainConfig:
         for name in ("compressed_share", "drawn_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
+        if bool(self.knows_sharpening) != (self.degradation.sharpening_told_share > 0):
+            raise ValueError(
+                "knows_sharpening needs a sharpening_told_share above 0, and the other way round. "
+                f"Received: {self.knows_sharpening} and {self.degradation.sharpening_told_share}"
+            )
         if not 0 <= self.ema_momentum < 1:
             raise ValueError(f"ema_momentum is 0 up to below 1. Received: {self.ema_momentum}")
         for name, choices in (

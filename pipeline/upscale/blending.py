@@ -23,8 +23,8 @@ class BlendLimits:
                  doubt         detail error
 
     Attributes:
-        max_told: log2; where the network was told of a stronger sharpening, undoing it is no
-            doubt.
+        max_blended_sharpening: log2; where the network was told of a stronger sharpening, undoing
+            it is no doubt.
         min_jpeg_quality: of a source to which this applies. Removing stronger compression
             contradicts the source's detail in any case, and hides sharpening and aliasing.
         doubt: detail error times the third power of the Nyquist ratio over `usual_nyquist_ratio`:
@@ -39,7 +39,7 @@ class BlendLimits:
         0.2
     """
 
-    max_told: float = 0.25
+    max_blended_sharpening: float = 0.25
     min_jpeg_quality: int = 97
     doubt: tuple[float, float] = (0.01, 0.03)
     detail_error: tuple[float, float] = (0.2, 0.6)
@@ -99,7 +99,7 @@ def judge(
         See `Verdict`.
     """
     measures = upscaled.measure()
-    limits = quality_gate.GateLimits().at_scale(upscaled.scale).where_told(sharpening)
+    limits = quality_gate.GateLimits().at_scale(upscaled.scale).for_sharpening(sharpening)
     rejection = failed_rule(measures, limits)
     if rejection is not None:
         share = 0.0
@@ -132,12 +132,12 @@ def network_share(
         sharpening: of the source, which the network was told, log2; None where it is unknown.
 
     Returns:
-        `limits.min_share`..1, in steps of 0.01; 1 where the source has no measurable detail.
+        `limits.min_share`..1, in steps of 0.01; 1 where the source has no measurable detail, or
+        the network was told of more than `limits.max_blended_sharpening`.
     """
     error, ratio = measures.detail_error, measures.nyquist_ratio_source
-    if jpeg_quality < limits.min_jpeg_quality or (sharpening or 0.0) > limits.max_told:
-        return 1.0
-    if not error or not ratio:
+    is_certain = (sharpening or 0.0) > limits.max_blended_sharpening
+    if is_certain or jpeg_quality < limits.min_jpeg_quality or not error or not ratio:
         return 1.0
     doubt = error * (ratio / limits.usual_nyquist_ratio) ** 3
     trusted = max(1 - _ramp(doubt, *limits.doubt), _ramp(error, *limits.detail_error))

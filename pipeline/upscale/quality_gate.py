@@ -1,6 +1,5 @@
 """Quality gate: rejects bad results and falls back to bicubic."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -59,7 +58,7 @@ class GateLimits:
         larger = self.max_sharpness_ratio * max(1.0, scale / 2) ** 1.5
         return replace(self, max_sharpness_ratio=larger)
 
-    def where_told(self, sharpening: float | None) -> "GateLimits":
+    def for_sharpening(self, sharpening: float | None) -> "GateLimits":
         """The limits where the network was told how the source was sharpened.
 
         A source whose finest detail was doubled loses half of it again, and its edges their
@@ -136,7 +135,8 @@ def _rules(measures: Measures, limits: GateLimits) -> tuple[_Rule, ...]:
     """The rules in the order in which they are applied."""
     source_noise = measures.background_noise_source or 0.0
     drift = limits.max_drift_share * _error_levels(measures)
-    is_detail = (measures.detail_error or math.inf) <= limits.max_detail_error
+    error = measures.detail_error
+    is_detail = error is not None and error <= limits.max_detail_error
     return (
         _Rule(
             "roundtrip",

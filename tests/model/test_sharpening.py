@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +55,16 @@ def test_thumbnails_of_several_kinds_are_told(tmp_path, capsys):
     assert "made in several ways" in printed and "--source_sharpening 0" not in printed
 
 
+def test_a_number_that_no_network_learned_is_not_recommended(tmp_path, capsys):
+    places = save_pairs(tmp_path, Recipe(sharpen_radius_px=1, sharpen_percent=500))
+    for place in places:
+        for i in (1, 2, 3):
+            (Path(place) / f"{i}.png").write_bytes((Path(place) / "0.png").read_bytes())
+    assert sharpening.main(places) == 1
+    printed = capsys.readouterr().out
+    assert "beyond what networks were trained on, -0.75 to 1.5" in printed
+
+
 def test_what_is_no_pair_is_named_and_the_others_count(tmp_path, capsys):
     places = save_pairs(tmp_path, Recipe())
     (tmp_path / "originals/0.png").unlink()
@@ -76,7 +88,7 @@ def test_what_is_no_pair_is_named_and_the_others_count(tmp_path, capsys):
         (draw_scene(1, 40, 40)[:15], draw_scene(1, 30, 80), "40 x 15 pixels are too few"),
         (np.full((40, 40, 3), 9, np.uint8), draw_scene(1, 80, 80), "too flat"),
         (draw_scene(1, 40, 40), np.full((80, 80, 3), 9, np.uint8), "too flat"),
-        (draw_scene(1, 40, 40), draw_scene(2, 80, 80), "another picture"),
+        (draw_scene(1, 40, 40), draw_scene(2, 80, 80), "something else"),
     ],
 )
 def test_what_has_nothing_to_compare_is_refused(thumbnail, original, message):

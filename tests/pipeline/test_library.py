@@ -101,7 +101,7 @@ def test_scale_and_target_side():
 
 
 def test_the_gate_publishes_bicubic_and_says_why(tmp_path, monkeypatch):
-    strict = quality_gate.GateLimits(min_roundtrip_psnr_db=101.0, max_detail_error=0.0)
+    strict = quality_gate.GateLimits(min_roundtrip_psnr_db=101.0, max_detail_error=-1.0)
     monkeypatch.setattr(quality_gate, "GateLimits", lambda: strict)
     files = {1: image_bytes(30, 40)}
     upscaled, _ = outcomes(files, model=MODEL, image_format="webp")
@@ -158,6 +158,8 @@ def test_a_model_of_the_user_s_own(tmp_path):
         ({"image_format": "gif"}, "image_format is one of auto, png.* Received: 'gif'"),
         ({"scale": 5}, "scale is 2 to 4. Received: 5"),
         ({"target_side": 0}, "target_side is at least 1 pixel. Received: 0"),
+        ({"source_sharpening": 9}, "a number from -0.75 to 1.5. Received: 9"),
+        ({"model": MODEL, "source_sharpening": 0.5}, "rdn-small was not trained to be told how"),
         ({"precision": "half"}, "precision is one of float32.* Received: 'half'"),
     ],
 )

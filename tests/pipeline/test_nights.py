@@ -271,7 +271,7 @@ def test_retry_replays_only_the_rows_with_these_reasons(nights, tmp_path):
 
 def test_the_gate_s_bicubic_is_carried_over_until_it_is_replayed(nights, monkeypatch):
     with monkeypatch.context() as strict:
-        limits = quality_gate.GateLimits(min_roundtrip_psnr_db=99, max_detail_error=0.0)
+        limits = quality_gate.GateLimits(min_roundtrip_psnr_db=99, max_detail_error=-1.0)
         strict.setattr(quality_gate, "GateLimits", lambda: limits)
         first = nights.run("night1")
     assert first["0.png"]["status"] == "fallback"

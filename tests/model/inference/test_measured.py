@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -44,23 +45,39 @@ def test_a_result_of_bicubic_can_be_measured_alike():
     assert measures.self_psnr_db is None
 
 
-def test_two_passes_are_measured_at_their_scale_and_the_second_counts_as_uncompressed():
-    told = []
+@pytest.mark.parametrize(
+    ("sharpening", "of_passes", "of_self_test"),
+    [(None, [math.nan, math.nan], [math.nan, math.nan]), (0.7, [0.7, math.nan], [0.0, math.nan])],
+)
+def test_two_passes_are_measured_at_their_scale_and_the_second_counts_as_fresh(
+    sharpening, of_passes, of_self_test
+):
+    """Neither compressed nor known to be sharpened; plain bicubic makes LR of the self-test."""
+    told, sharpenings, in_self_test = [], [], []
 
     class Network:
         scale = 2
 
-        def upscale_image(self, image, *, jpeg_quality, **_):
+        def upscale_image(self, image, *, jpeg_quality, sharpening=math.nan):
             told.append(jpeg_quality)
-            return image.with_pixels(self.upscale_rgb(image.rgb), None)
+            sharpenings.append(sharpening)
+            return image.with_pixels(self._bicubic(image.rgb), None)
 
-        def upscale_rgb(self, rgb, jpeg_quality=100, **_):
+        def upscale_rgb(self, rgb, *, sharpening=math.nan):
+            in_self_test.append(sharpening)
+            return self._bicubic(rgb)
+
+        def _bicubic(self, rgb):
             size = 2 * rgb.shape[0], 2 * rgb.shape[1]
             return resampling.to_uint8(resampling.bicubic(rgb, *size))
 
     source = RasterImage(draw_scene(1, 120, 140))
-    upscaled = upscale_with_self_test(Network(), source, jpeg_quality=60, passes=2)
+    upscaled = upscale_with_self_test(
+        Network(), source, jpeg_quality=60, sharpening=sharpening, passes=2
+    )
     assert told == [60, 100] and upscaled.scale == 4
+    np.testing.assert_array_equal(sharpenings, of_passes)
+    np.testing.assert_array_equal(in_self_test, of_self_test)
     assert upscaled.result.rgb.shape == (480, 560, 3)
     assert upscaled.self_sr.shape == upscaled.self_test.reference.shape == (96, 96, 3)
     assert upscaled.measure().roundtrip_psnr_db > 30

@@ -450,6 +450,8 @@ def test_drawn_scenes_as_data(tmp_path):
         ({"jpeg_quality": (80, 30)}, "jpeg_quality is a range within 1..100. Received: 80 30"),
         ({"noise_levels": (-1, 30)}, "noise_levels is a range"),
         ({"loss": "l3"}, "loss is one of l1, mse. Received: 'l3'"),
+        ({"knows_sharpening": 1}, "needs a sharpening_told_share above 0.* Received: 1 and 0.0"),
+        ({"sharpening_told_share": 0.5}, "and the other way round. Received: 0 and 0.5"),
         ({"feeding": "spoon"}, "feeding is one of"),
         ({"ema_momentum": 1.0}, "ema_momentum"),
     ],

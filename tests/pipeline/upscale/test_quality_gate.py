@@ -96,6 +96,7 @@ def test_grain_is_judged_by_the_noise_of_the_source():
 
 def test_a_sharpening_that_was_undone_is_no_other_image():
     assert rejection_of(roundtrip_psnr_db=21.0, detail_error=0.4) is None
+    assert rejection_of(roundtrip_psnr_db=21.0, detail_error=0.0) is None  # all of it was noise
     assert rejection_of(roundtrip_psnr_db=21.0, detail_error=9.0).rule == "roundtrip"
 
 
@@ -144,7 +145,7 @@ def moved(sr):
 def test_undoing_a_sharpening_that_was_told_takes_detail_and_moves_edges(
     sharpening, min_ratio, max_shift_px
 ):
-    limits = GateLimits().where_told(sharpening)
+    limits = GateLimits().for_sharpening(sharpening)
     assert limits.min_sharpness_ratio == pytest.approx(min_ratio)
     assert limits.max_block_shift_px == pytest.approx(max_shift_px)
     others = {"min_sharpness_ratio": 0.65, "max_block_shift_px": 0.3}
