@@ -65,7 +65,7 @@ def upscale_file(
         image_format: one of `IMAGE_FORMATS`.
         max_pixels: refuse a source with more.
         size: of the result.
-        source_sharpening: log2; None where it is unknown.
+        source_sharpening: log2, -0.75..1.5; None where it is unknown.
         encoding: quality, profile and metadata. WebP is lossless without a quality.
 
     Returns:

@@ -93,7 +93,7 @@ class UpscaleImages(beam.PTransform):
             None for that of the network. With `target_side` the largest one allowed.
         target_side: longer side of each result, pixels; None for `scale` times the source. An
             image that has it already becomes an error, `large_enough`.
-        source_sharpening: how all images were sharpened when they were made, log2, as
+        source_sharpening: how all images were sharpened when they were made, log2, -0.75..1.5, as
             `python -m model.sharpening` measures it; None where it is unknown.
         image_format: of the results: `auto` (as the source, lossless stays lossless), `png`,
             `jpeg` or `webp`.

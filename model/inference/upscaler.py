@@ -125,7 +125,7 @@ class Upscaler:
 
         Args:
             image: see `RasterImage`.
-            jpeg_quality: see `upscale_rgb`.
+            jpeg_quality, sharpening: see `upscale_rgb`.
 
         Returns:
             An image of `scale` times the height and width, with the same mode and profile.

@@ -7,7 +7,6 @@ import argparse
 import hashlib
 import io
 import json
-import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -260,11 +259,10 @@ def sharpening_or_unknown(text: str) -> float | None:
         return None
     try:
         value = float(text)
-    except ValueError:
-        value = math.nan
-    if not MIN_SHARPENING <= value <= MAX_SHARPENING:
+        check_sharpening_range(value)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"must be {UNKNOWN} or a number from {MIN_SHARPENING} to {MAX_SHARPENING}, as "
             f"model.sharpening prints it: {text}"
-        )
+        ) from error
     return round(value, 4) + 0.0  # 0 for -0; no exponent, which looks like an option
