@@ -2,7 +2,7 @@ r"""Measures every network on LR images made by every recipe: what shops do to i
 
     python -m benchmarks.degradations HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME ...]
         [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--scale 4]
-        [--tell_sharpening] [--json FILE]
+        [--tell_sharpening [truth|estimate]] [--json FILE]
 
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
@@ -20,8 +20,8 @@ right quality       share of the images whose true JPEG quality the network is c
 
 That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if it is
 lower; with `truth` the lowest that the image went through. With `--tell_sharpening` networks that
-can be told of it get one number for each recipe, the mean of the true sharpening over the images,
-as users give it by `--source_sharpening`.
+can be told of it get one number for each recipe, as users give it by `--source_sharpening`: the
+mean of the true sharpening over the images, or what `model.sharpening` estimates from LR alone.
 """
 
 import argparse
@@ -29,14 +29,16 @@ import dataclasses
 import json
 import math
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
+from benchmarks import told_sharpening
+from benchmarks.told_sharpening import QualityOf
 from model.data.hr_sources import HrImage, list_images
 from model.data.recipes import RECIPES, Recipe
 from model.evaluate import scoring
@@ -137,10 +139,10 @@ def measure(
     images: Sequence[HrImage],
     recipes: dict[str, Recipe],
     networks: dict[str, Upscaler],
-    quality_of: Callable[[Recipe, np.ndarray], int],
+    quality_of: QualityOf,
     scale: int | None = None,
     *,
-    tells_sharpening: bool = False,
+    sharpening: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Row]:
     """Measures every recipe and method.
 
@@ -150,7 +152,7 @@ def measure(
         networks: by name, at least one.
         quality_of: the JPEG quality to tell of a recipe's LR image.
         scale: of the results; None for that of the first network.
-        tells_sharpening: whether the networks are told each recipe's mean sharpening.
+        sharpening: what to tell the networks of it, log2, by recipe.
 
     Returns:
         Recipe by recipe, method by method.
@@ -163,12 +165,10 @@ def measure(
     scores: dict[str, list[Score]] = {name: [] for name in recipes}
     shares: dict[str, list[dict[str, float | None]]] = {name: [] for name in recipes}
     right: dict[str, list[bool]] = {name: [] for name in recipes}
-    sharpening = _mean_sharpening(images, recipes, scale) if tells_sharpening else {}
     for image in images:
         hr = resampling.crop_to_multiple(image.read(), scale)
         for name, recipe in recipes.items():
-            generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
-            lr = recipe.make_lr(hr, scale, generator)
+            lr = told_sharpening.make_lr(image.name, hr, name, recipe, scale)
             told = quality_of(recipe, lr)
             right[name].append(abs(told - recipe.lowest_quality) <= 1)
             made = results(lr, networks, told, scale, sharpening.get(name))
@@ -180,18 +180,6 @@ def measure(
     return [
         row for name in recipes for row in _rows(name, scores[name], shares[name], right[name])
     ]
-
-
-def _mean_sharpening(
-    images: Sequence[HrImage], recipes: dict[str, Recipe], scale: int
-) -> dict[str, float]:
-    """The mean over the images of what each recipe does, log2."""
-    values: dict[str, list[float]] = {name: [] for name in recipes}
-    for image in images:
-        hr = resampling.crop_to_multiple(image.read(), scale)
-        for name, recipe in recipes.items():
-            values[name].append(recipe.sharpening(hr, scale))
-    return {name: float(np.mean(each)) for name, each in values.items()}
 
 
 def _rows(
@@ -299,7 +287,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--quality_from", choices=list(QUALITIES), default="file")
     parser.add_argument(
-        "--tell_sharpening", action="store_true", help="tell the mean of the true sharpening"
+        "--tell_sharpening",
+        nargs="?",
+        choices=list(told_sharpening.WAYS),
+        const="truth",
+        help="tell one number for each recipe: the mean of the truth, or an estimate from LR",
     )
     parser.add_argument("--scale", type=int, help="of the results; default: the first network's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings and all figures")
@@ -311,26 +303,28 @@ def main(argv: list[str] | None = None) -> int:
         saved = {name: presets.resolve(name) for name in arguments.model}
         networks = {name: Upscaler(loading.load(one)) for name, one in saved.items()}
         recipes = {name: RECIPES[name] for name in arguments.recipes}
+        scale = arguments.scale or networks[arguments.model[0]].scale
         told = QUALITIES[arguments.quality_from]
-        rows = measure(
-            images,
-            recipes,
-            networks,
-            told,
-            arguments.scale,
-            tells_sharpening=arguments.tell_sharpening,
-        )
+        sharpening = {}
+        if arguments.tell_sharpening:
+            sharpening = told_sharpening.WAYS[arguments.tell_sharpening](
+                images, recipes, told, scale
+            )
+        rows = measure(images, recipes, networks, told, scale, sharpening=sharpening)
     except (ValueError, OSError) as error:
         print(f"benchmarks.degradations: {error}", file=sys.stderr)
         return 1
     print(table(rows))
+    for name, value in sharpening.items():
+        print(f"{name:30}told of a sharpening of {value:+.2f}")
     if arguments.json:
         settings = {
             "place": arguments.place,
             "shrink_first": arguments.shrink_first,
             "quality_from": arguments.quality_from,
             "tell_sharpening": arguments.tell_sharpening,
-            "scale": arguments.scale or networks[arguments.model[0]].scale,
+            "told_sharpening": sharpening,
+            "scale": scale,
             "models": {name: one.sha256 for name, one in saved.items()},
         }
         arguments.json.write_text(as_json(rows, settings))

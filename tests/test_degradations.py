@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import degradation_sheet, degradations
+from benchmarks import degradation_sheet, degradations, told_sharpening
 from catalog_magnifier import upscale
 from model.data import degradation
 from model.data.hr_sources import HrArray
@@ -52,16 +52,19 @@ def test_the_shipped_network_does_not_sharpen_a_second_time(shipped):
 
 def test_the_shipped_network_undoes_a_sharpening_better_where_it_is_told(shipped):
     recipes = {name: RECIPES[name] for name in ("sharpened80", "sharpened80-jpeg80")}
-    gain_db = {}
-    for tells in (False, True):
-        rows = degradations.measure(
-            IMAGES, recipes, shipped, degradations.true_quality, tells_sharpening=tells
+    told = degradations.true_quality
+    estimate = told_sharpening.by_estimate(IMAGES, recipes, told, 2)
+    truth = told_sharpening.by_truth(IMAGES, recipes, told, 2)
+    gain_db = []
+    for sharpening in ({}, estimate, truth):
+        rows = degradations.measure(IMAGES, recipes, shipped, told, sharpening=sharpening)
+        gain_db.append(
+            {row.recipe: row.gain_db for row in rows if row.method == f"{presets.DEFAULT} gated"}
         )
-        gain_db[tells] = {
-            row.recipe: row.gain_db for row in rows if row.method == f"{presets.DEFAULT} gated"
-        }
-    assert gain_db[True]["sharpened80"] > gain_db[False]["sharpened80"] + 1
-    assert gain_db[True]["sharpened80-jpeg80"] > gain_db[False]["sharpened80-jpeg80"] + 0.5
+    unknown = gain_db[0]
+    for known in gain_db[1:]:
+        assert known["sharpened80"] > unknown["sharpened80"] + 1
+        assert known["sharpened80-jpeg80"] > unknown["sharpened80-jpeg80"] + 0.5
 
 
 def test_a_network_that_cannot_be_told_is_judged_as_ever():
@@ -69,9 +72,9 @@ def test_a_network_that_cannot_be_told_is_judged_as_ever():
     recipes = {"sharpened80": RECIPES["sharpened80"]}
     rows = [
         degradations.measure(
-            IMAGES[:3], recipes, networks, degradations.true_quality, tells_sharpening=tells
+            IMAGES[:3], recipes, networks, degradations.true_quality, sharpening=sharpening
         )
-        for tells in (False, True)
+        for sharpening in ({}, {"sharpened80": 0.75})
     ]
     assert rows[0] == rows[1]
 

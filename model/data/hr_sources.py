@@ -184,6 +184,22 @@ def list_images(
     return [HrFile(uri, shrink_first, store) for uri in uris]
 
 
+def read_bytes(place: str | Path, *, store: ObjectStore | None = None) -> bytes:
+    """Reads a file.
+
+    Args:
+        place: a path or an `s3://` URI.
+        store: see `HrFile`.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not str(place).startswith("s3://"):
+        return Path(place).read_bytes()
+    with _storage_errors(str(place)):
+        return (store or open_s3()).read(str(place))
+
+
 def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarray:
     """Reads a training or benchmark image as uint8 [H, W, 3] RGB.
 
@@ -194,12 +210,8 @@ def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarr
     Raises:
         OSError: if it cannot be read or is no whole image; the message names it.
     """
-    source: io.BytesIO | str | Path = place
-    if str(place).startswith("s3://"):
-        with _storage_errors(str(place)):
-            source = io.BytesIO((store or open_s3()).read(str(place)))
     try:
-        with Image.open(source) as image:
+        with Image.open(io.BytesIO(read_bytes(place, store=store))) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise OSError(f"cannot read the image {place}: {error}") from error

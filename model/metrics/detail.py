@@ -80,9 +80,37 @@ def finest_detail_ratio(found: np.ndarray, expected: np.ndarray) -> float:
     return 0.5 * math.log2(energies[0] / energies[1])
 
 
+def common_detail_ratio(found: np.ndarray, expected: np.ndarray) -> float:
+    """Compares the finest detail that two images of one size have in common.
+
+    Noise that only one of them has changes it little: it is the slope of the regression of the
+    second differences of `found` on those of `expected`.
+
+    Args:
+        found, expected: float [H, W], luma, grey levels, sides at least 3.
+
+    Returns:
+        log2 of the ratio of amplitudes; near 0 where both are nearly flat.
+
+    Source:
+        Our own.
+    """
+    products = sum(
+        float((_second_differences(a) * _second_differences(b)).mean(dtype=np.float64))
+        for a, b in ((found, expected), (found.T, expected.T))
+    )
+    common = max(0.0, products) + _MIN_ENERGY
+    return math.log2(common / (_finest_energy(expected) + _MIN_ENERGY))
+
+
 def _finest_energy(luma: np.ndarray) -> float:
     """Mean square of second differences, rows plus columns; a checkerboard of +-1 has 2."""
     return sum(
-        float(np.square((plane[:-2] - 2 * plane[1:-1] + plane[2:]) / 4).mean(dtype=np.float64))
+        float(np.square(_second_differences(plane)).mean(dtype=np.float64))
         for plane in (luma, luma.T)
     )
+
+
+def _second_differences(plane: np.ndarray) -> np.ndarray:
+    """Between rows, of a peak response of 1: [H, W] becomes [H - 2, W]."""
+    return (plane[:-2] - 2 * plane[1:-1] + plane[2:]) / 4

@@ -59,3 +59,16 @@ def test_noise_that_a_result_lacks_is_no_error_of_the_detail():
 def test_flat_and_tiny_images_have_no_detail_to_measure(plane):
     assert detail.nyquist_ratio(plane) is None
     assert detail.detail_error(plane, np.ones_like(plane), 0.0) is None
+
+
+def test_common_detail_is_compared_whatever_noise_one_of_them_has():
+    """Twice the amplitude is 1; independent noise changes the energy, not the regression."""
+    plain = luma(soft()).astype(np.float64)
+    noise = np.random.default_rng(1).normal(0, 20, plain.shape)
+    twice = plain.mean() + 2 * (plain - plain.mean())
+    assert detail.common_detail_ratio(twice, plain) == pytest.approx(1, abs=0.02)
+    assert detail.common_detail_ratio(twice + noise, plain) == pytest.approx(1, abs=0.1)
+    assert detail.finest_detail_ratio(twice + noise, plain) > 1.4
+    flat = np.full((40, 40), 200.0)
+    assert detail.common_detail_ratio(flat, flat) == 0
+    assert detail.common_detail_ratio(-plain, plain) < -5

@@ -1,13 +1,17 @@
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 from PIL import Image
 
-from model import sharpening
+from model.data.object_store import open_s3
 from model.data.recipes import RECIPES, Recipe
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
+from model.sharpening import __main__ as sharpening
+from model.sharpening import measuring
+from pipeline.demo.loopback import loopback_s3, made_up_credentials
 
 ORIGINALS = [draw_scene(seed, 192, 224) for seed in range(10, 14)]
 
@@ -42,7 +46,7 @@ def test_it_finds_what_the_recipe_did_through_jpeg_too(tmp_path, capsys, name, q
 def test_an_original_may_have_any_larger_size():
     original = draw_scene(20, 300, 420)
     small = resampling.to_uint8(resampling.bicubic(original, 97, 136))
-    assert sharpening.measure(small, original, 100) == pytest.approx(0, abs=0.01)
+    assert measuring.measure(small, original, 100) == pytest.approx(0, abs=0.01)
 
 
 def test_thumbnails_of_several_kinds_are_told(tmp_path, capsys):
@@ -93,7 +97,7 @@ def test_what_is_no_pair_is_named_and_the_others_count(tmp_path, capsys):
 )
 def test_what_has_nothing_to_compare_is_refused(thumbnail, original, message):
     with pytest.raises(ValueError, match=message):
-        sharpening.measure(thumbnail, original, 100)
+        measuring.measure(thumbnail, original, 100)
 
 
 def test_without_a_pair_it_fails(tmp_path, capsys):
@@ -118,3 +122,73 @@ def test_two_images_of_one_name_are_refused(tmp_path, capsys):
         sharpening.main(places)
     message = capsys.readouterr().err
     assert "one name for two images" in message and "0.jpg" in message and "0.png" in message
+
+
+def save_thumbnails(folder, recipe, quality=None, count=24):
+    """Thumbnails whose originals are lost."""
+    suffix, options = ("png", {}) if quality is None else ("jpg", {"quality": quality})
+    for i in range(count):
+        lr = recipe.make_lr(draw_scene(100 + i, 112, 112), 2, np.random.default_rng(1))
+        Image.fromarray(lr).save(folder / f"{i}.{suffix}", **options)
+
+
+def recommended(capsys):
+    """The number of the last line that was printed."""
+    return float(capsys.readouterr().out.split("--source_sharpening ")[1].split()[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "quality"),
+    [("bicubic", None), ("sharpened80", None), ("sharpened80", 80)],
+)
+def test_without_originals_it_is_estimated(tmp_path, capsys, name, quality):
+    recipe = RECIPES[name]
+    save_thumbnails(tmp_path, recipe, quality)
+    truth = np.mean([recipe.sharpening(draw_scene(100 + i, 112, 112), 2) for i in range(24)])
+    assert sharpening.main([str(tmp_path)]) == 0
+    assert recommended(capsys) == pytest.approx(truth, abs=0.15)
+
+
+def test_thumbnails_on_s3_are_spread_over_the_prefix(tmp_path, capsys, monkeypatch):
+    save_thumbnails(tmp_path, RECIPES["sharpened80"], count=42)
+    with loopback_s3() as endpoint, made_up_credentials():
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="shop")
+        for i in range(42):
+            client.upload_file(str(tmp_path / f"{i}.png"), "shop", f"images/{i:02}.png")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        open_s3.cache_clear()
+        assert sharpening.main(["s3://shop/images/", "--limit", "21"]) == 0
+    printed = capsys.readouterr().out
+    named = [line.split()[0] for line in printed.splitlines() if line.startswith(("0", "1", "4"))]
+    assert named == [f"{i:02}.png" for i in range(0, 42, 2) if not 20 <= i < 40]
+    assert "21 thumbnails: --source_sharpening 0." in printed
+
+
+def test_few_or_broken_thumbnails_give_no_estimate(tmp_path, capsys):
+    save_thumbnails(tmp_path, Recipe(), count=20)
+    (tmp_path / "3.png").write_bytes(b"no image")
+    assert sharpening.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert f"{tmp_path}/3.png: not an image" in printed.err
+    assert "19 thumbnails could be measured" in printed.err and "needs 20" in printed.err
+    assert "--source_sharpening" not in printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["none/"], "no such folder: none"), (["none/", "--limit", "0"], "whole number from 1 on")],
+)
+def test_a_wrong_command_line_ends_with_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as error:
+        sharpening.main(arguments)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_large_thumbnail_is_estimated_by_its_middle(tmp_path, capsys):
+    large = np.tile(draw_scene(7, 100, 100), (6, 6, 1))
+    large[150:450, 150:450] = 255
+    Image.fromarray(large).save(tmp_path / "0.png")
+    assert sharpening.main([str(tmp_path)]) == 1
+    assert "0.png: it is too flat to measure" in capsys.readouterr().err

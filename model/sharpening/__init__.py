@@ -1,0 +1,1 @@
+"""Measures how a shop's thumbnails were sharpened: `python -m model.sharpening THUMBNAILS`."""
