@@ -121,7 +121,8 @@ RUNS = {
         "", "exported/images.csv exported/pictures.csv exported/[0-2].jpg", "3 images of run"
     ),
     r"model.upscale .*\.avif": Run("", "photo_x2.avif", "roundtrip_psnr_db"),
-    r"model.sharpening ": Run("", says="4 pairs: --source_sharpening "),
+    r"model.sharpening .*originals/": Run("", says="20 pairs: --source_sharpening "),
+    r"model.sharpening ": Run("", says="20 thumbnails: --source_sharpening "),
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
     r"pipeline.compare ": Run("", says="3 images in both"),
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
@@ -180,6 +181,7 @@ FOLDERS = {
 PAIRS = ("Set5", "DIR")
 SIDE_PX = 140
 IMAGES_TO_TRAIN_ON = 4  # training holds out a quarter
+THUMBNAILS = 20  # fewer give no estimate
 SIDE_TO_SHRINK_PX = 300  # large enough for a patch of the training after it was shrunk by 2
 
 
@@ -278,8 +280,8 @@ class Reader:
         for folder_name, name in re.findall(r"--crop (\w+)/(\S+)", text):
             _write(folder / folder_name, {name: to_shrink["0.jpg"]})
         if "thumbnails/" in text:
-            _write(folder / "originals", images)
-            _write(folder / "thumbnails", _images(SIDE_PX // 2, IMAGES_TO_TRAIN_ON))
+            _write(folder / "originals", _images(SIDE_PX, THUMBNAILS))
+            _write(folder / "thumbnails", _images(SIDE_PX // 2, THUMBNAILS))
         if "first.keras" in text:
             _write(folder, {"first.keras": presets.resolve("rdn-small").data})
         clothes = "\n".join(str(folder / "product" / name) for name in to_shrink)
