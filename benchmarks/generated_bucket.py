@@ -206,7 +206,9 @@ def _previous_columns(catalog: Catalog, numbers: range, fingerprint: str) -> dic
         | repeated
         | {
             "uri": pa.array(map(catalog.uri, numbers)),
-            "content_key": pa.array(content_keys(etags, sizes_bytes, fingerprint)),
+            "content_key": pa.array(
+                content_keys(etags, sizes_bytes, [None] * len(etags), fingerprint)
+            ),
             "source_etag": pa.array(etags),
             "source_bytes": pa.array(sizes_bytes, schema.SCHEMA.field("source_bytes").type),
             "image_sha256": pc.if_else(is_upscaled, pa.array(digests), None),

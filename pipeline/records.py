@@ -75,6 +75,8 @@ class CatalogEntry(NamedTuple):
         catalog: columns of the manifest that the row carries, as JSON.
         reference_uri: of a true HR image, as the manifest spells it.
         reference_location: where to read that.
+        source_sharpening: how the source was sharpened, log2, from the manifest; None where the
+            option of the run holds.
         etag: identity of the content, from the storage: equal ETag and size, equal image.
         size_bytes: of the file.
         reference_etag: identity of the reference's content; None if it cannot be looked up.
@@ -95,6 +97,7 @@ class CatalogEntry(NamedTuple):
     catalog: str | None = None
     reference_uri: str | None = None
     reference_location: str | None = None
+    source_sharpening: float | None = None
     etag: str | None = None
     size_bytes: int | None = None
     reference_etag: str | None = None
@@ -122,17 +125,29 @@ def content_key(entry: CatalogEntry, fingerprint: str) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    return content_keys([entry.etag], [entry.size_bytes], fingerprint)[0]
+    return content_keys([entry.etag], [entry.size_bytes], [entry.source_sharpening], fingerprint)[
+        0
+    ]
 
 
 def content_keys(
-    etags: Iterable[str | None], sizes_bytes: Iterable[int | None], fingerprint: str
+    etags: Iterable[str | None],
+    sizes_bytes: Iterable[int | None],
+    sharpenings: Iterable[float | None],
+    fingerprint: str,
 ) -> list[str]:
     """Returns the content keys of many images; see `content_key`."""
     return [
-        hashlib.sha256(f"{etag}\n{size}\n{fingerprint}".encode()).hexdigest()[:32]
-        for etag, size in zip(etags, sizes_bytes, strict=True)
+        hashlib.sha256(
+            f"{etag}\n{size}\n{fingerprint}{_own_settings(sharpening)}".encode()
+        ).hexdigest()[:32]
+        for etag, size, sharpening in zip(etags, sizes_bytes, sharpenings, strict=True)
     ]
+
+
+def _own_settings(sharpening: float | None) -> str:
+    """What an image has of its own beside the settings of the run; float32 gives the same."""
+    return "" if sharpening is None else f"\n{sharpening:.4f}"
 
 
 class Job(NamedTuple):

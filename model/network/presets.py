@@ -265,4 +265,9 @@ def sharpening_or_unknown(text: str) -> float | None:
             f"must be {UNKNOWN} or a number from {MIN_SHARPENING} to {MAX_SHARPENING}, as "
             f"model.sharpening prints it: {text}"
         ) from error
-    return round(value, 4) + 0.0  # 0 for -0; no exponent, which looks like an option
+    return rounded_sharpening(value)
+
+
+def rounded_sharpening(value: float) -> float:
+    """To four digits, which float32 keeps; 0 for -0; no exponent, which looks like an option."""
+    return round(value, 4) + 0.0

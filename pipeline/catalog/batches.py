@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         pa.field("catalog", pa.string()),
         pa.field("reference_uri", pa.string()),
         pa.field("reference_location", pa.string()),
+        pa.field("source_sharpening", pa.float64()),
         pa.field("etag", pa.string()),
         pa.field("size_bytes", pa.int64()),
         pa.field("reference_etag", pa.string()),

@@ -206,6 +206,7 @@ def _entry(place: Place, name: str, position: int, record: Record) -> CatalogEnt
         product_ids=(redact(record.product_id),) if record.product_id else (),
         catalog=record.catalog,
         reference_uri=redact_uri(record.reference_uri) if record.reference_uri else None,
+        source_sharpening=record.source_sharpening,
         mentions=record.mentions,
     )
     try:

@@ -1,16 +1,18 @@
 """Turns the plain lines of a Parquet manifest into catalog entries as columns.
 
-Plain is a line whose URI, product and reference need no change and no second look: nearly every
-line, unless the rows carry columns of it. All others go through records, which say what is wrong
-with them.
+Plain is a line whose URI, product, reference and sharpening need no change and no second look:
+nearly every line, unless the rows carry columns of it. All others go through records, which say
+what is wrong with them.
 """
 
+import math
 import re
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.network import presets
 from pipeline import redaction
 from pipeline.catalog import batches
 from pipeline.catalog.manifests.columns import ManifestColumns
@@ -31,6 +33,7 @@ def plain(lines: Lines, columns: ManifestColumns) -> np.ndarray:
     is_plain = pc.fill_null(pc.match_substring_regex(uri, _URI), False)
     is_plain = pc.and_(is_plain, _none_or(reference, _URI))
     is_plain = pc.and_(is_plain, _none_or(product, _PRODUCT))
+    is_plain = pc.and_(is_plain, _none_or_in_range(_sharpening(lines, columns)))
     for secret in redaction.known_secrets():
         hides_none = pc.invert(pc.match_substring(product, secret))
         is_plain = pc.and_(is_plain, pc.fill_null(hides_none, True))
@@ -55,6 +58,7 @@ def entries(lines: Lines, columns: ManifestColumns, positions: np.ndarray) -> pa
         product_ids=_lists(product),
         reference_uri=reference,
         reference_location=reference,
+        source_sharpening=pc.round(_sharpening(lines, columns), 4),
         mentions=pa.array(lines.mentions, pa.int64()),
     )
 
@@ -76,6 +80,24 @@ def _texts(lines: Lines, columns: ManifestColumns) -> tuple[pa.Array, pa.Array, 
         found.append(pc.if_else(pc.equal(texts, ""), None, texts))
     uri, product, reference = found
     return uri, product, reference
+
+
+def _sharpening(lines: Lines, columns: ManifestColumns) -> pa.Array:
+    """Numbers, null where one is missing; infinity for a value that is no number."""
+    if columns.source_sharpening not in lines.values.schema.names:
+        return pa.nulls(len(lines), pa.float64())
+    values = lines.values[columns.source_sharpening]
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        return pc.if_else(pc.is_null(values), pa.scalar(None, pa.float64()), math.inf)
+    numbers = values.cast(pa.float64(), safe=False)
+    return pc.if_else(pc.is_nan(numbers), None, pc.add(numbers, 0.0))  # 0 for -0
+
+
+def _none_or_in_range(numbers: pa.Array) -> pa.Array:
+    """Whether each number is null, or one that networks were trained on."""
+    at_least = pc.greater_equal(numbers, presets.MIN_SHARPENING)
+    is_in_range = pc.and_(at_least, pc.less_equal(numbers, presets.MAX_SHARPENING))
+    return pc.fill_null(is_in_range, True)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

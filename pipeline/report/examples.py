@@ -40,7 +40,7 @@ class UpscalesRejected(Protocol):
         results: UpscalesRejected = rejected.RejectedResults(files, summary)
     """
 
-    def upscale(self, header: Header, source: RasterImage) -> np.ndarray:
+    def upscale(self, header: Header, source: RasterImage, sharpening: float | None) -> np.ndarray:
         """Returns uint8 [h, w, 3]; raises `RunError` if it cannot."""
 
 
@@ -177,7 +177,8 @@ class ExampleReader:
         """The published image, uint8 [h, w, 3], against the result that the gate rejected."""
         try:
             with self._upscaling:
-                rejected = self._rejected().upscale(header, source)
+                sharpening = row.columns["source_sharpening"]
+                rejected = self._rejected().upscale(header, source, sharpening)
         except RunError as error:
             problem = f"the rejected result cannot be shown: {error}"
             return make_example(row, None, published, problem=problem)

@@ -51,12 +51,13 @@ class RejectedResults:
         except presets.ModelError as error:
             raise RunError(str(error)) from error
 
-    def upscale(self, header: Header, source: RasterImage) -> np.ndarray:
+    def upscale(self, header: Header, source: RasterImage, sharpening: float | None) -> np.ndarray:
         """Upscales a source image.
 
         Args:
             header: of its file, for the JPEG quality.
             source: the decoded image.
+            sharpening: of the source, log2, as its row says; None where the run's option holds.
 
         Returns:
             uint8 [h, w, 3], over white.
@@ -72,7 +73,7 @@ class RejectedResults:
                 self._upscaler,
                 source,
                 jpeg_quality=assumed_quality(header),
-                sharpening=self._sharpening,
+                sharpening=self._sharpening if sharpening is None else sharpening,
                 extent="off",
                 passes=plan.passes,
             )

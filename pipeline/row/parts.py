@@ -53,11 +53,21 @@ class SourceInfo:
         int | None,
         Column("JPEG quality of the strongest compression that the pixels show; null if none"),
     ] = None
+    source_sharpening: Annotated[
+        float | None,
+        Column(
+            "how the source was sharpened, log2, from the manifest; null where it says nothing"
+        ),
+    ] = None
 
     @classmethod
     def of(cls, entry: CatalogEntry, header: Header | None) -> "SourceInfo":
         """The source of a catalog entry; without a header only what its storage knows."""
-        known = cls(source_etag=entry.etag, source_bytes=entry.size_bytes)
+        known = cls(
+            source_etag=entry.etag,
+            source_bytes=entry.size_bytes,
+            source_sharpening=entry.source_sharpening,
+        )
         if header is None:
             return known
         return dataclasses.replace(

@@ -25,7 +25,10 @@ def with_content_keys(entries: pa.RecordBatch, fingerprint: str) -> pa.RecordBat
         fingerprint: see `RunPlan.fingerprint`.
     """
     keys = content_keys(
-        entries["etag"].to_pylist(), entries["size_bytes"].to_pylist(), fingerprint
+        entries["etag"].to_pylist(),
+        entries["size_bytes"].to_pylist(),
+        entries["source_sharpening"].to_pylist(),
+        fingerprint,
     )
     known = pc.if_else(pc.is_null(entries["reason"]), pa.array(keys, pa.string()), None)
     return pa.RecordBatch.from_arrays([*entries.columns, known], schema=KEYED)
@@ -116,6 +119,7 @@ def _rows(entries: pa.RecordBatch, **found: pa.Array) -> pa.RecordBatch:
         "content_key": entries["content_key"],
         "source_etag": entries["etag"],
         "source_bytes": entries["size_bytes"],
+        "source_sharpening": entries["source_sharpening"].cast(pa.float32()),
         "reference_uri": entries["reference_uri"],
         "reference_etag": entries["reference_etag"],
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from model.network import presets
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.runs import reader
@@ -12,7 +13,7 @@ from pipeline.storage.base import Storage
 
 _COLUMNS = (
     *("uri", "product_id", "product_ids", "catalog", "reference_uri", "reference_etag"),
-    *("source_etag", "source_bytes", "reason", "detail"),
+    *("source_etag", "source_bytes", "source_sharpening", "reason", "detail"),
 )
 
 
@@ -44,8 +45,15 @@ def _entry(
 ) -> CatalogEntry:
     """The entry of one row."""
     ids = row["product_ids"] or filter(None, [row["product_id"]])  # older rows have one only
+    sharpening = row["source_sharpening"]
     entry = CatalogEntry(
-        row["uri"], "", position, tuple(ids), row["catalog"], row["reference_uri"]
+        row["uri"],
+        "",
+        position,
+        product_ids=tuple(ids),
+        catalog=row["catalog"],
+        reference_uri=row["reference_uri"],
+        source_sharpening=None if sharpening is None else presets.rounded_sharpening(sharpening),
     )
     is_wanted = row["reason"] in retry and row["reason"] != Reason.BAD_LINE
     if not is_wanted and row["source_etag"] is None:

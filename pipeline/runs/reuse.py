@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 # Columns that this run finds itself, and times that only the previous run spent.
 _NOT_REUSED = {
     *("uri", "product_id", "product_ids", "catalog", "content_key", "status", "reason"),
-    *("source_etag", "source_bytes"),
+    *("source_etag", "source_bytes", "source_sharpening"),
     *("reference_uri", "reference_etag", "image"),
     *TIMED_STAGES,
 }

@@ -34,6 +34,11 @@ class JobRows:
         return any(entry.reference_location for entry in self.waiting)
 
     @property
+    def sharpening(self) -> float | None:
+        """Of the source, from the manifest: equal for all that wait, as their content key is."""
+        return self.waiting[0].source_sharpening
+
+    @property
     def set_aside(self) -> int:
         """How many URIs wait with a content of their own."""
         return len(self._rewritten)

@@ -82,7 +82,7 @@ class SourceReader:
         if isinstance(decoded, Rejected):
             rows.reject_all(decoded)
             return None
-        return decoded
+        return dataclasses.replace(decoded, sharpening=rows.sharpening)
 
     def read(self, rows: JobRows) -> Decoded | None:
         """Probes and decodes; returns None if all URIs have got their rows instead."""

@@ -63,6 +63,7 @@ class Decoded:
         image: its pixels, [H, W].
         header: with the size and mode that decoding found.
         timings: so far.
+        sharpening: log2, from the manifest; None where the option of the run holds.
 
     Example:
         upscaled = upscaler.upscale(decoded, keep_result=False)
@@ -71,6 +72,7 @@ class Decoded:
     image: RasterImage
     header: Header
     timings: Timings
+    sharpening: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from model.imaging.encode import choose_format, encode
 from model.inference.measured import upscale_with_self_test
 from model.inference.target import Enlargement
 from model.inference.upscaler import Upscaler
-from model.network import loading
+from model.network import loading, presets
 from model.network.presets import SavedModel
-from pipeline.records import Status
+from pipeline.records import RunError, Status
 from pipeline.settings import RunPlan
 from pipeline.upscale import blending
 from pipeline.upscale.steps import Decoded, Upscaled, ms_since
@@ -71,6 +71,7 @@ class LocalUpscaler:
     def upscale(self, decoded: Decoded, *, keep_result: bool) -> Upscaled:
         """See `ImageUpscaler`."""
         source, jpeg_quality = decoded.image, assumed_quality(decoded.header)
+        sharpening = self._sharpening(decoded)
         plan = self._settings.target.plan(source.height, source.width, self.scale)
         with self._slots:
             with self._turn:
@@ -78,16 +79,12 @@ class LocalUpscaler:
                     self._network,
                     source,
                     jpeg_quality=jpeg_quality,
-                    sharpening=self._settings.source_sharpening,
+                    sharpening=sharpening,
                     extent=self._settings.self_psnr,
                     passes=plan.passes,
                 )
             started = time.perf_counter()
-            verdict = blending.judge(
-                upscaled,
-                jpeg_quality,
-                sharpening=self._settings.source_sharpening,
-            )
+            verdict = blending.judge(upscaled, jpeg_quality, sharpening=sharpening)
             measure_ms = upscaled.self_test_ms + ms_since(started)
             started = time.perf_counter()
             result = verdict.image.shrunk_to(plan.height, plan.width)
@@ -120,6 +117,21 @@ class LocalUpscaler:
             timings=timings,
             result=result if keep_result else None,
         )
+
+    def _sharpening(self, decoded: Decoded) -> float | None:
+        """What the network is told of the source's sharpening: the manifest's, or the option's.
+
+        Raises:
+            RunError: if the network cannot be told.
+        """
+        if decoded.sharpening is None:
+            return self._settings.source_sharpening
+        if not self._network.knows_sharpening:
+            raise RunError(
+                "the manifest has a column source_sharpening, but "
+                f"{presets.not_told_of_sharpening(self._settings.model)}"
+            )
+        return decoded.sharpening
 
 
 def _describe_model(model: str, plan: Enlargement, share: float) -> str:

@@ -14,6 +14,7 @@ class ManifestColumns:
         uri: of the image; required.
         product_id: of the product.
         reference_uri: of a true large image to compare with.
+        source_sharpening: how the image was sharpened, log2.
         kept: of other columns, which the rows carry.
 
     Example:
@@ -24,10 +25,15 @@ class ManifestColumns:
     uri: str = "uri"
     product_id: str = "product_id"
     reference_uri: str = "reference_uri"
+    source_sharpening: str = "source_sharpening"
     kept: tuple[str, ...] = ()
 
+    def read(self) -> set[str]:
+        """All columns that the job reads."""
+        return {*self.by_field().values(), self.source_sharpening, *self.kept}
+
     def by_field(self) -> Mapping[str, str]:
-        """The columns by the field of a record that they fill, without those that are kept."""
+        """The columns of texts by the field of a record that they fill, without those kept."""
         return {
             "uri": self.uri,
             "product_id": self.product_id,

@@ -69,8 +69,7 @@ def read_lines(file: BinaryIO, name: str, columns: ManifestColumns) -> Iterator[
         table = pq.ParquetFile(file)
         has = table.schema_arrow.names
         columns.check(has, name)
-        read = {*columns.by_field().values(), *columns.kept}
-        wanted = [column for column in has if column in read]
+        wanted = [column for column in has if column in columns.read()]
         first = 1
         for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
             yield _distinct(batch, first, columns)

@@ -1,5 +1,6 @@
 """One line of a manifest as clean text."""
 
+import argparse
 import datetime
 import decimal
 import json
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from model.network import presets
 from pipeline.catalog.manifests.columns import ManifestColumns
 from pipeline.redaction import redact
 
@@ -21,6 +23,7 @@ class Record:
     Attributes:
         line: its number, from 1; of Parquet, of its row.
         uri, product_id, reference_uri: as the line spells them; None if empty.
+        source_sharpening: log2; None if empty.
         catalog: the columns to keep, as a JSON object of texts; None if none is kept.
         keys: of the line, if it lacks a column to keep; else empty.
         problem: why the line holds no record; None if it does.
@@ -34,6 +37,7 @@ class Record:
     uri: str | None = None
     product_id: str | None = None
     reference_uri: str | None = None
+    source_sharpening: float | None = None
     catalog: str | None = None
     keys: tuple[str, ...] = ()
     problem: str | None = None
@@ -57,15 +61,29 @@ def record_of(line: int, values: Mapping[str, Any], columns: ManifestColumns) ->
         found[field] = text or None
     if found["uri"] is None:
         return Record(line, problem=f"no {columns.uri}")
+    try:
+        sharpening = _sharpening(values.get(columns.source_sharpening))
+    except argparse.ArgumentTypeError as error:
+        return Record(line, problem=f"{columns.source_sharpening} {error}")
     kept = {name: _kept_text(values.get(name)) for name in columns.kept}
     return Record(
         line,
         found["uri"],
         found["product_id"],
         found["reference_uri"],
+        sharpening,
         catalog=json.dumps(kept, ensure_ascii=False) if kept else None,
         keys=() if values.keys() >= kept.keys() else tuple(values),
     )
+
+
+def _sharpening(value: Any) -> float | None:
+    """A number, or its text; None where a value is missing, to which pandas gives nan."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    text = "" if value is None else str(value).strip()
+    is_missing = not text or (isinstance(value, float) and math.isnan(value))
+    return None if is_missing else presets.sharpening_or_unknown(redact(text))
 
 
 def _kept_text(value: Any) -> str | None:
