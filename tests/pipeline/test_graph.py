@@ -1,6 +1,8 @@
 import dataclasses
+import hashlib
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -136,6 +138,15 @@ def test_the_content_key_depends_on_content_and_settings_not_on_names():
     assert key == content_key(other, "settings")
     assert key != content_key(entry, "other settings")
     assert key != content_key(entry._replace(etag="f"), "settings")
+    told = content_key(entry._replace(source_sharpening=0.7), "settings")
+    assert told not in (key, content_key(entry._replace(source_sharpening=0.0), "settings"))
+    in_float32 = float(np.float32(0.7))  # as rows keep it
+    assert told == content_key(entry._replace(source_sharpening=in_float32), "settings")
+
+
+def test_results_of_runs_before_the_manifest_could_tell_a_sharpening_are_reused():
+    entry = CatalogEntry("a", "/a", 0, etag="e", size_bytes=5)
+    assert content_key(entry, "settings") == hashlib.sha256(b"e\n5\nsettings").hexdigest()[:32]
 
 
 def stages(plan):

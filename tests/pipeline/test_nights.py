@@ -324,6 +324,51 @@ def test_references_decide_whether_a_row_serves(tmp_path):
     assert third["reference_psnr_db"] < first["reference_psnr_db"]
 
 
+def test_a_manifest_tells_each_image_its_sharpening(tmp_path):
+    """Equal content with two numbers is two images; another number upscales that image alone."""
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(png(1))
+    (tmp_path / "broken.jpg").write_bytes(image_bytes(90, 90)[:500])
+    manifest = tmp_path / "m.csv"
+
+    def tell(*numbers):
+        names = ("a.png", "b.png", "c.png", "broken.jpg")
+        lines = (f"{name},{number}\n" for name, number in zip(names, numbers, strict=True))
+        manifest.write_text("uri,source_sharpening\n" + "".join(lines))
+
+    shops = Nights(manifest, tmp_path / "out", "--max_failure_rate", "1")
+    tell("", 0.7, "unknown", 0.7)
+    first = shops.run("n1")
+    assert first["a.png"]["image_sha256"] == first["c.png"]["image_sha256"]
+    assert first["a.png"]["image_sha256"] != first["b.png"]["image_sha256"]
+    told = {name: row["source_sharpening"] for name, row in first.items()}
+    assert told == {
+        "a.png": None,
+        "b.png": pytest.approx(0.7),
+        "c.png": None,
+        "broken.jpg": pytest.approx(0.7),
+    }
+    again = shops.run("n2")
+    assert inferences(again) == 0
+    assert again["b.png"]["source_sharpening"] == pytest.approx(0.7)
+    replayed = shops.run("n3", "--retry", "unreadable")
+    assert inferences(replayed) == 0 and replayed["b.png"]["status"] == "unchanged"
+    assert replayed["broken.jpg"]["source_sharpening"] == pytest.approx(0.7)
+    tell("", 0.3, "", 0.7)
+    changed = shops.run("n4")
+    assert [name for name, row in changed.items() if row["status"] == "upscaled"] == ["b.png"]
+
+
+def test_rows_from_before_the_column_of_the_sharpening_are_reused(nights):
+    first = nights.run("n1")
+    (part,) = Path(nights.output).glob("rows/run_id=n1/*.parquet")
+    table = pq.read_table(part, partitioning=None)
+    pq.write_table(table.drop_columns("source_sharpening"), part)
+    assert inferences(nights.run("n2")) == 0
+    retried = nights.run("n3", "--retry", "unreadable")
+    assert statuses(retried)["0.png"] == "unchanged" and first["0.png"]["status"] == "upscaled"
+
+
 @pytest.mark.parametrize("partitions", ["1", "5"])
 def test_an_image_of_several_products_names_them_all_every_night(nights, tmp_path, partitions):
     manifest = tmp_path / "catalog.csv"

@@ -80,14 +80,14 @@ def read_lines(file: BinaryIO, name: str, columns: ManifestColumns) -> Iterator[
 
 
 def _distinct(batch: pa.RecordBatch, first: int, columns: ManifestColumns) -> Lines:
-    """The rows of a batch; equal are those of the same URI and product."""
+    """The rows of a batch; equal are those of the same URI, product and sharpening."""
     plain = [_plain(column) for column in batch.columns]
     batch = pa.RecordBatch.from_arrays(plain, batch.schema.names)
     try:
         numbers = _numbered(batch[columns.uri])
-        if columns.product_id in batch.schema.names:
-            products = np.maximum(_numbered(batch[columns.product_id]), -1) + 1
-            numbers = np.where(numbers < 0, numbers, numbers * (batch.num_rows + 1) + products)
+        for column in (columns.product_id, columns.source_sharpening):
+            if column in batch.schema.names:
+                numbers = _combined(numbers, _numbered(batch[column]))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no type for URIs, such as lists
         rows, counts = np.arange(batch.num_rows), np.ones(batch.num_rows, int)
     else:
@@ -95,6 +95,17 @@ def _distinct(batch: pa.RecordBatch, first: int, columns: ManifestColumns) -> Li
     order = np.argsort(rows)
     kept = batch.take(pa.array(rows[order])) if len(rows) < batch.num_rows else batch
     return Lines(first + rows[order], counts[order], kept)
+
+
+def _combined(numbers: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """A number for each different pair, below 0 where the first is; all of `others` below 0 equal.
+
+    Args:
+        numbers, others: int64 [lines], below their count.
+    """
+    pairs = numbers * (len(numbers) + 1) + np.maximum(others, -1) + 1
+    _, small = np.unique(pairs, return_inverse=True)
+    return np.where(numbers < 0, numbers, small)
 
 
 def _numbered(column: pa.Array) -> np.ndarray:

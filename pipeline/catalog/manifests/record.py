@@ -79,9 +79,11 @@ def record_of(line: int, values: Mapping[str, Any], columns: ManifestColumns) ->
 
 def _sharpening(value: Any) -> float | None:
     """A number, or its text; None where a value is missing, to which pandas gives nan."""
+    if isinstance(value, list | dict):
+        raise argparse.ArgumentTypeError("is not a number")
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    text = "" if value is None else str(value).strip()
+    text = "" if value is None else str(value)[:_MAX_NUMBER_CHARACTERS].strip()
     is_missing = not text or (isinstance(value, float) and math.isnan(value))
     return None if is_missing else presets.sharpening_or_unknown(redact(text))
 
@@ -137,6 +139,8 @@ def _trimmed(text: str, *, is_id: bool) -> str:
     return text.strip() if is_id or not text.strip() else text.lstrip().rstrip("\r\n\t")
 
 
+# Of a number's text: longer ones are none.
+_MAX_NUMBER_CHARACTERS = 40
 # Half a character, or a byte that is not UTF-8.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WRITABLE = (int, float, decimal.Decimal, datetime.date, datetime.time, uuid.UUID)

@@ -96,6 +96,67 @@ def test_a_broken_line_is_one_rejected_entry(local_files, tmp_path, name):
     assert (good.uri, good.reason) == (survivor, None)
 
 
+SHARPENED = [0.7, "0.7", " -0 ", "unknown", "", None]
+TOLD = [0.7, 0.7, 0.0, None, None, None]
+SHARPENED_CATALOG = {
+    "m.csv": "source_sharpening,uri\n"
+    + "".join(f"{'' if one is None else one},s3://shop/{i}\n" for i, one in enumerate(SHARPENED)),
+    "m.jsonl": "\n".join(
+        json.dumps({"uri": f"s3://shop/{i}", "source_sharpening": one})
+        for i, one in enumerate(SHARPENED)
+    ),
+    "texts.parquet": parquet(
+        {
+            "uri": [f"s3://shop/{i}" for i in range(6)],
+            "source_sharpening": ["0.7", "0.7", "-0", "unknown", "", None],
+        }
+    ),
+    "float32.parquet": parquet(
+        {
+            "uri": [f"s3://shop/{i}" for i in range(6)],
+            "source_sharpening": pa.array(
+                [0.7, 0.7, -0.0, None, float("nan"), None], pa.float32()
+            ),
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARPENED_CATALOG)
+def test_each_line_may_say_how_its_image_was_sharpened(local_files, tmp_path, name):
+    entries = read(local_files, tmp_path, name, SHARPENED_CATALOG[name])
+    assert [entry.reason for entry in entries] == [None] * 6
+    assert [entry.source_sharpening for entry in entries] == TOLD
+    assert "-" not in repr(entries[2].source_sharpening)
+
+
+@pytest.mark.parametrize("value", [1.6, "strong", "1,5", True, "-inf", "9" * 10_000])
+def test_a_sharpening_that_no_network_learned_is_a_broken_line(local_files, tmp_path, value):
+    lines = [{"uri": "s3://shop/a", "source_sharpening": value}, {"uri": "s3://shop/b"}]
+    content = "\n".join(map(json.dumps, lines))
+    broken, good = read(local_files, tmp_path, "m.jsonl", content)
+    assert (broken.reason, good.reason) == (Reason.BAD_LINE, None)
+    assert broken.detail.startswith(
+        "line 1: source_sharpening must be unknown or a number from -0.75 to 1.5"
+    )
+    assert broken.detail.endswith(f": {str(value)[:40]}")
+
+
+def test_a_list_for_a_sharpening_is_a_broken_line(local_files, tmp_path):
+    deep = "[" * 900 + "]" * 900
+    content = f'{{"uri": "s3://shop/a", "source_sharpening": {deep}}}\n{{"uri": "s3://shop/b"}}'
+    broken, good = read(local_files, tmp_path, "m.jsonl", content)
+    assert broken.detail == "line 1: source_sharpening is not a number"
+    assert good.reason is None
+
+
+def test_a_line_with_a_bad_sharpening_does_not_hide_a_good_line_of_its_uri(local_files, tmp_path):
+    columns = {"uri": ["s3://shop/a"] * 3, "source_sharpening": [9.0, 0.5, 0.5]}
+    broken, good = read(local_files, tmp_path, "m.parquet", parquet(columns))
+    assert (broken.reason, broken.mentions) == (Reason.BAD_LINE, 1)
+    assert (good.uri, good.source_sharpening, good.mentions) == ("s3://shop/a", 0.5, 2)
+
+
 def test_product_numbers_as_pandas_stores_them(local_files, tmp_path):
     columns = {"uri": [f"s3://shop/{i}" for i in range(3)], "product_id": [7.0, float("nan"), 1.5]}
     entries = read(local_files, tmp_path, "m.parquet", parquet(columns))

@@ -27,6 +27,8 @@ ODD = [
 URIS = [*(f"s3://shop/{key}" for key in KEYS), *BAD, *ODD, "s3://planted-in-key/a.jpg"]
 PRODUCTS = [None, "", "7", " 7 ", "a b", "\u2003x", "ü", "https://u:planted@shop/", "k=planted"]
 PRODUCTS += ["planted-secret", "x planted-secret y", "a\x1f"]
+SHARPENINGS = [[None, 0.5, -0.0, -0.75, 1.5, 1.6, float("nan"), float("inf"), 0.70000004]]
+SHARPENINGS += [[None, 0, 1, 2], ["", "0.5", " unknown ", None, "sharp", "1,5"], [None]]
 
 
 def both(files, path, **options):
@@ -45,6 +47,8 @@ def test_columns_and_records_agree(local_files, tmp_path, monkeypatch, seed):
     columns = {"uri": rng.choices(URIS, k=rows), "product_id": rng.choices(PRODUCTS, k=rows)}
     if rng.random() < 0.5:
         columns["reference_uri"] = rng.choices(URIS, k=rows)
+    if rng.random() < 0.7:
+        columns["source_sharpening"] = rng.choices(rng.choice(SHARPENINGS), k=rows)
     pq.write_table(pa.table(columns), tmp_path / "m.parquet", row_group_size=100)
     found, expected = both(local_files, tmp_path / "m.parquet")
     assert found == expected

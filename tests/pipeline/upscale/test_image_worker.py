@@ -11,10 +11,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from model.data.recipes import RECIPES
 from model.inference.errors import OutOfMemoryError
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
-from model.network import presets
+from model.network import loading, presets
 from model.scenes.drawing import draw_scene
-from pipeline.records import CatalogEntry, Job, Reason, Status
+from pipeline.records import CatalogEntry, Job, Reason, RunError, Status
 from pipeline.storage.base import StorageError
 from pipeline.upscale import image_worker
 from pipeline.upscale.image_worker import ImageWorker
@@ -71,19 +72,36 @@ def opened(row):
     return Image.open(io.BytesIO(row.image["bytes"]))
 
 
-def test_what_the_user_tells_of_the_sharpening_reaches_the_network(world):
+@pytest.mark.parametrize("is_in_manifest", [False, True])
+def test_what_the_user_tells_of_the_sharpening_reaches_the_network(world, is_in_manifest):
+    """The number of the manifest wins over the option."""
     hr = draw_scene(2_000_021, 300, 300)
     sharpened = RECIPES["sharpened80"]
     buffer = io.BytesIO()
     Image.fromarray(sharpened.make_lr(hr, 2, np.random.default_rng(1))).save(buffer, "PNG")
-    psnr_db = {}
-    for told in (None, sharpened.sharpening(hr, 2)):
-        told_world = world(source_sharpening=told)
-        (row,) = told_world.rows(told_world.entry("a.png", buffer.getvalue()))
+    truth = sharpened.sharpening(hr, 2)
+    psnr_db = []
+    for told in (None, truth):
+        option, number = (-0.5 if told else None, told) if is_in_manifest else (told, None)
+        told_world = world(source_sharpening=option)
+        entry = told_world.entry("a.png", buffer.getvalue(), source_sharpening=number)
+        (row,) = told_world.rows(entry)
         assert row.status == Status.UPSCALED
+        assert row.source_sharpening == number
         rgb = np.asarray(opened(row).convert("RGB"))
-        psnr_db[told is not None] = full_reference.psnr_y(hr, rgb, border=2)
-    assert psnr_db[True] > psnr_db[False] + 1.5
+        psnr_db.append(full_reference.psnr_y(hr, rgb, border=2))
+    assert psnr_db[1] > psnr_db[0] + 1.5
+
+
+def test_a_network_that_cannot_be_told_of_the_sharpening_ends_the_run(
+    local_files, tmp_path, decoders
+):
+    rdn_small = Upscaler(loading.load_by_name("rdn-small"))
+    small = World(local_files, tmp_path, decoders, rdn_small, model="rdn-small")
+    data = image_bytes(40, 60)
+    assert small.rows(small.entry("a.jpg", data))[0].status == Status.UPSCALED
+    with pytest.raises(RunError, match="column source_sharpening, but rdn-small was not trained"):
+        small.rows(small.entry("b.jpg", data, source_sharpening=0.5))
 
 
 def test_damage_that_browsers_ignore_is_in_the_detail(world):
