@@ -125,9 +125,8 @@ def content_key(entry: CatalogEntry, fingerprint: str) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    return content_keys([entry.etag], [entry.size_bytes], [entry.source_sharpening], fingerprint)[
-        0
-    ]
+    values = ([entry.etag], [entry.size_bytes], [entry.source_sharpening])
+    return content_keys(*values, fingerprint)[0]
 
 
 def content_keys(

@@ -58,7 +58,7 @@ def entries(lines: Lines, columns: ManifestColumns, positions: np.ndarray) -> pa
         product_ids=_lists(product),
         reference_uri=reference,
         reference_location=reference,
-        source_sharpening=pc.round(_sharpening(lines, columns), 4),
+        source_sharpening=_sharpening(lines, columns),
         mentions=pa.array(lines.mentions, pa.int64()),
     )
 
@@ -90,7 +90,8 @@ def _sharpening(lines: Lines, columns: ManifestColumns) -> pa.Array:
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         return pc.if_else(pc.is_null(values), pa.scalar(None, pa.float64()), math.inf)
     numbers = values.cast(pa.float64(), safe=False)
-    return pc.if_else(pc.is_nan(numbers), None, pc.add(numbers, 0.0))  # 0 for -0
+    numbers = pc.add(pc.round(numbers, 4), 0.0)  # as `presets.rounded_sharpening`
+    return pc.if_else(pc.is_nan(numbers), None, numbers)
 
 
 def _none_or_in_range(numbers: pa.Array) -> pa.Array:

@@ -23,7 +23,7 @@ class ImageFile(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class SourceInfo:
-    """The source image: from the storage, then from its header.
+    """The source image: from the catalog and the storage, then from its header.
 
     Example:
         >>> SourceInfo(source_format="PNG", source_height=40, source_width=60).source_width
