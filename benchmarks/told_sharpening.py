@@ -41,7 +41,7 @@ def by_truth(
 def by_estimate(
     images: Sequence[HrImage], recipes: dict[str, Recipe], quality_of: QualityOf, scale: int
 ) -> dict[str, float]:
-    """What `model.sharpening` estimates from the LR images of each recipe, log2."""
+    """What `model.sharpening` estimates of each recipe, log2, but from whole LR images."""
     upscaler = Upscaler(loading.load_by_name(measuring.ESTIMATED_BY))
     values: dict[str, list[float]] = {name: [] for name in recipes}
     for image in images:

@@ -169,7 +169,7 @@ class RunPlan:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of everything that decides the result of a content; part of the content key.
+        """Digest of what decides the result of a content in all of a run; part of its key.
 
         An option with its default adds nothing, so that a new option keeps the results of before.
         """

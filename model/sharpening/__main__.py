@@ -28,6 +28,7 @@ from model.command_line import CommandParser
 from model.data.hr_sources import IMAGE_SUFFIXES, HrFile, list_images, read_bytes
 from model.imaging.decode import assumed_quality, decode
 from model.imaging.errors import ImageError
+from model.inference.errors import OutOfMemoryError
 from model.network import presets
 from model.sharpening import measuring
 
@@ -66,9 +67,13 @@ def main(argv: list[str]) -> int:
             pairs = _pairs(Path(options.thumbnails), options.originals)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    if options.originals is None:
+    if options.originals is not None:
+        return _conclude_pairs(_measure_all(pairs))
+    try:
         return _conclude_estimates(_measure_all(_estimates(thumbnails)))
-    return _conclude_pairs(_measure_all(pairs))
+    except (presets.ModelError, OutOfMemoryError) as error:
+        print(f"model.sharpening: {error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> CommandParser:
@@ -96,14 +101,22 @@ def _parser() -> CommandParser:
 
 
 def _count(text: str) -> int:
-    """Parses a whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on: {text}")
+    """Parses a whole number from 20 on."""
+    if not text.isdecimal() or int(text) < _ENOUGH_ESTIMATES:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {_ENOUGH_ESTIMATES} on: {text}"
+        )
     return int(text)
 
 
 def _spread(images: list[HrFile], limit: int) -> list[HrFile]:
-    """At most so many images, evenly from all of them."""
+    """At most so many images, evenly from all of them.
+
+    Raises:
+        ValueError: if there are too few.
+    """
+    if len(images) < _ENOUGH_ESTIMATES:
+        raise ValueError(_too_few(len(images)))
     count = min(limit, len(images))
     return [images[i * len(images) // count] for i in range(count)]
 
@@ -221,11 +234,7 @@ def _conclude_pairs(values: list[float]) -> int:
 def _conclude_estimates(values: list[float]) -> int:
     """Prints the estimate, or that there is none; returns the exit status."""
     if len(values) < _ENOUGH_ESTIMATES:
-        print(
-            f"model.sharpening: {len(values)} thumbnails could be measured, an estimate without "
-            f"originals needs {_ENOUGH_ESTIMATES}; {_USUAL_LIMIT} are better",
-            file=sys.stderr,
-        )
+        print(f"model.sharpening: {_too_few(len(values))}", file=sys.stderr)
         return 1
     value = _rounded(float(np.median(values)))
     thumbnails = f"{len(values)} thumbnails"
@@ -237,6 +246,13 @@ def _conclude_estimates(values: list[float]) -> int:
         f"same kind would give {low:.2f} to {high:.2f})"
     )
     return 0
+
+
+def _too_few(count: int) -> str:
+    return (
+        f"{count} thumbnails can be measured, an estimate needs {_ENOUGH_ESTIMATES}, better "
+        f"{_USUAL_LIMIT}: give more of them, or a folder of their originals"
+    )
 
 
 def _by_chance(values: list[float]) -> tuple[float, float]:

@@ -22,6 +22,8 @@ from pipeline.catalog.places import BUCKET
 # Without the characters that may set off credentials, and those that end a line.
 _URI = rf"\As3://{BUCKET.pattern}/[^@?&;#\r\n\t]+\z"
 _PRODUCT = rf"\A[!-~]([^{re.escape(redaction.SUSPICIOUS)}]*[!-~])?\z"
+# Of a number from -2 to 2.
+_FLOAT32_ERROR = 1e-6
 
 
 def plain(lines: Lines, columns: ManifestColumns) -> np.ndarray:
@@ -83,15 +85,16 @@ def _texts(lines: Lines, columns: ManifestColumns) -> tuple[pa.Array, pa.Array, 
 
 
 def _sharpening(lines: Lines, columns: ManifestColumns) -> pa.Array:
-    """Numbers, null where one is missing; infinity for a value that is no number."""
+    """Numbers of four digits, null where one is missing; infinity for all other values."""
     if columns.source_sharpening not in lines.values.schema.names:
         return pa.nulls(len(lines), pa.float64())
     values = lines.values[columns.source_sharpening]
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         return pc.if_else(pc.is_null(values), pa.scalar(None, pa.float64()), math.inf)
     numbers = values.cast(pa.float64(), safe=False)
-    numbers = pc.add(pc.round(numbers, 4), 0.0)  # as `presets.rounded_sharpening`
-    return pc.if_else(pc.is_nan(numbers), None, numbers)
+    rounded = pc.add(pc.round(numbers, 4), 0.0)  # as `presets.rounded_sharpening`, but for ties
+    is_plain = pc.less(pc.abs(pc.subtract(numbers, rounded)), _FLOAT32_ERROR)
+    return pc.if_else(pc.is_nan(numbers), None, pc.if_else(is_plain, rounded, math.inf))
 
 
 def _none_or_in_range(numbers: pa.Array) -> pa.Array:

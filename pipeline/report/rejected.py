@@ -36,7 +36,7 @@ class RejectedResults:
 
     Example:
         results = RejectedResults(files, summary)
-        pixels = results.upscale(header, source)
+        pixels = results.upscale(header, source, sharpening=None)
     """
 
     def __init__(self, files: Storage, summary: Mapping[str, Any]) -> None:

@@ -128,7 +128,7 @@ class LocalUpscaler:
             return self._settings.source_sharpening
         if not self._network.knows_sharpening:
             raise RunError(
-                "the manifest has a column source_sharpening, but "
+                "the manifest has numbers in the column source_sharpening, but "
                 f"{presets.not_told_of_sharpening(self._settings.model)}"
             )
         return decoded.sharpening

@@ -337,7 +337,7 @@ def test_a_manifest_tells_each_image_its_sharpening(tmp_path):
         manifest.write_text("uri,source_sharpening\n" + "".join(lines))
 
     shops = Nights(manifest, tmp_path / "out", "--max_failure_rate", "1")
-    tell("", 0.7, "unknown", 0.7)
+    tell("", 0.7, "", 0.7)
     first = shops.run("n1")
     assert first["a.png"]["image_sha256"] == first["c.png"]["image_sha256"]
     assert first["a.png"]["image_sha256"] != first["b.png"]["image_sha256"]

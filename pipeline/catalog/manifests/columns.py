@@ -49,8 +49,14 @@ class ManifestColumns:
 
         Raises:
             RunError: if the column of URIs is not there once, or another one that the user named
-                is not.
+                is not, or one that the job reads is there more than once.
         """
+        for column in self.read() - {self.uri, *self.kept}:
+            if found.count(column) > 1:
+                raise RunError(
+                    f"the manifest {name} has several columns {column}; rename or remove one. "
+                    f"Received: {_listed(found)}"
+                )
         asked = {self.uri: "--uri_column"}
         if self.product_id != ManifestColumns.product_id:
             asked[self.product_id] = "--id_column"

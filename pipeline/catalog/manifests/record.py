@@ -1,6 +1,5 @@
 """One line of a manifest as clean text."""
 
-import argparse
 import datetime
 import decimal
 import json
@@ -63,7 +62,7 @@ def record_of(line: int, values: Mapping[str, Any], columns: ManifestColumns) ->
         return Record(line, problem=f"no {columns.uri}")
     try:
         sharpening = _sharpening(values.get(columns.source_sharpening))
-    except argparse.ArgumentTypeError as error:
+    except ValueError as error:
         return Record(line, problem=f"{columns.source_sharpening} {error}")
     kept = {name: _kept_text(values.get(name)) for name in columns.kept}
     return Record(
@@ -78,14 +77,29 @@ def record_of(line: int, values: Mapping[str, Any], columns: ManifestColumns) ->
 
 
 def _sharpening(value: Any) -> float | None:
-    """A number, or its text; None where a value is missing, to which pandas gives nan."""
-    if isinstance(value, list | dict):
-        raise argparse.ArgumentTypeError("is not a number")
+    """A number, or its text; None where a value is missing, to which pandas gives nan.
+
+    Raises:
+        ValueError: if it is no number that networks were trained on; the message goes on after
+            the column's name.
+    """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    text = "" if value is None else str(value)[:_MAX_NUMBER_CHARACTERS].strip()
-    is_missing = not text or (isinstance(value, float) and math.isnan(value))
-    return None if is_missing else presets.sharpening_or_unknown(redact(text))
+    text = "" if value is None else type(value).__name__
+    if isinstance(value, str | int | float | decimal.Decimal):
+        text = str(value).strip()
+    if text.lower() in ("", "nan"):
+        return None
+    try:
+        number = float(text) if len(text) <= _MAX_NUMBER_CHARACTERS else math.nan
+        presets.check_sharpening_range(number)
+    except ValueError as error:
+        received = redact(_SURROGATE.sub("\ufffd", text[:_MAX_NUMBER_CHARACTERS]))
+        raise ValueError(
+            f"must be empty or a number from {presets.MIN_SHARPENING} to "
+            f"{presets.MAX_SHARPENING}, as model.sharpening prints it: {received}"
+        ) from error
+    return presets.rounded_sharpening(number)
 
 
 def _kept_text(value: Any) -> str | None:
@@ -139,7 +153,7 @@ def _trimmed(text: str, *, is_id: bool) -> str:
     return text.strip() if is_id or not text.strip() else text.lstrip().rstrip("\r\n\t")
 
 
-# Of a number's text: longer ones are none.
+# A longer text is no number of a sharpening.
 _MAX_NUMBER_CHARACTERS = 40
 # Half a character, or a byte that is not UTF-8.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

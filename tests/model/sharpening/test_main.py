@@ -171,13 +171,13 @@ def test_few_or_broken_thumbnails_give_no_estimate(tmp_path, capsys):
     assert sharpening.main([str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert f"{tmp_path}/3.png: not an image" in printed.err
-    assert "19 thumbnails could be measured" in printed.err and "needs 20" in printed.err
+    assert "19 thumbnails can be measured, an estimate needs 20" in printed.err
     assert "--source_sharpening" not in printed.out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["none/"], "no such folder: none"), (["none/", "--limit", "0"], "whole number from 1 on")],
+    [(["none/"], "no such folder: none"), (["none/", "--limit", "0"], "whole number from 20 on")],
 )
 def test_a_wrong_command_line_ends_with_2(capsys, arguments, message):
     with pytest.raises(SystemExit) as error:
@@ -189,6 +189,15 @@ def test_a_wrong_command_line_ends_with_2(capsys, arguments, message):
 def test_a_large_thumbnail_is_estimated_by_its_middle(tmp_path, capsys):
     large = np.tile(draw_scene(7, 100, 100), (6, 6, 1))
     large[150:450, 150:450] = 255
-    Image.fromarray(large).save(tmp_path / "0.png")
+    for i in range(20):
+        Image.fromarray(large).save(tmp_path / f"{i}.png")
     assert sharpening.main([str(tmp_path)]) == 1
     assert "0.png: it is too flat to measure" in capsys.readouterr().err
+
+
+def test_a_few_thumbnails_are_refused_at_once(tmp_path, capsys):
+    save_thumbnails(tmp_path, Recipe(), count=3)
+    with pytest.raises(SystemExit) as error:
+        sharpening.main([str(tmp_path)])
+    assert error.value.code == 2
+    assert "3 thumbnails can be measured, an estimate needs 20" in capsys.readouterr().err

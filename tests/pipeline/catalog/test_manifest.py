@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.catalog import manifest
+from pipeline.catalog import batches, manifest
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import Reason, RunError
 
@@ -96,7 +96,7 @@ def test_a_broken_line_is_one_rejected_entry(local_files, tmp_path, name):
     assert (good.uri, good.reason) == (survivor, None)
 
 
-SHARPENED = [0.7, "0.7", " -0 ", "unknown", "", None]
+SHARPENED = [0.7, "0.7", " " * 45 + "-0 ", "NaN", "", None]
 TOLD = [0.7, 0.7, 0.0, None, None, None]
 SHARPENED_CATALOG = {
     "m.csv": "source_sharpening,uri\n"
@@ -108,7 +108,7 @@ SHARPENED_CATALOG = {
     "texts.parquet": parquet(
         {
             "uri": [f"s3://shop/{i}" for i in range(6)],
-            "source_sharpening": ["0.7", "0.7", "-0", "unknown", "", None],
+            "source_sharpening": ["0.7", "0.7", "-0", "nan", "", None],
         }
     ),
     "float32.parquet": parquet(
@@ -130,24 +130,50 @@ def test_each_line_may_say_how_its_image_was_sharpened(local_files, tmp_path, na
     assert "-" not in repr(entries[2].source_sharpening)
 
 
-@pytest.mark.parametrize("value", [1.6, "strong", "1,5", True, "-inf", "9" * 10_000])
+@pytest.mark.parametrize(
+    "value", [1.6, "strong", "1,5", "unknown", "-inf", "0.5" + "0" * 40 + "e5"]
+)
 def test_a_sharpening_that_no_network_learned_is_a_broken_line(local_files, tmp_path, value):
     lines = [{"uri": "s3://shop/a", "source_sharpening": value}, {"uri": "s3://shop/b"}]
     content = "\n".join(map(json.dumps, lines))
     broken, good = read(local_files, tmp_path, "m.jsonl", content)
     assert (broken.reason, good.reason) == (Reason.BAD_LINE, None)
     assert broken.detail.startswith(
-        "line 1: source_sharpening must be unknown or a number from -0.75 to 1.5"
+        "line 1: source_sharpening must be empty or a number from -0.75 to 1.5"
     )
     assert broken.detail.endswith(f": {str(value)[:40]}")
 
 
-def test_a_list_for_a_sharpening_is_a_broken_line(local_files, tmp_path):
-    deep = "[" * 900 + "]" * 900
-    content = f'{{"uri": "s3://shop/a", "source_sharpening": {deep}}}\n{{"uri": "s3://shop/b"}}'
-    broken, good = read(local_files, tmp_path, "m.jsonl", content)
-    assert broken.detail == "line 1: source_sharpening is not a number"
-    assert good.reason is None
+STRANGE = {
+    "m.csv": (b"uri,source_sharpening\ns3://shop/a,\xbd\ns3://shop/b,\n", "\ufffd"),
+    "half.jsonl": (b'{"uri": "s3://shop/a", "source_sharpening": "\\ud800"}\n', "\ufffd"),
+    "deep.jsonl": (
+        b'{"uri": "s3://shop/a", "source_sharpening": ' + b"[" * 900 + b"]" * 900 + b"}\n",
+        "list",
+    ),
+    "true.jsonl": (b'{"uri": "s3://shop/a", "source_sharpening": true}\n', "True"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_value_for_a_sharpening_is_a_broken_line(local_files, tmp_path, name):
+    content, received = STRANGE[name]
+    content += b'{"uri": "s3://shop/b"}' if name.endswith("jsonl") else b""
+    broken, good = read(local_files, tmp_path, name, content)
+    assert broken.reason == Reason.BAD_LINE and broken.detail.endswith(f": {received}")
+    assert good.reason is None and batches.to_entries(*batches.from_entries([broken]))
+
+
+@pytest.mark.parametrize("column", ["product_id", "source_sharpening"])
+def test_a_doubled_column_stops_the_run(local_files, tmp_path, column):
+    table = pa.table([["s3://shop/a"], ["1"], ["1"]], names=["uri", column, column])
+    pq.write_table(table, tmp_path / "m.parquet")
+    for name, content in (
+        ("m.csv", f"uri,{column},{column}\ns3://shop/a,1,1\n"),
+        ("m.parquet", (tmp_path / "m.parquet").read_bytes()),
+    ):
+        with pytest.raises(RunError, match=f"several columns {column}; rename"):
+            read(local_files, tmp_path, name, content)
 
 
 def test_a_line_with_a_bad_sharpening_does_not_hide_a_good_line_of_its_uri(local_files, tmp_path):

@@ -27,7 +27,9 @@ ODD = [
 URIS = [*(f"s3://shop/{key}" for key in KEYS), *BAD, *ODD, "s3://planted-in-key/a.jpg"]
 PRODUCTS = [None, "", "7", " 7 ", "a b", "\u2003x", "ü", "https://u:planted@shop/", "k=planted"]
 PRODUCTS += ["planted-secret", "x planted-secret y", "a\x1f"]
-SHARPENINGS = [[None, 0.5, -0.0, -0.75, 1.5, 1.6, float("nan"), float("inf"), 0.70000004]]
+SHARPENINGS = [
+    [None, 0.5, -0.0, -0.75, 1.5, 1.6, float("nan"), float("inf"), 0.70000004, 1.50004, 0.12345]
+]
 SHARPENINGS += [[None, 0, 1, 2], ["", "0.5", " unknown ", None, "sharp", "1,5"], [None]]
 
 

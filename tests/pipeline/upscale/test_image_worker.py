@@ -100,7 +100,9 @@ def test_a_network_that_cannot_be_told_of_the_sharpening_ends_the_run(
     small = World(local_files, tmp_path, decoders, rdn_small, model="rdn-small")
     data = image_bytes(40, 60)
     assert small.rows(small.entry("a.jpg", data))[0].status == Status.UPSCALED
-    with pytest.raises(RunError, match="column source_sharpening, but rdn-small was not trained"):
+    with pytest.raises(
+        RunError, match="in the column source_sharpening, but rdn-small was not trained"
+    ):
         small.rows(small.entry("b.jpg", data, source_sharpening=0.5))
 
 
