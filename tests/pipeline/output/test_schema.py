@@ -23,6 +23,7 @@ CONTRACT = [
     ("source_height", "int32"),
     ("source_jpeg_quality", "int32"),
     ("source_found_jpeg_quality", "int32"),
+    ("source_sharpening", "float"),
     ("width", "int32"),
     ("height", "int32"),
     ("image_format", "string"),
