@@ -143,13 +143,14 @@ def test_a_killed_run_drops_what_lies_beyond_its_checkpoint(data, tmp_path):
 
 def test_training_lowers_the_loss_and_beats_its_start(data, tmp_path):
     wide = {"convs_per_block": 2, "growth_rate": 16, "features": 16, "lr_patch_px": 16}
-    slow = {"learning_rate": 2e-3, "warmup_steps": 50, "ema_momentum": 0.9}
+    # Twice that rate is at the edge: which sums a machine adds first decides whether it learns.
+    slow = {"learning_rate": 1e-3, "warmup_steps": 50, "ema_momentum": 0.9}
     varied = {"batch_size": 8, "min_variation": (10, 10)}
     long = config(data, steps=240, **wide, **slow, **varied)
     path = training.train(long, tmp_path / "run", checkpoint_every=80)
     log = log_of(tmp_path / "run")
-    assert float(log[2]["validation_l1"]) < 0.99 * float(log[0]["validation_l1"])
-    assert float(log[2]["clean_psnr_y_db"]) > float(log[0]["clean_psnr_y_db"]) + 0.1
+    assert float(log[2]["validation_l1"]) < 0.96 * float(log[0]["validation_l1"])
+    assert float(log[2]["clean_psnr_y_db"]) > float(log[0]["clean_psnr_y_db"]) + 0.5
     rdn = keras.saving.load_model(path)
     assert isinstance(rdn, RDN) and not rdn.compiled
     assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 240
