@@ -267,14 +267,27 @@ class BicubicPhases(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Keras: the forward pass."""
-        rows = self._phases(x, axis=1)
-        return ops.concatenate([one for row in rows for one in self._phases(row, axis=2)], axis=-1)
+        heights = self._phases(ops.ones_like(x[:1, :, :1, :1]), axis=1)
+        widths = self._phases(ops.ones_like(x[:1, :1, :, :1]), axis=2)
+        rows = [row / inside for row, inside in zip(self._phases(x, axis=1), heights, strict=True)]
+        phases = [
+            phase / inside
+            for row in rows
+            for phase, inside in zip(self._phases(row, axis=2), widths, strict=True)
+        ]
+        return ops.concatenate(phases, axis=-1)
 
     def _phases(self, x: Any, axis: int) -> list[Any]:
-        """Upscales along one axis; returns the `scale` phases, each of the input's size."""
-        inside = ops.ones_like(x[:1, :, :1, :1] if axis == 1 else x[:1, :1, :, :1])
+        """The `scale` sums along an axis, each of the input's size, with zeros outside."""
+        reach = _BICUBIC_TAPS // 2
+        length = ops.shape(x)[axis]
+        padded = ops.pad(x, [(reach, reach) if i == axis else (0, 0) for i in range(4)])
+        shifted = [
+            padded[:, i : i + length] if axis == 1 else padded[:, :, i : i + length]
+            for i in range(_BICUBIC_TAPS)
+        ]
         return [
-            _weighted_shifts(x, weights, axis) / _weighted_shifts(inside, weights, axis)
+            sum(float(w) * part for w, part in zip(weights, shifted, strict=True) if w)
             for weights in bicubic_phase_weights(self.scale)
         ]
 
@@ -306,18 +319,6 @@ def bicubic_phase_weights(scale: int) -> np.ndarray:
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
-
-
-def _weighted_shifts(x: Any, weights: np.ndarray, axis: int) -> Any:
-    """Sums the signal shifted along an axis, zeros outside, each shift with its weight."""
-    reach = len(weights) // 2
-    length = ops.shape(x)[axis]
-    padded = ops.pad(x, [(reach, reach) if i == axis else (0, 0) for i in range(4)])
-    shifted = (
-        padded[:, i : i + length] if axis == 1 else padded[:, :, i : i + length]
-        for i in range(len(weights))
-    )
-    return sum(float(w) * part for w, part in zip(weights, shifted, strict=True) if w)
 
 
 def _residual_dense_block(x: Any, convs: int, growth: int, features: int, name: str) -> Any:
