@@ -99,7 +99,7 @@ def skipping_and_dense(request):
     both = [
         Upscaler(rdn, compute_dtype=precision, skip_background=skips) for skips in (True, False)
     ]
-    return *both, 0.002 if precision == "bfloat16" else 0.001
+    return *both, 0.003 if precision == "bfloat16" else 0.001
 
 
 @pytest.mark.parametrize(("jpeg_quality", "first_seed"), [(50, 4000), (80, 4001), (100, 4002)])
@@ -109,7 +109,7 @@ def test_skipping_changes_no_pixel_by_more_than_rounding(
     skipping, dense, max_share = skipping_and_dense
     skipped = 0
     for seed in range(first_seed, 4012, 3):
-        lr = resampling.to_uint8(resampling.shrink(draw_scene(seed, 400, 400), 2))
+        lr = resampling.to_uint8(resampling.shrink(draw_scene(seed, 280, 280), 2))
         if jpeg_quality < 100:
             lr = degradation.compress_jpeg(lr, jpeg_quality)
         layout = background.find_layout(lr)

@@ -29,7 +29,7 @@ def test_a_run_is_exported_under_safe_names(finished, tmp_path):
 
 
 def test_one_uri_or_a_missing_one(finished, tmp_path, capsys):
-    uri = (tmp_path / "in/a b.png").as_uri()
+    uri = (finished.parent / "in/a b.png").as_uri()
     assert command.main([str(finished), str(tmp_path / "one"), "--uri", uri]) == 0
     assert capsys.readouterr().out == f"1 image of run r1 in {tmp_path / 'one'}/\n"
     assert len(list((tmp_path / "one").iterdir())) == 3
@@ -94,7 +94,7 @@ def test_a_run_is_exported_under_the_names_of_its_sources(finished, tmp_path, ca
     assert names == {"a b.png", "x.png", "ü;$(rm).png", "images.csv", "pictures.csv"}
     assert {row[2] for row in index_of(folder)[1:]} == names - {"images.csv", "pictures.csv"}
     one = tmp_path / "one"
-    uri = (tmp_path / "in/x..png").as_uri()
+    uri = (finished.parent / "in/x..png").as_uri()
     assert command.main([str(finished), str(one), "--names", "source", "--uri", uri]) == 0
     assert (one / "x.png").read_bytes() == (folder / "x.png").read_bytes()
 
@@ -139,14 +139,16 @@ def test_a_run_is_exported_to_s3(finished, bucket, s3_endpoint):
 
 @pytest.mark.parametrize("place", ["in", "in/", "link"])
 def test_an_export_never_replaces_a_source(place, finished, tmp_path, capsys):
-    (tmp_path / "link").symlink_to(tmp_path / "in")
-    before = (tmp_path / "in/a b.png").read_bytes()
-    places = [str(finished), str(tmp_path / place), "--names", "source"]
+    sources = finished.parent / "in"
+    (tmp_path / "link").symlink_to(sources)
+    before = (sources / "a b.png").read_bytes()
+    folder = tmp_path / place if place == "link" else finished.parent / place
+    places = [str(finished), f"{folder}/" if place == "in/" else str(folder), "--names", "source"]
     assert command.main(places) == 1
     error = capsys.readouterr().err
     assert "would be written over a source of the run" in error and error.count("\n") == 1
-    assert (tmp_path / "in/a b.png").read_bytes() == before
-    assert not (tmp_path / "in/images.csv").exists()
+    assert (sources / "a b.png").read_bytes() == before
+    assert not (sources / "images.csv").exists()
 
 
 def test_sources_on_s3_and_in_a_manifests_folder_are_not_replaced(tmp_path):
