@@ -114,7 +114,7 @@ class Tries:
 @pytest.fixture(scope="module")
 def undisturbed(catalog, tmp_path_factory):
     tries = Tries(catalog, tmp_path_factory.mktemp("undisturbed") / "out")
-    assert tries.run() == 0
+    assert tries.run_soon() == 0
     assert len(tries.inferences) == IMAGES
     return tries.rows()
 
@@ -188,5 +188,5 @@ def test_a_second_process_refuses_and_a_killed_one_is_followed_at_once(catalog, 
     assert f"night1 is already going on: process {first.pid}" in error and error.count("\n") == 1
     first.kill()
     first.wait()
-    assert tries.run() == 0
+    assert tries.run_soon() == 0
     tries.check_nothing_is_left_over()

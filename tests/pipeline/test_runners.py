@@ -78,7 +78,7 @@ class Shop:
 def small_catalog():
     """Every kind of sample, but few of the plain images that differ in size only."""
     drawn = sample_catalog()
-    chosen = [one for one in drawn.samples if not re.match(r"images/00[12]", one.key)]
+    chosen = [one for one in drawn.samples if not re.match(r"images/00([12]|0[4-9])", one.key)]
     return SampleCatalog(chosen, drawn.references)
 
 
