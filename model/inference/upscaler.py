@@ -160,7 +160,10 @@ class Upscaler:
                 max_call_px = smaller
 
     def _in_boxes(
-        self, lr: np.ndarray, layout: background.Layout, upscale: Callable[[np.ndarray], np.ndarray]
+        self,
+        lr: np.ndarray,
+        layout: background.Layout,
+        upscale: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
         """uint8 [H, W, 3] to [H * scale, W * scale, 3]: the boxes upscaled, the rest filled."""
         sr = np.empty((lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3), np.uint8)
