@@ -156,7 +156,7 @@ def load(saved: SavedModel, plan: RunPlan) -> LocalUpscaler:
 
 @functools.lru_cache(maxsize=1)
 def _ready_network(saved: SavedModel, compute_dtype: str, skip_background: bool) -> Upscaler:
-    """The network, compiled and tried out, which takes a second; the last one stays in memory."""
+    """The network; to load one takes a second, the last one stays in memory."""
     return Upscaler(
         loading.load(saved), compute_dtype=compute_dtype, skip_background=skip_background
     )

@@ -336,6 +336,20 @@ def test_self_ensemble_needs_no_more_memory(shipped, backend):
     assert device.calls == [30 * 40] * 8
 
 
+def test_whether_white_stays_white_is_asked_once_and_at_the_first_image_on_white(shipped, backend):
+    device = WatchedBackend(backend)
+    ensemble = Upscaler(shipped, backend=device, self_ensemble=True)
+    on_white = np.full((48, 52, 3), 255, np.uint8)
+    on_white[20:24, 24:28] = 90
+    counts = []
+    for lr in (random_rgb(20, 24), on_white, on_white):
+        device.calls.clear()
+        ensemble.upscale_rgb(lr)
+        counts.append(len(device.calls))
+    # Eight versions of each image; the question takes two calls for each of five conditions.
+    assert counts == [8, 8 + 10, 8]
+
+
 def test_what_lies_hidden_changes_nothing(upscaler):
     alpha = disc()
     shown, other = random_rgb(48, 48, 1), random_rgb(48, 48, 2)
