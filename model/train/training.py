@@ -138,7 +138,7 @@ def new_network(config: TrainConfig) -> RDN:
     compiled = "auto" if keras.backend.backend() != "tensorflow" else False
     rdn.compile(optimizer=optimizer, loss=LOSSES[config.loss], jit_compile=compiled)
     # Else the first step makes its variables, and TensorFlow traces it twice: 14 s, not 4.
-    optimizer.build(rdn.trainable_variables)
+    rdn.optimizer.build(rdn.trainable_variables)
     return rdn
 
 
