@@ -185,8 +185,8 @@ class Upscaler:
     def _keeps_white(self) -> bool:
         """Whether the network keeps white background white, within rounding.
 
-        Found out at the first image that has one. The mean of the self-ensemble keeps what the
-        network keeps.
+        Found out at the first image that has one; threads that meet there find the same. The mean
+        of the self-ensemble keeps what the network keeps.
         """
         lr = np.full((64, 64, 3), 255, np.uint8)
         lr[24:40, 26:38] = (200, 60, 20)

@@ -267,13 +267,14 @@ class BicubicPhases(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Keras: the forward pass."""
-        heights = self._phases(ops.ones_like(x[:1, :, :1, :1]), axis=1)
-        widths = self._phases(ops.ones_like(x[:1, :1, :, :1]), axis=2)
-        rows = [row / inside for row, inside in zip(self._phases(x, axis=1), heights, strict=True)]
+        # The weights of the taps inside the image, summed.
+        of_rows = self._phases(ops.ones_like(x[:1, :, :1, :1]), axis=1)
+        of_columns = self._phases(ops.ones_like(x[:1, :1, :, :1]), axis=2)
+        rows = [row / inside for row, inside in zip(self._phases(x, axis=1), of_rows, strict=True)]
         phases = [
             phase / inside
             for row in rows
-            for phase, inside in zip(self._phases(row, axis=2), widths, strict=True)
+            for phase, inside in zip(self._phases(row, axis=2), of_columns, strict=True)
         ]
         return ops.concatenate(phases, axis=-1)
 

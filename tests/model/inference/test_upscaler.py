@@ -348,6 +348,9 @@ def test_whether_white_stays_white_is_asked_once_and_at_the_first_image_on_white
         counts.append(len(device.calls))
     # Eight versions of each image; the question takes two calls for each of five conditions.
     assert counts == [8, 8 + 10, 8]
+    dense = on_device(shipped, device, self_ensemble=True).upscale_rgb(on_white)
+    difference = np.abs(np.subtract(ensemble.upscale_rgb(on_white), dense, dtype=np.int16))
+    assert difference.max() <= 1
 
 
 def test_what_lies_hidden_changes_nothing(upscaler):

@@ -125,8 +125,11 @@ def outputs(request, tmp_path, monkeypatch):
         made = Outputs(request.getfixturevalue("s3_files"), bucket.uri("out"))
         made.endpoint = bucket.endpoint
         now = moto_models.utcnow
-        later = lambda: now() + datetime.timedelta(seconds=made.server_ahead_s)  # noqa: E731
-        monkeypatch.setattr(moto_models, "utcnow", later)
+
+        def ahead():
+            return now() + datetime.timedelta(seconds=made.server_ahead_s)
+
+        monkeypatch.setattr(moto_models, "utcnow", ahead)
     return made
 
 

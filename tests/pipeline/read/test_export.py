@@ -142,9 +142,8 @@ def test_an_export_never_replaces_a_source(place, finished, tmp_path, capsys):
     sources = finished.parent / "in"
     (tmp_path / "link").symlink_to(sources)
     before = (sources / "a b.png").read_bytes()
-    folder = tmp_path / place if place == "link" else finished.parent / place
-    places = [str(finished), f"{folder}/" if place == "in/" else str(folder), "--names", "source"]
-    assert command.main(places) == 1
+    folder = {"in": f"{sources}", "in/": f"{sources}/", "link": f"{tmp_path}/link"}[place]
+    assert command.main([str(finished), folder, "--names", "source"]) == 1
     error = capsys.readouterr().err
     assert "would be written over a source of the run" in error and error.count("\n") == 1
     assert (sources / "a b.png").read_bytes() == before
