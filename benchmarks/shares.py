@@ -68,7 +68,7 @@ def time_steps(plan: RunPlan) -> dict[str, float]:
     files = open_storage(plan.settings.storage)
     # The server runs in another thread of this process.
     with timer.step("listing", time.thread_time):
-        listed = list(graph.read_input(files, plan.settings))
+        listed = list(graph.read_input(files, plan))
     with timer.step("split by URI"):
         pieces = columns.split(listed, columns.uri_of, plan.partitions)
         mentions = _grouped(spill.write(pieces, plan.spill_folder))

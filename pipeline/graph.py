@@ -17,13 +17,14 @@ from apache_beam.pvalue import TaggedOutput
 from pipeline import columns
 from pipeline.catalog import batches, manifest
 from pipeline.catalog.distinct import one_per_uri
+from pipeline.catalog.sharpening_table import SharpeningTable
 from pipeline.conclusion import Estimate, Summarise
 from pipeline.dofns import LookUpDoFn, UpscaleDoFn, WriteRowsDoFn, join_run
 from pipeline.records import Job, Shard, Totals
 from pipeline.runs import replay, resume, reuse
 from pipeline.runs.join import KEYED, join, key_or_uri, with_content_keys
 from pipeline.runtime import progress, spill
-from pipeline.settings import RunPlan, Settings
+from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage
 
 
@@ -88,13 +89,14 @@ def read_source(kind_and_uri: tuple[str, str], plan: RunPlan) -> Iterator[tuple[
     elif kind == "replay":
         found = batches.from_entries(replay.read_replay(uri, files, plan.settings))
     else:
-        found = read_input(files, plan.settings)
+        found = read_input(files, plan)
     return spill.split(found, columns.uri_of, plan)
 
 
-def read_input(files: Storage, settings: Settings) -> Iterator[pa.RecordBatch]:
-    """Reads `--input`, by columns where it has columns."""
-    return manifest.read_batches(
+def read_input(files: Storage, plan: RunPlan) -> Iterator[pa.RecordBatch]:
+    """Reads `--input`, by columns where it has columns, and `--sharpening_table` beside it."""
+    settings = plan.settings
+    found = manifest.read_batches(
         files,
         settings.input,
         settings.allow_schemes,
@@ -102,6 +104,7 @@ def read_input(files: Storage, settings: Settings) -> Iterator[pa.RecordBatch]:
         columns=settings.columns,
         selection=settings.selection,
     )
+    return map(SharpeningTable(plan.sharpening_of_prefixes).fill, found)
 
 
 class OnePerUri(beam.PTransform):

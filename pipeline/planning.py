@@ -4,13 +4,17 @@ import dataclasses
 import datetime
 import itertools
 import logging
+from collections.abc import Iterable
 
 from model.imaging.encode import check_format
+from model.network.presets import SavedModel
 from pipeline.catalog import manifest
 from pipeline.catalog.manifests.files import is_prefix
 from pipeline.catalog.partitions import choose_partitions
 from pipeline.catalog.selection import path_of
+from pipeline.catalog.sharpening_table import read_table
 from pipeline.records import RunError
+from pipeline.redaction import redact
 from pipeline.runs import finished, reader
 from pipeline.runs.finished import PreviousRuns, find_previous
 from pipeline.runs.layout import Layout
@@ -36,8 +40,9 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         results are reused.
 
     Raises:
-        RunError: if the input is missing or empty, the model is unknown or cannot reach the
-            scale, or this machine cannot write the format of the results.
+        RunError: if the input is missing or empty, the model is unknown, cannot reach the
+            scale or cannot be told how sources were sharpened, the table that says so cannot be
+            read, or this machine cannot write the format of the results.
     """
     try:
         check_format(settings.image_format)
@@ -45,12 +50,8 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         raise RunError(f"--image_format {settings.image_format}: {error}") from error
     files = open_storage(settings.storage.at_start())
     uris = _count_images(files, settings)
-    saved = read_model(files, settings.model)
-    try:
-        saved.check_sharpening(settings.source_sharpening)
-        result_side = settings.target.max_result_side(settings.max_side, saved.scale)
-    except ValueError as error:
-        raise RunError(f"--model {settings.model}: {error}") from error
+    sharpening_of_prefixes = _sharpening_of_prefixes(files, settings)
+    saved, result_side = _read_network(files, settings, dict(sharpening_of_prefixes).values())
     plan = RunPlan(
         settings,
         started_at,
@@ -64,6 +65,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         ),
         compute_dtype=choose_dtype(settings.precision, is_local=is_local),
         selection=settings.selection,
+        sharpening_of_prefixes=sharpening_of_prefixes,
     )
     previous = find_previous(files, settings)
     partitions = choose_partitions(
@@ -120,6 +122,50 @@ def _count_images(files: Storage, settings: Settings) -> int:
     if not images:
         raise RunError(f"--input {settings.input} names no images{_why_none(files, settings)}")
     return images
+
+
+def _read_network(
+    files: Storage, settings: Settings, sharpenings: Iterable[float | None]
+) -> tuple[SavedModel, int]:
+    """Reads the saved model, and checks that it can do what the run wants of it.
+
+    Args:
+        files: where it lies.
+        settings: of the run.
+        sharpenings: what it will be told beside `--source_sharpening`.
+
+    Returns:
+        The model, and the longest side of its results in pixels.
+
+    Raises:
+        RunError: if it is unknown, or cannot do that.
+    """
+    saved = read_model(files, settings.model)
+    try:
+        for sharpening in (settings.source_sharpening, *sharpenings):
+            saved.check_sharpening(sharpening)
+        return saved, settings.target.max_result_side(settings.max_side, saved.scale)
+    except ValueError as error:
+        raise RunError(f"--model {settings.model}: {error}") from error
+
+
+def _sharpening_of_prefixes(
+    files: Storage, settings: Settings
+) -> tuple[tuple[str, float | None], ...]:
+    """Reads `--sharpening_table`; empty without one. See `SharpeningTable.numbers`.
+
+    Raises:
+        RunError: if it cannot be read, or is no such table.
+    """
+    if settings.sharpening_table is None:
+        return ()
+    table = read_table(files, settings.sharpening_table)
+    if is_prefix(settings.input) and not table.overlaps(settings.input):
+        _log.warning(
+            "--sharpening_table %s has no prefix below --input: it changes nothing",
+            redact(settings.sharpening_table),
+        )
+    return table.numbers
 
 
 def _why_none(files: Storage, settings: Settings) -> str:

@@ -136,6 +136,7 @@ class RunPlan:
             results are reused too.
         selection: the part of the catalog that the run sees; in a replay, that of the previous
             run.
+        sharpening_of_prefixes: see `SharpeningTable.numbers`.
         counts_disappeared: whether URIs that only the previous run has left the catalog.
         kept: shards that an earlier attempt of this run has finished.
         partitions: into which URIs and contents are divided: more than fit a worker's memory make
@@ -161,6 +162,7 @@ class RunPlan:
     previous_parts: tuple[str, ...] = ()
     partial_parts: tuple[str, ...] = ()
     selection: Selection = WHOLE_CATALOG
+    sharpening_of_prefixes: tuple[tuple[str, float | None], ...] = ()
     counts_disappeared: bool = True
     kept: tuple[Shard, ...] = ()
     partitions: int = 16

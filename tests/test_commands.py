@@ -121,6 +121,7 @@ RUNS = {
         "", "exported/images.csv exported/pictures.csv exported/[0-2].jpg", "3 images of run"
     ),
     r"model.upscale .*\.avif": Run("", "photo_x2.avif", "roundtrip_psnr_db"),
+    r"model.sharpening .*--table": Run("", "shops.csv", "20 thumbnails)"),
     r"model.sharpening .*originals/": Run("", says="20 pairs: --source_sharpening "),
     r"model.sharpening ": Run("", says="20 thumbnails: --source_sharpening "),
     r"pipeline.compare .*--page worse.html": Run("", "worse.html", "3 images in both"),
@@ -301,7 +302,11 @@ class Reader:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
         has_bucket = any(one in text for one in ("s3://", "…", "--config"))
-        self.shop = Shop(endpoint, _images(SIDE_PX, 3)) if has_bucket else None
+        in_bucket = _images(SIDE_PX, 3)
+        if "--table" in text:
+            in_a_folder = _images(SIDE_PX // 2, THUMBNAILS)
+            in_bucket |= {f"a/{name}": data for name, data in in_a_folder.items()}
+        self.shop = Shop(endpoint, in_bucket) if has_bucket else None
         earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
         if "--retry" in text or re.search(r"pipeline\.(read|report|prune) s3:", text):
             earlier.append(("s3://shop/upscaled", "earlier"))

@@ -50,6 +50,7 @@ VALUES = {
     "scale": ("4", "x4"),
     "target_side": ("1200", "0"),
     "source_sharpening": ("-0.25", "0,75"),
+    "sharpening_table": ("s3://shop/shops.csv", "/home/me/shops.csv"),
     "images": ("both", "none"),
     "image_format": ("webp", "gif"),
     "quality": ("80", "101"),

@@ -150,7 +150,7 @@ def find_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    images = sorted(p for p in folder.iterdir() if _is_image(p.name))
+    images = sorted(p for p in folder.iterdir() if is_image(p.name))
     if not images:
         raise FileNotFoundError(f"no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folder}")
     return images
@@ -173,8 +173,7 @@ def list_images(
         FileNotFoundError: if there is no such place, or no image in it.
     """
     if place.startswith("s3://"):
-        with _storage_errors(place):
-            uris = [uri for uri in (store or open_s3()).list_uris(place) if _is_image(uri)]
+        uris = list(list_uris(place, store=store))
     elif place.endswith(".txt"):
         uris = _read_list(Path(place))
     else:
@@ -182,6 +181,20 @@ def list_images(
     if not uris:
         raise FileNotFoundError(f"no images in {place}")
     return [HrFile(uri, shrink_first, store) for uri in uris]
+
+
+def list_uris(prefix: str, *, store: ObjectStore | None = None) -> Iterator[str]:
+    """Yields the URIs of the images below an S3 prefix, in order of names, while it is listed.
+
+    Args:
+        prefix: `s3://bucket/prefix`.
+        store: see `HrFile`.
+
+    Raises:
+        OSError: if it cannot be listed.
+    """
+    with _storage_errors(prefix):
+        yield from filter(is_image, (store or open_s3()).list_uris(prefix))
 
 
 def read_bytes(place: str | Path, *, store: ObjectStore | None = None) -> bytes:
@@ -293,8 +306,8 @@ def note_too_small(name: str, pixels: np.ndarray, side: int) -> None:
     _log.warning("skipped %s: %d x %d, but needed are %d x %d", name, height, width, side, side)
 
 
-def _is_image(name: str) -> bool:
-    """Whether the name ends as images' do."""
+def is_image(name: str) -> bool:
+    """Returns whether the name of a file, or its URI, ends as images' do."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 

@@ -2,6 +2,7 @@
 
     python -m model.sharpening thumbnails/ originals/
     python -m model.sharpening s3://shop/images/
+    python -m model.sharpening s3://shops/ --table shops.csv
 
 Prints the value of `--source_sharpening` for the job: log2 of the amplitude of the finest detail
 over that which anti-aliased bicubic leaves. All thumbnails must have been made in the same way.
@@ -12,6 +13,9 @@ pairs, and ten are enough.
 
 Without originals, from a folder, an S3 prefix or a `.txt` list, the value is an estimate: the
 median of what `rdn-large` takes away as sharpening from the middle of each of some thumbnails.
+
+With `--table` each folder right below THUMBNAILS is a shop of its own. The file gets a line for
+each, for `--sharpening_table` of the job; folders that it names already are left as they are.
 """
 
 import argparse
@@ -19,30 +23,20 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model import startup
 from model.command_line import CommandParser
-from model.data.hr_sources import IMAGE_SUFFIXES, HrFile, list_images, read_bytes
-from model.imaging.decode import assumed_quality, decode
-from model.imaging.errors import ImageError
+from model.data.hr_sources import IMAGE_SUFFIXES, HrFile, list_images
 from model.inference.errors import OutOfMemoryError
 from model.network import presets
-from model.sharpening import measuring
+from model.sharpening import estimates, measuring, table
 
-if TYPE_CHECKING:  # it imports TensorFlow, which pairs need not wait for
-    from model.inference.upscaler import Upscaler
-
-_MAX_PIXELS = 100_000_000
 # Values of pairs that were made in one way deviate by less, log2.
 _USUAL_DEVIATION = 0.15
 _ENOUGH_PAIRS = 5
-_ESTIMATED_PX = 256
-_USUAL_LIMIT = 60
-_ENOUGH_ESTIMATES = 20
-# A name to print, and what measures the image or raises ValueError.
+# A name to print, and what measures the pair or raises ValueError or OSError.
 _Measurement = tuple[str, Callable[[], float]]
 
 
@@ -60,20 +54,36 @@ def main(argv: list[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(argv)
+    if options.table is not None and options.originals is not None:
+        parser.error("--table estimates without ORIGINALS")
     try:
-        if options.originals is None:
-            thumbnails = _spread(list_images(options.thumbnails), options.limit)
-        else:
-            pairs = _pairs(Path(options.thumbnails), options.originals)
+        conclude = _conclusion(options)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    if options.originals is not None:
-        return _conclude_pairs(_measure_all(pairs))
     try:
-        return _conclude_estimates(_measure_all(_estimates(thumbnails)))
-    except (presets.ModelError, OutOfMemoryError) as error:
+        return conclude()
+    except (presets.ModelError, OutOfMemoryError, OSError) as error:
         print(f"model.sharpening: {error}", file=sys.stderr)
         return 1
+
+
+def _conclusion(options: argparse.Namespace) -> Callable[[], int]:
+    """Finds the images, and returns the work that is left, which gives the exit status.
+
+    Raises:
+        OSError, ValueError: if there are no images to measure.
+    """
+    if options.originals is not None:
+        pairs = _pairs(Path(options.thumbnails), options.originals)
+        return functools.partial(_conclude_pairs, pairs)
+    if options.table is not None:
+        known = table.read(options.table)
+        folders = estimates.sample_folders(options.thumbnails, options.limit)
+        new = {prefix: uris for prefix, uris in folders.items() if prefix not in known}
+        print(f"{len(folders)} folders, {len(new)} of them new to {options.table}")
+        return functools.partial(_fill_table, options.table, new)
+    thumbnails = _spread(list_images(options.thumbnails), options.limit)
+    return functools.partial(_conclude_estimate, thumbnails)
 
 
 def _parser() -> CommandParser:
@@ -86,7 +96,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "thumbnails",
         metavar="THUMBNAILS",
-        help="a local folder; without originals also an s3:// prefix or a .txt list",
+        help="a local folder; without originals also an s3:// prefix, or a .txt list of one shop",
     )
     parser.add_argument(
         "originals", type=Path, nargs="?", metavar="ORIGINALS", help="a local folder"
@@ -94,17 +104,23 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--limit",
         type=_count,
-        default=_USUAL_LIMIT,
-        help=f"thumbnails to look at without originals, spread over all; default {_USUAL_LIMIT}",
+        default=estimates.USUAL_LIMIT,
+        help=f"thumbnails of a shop to look at without originals; default {estimates.USUAL_LIMIT}",
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="a .csv file: adds a line for each folder right below THUMBNAILS, a shop of its own",
     )
     return parser
 
 
 def _count(text: str) -> int:
     """Parses a whole number from 20 on."""
-    if not text.isdecimal() or int(text) < _ENOUGH_ESTIMATES:
+    if not text.isdecimal() or int(text) < estimates.ENOUGH:
         raise argparse.ArgumentTypeError(
-            f"must be a whole number from {_ENOUGH_ESTIMATES} on: {text}"
+            f"must be a whole number from {estimates.ENOUGH} on: {text}"
         )
     return int(text)
 
@@ -115,8 +131,7 @@ def _spread(images: list[HrFile], limit: int) -> list[HrFile]:
     Raises:
         ValueError: if there are too few.
     """
-    if len(images) < _ENOUGH_ESTIMATES:
-        raise ValueError(_too_few(len(images)))
+    estimates.check_count(len(images))
     count = min(limit, len(images))
     return [images[i * len(images) // count] for i in range(count)]
 
@@ -149,72 +164,41 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _measure_all(measurements: list[_Measurement]) -> list[float]:
-    """Measures and prints each image; names those that cannot be measured, and leaves them out."""
+    """Measures and prints each pair; names those that cannot be measured, and leaves them out."""
     values = []
     for name, measure in measurements:
         try:
             values.append(measure())
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             print(f"model.sharpening: {error}", file=sys.stderr)
         else:
-            print(f"{name:40} {_rounded(values[-1]):+.2f}", flush=True)
+            _print_value(name, values[-1])
     return values
 
 
+def _print_value(name: str, value: float) -> None:
+    print(f"{name:40} {estimates.rounded(value):+.2f}", flush=True)
+
+
 def _measure_pair(thumbnail: Path, original: Path | None) -> float:
-    """Raises ValueError if one of them cannot be read or measured; the message names the file."""
+    """Raises ValueError or OSError if one of them cannot be measured; the message names it."""
     if original is None:
         raise ValueError(f"{thumbnail}: no original of this name")
-    small, jpeg_quality = _read(str(thumbnail))
-    large, _ = _read(str(original))
+    small, jpeg_quality = estimates.read_thumbnail(str(thumbnail))
+    large, _ = estimates.read_thumbnail(str(original))
     try:
         return measuring.measure(small, large, jpeg_quality)
     except measuring.UnmeasurableError as error:
         raise ValueError(f"{thumbnail}: {error}") from error
 
 
-def _estimates(thumbnails: list[HrFile]) -> list[_Measurement]:
-    """Each thumbnail with the network, which this loads."""
-    startup.import_tensorflow()
-    from model.inference import backends  # noqa: PLC0415
-    from model.inference.upscaler import Upscaler  # noqa: PLC0415
-    from model.network import loading  # noqa: PLC0415
-
-    network = loading.load(presets.resolve(measuring.ESTIMATED_BY))
-    upscaler = Upscaler(network, compute_dtype=backends.fastest_dtype())
-    return [(one.name, functools.partial(_estimate, one.uri, upscaler)) for one in thumbnails]
-
-
-def _estimate(uri: str, upscaler: "Upscaler") -> float:
-    """Raises ValueError if it cannot be read or measured; the message names the file."""
-    rgb, jpeg_quality = _read(uri)
-    try:
-        return measuring.estimate(_middle(rgb), jpeg_quality, upscaler)
-    except measuring.UnmeasurableError as error:
-        raise ValueError(f"{uri}: {error}") from error
-
-
-def _middle(rgb: np.ndarray) -> np.ndarray:
-    """The middle of an image, to save time."""
-    top, left = (max(0, side - _ESTIMATED_PX) // 2 for side in rgb.shape[:2])
-    return rgb[top : top + _ESTIMATED_PX, left : left + _ESTIMATED_PX]
-
-
-def _read(place: str) -> tuple[np.ndarray, int]:
-    """An image over white, and its JPEG quality."""
-    try:
-        header, image = decode(read_bytes(place), max_pixels=_MAX_PIXELS)
-    except (ImageError, OSError) as error:
-        raise ValueError(f"{place}: {error}") from error
-    return image.over_white(), assumed_quality(header)
-
-
-def _conclude_pairs(values: list[float]) -> int:
-    """Prints the one number, or that there is none; returns the exit status."""
+def _conclude_pairs(measurements: list[_Measurement]) -> int:
+    """Measures all pairs; prints the one number, or that there is none."""
+    values = _measure_all(measurements)
     if not values:
         print("model.sharpening: no pair could be measured", file=sys.stderr)
         return 1
-    median, deviation = _rounded(float(np.median(values))), float(np.std(values))
+    median, deviation = estimates.rounded(float(np.median(values))), float(np.std(values))
     pairs = "1 pair" if len(values) == 1 else f"{len(values)} pairs"
     if deviation > _USUAL_DEVIATION:
         print(
@@ -223,7 +207,10 @@ def _conclude_pairs(values: list[float]) -> int:
             "or leave --source_sharpening unknown."
         )
         return 1
-    if not _is_learned(median, pairs):
+    try:
+        estimates.check_is_learned(median)
+    except estimates.NoEstimateError as error:
+        print(f"\n{pairs}: {error}")
         return 1
     print(f"\n{pairs}: --source_sharpening {median:.2f} (deviation {deviation:.2f})")
     if len(values) < _ENOUGH_PAIRS:
@@ -231,51 +218,43 @@ def _conclude_pairs(values: list[float]) -> int:
     return 0
 
 
-def _conclude_estimates(values: list[float]) -> int:
-    """Prints the estimate, or that there is none; returns the exit status."""
-    if len(values) < _ENOUGH_ESTIMATES:
-        print(f"model.sharpening: {_too_few(len(values))}", file=sys.stderr)
+def _conclude_estimate(thumbnails: list[HrFile]) -> int:
+    """Estimates by thumbnails of one shop; prints the number, or that there is none."""
+    values = []
+    for uri, value in estimates.measure_all(
+        [one.uri for one in thumbnails], estimates.open_upscaler()
+    ):
+        values.append(value)
+        _print_value(HrFile(uri).name, value)
+    try:
+        found = estimates.conclude(values)
+    except estimates.NoEstimateError as error:
+        print(f"model.sharpening: {error}", file=sys.stderr)
         return 1
-    value = _rounded(float(np.median(values)))
-    thumbnails = f"{len(values)} thumbnails"
-    if not _is_learned(value, thumbnails):
-        return 1
-    low, high = _by_chance(values)
     print(
-        f"\n{thumbnails}: --source_sharpening {value:.2f} (an estimate; other thumbnails of the "
-        f"same kind would give {low:.2f} to {high:.2f})"
+        f"\n{found.count} thumbnails: --source_sharpening {found.value:.2f} (an estimate; other "
+        f"thumbnails of the same kind would give {found.low:.2f} to {found.high:.2f})"
     )
     return 0
 
 
-def _too_few(count: int) -> str:
-    return (
-        f"{count} thumbnails can be measured, an estimate needs {_ENOUGH_ESTIMATES}, better "
-        f"{_USUAL_LIMIT}: give more of them, or a folder of their originals"
-    )
-
-
-def _by_chance(values: list[float]) -> tuple[float, float]:
-    """Bounds of the median in 95 % of the samples drawn from these values again."""
-    again = np.random.default_rng(0).choice(values, (1000, len(values)))
-    low, high = np.quantile(np.median(again, axis=1), (0.025, 0.975))
-    return _rounded(float(low)), _rounded(float(high))
-
-
-def _is_learned(value: float, of: str) -> bool:
-    """Whether networks were trained on it; prints a line if not."""
-    if presets.MIN_SHARPENING <= value <= presets.MAX_SHARPENING:
-        return True
-    print(
-        f"\n{of}: {value:.2f}, beyond what networks were trained on, {presets.MIN_SHARPENING} to "
-        f"{presets.MAX_SHARPENING}: leave --source_sharpening unknown."
-    )
-    return False
-
-
-def _rounded(value: float) -> float:
-    """To two digits, and 0 for -0."""
-    return round(value, 2) + 0.0
+def _fill_table(path: Path, folders: dict[str, list[str]]) -> int:
+    """Estimates each folder, adds it to the table, and prints it; names those without estimate."""
+    if not folders:
+        return 0
+    upscaler = estimates.open_upscaler()
+    added = 0
+    for prefix, uris in folders.items():
+        try:
+            estimates.check_count(len(uris))
+            found = estimates.conclude([v for _, v in estimates.measure_all(uris, upscaler)])
+        except estimates.NoEstimateError as error:
+            print(f"model.sharpening: {prefix}: {error}", file=sys.stderr)
+            continue
+        table.append(path, prefix, found.value)
+        added += 1
+        print(f"{prefix:40} {found}", flush=True)
+    return 0 if added else 1
 
 
 if __name__ == "__main__":

@@ -58,6 +58,13 @@ class ResultOptions:
         resume_must_match=True,
         is_replayed=True,
     )
+    sharpening_table: str | None = declare(
+        "CSV file, local or on S3, of prefixes and how the sources below each were sharpened, as "
+        "model.sharpening --table writes it",
+        None,
+        metavar="FILE",
+        resume_must_match=True,
+    )
     image_format: str = declare(
         "format of the results; auto: as the source, lossless stays lossless",
         AUTO,

@@ -56,7 +56,8 @@ class SourceInfo:
     source_sharpening: Annotated[
         float | None,
         Column(
-            "how the source was sharpened, log2, from the manifest; null where it says nothing"
+            "how the source was sharpened, log2, from the manifest or the table of prefixes; "
+            "null where neither says it"
         ),
     ] = None
 

@@ -359,6 +359,34 @@ def test_a_manifest_tells_each_image_its_sharpening(tmp_path):
     assert [name for name, row in changed.items() if row["status"] == "upscaled"] == ["b.png"]
 
 
+def test_a_table_tells_the_images_of_each_shop_their_sharpening(tmp_path):
+    """Of a listing, too; a changed number upscales the images below its prefix alone."""
+    for name in ("a/1.png", "a/old/2.png", "b/3.png", "4.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(png(1))
+    table = tmp_path / "shops.csv"
+    shops = Nights(f"{tmp_path}/in/", tmp_path / "out", "--sharpening_table", str(table))
+
+    def tell(a, b):
+        lines = (f"{tmp_path}/in/a/,{a}", f"{tmp_path}/in/a/old/,", f"{tmp_path}/in/b/,{b}")
+        table.write_text("\n".join(("prefix,source_sharpening", *lines)))
+
+    tell(0.7, 0.3)
+    first = shops.run("n1")
+    told = {name: row["source_sharpening"] for name, row in first.items()}
+    assert told == {
+        "1.png": pytest.approx(0.7),
+        "2.png": None,
+        "3.png": pytest.approx(0.3),
+        "4.png": None,
+    }
+    assert len({row["image_sha256"] for row in first.values()}) == 3
+    assert inferences(shops.run("n2")) == 0
+    tell(0.7, 0.4)
+    changed = shops.run("n3")
+    assert [name for name, row in changed.items() if row["status"] == "upscaled"] == ["3.png"]
+
+
 def test_rows_from_before_the_column_of_the_sharpening_are_reused(nights):
     first = nights.run("n1")
     (part,) = Path(nights.output).glob("rows/run_id=n1/*.parquet")

@@ -34,6 +34,7 @@ OTHER = {
     "scale": ("3", 3),
     "target_side": ("800", 800),
     "source_sharpening": ("-0.25", -0.25),
+    "sharpening_table": ("shops.csv", "shops.csv"),
     "image_format": ("webp", "webp"),
     "quality": ("80", 80),
     "progressive": ("yes", "yes"),
@@ -124,6 +125,7 @@ def test_a_replay_repeats_what_decides_images_and_measures(name):
         *("partitions", "accelerator", "report", "dry_run"),
         *("limit", "sample", "include", "exclude"),
         *("config", "notify", "metrics_file", "log_format"),
+        "sharpening_table",  # each row has its number
         *("price_core_hour", "price_gpu_hour", "price_1000_reads", "price_1000_writes"),
     }:
         assert arguments == []

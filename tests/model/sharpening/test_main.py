@@ -10,7 +10,7 @@ from model.data.recipes import RECIPES, Recipe
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 from model.sharpening import __main__ as sharpening
-from model.sharpening import measuring
+from model.sharpening import measuring, table
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
 
 ORIGINALS = [draw_scene(seed, 192, 224) for seed in range(10, 14)]
@@ -201,3 +201,60 @@ def test_a_few_thumbnails_are_refused_at_once(tmp_path, capsys):
         sharpening.main([str(tmp_path)])
     assert error.value.code == 2
     assert "3 thumbnails can be measured, an estimate needs 20" in capsys.readouterr().err
+
+
+def test_a_table_gets_the_shops_that_it_lacks(tmp_path, capsys, monkeypatch):
+    """Each folder by itself, images anywhere below it; another run estimates new ones alone."""
+    path = tmp_path / "shops.csv"
+    path.write_text("prefix,source_sharpening\ns3://shops/known/,0.9\n")
+    for name in ("plain", "sharp", "few"):
+        (tmp_path / name).mkdir()
+    save_thumbnails(tmp_path / "plain", RECIPES["bicubic"])
+    save_thumbnails(tmp_path / "sharp", RECIPES["sharpened80"])
+    save_thumbnails(tmp_path / "few", RECIPES["bicubic"], count=3)
+    with loopback_s3() as endpoint, made_up_credentials():
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="shops")
+        for i, image in enumerate(sorted(tmp_path.glob("*/*.png"))):
+            key = f"{image.parent.name}/{i % 3}/{image.name}"
+            client.upload_file(str(image), "shops", key)
+        client.put_object(Bucket="shops", Key="known/1.png", Body=b"")
+        client.put_object(Bucket="shops", Key="in-no-folder.png", Body=b"")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        open_s3.cache_clear()
+        arguments = ["s3://shops/", "--limit", "20", "--table", str(path)]
+        assert sharpening.main(arguments) == 0
+        first = capsys.readouterr()
+        numbers = table.read(path)
+        assert sharpening.main(arguments) == 1
+        again = capsys.readouterr()
+    assert list(numbers) == ["s3://shops/known/", "s3://shops/plain/", "s3://shops/sharp/"]
+    assert numbers["s3://shops/known/"] == 0.9
+    assert numbers["s3://shops/plain/"] == pytest.approx(0, abs=0.15)
+    assert numbers["s3://shops/sharp/"] == pytest.approx(0.74, abs=0.2)
+    assert f"4 folders, 3 of them new to {path}" in first.out
+    assert f"{numbers['s3://shops/sharp/']:+.2f} (" in first.out and "20 thumbnails)" in first.out
+    assert "s3://shops/few/: 3 thumbnails can be measured" in first.err
+    assert f"4 folders, 1 of them new to {path}" in again.out
+    assert table.read(path) == numbers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["s3://shops", "--table", "{}/t.csv"], "s3://shops: a prefix of shops ends in /"),
+        (["{}/none", "--table", "{}/t.csv"], "no such folder: {}/none"),
+        (["{}", "--table", "{}/t.csv"], "{}: no images in folders below it"),
+        (["{}", "--table", "{}/none/t.csv"], "no such folder: {}/none"),
+        (["{}", "--table", "{}/bad.csv"], "bad.csv: line 1 is not prefix,source_sharpening"),
+        (["{}", "{}", "--table", "{}/t.csv"], "--table estimates without ORIGINALS"),
+    ],
+)
+def test_a_table_that_cannot_be_filled_ends_with_2(tmp_path, capsys, arguments, message):
+    save_thumbnails(tmp_path, Recipe(), count=1)
+    (tmp_path / "bad.csv").write_text("uri\n")
+    with pytest.raises(SystemExit) as error:
+        sharpening.main([one.format(tmp_path) for one in arguments])
+    assert error.value.code == 2
+    assert message.format(tmp_path) in capsys.readouterr().err
+    assert not (tmp_path / "t.csv").exists()

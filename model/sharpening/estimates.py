@@ -1,0 +1,194 @@
+"""Estimates how the thumbnails of a shop were sharpened, without their originals."""
+
+import dataclasses
+import hashlib
+import heapq
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model import startup
+from model.data.hr_sources import is_image, list_uris, read_bytes
+from model.imaging.decode import assumed_quality, decode
+from model.imaging.errors import ImageError
+from model.network import presets
+from model.sharpening import measuring
+
+if TYPE_CHECKING:  # it imports TensorFlow, which pairs need not wait for
+    from model.inference.upscaler import Upscaler
+
+USUAL_LIMIT = 60
+ENOUGH = 20
+_ESTIMATED_PX = 256
+_MAX_PIXELS = 100_000_000
+
+
+class NoEstimateError(ValueError):
+    """Thumbnails that give no number.
+
+    Example:
+        raise NoEstimateError("3 thumbnails can be measured, an estimate needs 20")
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What some thumbnails say of their shop.
+
+    Attributes:
+        value: median over the thumbnails, log2.
+        low, high: other thumbnails of the same kind would give a value between them, in 19 of 20
+            cases.
+        count: of the thumbnails.
+
+    Example:
+        >>> estimate = conclude([0.7, 0.8] * 10)
+        >>> estimate.value, estimate.count
+        (0.75, 20)
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.value:+.2f} ({self.low:.2f} to {self.high:.2f}, {self.count} thumbnails)"
+
+
+def conclude(values: Sequence[float]) -> Estimate:
+    """Concludes from the values of some thumbnails.
+
+    Args:
+        values: of `measuring.estimate`, log2.
+
+    Raises:
+        NoEstimateError: if there are too few, or their median is beyond what networks were
+            trained on.
+    """
+    check_count(len(values))
+    again = np.random.default_rng(0).choice(values, (1000, len(values)))
+    low, high = np.quantile(np.median(again, axis=1), (0.025, 0.975))
+    value = rounded(float(np.median(values)))
+    check_is_learned(value)
+    return Estimate(value, rounded(float(low)), rounded(float(high)), len(values))
+
+
+def check_count(count: int) -> None:
+    """Raises NoEstimateError if so few thumbnails give no estimate."""
+    if count < ENOUGH:
+        raise NoEstimateError(
+            f"{count} thumbnails can be measured, an estimate needs {ENOUGH}, better "
+            f"{USUAL_LIMIT}: give more of them, or a folder of their originals"
+        )
+
+
+def check_is_learned(value: float) -> None:
+    """Raises NoEstimateError if networks were not trained on a value."""
+    if not presets.MIN_SHARPENING <= value <= presets.MAX_SHARPENING:
+        raise NoEstimateError(
+            f"{value:.2f}, beyond what networks were trained on, {presets.MIN_SHARPENING} to "
+            f"{presets.MAX_SHARPENING}: leave --source_sharpening unknown"
+        )
+
+
+def rounded(value: float) -> float:
+    """To two digits, and 0 for -0."""
+    return round(value, 2) + 0.0
+
+
+def open_upscaler() -> "Upscaler":
+    """Loads the network that sees sharpening best."""
+    startup.import_tensorflow()
+    from model.inference import backends  # noqa: PLC0415
+    from model.inference.upscaler import Upscaler  # noqa: PLC0415
+    from model.network import loading  # noqa: PLC0415
+
+    network = loading.load(presets.resolve(measuring.ESTIMATED_BY))
+    return Upscaler(network, compute_dtype=backends.fastest_dtype())
+
+
+def measure_all(uris: Iterable[str], upscaler: "Upscaler") -> Iterator[tuple[str, float]]:
+    """Yields each thumbnail with its value, log2; names those that cannot be measured.
+
+    Raises:
+        OutOfMemoryError: if the device cannot hold even a small tile.
+    """
+    for uri in uris:
+        try:
+            rgb, jpeg_quality = read_thumbnail(uri)
+            yield uri, measuring.estimate(_middle(rgb), jpeg_quality, upscaler)
+        except measuring.UnmeasurableError as error:
+            print(f"model.sharpening: {uri}: {error}", file=sys.stderr)
+        except OSError as error:
+            print(f"model.sharpening: {error}", file=sys.stderr)
+
+
+def read_thumbnail(uri: str) -> tuple[np.ndarray, int]:
+    """Reads an image.
+
+    Args:
+        uri: a path or an `s3://` URI.
+
+    Returns:
+        uint8 [H, W, 3] over white, and the JPEG quality, 1..100.
+
+    Raises:
+        OSError: if it cannot be read or is no image; the message names it.
+    """
+    try:
+        header, image = decode(read_bytes(uri), max_pixels=_MAX_PIXELS)
+    except (ImageError, OSError) as error:
+        raise OSError(f"{uri}: {error}") from error
+    return image.over_white(), assumed_quality(header)
+
+
+def _middle(rgb: np.ndarray) -> np.ndarray:
+    """The middle of an image, to save time."""
+    top, left = (max(0, side - _ESTIMATED_PX) // 2 for side in rgb.shape[:2])
+    return rgb[top : top + _ESTIMATED_PX, left : left + _ESTIMATED_PX]
+
+
+def sample_folders(place: str, limit: int) -> dict[str, list[str]]:
+    """Chooses thumbnails of each folder right below a place, the same every time.
+
+    Args:
+        place: a local folder, or an S3 prefix that ends in `/`.
+        limit: of each folder.
+
+    Returns:
+        By folder, as a prefix that ends in `/`, some of the images anywhere below it.
+
+    Raises:
+        OSError: if there is no such place.
+        ValueError: if it is no folder and no prefix, or has no image in a folder below.
+    """
+    if place.startswith("s3://"):
+        if not place.endswith("/"):
+            raise ValueError(f"{place}: a prefix of shops ends in /")
+        root, uris = place, list_uris(place)
+    else:
+        folder = Path(place).absolute()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder: {place}")
+        files = (path for path in folder.rglob("*") if is_image(path.name) and path.is_file())
+        root, uris = f"{folder}/", map(str, files)
+    chosen: dict[str, list[tuple[int, str]]] = {}
+    for uri in uris:
+        name, slash, _ = uri[len(root) :].partition("/")
+        if not slash:
+            continue
+        heap = chosen.setdefault(f"{root}{name}/", [])
+        push = heapq.heappush if len(heap) < limit else heapq.heappushpop
+        push(heap, (-_digest(uri), uri))
+    if not chosen:
+        raise ValueError(f"{place}: no images in folders below it")
+    return {prefix: sorted(uri for _, uri in chosen[prefix]) for prefix in sorted(chosen)}
+
+
+def _digest(uri: str) -> int:
+    digest = hashlib.blake2b(uri.encode(errors="surrogateescape"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")

@@ -1,0 +1,115 @@
+import datetime
+
+import pyarrow as pa
+import pytest
+
+from pipeline import cli, planning
+from pipeline.catalog import batches, manifest
+from pipeline.catalog.sharpening_table import SharpeningTable, read_table
+from pipeline.records import RunError
+from tests.pipeline.conftest import image_bytes
+
+SHOPS = SharpeningTable(
+    (("s3://shop/", 0.1), ("s3://shop/a/", 0.75), ("s3://shop/a/old/", None), ("s3://c/x/", 1.0))
+)
+
+
+@pytest.mark.parametrize(
+    ("location", "number"),
+    [
+        ("s3://shop/a/1.jpg", 0.75),
+        ("s3://shop/a/deep/down/1.jpg", 0.75),
+        ("s3://shop/a/old/1.jpg", None),
+        ("s3://shop/ab/1.jpg", 0.1),
+        ("s3://shop/a", 0.1),
+        ("s3://shop//1.jpg", 0.1),
+        ("s3://c/1.jpg", None),
+        ("s3://c/x/line\nbreak.jpg", 1.0),
+        ("/shop/a/1.jpg", None),
+        ("", None),
+    ],
+)
+def test_the_longest_prefix_decides(location, number):
+    assert SHOPS.number_of(location) == number
+    entries = batches.from_columns(1, uri=pa.array([location]), position=pa.array([0]))
+    assert SHOPS.fill(entries)["source_sharpening"].to_pylist() == [number]
+
+
+def test_a_number_of_the_manifest_wins():
+    numbers = pa.array([0.2, None, None])
+    uris = pa.array([f"s3://shop/a/{name}.jpg" for name in range(3)])
+    where = pa.array([None, None, "s3://c/x/elsewhere.jpg"])
+    entries = batches.from_columns(
+        3, uri=uris, location=where, position=pa.array(range(3)), source_sharpening=numbers
+    )
+    filled = SHOPS.fill(entries)
+    assert filled.schema == batches.SCHEMA
+    assert filled["source_sharpening"].to_pylist() == [0.2, 0.75, 1.0]
+    assert SharpeningTable().fill(entries).equals(entries)
+
+
+def test_local_images_are_found_however_they_are_spelled(local_files, tmp_path):
+    """As listed, by relative paths, absolute paths and file URIs; names with odd characters."""
+    folder = tmp_path / "ä b%"
+    (folder / "x").mkdir(parents=True)
+    (folder / "x/1.png").write_bytes(image_bytes(40, 40, file_format="PNG"))
+    names = ["ä b%/x/1.png", f"{folder}/x/1.png", (folder / "x/1.png").as_uri()]
+    (tmp_path / "m.txt").write_text("\n".join(names))
+    for prefix in (f"{folder}/x/", f"{(folder / 'x').as_uri()}/"):
+        (tmp_path / "shops.csv").write_text(f"prefix,source_sharpening\n{prefix},0.5\n")
+        table = read_table(local_files, str(tmp_path / "shops.csv"))
+        for source in (str(tmp_path / "m.txt"), f"{folder}/"):
+            (found,) = map(table.fill, manifest.read_batches(local_files, source))
+            assert set(found["source_sharpening"].to_pylist()) == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"s3://shop/a/,0.5\n", "line 1 is not prefix,source_sharpening"),
+        (b"", "line 1 is not prefix,source_sharpening"),
+        (b"prefix,source_sharpening\ns3://shop/a/,3\n", "line 2: the number must be empty or"),
+        (b"prefix,source_sharpening\ns3://shop/a,0\n", "line 2: the prefix does not end in /"),
+        (b"prefix,source_sharpening\n\na/,0\n", "must be absolute: a/"),
+        (b"prefix,source_sharpening\nhttps://shop/a/,0\n", "s3://bucket/prefix/ or a folder"),
+        (b"prefix,source_sharpening\ns3://s p/a/,0\n", "a prefix on S3 is s3://bucket/prefix/"),
+        (b"prefix,source_sharpening\n\xff/,0\n", "is not UTF-8"),
+        (None, "no such file"),
+    ],
+)
+def test_a_bad_table_ends_the_run_with_its_name(local_files, tmp_path, content, message):
+    path = tmp_path / "shops.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunError) as error:
+        read_table(local_files, str(path))
+    assert f"--sharpening_table {path}: " in str(error.value) and message in str(error.value)
+
+
+def plan(folder, *options):
+    now = datetime.datetime.now(datetime.UTC)
+    places = ["--input", f"{folder}/", "--output", f"{folder}-out"]
+    arguments = ["--sharpening_table", str(folder / "shops.csv"), *places, *options]
+    return planning.make_plan(cli.parse(arguments, now)[0], now, is_local=True)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.png").write_bytes(image_bytes(40, 40, file_format="PNG"))
+    (tmp_path / "shops.csv").write_text(f"prefix,source_sharpening\n{tmp_path}/a/,0.5\n")
+    return tmp_path
+
+
+def test_a_network_that_cannot_be_told_is_refused_before_the_run(shop):
+    assert (f"{shop}/a/", 0.5) in plan(shop).sharpening_of_prefixes
+    with pytest.raises(RunError, match="rdn-small was not trained to be told"):
+        plan(shop, "--model", "rdn-small")
+
+
+def test_a_table_of_other_images_is_told(shop, caplog):
+    plan(shop)
+    assert "--sharpening_table" not in caplog.text
+    (shop / "shops.csv").write_text("prefix,source_sharpening\ns3://shop/,0.5\n")
+    plan(shop)
+    assert "shops.csv has no prefix below --input: it changes nothing" in caplog.text
