@@ -13,7 +13,7 @@ from pipeline.catalog.manifests.files import is_prefix
 from pipeline.catalog.partitions import choose_partitions
 from pipeline.catalog.selection import path_of
 from pipeline.catalog.sharpening_table import read_table
-from pipeline.records import RunError
+from pipeline.records import CatalogEntry, RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished, reader
 from pipeline.runs.finished import PreviousRuns, find_previous
@@ -49,9 +49,12 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     except ValueError as error:
         raise RunError(f"--image_format {settings.image_format}: {error}") from error
     files = open_storage(settings.storage.at_start())
-    uris = _count_images(files, settings)
+    images = _first_images(files, settings)
     sharpening_of_prefixes = _sharpening_of_prefixes(files, settings)
-    saved, result_side = _read_network(files, settings, dict(sharpening_of_prefixes).values())
+    of_images = [one.source_sharpening for one in images]
+    saved, result_side = _read_network(
+        files, settings, [*of_images, *dict(sharpening_of_prefixes).values()]
+    )
     plan = RunPlan(
         settings,
         started_at,
@@ -60,7 +63,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         workers=choose_workers(
             settings.workers,
             is_local=is_local,
-            uris=uris,
+            uris=len(images),
             result_px=min(result_side**2, settings.max_pixels * saved.scale**2),
         ),
         compute_dtype=choose_dtype(settings.precision, is_local=is_local),
@@ -101,8 +104,8 @@ def _uris_of(files: Storage, settings: Settings, previous: PreviousRuns | None) 
     return (summary or {}).get("uris")
 
 
-def _count_images(files: Storage, settings: Settings) -> int:
-    """Counts the catalog's images, up to a number that is worth several processes.
+def _first_images(files: Storage, settings: Settings) -> list[CatalogEntry]:
+    """The first images of the catalog, up to a number that is worth several processes.
 
     Raises:
         RunError: if there are none.
@@ -118,7 +121,7 @@ def _count_images(files: Storage, settings: Settings) -> int:
         selection=dataclasses.replace(settings.selection, limit=most, sample=None),
         tell=_log.info,
     )
-    images = len(list(itertools.islice(catalog, most)))
+    images = list(itertools.islice(catalog, most))
     if not images:
         raise RunError(f"--input {settings.input} names no images{_why_none(files, settings)}")
     return images
@@ -132,7 +135,7 @@ def _read_network(
     Args:
         files: where it lies.
         settings: of the run.
-        sharpenings: what it will be told beside `--source_sharpening`.
+        sharpenings: what it will be told, log2, beside `--source_sharpening`.
 
     Returns:
         The model, and the longest side of its results in pixels.

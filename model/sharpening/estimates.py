@@ -1,6 +1,7 @@
 """Estimates how the thumbnails of a shop were sharpened, without their originals."""
 
 import dataclasses
+import functools
 import hashlib
 import heapq
 import sys
@@ -100,8 +101,9 @@ def rounded(value: float) -> float:
     return round(value, 2) + 0.0
 
 
+@functools.cache
 def open_upscaler() -> "Upscaler":
-    """Loads the network that sees sharpening best."""
+    """Loads the network that sees sharpening best, once in a process."""
     startup.import_tensorflow()
     from model.inference import backends  # noqa: PLC0415
     from model.inference.upscaler import Upscaler  # noqa: PLC0415

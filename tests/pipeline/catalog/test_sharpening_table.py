@@ -86,9 +86,9 @@ def test_a_bad_table_ends_the_run_with_its_name(local_files, tmp_path, content, 
     assert f"--sharpening_table {path}: " in str(error.value) and message in str(error.value)
 
 
-def plan(folder, *options):
+def plan(folder, *options, source=""):
     now = datetime.datetime.now(datetime.UTC)
-    places = ["--input", f"{folder}/", "--output", f"{folder}-out"]
+    places = ["--input", f"{folder}/{source}", "--output", f"{folder}-out"]
     arguments = ["--sharpening_table", str(folder / "shops.csv"), *places, *options]
     return planning.make_plan(cli.parse(arguments, now)[0], now, is_local=True)
 
@@ -105,6 +105,14 @@ def test_a_network_that_cannot_be_told_is_refused_before_the_run(shop):
     assert (f"{shop}/a/", 0.5) in plan(shop).sharpening_of_prefixes
     with pytest.raises(RunError, match="rdn-small was not trained to be told"):
         plan(shop, "--model", "rdn-small")
+
+
+def test_numbers_of_a_manifest_are_refused_before_the_run_too(shop):
+    (shop / "m.csv").write_text("uri,source_sharpening\na/1.png,0.5\n")
+    (shop / "shops.csv").write_text("prefix,source_sharpening\n")
+    assert plan(shop, source="m.csv").workers == 1
+    with pytest.raises(RunError, match="rdn-small was not trained to be told"):
+        plan(shop, "--model", "rdn-small", source="m.csv")
 
 
 def test_a_table_of_other_images_is_told(shop, caplog):
