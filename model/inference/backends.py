@@ -162,7 +162,7 @@ class TileBatchBackend:
 
     A GPU selects its fastest convolution again for each new shape, and small images leave it idle.
     Tiles lie within their image and overlap by their halos: each has the image's true borders, and
-    the results equal those of whole images. Calls hold 1, 2, 4, ... tiles.
+    the results equal those of whole images but for float32's noise. Calls hold 1, 2, 4, ... tiles.
 
     Untested on a GPU: none with TensorFlow was at hand. The tests run it on a CPU, where it gives
     the same images as `WholeImageBackend`.

@@ -187,7 +187,8 @@ def upscale_tiled(
 
     Returns:
         [H * scale, W * scale, K] of the dtype of `upscale`'s result; equal to one call on the
-        whole image if the halo covers the receptive field.
+        whole image if the halo covers the receptive field, but for the noise of `upscale` between
+        calls of different sizes.
     """
     plan = list(tiles(*lr.shape[:2], max_call_px=max_call_px, halo=halo))
     return join(plan, map(upscale, cut(lr, plan)), scale)

@@ -76,7 +76,9 @@ def test_tiles_of_few_shapes_give_the_whole_image(network, size):
     np.testing.assert_array_equal(tiled.rounded(lr, conditions), whole.rounded(lr, conditions))
     # One image: `rounded` above has shown that a batch keeps its order.
     lr, conditions = lr[:1], conditions[:1]
-    np.testing.assert_array_equal(tiled.levels(lr, conditions), whole.levels(lr, conditions))
+    # The order of a convolution's sums depends on the call: see NOISE in test_tiling.py.
+    levels, expected = tiled.levels(lr, conditions), whole.levels(lr, conditions)
+    np.testing.assert_allclose(levels, expected, rtol=0, atol=0.0005)
 
 
 class Repeated:
