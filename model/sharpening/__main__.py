@@ -200,16 +200,10 @@ def _conclude_pairs(measurements: list[_Measurement]) -> int:
         return 1
     median, deviation = estimates.rounded(float(np.median(values))), float(np.std(values))
     pairs = "1 pair" if len(values) == 1 else f"{len(values)} pairs"
-    if deviation > _USUAL_DEVIATION:
-        print(
-            f"\n{pairs} from {min(values):.2f} to {max(values):.2f}, deviation {deviation:.2f}: "
-            "these thumbnails were made in several ways. Measure and run each kind on its own, "
-            "or leave --source_sharpening unknown."
-        )
-        return 1
     try:
+        estimates.check_one_kind(values, _USUAL_DEVIATION)
         estimates.check_is_learned(median)
-    except estimates.NoEstimateError as error:
+    except estimates.NoNumberError as error:
         print(f"\n{pairs}: {error}")
         return 1
     print(f"\n{pairs}: --source_sharpening {median:.2f} (deviation {deviation:.2f})")
@@ -228,7 +222,7 @@ def _conclude_estimate(thumbnails: list[HrFile]) -> int:
         _print_value(HrFile(uri).name, value)
     try:
         found = estimates.conclude(values)
-    except estimates.NoEstimateError as error:
+    except estimates.NoNumberError as error:
         print(f"model.sharpening: {error}", file=sys.stderr)
         return 1
     print(
@@ -248,7 +242,7 @@ def _fill_table(path: Path, folders: dict[str, list[str]]) -> int:
         try:
             estimates.check_count(len(uris))
             found = estimates.conclude([v for _, v in estimates.measure_all(uris, upscaler)])
-        except estimates.NoEstimateError as error:
+        except estimates.NoNumberError as error:
             print(f"model.sharpening: {prefix}: {error}", file=sys.stderr)
             continue
         table.append(path, prefix, found.value)

@@ -23,15 +23,17 @@ if TYPE_CHECKING:  # it imports TensorFlow, which pairs need not wait for
 
 USUAL_LIMIT = 60
 ENOUGH = 20
+# Estimates of thumbnails that were made in one way deviate by less, log2.
+_USUAL_DEVIATION = 0.25
 _ESTIMATED_PX = 256
 _MAX_PIXELS = 100_000_000
 
 
-class NoEstimateError(ValueError):
+class NoNumberError(ValueError):
     """Thumbnails that give no number.
 
     Example:
-        raise NoEstimateError("3 thumbnails can be measured, an estimate needs 20")
+        raise NoNumberError("3 thumbnails can be measured, an estimate needs 20")
     """
 
 
@@ -67,10 +69,11 @@ def conclude(values: Sequence[float]) -> Estimate:
         values: of `measuring.estimate`, log2.
 
     Raises:
-        NoEstimateError: if there are too few, or their median is beyond what networks were
-            trained on.
+        NoNumberError: if there are too few, they were made in several ways, or their median is
+            beyond what networks were trained on.
     """
     check_count(len(values))
+    check_one_kind(values, _USUAL_DEVIATION)
     again = np.random.default_rng(0).choice(values, (1000, len(values)))
     low, high = np.quantile(np.median(again, axis=1), (0.025, 0.975))
     value = rounded(float(np.median(values)))
@@ -79,18 +82,29 @@ def conclude(values: Sequence[float]) -> Estimate:
 
 
 def check_count(count: int) -> None:
-    """Raises NoEstimateError if so few thumbnails give no estimate."""
+    """Raises NoNumberError if so few thumbnails give no estimate."""
     if count < ENOUGH:
-        raise NoEstimateError(
+        raise NoNumberError(
             f"{count} thumbnails can be measured, an estimate needs {ENOUGH}, better "
             f"{USUAL_LIMIT}: give more of them, or a folder of their originals"
         )
 
 
+def check_one_kind(values: Sequence[float], usual_deviation: float) -> None:
+    """Raises NoNumberError if values, log2, deviate by more than those of one kind do."""
+    deviation = float(np.std(values))
+    if deviation > usual_deviation:
+        raise NoNumberError(
+            f"values from {min(values):.2f} to {max(values):.2f}, deviation {deviation:.2f}: "
+            "these thumbnails were made in several ways. Measure and run each kind on its own, "
+            "or leave --source_sharpening unknown"
+        )
+
+
 def check_is_learned(value: float) -> None:
-    """Raises NoEstimateError if networks were not trained on a value."""
+    """Raises NoNumberError if networks were not trained on a value."""
     if not presets.MIN_SHARPENING <= value <= presets.MAX_SHARPENING:
-        raise NoEstimateError(
+        raise NoNumberError(
             f"{value:.2f}, beyond what networks were trained on, {presets.MIN_SHARPENING} to "
             f"{presets.MAX_SHARPENING}: leave --source_sharpening unknown"
         )

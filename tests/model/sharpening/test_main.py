@@ -149,6 +149,19 @@ def test_without_originals_it_is_estimated(tmp_path, capsys, name, quality):
     assert recommended(capsys) == pytest.approx(truth, abs=0.15)
 
 
+def test_thumbnails_of_two_kinds_give_no_estimate(tmp_path, capsys):
+    for name in ("plain", "sharp"):
+        (tmp_path / name).mkdir()
+    save_thumbnails(tmp_path / "plain", RECIPES["bicubic"], count=12)
+    save_thumbnails(tmp_path / "sharp", RECIPES["sharpened150"], count=12)
+    for image in (tmp_path / "sharp").iterdir():
+        image.rename(tmp_path / f"plain/sharp-{image.name}")
+    assert sharpening.main([str(tmp_path / "plain")]) == 1
+    printed = capsys.readouterr()
+    assert "these thumbnails were made in several ways" in printed.err
+    assert "--source_sharpening" not in printed.out
+
+
 def test_thumbnails_on_s3_are_spread_over_the_prefix(tmp_path, capsys, monkeypatch):
     save_thumbnails(tmp_path, RECIPES["sharpened80"], count=42)
     with loopback_s3() as endpoint, made_up_credentials():
