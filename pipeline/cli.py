@@ -54,7 +54,7 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
             parser.error(f"--retry {reason}: no such reason; they are {', '.join(Reason)}")
     if ours.limit and ours.sample:
         parser.error("--limit takes the first images, --sample others: give one of them")
-    for name in ("limit", "sample", "include", "exclude"):
+    for name in ("limit", "sample", "include", "exclude", "sharpening_table"):
         if ours.retry and getattr(ours, name):
             parser.error(f"--retry replays a previous run's rows: it cannot go with --{name}")
     if ours.retry and ours.previous == NONE:

@@ -17,7 +17,7 @@ from apache_beam.pvalue import TaggedOutput
 from pipeline import columns
 from pipeline.catalog import batches, manifest
 from pipeline.catalog.distinct import one_per_uri
-from pipeline.catalog.sharpening_table import SharpeningTable
+from pipeline.catalog.sharpening_table import NO_TABLE
 from pipeline.conclusion import Estimate, Summarise
 from pipeline.dofns import LookUpDoFn, UpscaleDoFn, WriteRowsDoFn, join_run
 from pipeline.records import Job, Shard, Totals
@@ -104,7 +104,10 @@ def read_input(files: Storage, plan: RunPlan) -> Iterator[pa.RecordBatch]:
         columns=settings.columns,
         selection=settings.selection,
     )
-    return map(SharpeningTable(plan.sharpening_of_prefixes).fill, found)
+    if plan.sharpening_table == NO_TABLE:
+        return found
+    number_of = plan.sharpening_table.number_of
+    return (batches.fill_sharpening(batch, number_of) for batch in found)
 
 
 class OnePerUri(beam.PTransform):

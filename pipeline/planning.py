@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from model.imaging.encode import check_format
 from model.network.presets import SavedModel
@@ -12,7 +12,7 @@ from pipeline.catalog import manifest
 from pipeline.catalog.manifests.files import is_prefix
 from pipeline.catalog.partitions import choose_partitions
 from pipeline.catalog.selection import path_of
-from pipeline.catalog.sharpening_table import read_table
+from pipeline.catalog.sharpening_table import NO_TABLE, SharpeningTable, read_table
 from pipeline.records import CatalogEntry, RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished, reader
@@ -50,11 +50,13 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         raise RunError(f"--image_format {settings.image_format}: {error}") from error
     files = open_storage(settings.storage.at_start())
     images = _first_images(files, settings)
-    sharpening_of_prefixes = _sharpening_of_prefixes(files, settings)
-    of_images = [one.source_sharpening for one in images]
-    saved, result_side = _read_network(
-        files, settings, [*of_images, *dict(sharpening_of_prefixes).values()]
-    )
+    table = _read_sharpening_table(files, settings)
+    sharpenings = {
+        "--source_sharpening": [settings.source_sharpening],
+        "the manifest's source_sharpening": [one.source_sharpening for one in images],
+        "--sharpening_table": [number for _, number in table.numbers],
+    }
+    saved, result_side = _read_network(files, settings, sharpenings)
     plan = RunPlan(
         settings,
         started_at,
@@ -68,7 +70,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         ),
         compute_dtype=choose_dtype(settings.precision, is_local=is_local),
         selection=settings.selection,
-        sharpening_of_prefixes=sharpening_of_prefixes,
+        sharpening_table=table,
     )
     previous = find_previous(files, settings)
     partitions = choose_partitions(
@@ -128,14 +130,14 @@ def _first_images(files: Storage, settings: Settings) -> list[CatalogEntry]:
 
 
 def _read_network(
-    files: Storage, settings: Settings, sharpenings: Iterable[float | None]
+    files: Storage, settings: Settings, sharpenings: Mapping[str, list[float | None]]
 ) -> tuple[SavedModel, int]:
     """Reads the saved model, and checks that it can do what the run wants of it.
 
     Args:
         files: where it lies.
         settings: of the run.
-        sharpenings: what it will be told, log2, beside `--source_sharpening`.
+        sharpenings: what it will be told, log2, by the source.
 
     Returns:
         The model, and the longest side of its results in pixels.
@@ -144,31 +146,33 @@ def _read_network(
         RunError: if it is unknown, or cannot do that.
     """
     saved = read_model(files, settings.model)
+    name = f"--model {settings.model}"
     try:
-        for sharpening in (settings.source_sharpening, *sharpenings):
-            saved.check_sharpening(sharpening)
+        for source, numbers in sharpenings.items():
+            name = f"--model {settings.model}, {source}"
+            for number in numbers:
+                saved.check_sharpening(number)
+        name = f"--model {settings.model}"
         return saved, settings.target.max_result_side(settings.max_side, saved.scale)
     except ValueError as error:
-        raise RunError(f"--model {settings.model}: {error}") from error
+        raise RunError(f"{name}: {error}") from error
 
 
-def _sharpening_of_prefixes(
-    files: Storage, settings: Settings
-) -> tuple[tuple[str, float | None], ...]:
-    """Reads `--sharpening_table`; empty without one. See `SharpeningTable.numbers`.
+def _read_sharpening_table(files: Storage, settings: Settings) -> SharpeningTable:
+    """Reads `--sharpening_table`; an empty one if it is not given.
 
     Raises:
         RunError: if it cannot be read, or is no such table.
     """
     if settings.sharpening_table is None:
-        return ()
+        return NO_TABLE
     table = read_table(files, settings.sharpening_table)
     if is_prefix(settings.input) and not table.overlaps(settings.input):
         _log.warning(
-            "--sharpening_table %s has no prefix below --input: it changes nothing",
+            "--sharpening_table %s has no prefix below --input: it gives no image a number",
             redact(settings.sharpening_table),
         )
-    return table.numbers
+    return table
 
 
 def _why_none(files: Storage, settings: Settings) -> str:

@@ -75,8 +75,8 @@ class CatalogEntry(NamedTuple):
         catalog: columns of the manifest that the row carries, as JSON.
         reference_uri: of a true HR image, as the manifest spells it.
         reference_location: where to read that.
-        source_sharpening: how the source was sharpened, log2, from the manifest or the table of
-            shops; None where the option of the run holds.
+        source_sharpening: how the source was sharpened, log2, from the manifest or the
+            sharpening table; None where the option of the run holds.
         etag: identity of the content, from the storage: equal ETag and size, equal image.
         size_bytes: of the file.
         reference_etag: identity of the reference's content; None if it cannot be looked up.

@@ -14,6 +14,7 @@ from typing import Any
 from model.inference.target import TargetSize
 from pipeline.catalog.manifests.columns import ManifestColumns
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection
+from pipeline.catalog.sharpening_table import NO_TABLE, SharpeningTable
 from pipeline.catalog.size_filter import SizeLimits
 from pipeline.options.catalog import CatalogOptions
 from pipeline.options.declaration import Option, options_of
@@ -136,7 +137,7 @@ class RunPlan:
             results are reused too.
         selection: the part of the catalog that the run sees; in a replay, that of the previous
             run.
-        sharpening_of_prefixes: see `SharpeningTable.numbers`.
+        sharpening_table: how the images below each prefix were sharpened.
         counts_disappeared: whether URIs that only the previous run has left the catalog.
         kept: shards that an earlier attempt of this run has finished.
         partitions: into which URIs and contents are divided: more than fit a worker's memory make
@@ -162,7 +163,7 @@ class RunPlan:
     previous_parts: tuple[str, ...] = ()
     partial_parts: tuple[str, ...] = ()
     selection: Selection = WHOLE_CATALOG
-    sharpening_of_prefixes: tuple[tuple[str, float | None], ...] = ()
+    sharpening_table: SharpeningTable = NO_TABLE
     counts_disappeared: bool = True
     kept: tuple[Shard, ...] = ()
     partitions: int = 16

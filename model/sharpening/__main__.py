@@ -71,17 +71,13 @@ def _conclusion(options: argparse.Namespace) -> Callable[[], int]:
     """Finds the images, and returns the work that is left, which gives the exit status.
 
     Raises:
-        OSError, ValueError: if there are no images to measure.
+        OSError, ValueError: if there are no images to measure, or the table is none.
     """
     if options.originals is not None:
         pairs = _pairs(Path(options.thumbnails), options.originals)
         return functools.partial(_conclude_pairs, pairs)
     if options.table is not None:
-        known = table.read(options.table)
-        folders = estimates.sample_folders(options.thumbnails, options.limit)
-        new = {prefix: uris for prefix, uris in folders.items() if prefix not in known}
-        print(f"{len(folders)} folders, {len(new)} of them new to {options.table}")
-        return functools.partial(_fill_table, options.table, new)
+        return functools.partial(_fill_table, options.table, *_lacking(options))
     thumbnails = _spread(list_images(options.thumbnails), options.limit)
     return functools.partial(_conclude_estimate, thumbnails)
 
@@ -177,6 +173,7 @@ def _measure_all(measurements: list[_Measurement]) -> list[float]:
 
 
 def _print_value(name: str, value: float) -> None:
+    name = name.encode(errors="backslashreplace").decode()  # need not be UTF-8
     print(f"{name:40} {estimates.rounded(value):+.2f}", flush=True)
 
 
@@ -184,8 +181,8 @@ def _measure_pair(thumbnail: Path, original: Path | None) -> float:
     """Raises ValueError or OSError if one of them cannot be measured; the message names it."""
     if original is None:
         raise ValueError(f"{thumbnail}: no original of this name")
-    small, jpeg_quality = estimates.read_thumbnail(str(thumbnail))
-    large, _ = estimates.read_thumbnail(str(original))
+    small, jpeg_quality = estimates.read_image(str(thumbnail))
+    large, _ = estimates.read_image(str(original))
     try:
         return measuring.measure(small, large, jpeg_quality)
     except measuring.UnmeasurableError as error:
@@ -204,7 +201,7 @@ def _conclude_pairs(measurements: list[_Measurement]) -> int:
         estimates.check_one_kind(values, _USUAL_DEVIATION)
         estimates.check_is_learned(median)
     except estimates.NoNumberError as error:
-        print(f"\n{pairs}: {error}")
+        print(f"\n{pairs}: {error}: {error.remedy}")
         return 1
     print(f"\n{pairs}: --source_sharpening {median:.2f} (deviation {deviation:.2f})")
     if len(values) < _ENOUGH_PAIRS:
@@ -223,7 +220,7 @@ def _conclude_estimate(thumbnails: list[HrFile]) -> int:
     try:
         found = estimates.conclude(values)
     except estimates.NoNumberError as error:
-        print(f"model.sharpening: {error}", file=sys.stderr)
+        print(f"model.sharpening: {error}: {error.remedy}", file=sys.stderr)
         return 1
     print(
         f"\n{found.count} thumbnails: --source_sharpening {found.value:.2f} (an estimate; other "
@@ -232,23 +229,44 @@ def _conclude_estimate(thumbnails: list[HrFile]) -> int:
     return 0
 
 
-def _fill_table(path: Path, folders: dict[str, list[str]]) -> int:
-    """Estimates each folder, adds it to the table, and prints it; names those without estimate."""
-    if not folders:
-        return 0
-    upscaler = estimates.open_upscaler()
-    added = 0
+def _lacking(options: argparse.Namespace) -> tuple[dict[str, list[str]], bool]:
+    """Thumbnails of the folders that the table lacks, and whether it has a line; counts them.
+
+    Raises:
+        OSError, ValueError: if there are no folders, or the table is none.
+    """
+    if str(options.table).startswith("s3:"):
+        raise ValueError(f"--table {options.table}: the table is a file on this machine")
+    known = table.read(options.table)
+    folders, loose = estimates.sample_folders(options.thumbnails, options.limit)
+    lacking = {prefix: uris for prefix, uris in folders.items() if prefix not in known}
+    print(f"folders: {len(folders)}, new to {options.table}: {len(lacking)}", flush=True)
+    if loose:
+        print(f"images in no folder, which get no number: {loose}")
+    return lacking, bool(known)
+
+
+def _fill_table(path: Path, folders: dict[str, list[str]], has_line: bool) -> int:
+    """Estimates folders, adds and prints them; the exit status is 0 if the table has a line."""
+    without = 0
     for prefix, uris in folders.items():
         try:
             estimates.check_count(len(uris))
-            found = estimates.conclude([v for _, v in estimates.measure_all(uris, upscaler)])
+            measured = estimates.measure_all(uris, estimates.open_upscaler())
+            found = estimates.conclude([value for _, value in measured])
         except estimates.NoNumberError as error:
             print(f"model.sharpening: {prefix}: {error}", file=sys.stderr)
+            without += 1
             continue
         table.append(path, prefix, found.value)
-        added += 1
+        has_line = True
         print(f"{prefix:40} {found}", flush=True)
-    return 0 if added else 1
+    if without:
+        print(
+            f"folders without a number: {without}. The next run tries them again, unless a line "
+            f"of {path} has their prefix, a comma and nothing or what originals show."
+        )
+    return 0 if has_line else 1
 
 
 if __name__ == "__main__":

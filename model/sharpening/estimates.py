@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import heapq
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,9 +33,17 @@ _MAX_PIXELS = 100_000_000
 class NoNumberError(ValueError):
     """Thumbnails that give no number.
 
+    Args:
+        problem: what is wrong with them.
+        remedy: what else to do for a number of `--source_sharpening`.
+
     Example:
-        raise NoNumberError("3 thumbnails can be measured, an estimate needs 20")
+        raise NoNumberError("3 thumbnails can be measured", "give more of them")
     """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +94,9 @@ def check_count(count: int) -> None:
     """Raises NoNumberError if so few thumbnails give no estimate."""
     if count < ENOUGH:
         raise NoNumberError(
-            f"{count} thumbnails can be measured, an estimate needs {ENOUGH}, better "
-            f"{USUAL_LIMIT}: give more of them, or a folder of their originals"
+            f"{count} thumbnail{'' if count == 1 else 's'} can be measured, an estimate needs "
+            f"{ENOUGH}, better {USUAL_LIMIT}",
+            "give more of them, or a folder of their originals",
         )
 
 
@@ -96,8 +106,8 @@ def check_one_kind(values: Sequence[float], usual_deviation: float) -> None:
     if deviation > usual_deviation:
         raise NoNumberError(
             f"values from {min(values):.2f} to {max(values):.2f}, deviation {deviation:.2f}: "
-            "these thumbnails were made in several ways. Measure and run each kind on its own, "
-            "or leave --source_sharpening unknown"
+            "these thumbnails were made in several ways",
+            "measure and run each kind on its own, or leave --source_sharpening unknown",
         )
 
 
@@ -106,7 +116,8 @@ def check_is_learned(value: float) -> None:
     if not presets.MIN_SHARPENING <= value <= presets.MAX_SHARPENING:
         raise NoNumberError(
             f"{value:.2f}, beyond what networks were trained on, {presets.MIN_SHARPENING} to "
-            f"{presets.MAX_SHARPENING}: leave --source_sharpening unknown"
+            f"{presets.MAX_SHARPENING}",
+            "leave --source_sharpening unknown",
         )
 
 
@@ -135,7 +146,7 @@ def measure_all(uris: Iterable[str], upscaler: "Upscaler") -> Iterator[tuple[str
     """
     for uri in uris:
         try:
-            rgb, jpeg_quality = read_thumbnail(uri)
+            rgb, jpeg_quality = read_image(uri)
             yield uri, measuring.estimate(_middle(rgb), jpeg_quality, upscaler)
         except measuring.UnmeasurableError as error:
             print(f"model.sharpening: {uri}: {error}", file=sys.stderr)
@@ -143,7 +154,7 @@ def measure_all(uris: Iterable[str], upscaler: "Upscaler") -> Iterator[tuple[str
             print(f"model.sharpening: {error}", file=sys.stderr)
 
 
-def read_thumbnail(uri: str) -> tuple[np.ndarray, int]:
+def read_image(uri: str) -> tuple[np.ndarray, int]:
     """Reads an image.
 
     Args:
@@ -168,7 +179,7 @@ def _middle(rgb: np.ndarray) -> np.ndarray:
     return rgb[top : top + _ESTIMATED_PX, left : left + _ESTIMATED_PX]
 
 
-def sample_folders(place: str, limit: int) -> dict[str, list[str]]:
+def sample_folders(place: str, limit: int) -> tuple[dict[str, list[str]], int]:
     """Chooses thumbnails of each folder right below a place, the same every time.
 
     Args:
@@ -176,10 +187,11 @@ def sample_folders(place: str, limit: int) -> dict[str, list[str]]:
         limit: of each folder.
 
     Returns:
-        By folder, as a prefix that ends in `/`, some of the images anywhere below it.
+        By folder, as a prefix that ends in `/`, some of the images anywhere below it; and the
+        number of images right in the place, which belong to no folder.
 
     Raises:
-        OSError: if there is no such place.
+        OSError: if there is no such place, or it cannot be listed.
         ValueError: if it is no folder and no prefix, or has no image in a folder below.
     """
     if place.startswith("s3://"):
@@ -187,22 +199,34 @@ def sample_folders(place: str, limit: int) -> dict[str, list[str]]:
             raise ValueError(f"{place}: a prefix of shops ends in /")
         root, uris = place, list_uris(place)
     else:
-        folder = Path(place).absolute()
+        folder = Path(os.path.normpath(Path(place).absolute()))
         if not folder.is_dir():
             raise FileNotFoundError(f"no such folder: {place}")
         files = (path for path in folder.rglob("*") if is_image(path.name) and path.is_file())
-        root, uris = f"{folder}/", map(str, files)
+        root, uris = f"{str(folder).rstrip('/')}/", map(str, files)
     chosen: dict[str, list[tuple[int, str]]] = {}
+    loose = 0
     for uri in uris:
         name, slash, _ = uri[len(root) :].partition("/")
         if not slash:
+            loose += 1
             continue
-        heap = chosen.setdefault(f"{root}{name}/", [])
+        heap = chosen.setdefault(_prefix(f"{root}{name}"), [])
         push = heapq.heappush if len(heap) < limit else heapq.heappushpop
         push(heap, (-_digest(uri), uri))
     if not chosen:
         raise ValueError(f"{place}: no images in folders below it")
-    return {prefix: sorted(uri for _, uri in chosen[prefix]) for prefix in sorted(chosen)}
+    folders = {prefix: sorted(uri for _, uri in chosen[prefix]) for prefix in sorted(chosen)}
+    return folders, loose
+
+
+def _prefix(folder: str) -> str:
+    """A folder as a prefix; one whose name is not UTF-8 as a file URI, which is text."""
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        folder = Path(folder).as_uri()
+    return f"{folder}/"
 
 
 def _digest(uri: str) -> int:

@@ -1,4 +1,4 @@
-"""The table of a catalog's shops: how the images below each prefix were sharpened.
+"""A sharpening table: how the images below each prefix were sharpened.
 
     prefix,source_sharpening
     s3://shop/images/a/,0.75
@@ -9,19 +9,20 @@ An empty number stands for images of which nothing is known.
 
 import csv
 import io
+import os
 from pathlib import Path
 
-from model.files import appearing
 from model.network import presets
 
 COLUMNS = ("prefix", "source_sharpening")
+_SHOWN_CHARACTERS = 60
 
 
-def parse(text: str) -> dict[str, float | None]:
+def parse(data: bytes) -> dict[str, float | None]:
     """Reads a table.
 
     Args:
-        text: CSV with the header `prefix,source_sharpening`.
+        data: CSV in UTF-8 with the header `prefix,source_sharpening`.
 
     Returns:
         The number of each prefix, log2, as spelled and in order; None where it is empty.
@@ -29,55 +30,70 @@ def parse(text: str) -> dict[str, float | None]:
     Raises:
         ValueError: if it is no such table; the message names the line.
     """
-    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8") from error
+    lines = csv.reader(io.StringIO(text, newline=""))
     found: dict[str, float | None] = {}
     try:
-        header = next(lines, [])
-        if tuple(header) != COLUMNS:
-            raise ValueError(f"line 1 is not {','.join(COLUMNS)}")
-        for fields in filter(None, lines):
-            if len(fields) != len(COLUMNS):
-                raise ValueError(f"line {lines.line_num} has {len(fields)} fields, not 2")
-            prefix, number = fields
-            if not prefix.endswith("/"):
-                raise ValueError(f"line {lines.line_num}: the prefix does not end in /: {prefix}")
-            if prefix in found:
-                raise ValueError(f"line {lines.line_num} names {prefix} again")
-            found[prefix] = _number(number, lines.line_num)
+        header = ",".join(next(lines, []))
+        if header != ",".join(COLUMNS):
+            raise ValueError(f"line 1 must be {','.join(COLUMNS)}, it is {_shown(header)}")
+        for fields in lines:
+            if any(map(str.strip, fields)):
+                prefix, number = _read_line(fields, lines.line_num)
+                if prefix in found:
+                    raise ValueError(f"line {lines.line_num} names {prefix} again")
+                found[prefix] = number
     except csv.Error as error:
         raise ValueError(f"line {lines.line_num} is no CSV: {error}") from error
     return found
 
 
-def read(path: Path) -> dict[str, float | None]:
-    """Reads a local table; empty if there is none yet.
-
-    Raises:
-        OSError: if it cannot be read, or its folder does not exist.
-        ValueError: if it is no such table; the message names file and line.
-    """
-    if not path.exists():
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"no such folder: {path.parent}")
-        return {}
+def _read_line(fields: list[str], line: int) -> tuple[str, float | None]:
+    """Prefix and number of a line; raises ValueError if it has others."""
+    if len(fields) != len(COLUMNS):
+        raise ValueError(
+            f"line {line} must be a prefix, a comma and a number: {_shown(','.join(fields))}"
+        )
+    prefix, number = fields
+    if not prefix.endswith("/"):
+        raise ValueError(f"line {line}: a prefix ends in /: {prefix}")
+    if not number.strip():
+        return prefix, None
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _number(text: str, line: int) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        value = float(text)
+        value = float(number)
         presets.check_sharpening_range(value)
     except ValueError as error:
         raise ValueError(
             f"line {line}: the number must be empty or from {presets.MIN_SHARPENING} to "
-            f"{presets.MAX_SHARPENING}, as model.sharpening prints it: {text[:40]}"
+            f"{presets.MAX_SHARPENING}, as model.sharpening prints it: {_shown(number)}"
         ) from error
-    return presets.rounded_sharpening(value)
+    return prefix, presets.rounded_sharpening(value)
+
+
+def _shown(text: str) -> str:
+    return text[:_SHOWN_CHARACTERS] or "empty"
+
+
+def read(path: Path) -> dict[str, float | None]:
+    """Reads a local table that will be added to; empty if there is none yet.
+
+    Raises:
+        OSError: if it cannot be read or written, or its folder does not exist.
+        ValueError: if it is no such table; the message names file and line.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(f"no permission to write {path}")
+    if not path.exists():
+        return {}
+    try:
+        return parse(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def append(path: Path, prefix: str, number: float) -> None:
@@ -91,13 +107,16 @@ def append(path: Path, prefix: str, number: float) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    lines = io.StringIO(path.read_text(encoding="utf-8") if path.exists() else "")
-    before = lines.read()
-    if before and not before.endswith("\n"):
-        lines.write("\n")
-    writer = csv.writer(lines, lineterminator="\n")
+    before = path.read_bytes() if path.exists() else b""
+    lines = io.StringIO()
     if not before:
-        writer.writerow(COLUMNS)
-    writer.writerow([prefix, f"{number:.2f}"])
-    with appearing(path) as partial:
-        partial.write_text(lines.getvalue(), encoding="utf-8", newline="")
+        csv.writer(lines, lineterminator="\n").writerow(COLUMNS)
+    elif not before.endswith(b"\n"):
+        lines.write("\n")
+    fields = [prefix, f"{number:.2f}"]
+    if prefix.isprintable():
+        csv.writer(lines, lineterminator="\n").writerow(fields)
+    else:  # a carriage return needs quotes
+        csv.writer(lines, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(fields)
+    with path.open("ab") as file:
+        file.write(lines.getvalue().encode())

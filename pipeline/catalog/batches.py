@@ -2,7 +2,7 @@
 `CatalogEntry`."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
 )
 assert tuple(SCHEMA.names) == CatalogEntry._fields
 _BATCH_ROWS = 4096
+_FILE_NAME = r"[^/]*\z"
 
 
 def from_columns(rows: int, **columns: pa.Array) -> pa.RecordBatch:
@@ -58,6 +59,25 @@ def from_entries(entries: Iterable[CatalogEntry]) -> Iterator[pa.RecordBatch]:
             [pa.array(column, field.type) for column, field in zip(values, SCHEMA, strict=True)],
             schema=SCHEMA,
         )
+
+
+def fill_sharpening(
+    batch: pa.RecordBatch, number_of: Callable[[str], float | None]
+) -> pa.RecordBatch:
+    """Gives the rows of a batch that have no sharpening that of their folder.
+
+    Args:
+        batch: of `SCHEMA`.
+        number_of: of a folder, which ends in `/`: log2; None where it is unknown.
+    """
+    where = pc.coalesce(batch["location"], batch["uri"])
+    folders = pc.replace_substring_regex(where, _FILE_NAME, "").dictionary_encode()
+    numbers = [number_of(folder) for folder in folders.dictionary.to_pylist()]
+    filled = pc.coalesce(
+        batch["source_sharpening"], pa.array(numbers, pa.float64()).take(folders.indices)
+    )
+    at = SCHEMA.get_field_index("source_sharpening")
+    return batch.set_column(at, SCHEMA.field(at), filled)
 
 
 def to_entries(batch: pa.RecordBatch) -> list[CatalogEntry]:

@@ -1,11 +1,9 @@
-"""Gives each image the sharpening of its shop, from a table of prefixes."""
+"""The sharpening table of a run: how the images below each prefix were sharpened."""
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from model.sharpening import table
 from pipeline.catalog.places import BUCKET
@@ -14,15 +12,14 @@ from pipeline.redaction import redact
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
 
-_FILE_NAME = r"[^/]*\z"
-
 
 @dataclasses.dataclass(frozen=True)
 class SharpeningTable:
     """How the images below each prefix were sharpened. Picklable, travels to the workers.
 
     Attributes:
-        numbers: (prefix, log2) for each prefix, which ends in `/`; None where it is unknown.
+        numbers: (prefix, log2) for each prefix, as `folder_of` gives it; None where it is
+            unknown.
 
     Example:
         >>> shops = SharpeningTable((("s3://shop/a/", 0.75), ("s3://shop/a/old/", None)))
@@ -33,8 +30,12 @@ class SharpeningTable:
     numbers: tuple[tuple[str, float | None], ...] = ()
 
     def number_of(self, location: str) -> float | None:
-        """Returns the number of the longest prefix of a location; None if it has none."""
-        folder = location[: location.rfind("/") + 1]
+        """Returns the number of the longest prefix of a location; None if it has none.
+
+        Args:
+            location: see `CatalogEntry`.
+        """
+        folder = folder_of(location)
         while folder:
             if folder in self._by_prefix:
                 return self._by_prefix[folder]
@@ -42,9 +43,8 @@ class SharpeningTable:
         return None
 
     def overlaps(self, folder: str) -> bool:
-        """Whether a prefix lies below an `--input` that ends in `/`, or holds it."""
-        if locations.scheme_of(folder) != "s3":
-            folder = f"{locations.local_path(folder).absolute()}/"
+        """Returns whether a prefix lies below a folder or S3 prefix, or above it."""
+        folder = folder_of(f"{folder.rstrip('/')}/")
         return any(
             prefix.startswith(folder) or folder.startswith(prefix) for prefix, _ in self.numbers
         )
@@ -53,17 +53,31 @@ class SharpeningTable:
     def _by_prefix(self) -> Mapping[str, float | None]:
         return dict(self.numbers)
 
-    def fill(self, entries: pa.RecordBatch) -> pa.RecordBatch:
-        """Gives entries of `batches.SCHEMA` that have no number that of their prefix."""
-        if not self.numbers:
-            return entries
-        locations = pc.coalesce(entries["location"], entries["uri"])
-        folders = pc.replace_substring_regex(locations, _FILE_NAME, "").dictionary_encode()
-        numbers = [self.number_of(folder) for folder in folders.dictionary.to_pylist()]
-        told = pc.take(pa.array(numbers, pa.float64()), folders.indices)
-        at = entries.schema.get_field_index("source_sharpening")
-        told = pc.coalesce(entries.column(at), told)
-        return entries.set_column(at, entries.schema.field(at), told)
+
+NO_TABLE = SharpeningTable()
+
+
+def folder_of(location: str) -> str:
+    """Returns the folder that a location lies in, spelled in one way, ending in `/`.
+
+    Args:
+        location: an S3 URI, an absolute path or a file URI; what follows its last `/` is left
+            out. Of other texts the result is empty.
+
+    Raises:
+        ValueError: if it is a file URI of no path on this machine.
+
+    Example:
+        >>> folder_of("/shop/a/../b/1.jpg"), folder_of("file:///shop/b/"), folder_of("S3://s/a/")
+        ('/shop/b/', '/shop/b/', 's3://s/a/')
+    """
+    folder = location[: location.rfind("/") + 1]
+    scheme = locations.scheme_of(folder)
+    if scheme == "s3":
+        bucket, key = locations.split_s3(folder)
+        return f"s3://{bucket}/{key}"
+    path = str(locations.local_path(folder)) if folder and scheme in ("file", "") else ""
+    return f"{os.path.normpath(path).rstrip('/')}/" if path.startswith("/") else ""
 
 
 def read_table(files: Storage, place: str) -> SharpeningTable:
@@ -77,33 +91,23 @@ def read_table(files: Storage, place: str) -> SharpeningTable:
         RunError: if it cannot be read or is no table of `model.sharpening`.
     """
     name = f"--sharpening_table {redact(place)}"
+    numbers: dict[str, float | None] = {}
     try:
-        found = table.parse(files.read(place).decode())
-        numbers = {spelled: n for prefix, n in found.items() for spelled in _spelled(prefix)}
+        for prefix, number in table.parse(files.read(place)).items():
+            folder = folder_of(prefix)
+            _check(prefix, folder)
+            if folder in numbers:
+                raise ValueError(f"it names {folder} in two ways, also as {prefix}")
+            numbers[folder] = number
     except StorageError as error:
         raise RunError(f"{name}: {error.detail}") from error
-    except UnicodeDecodeError as error:
-        raise RunError(f"{name}: is not UTF-8") from error
     except ValueError as error:
         raise RunError(f"{name}: {redact(str(error))}") from error
     return SharpeningTable(tuple(numbers.items()))
 
 
-def _spelled(prefix: str) -> list[str]:
-    """A prefix as the locations of the catalog begin.
-
-    Raises:
-        ValueError: if it is no prefix of S3 and no folder.
-    """
-    scheme = locations.scheme_of(prefix)
-    if scheme == "s3":
-        bucket, key = locations.split_s3(prefix)
-        if not BUCKET.fullmatch(bucket):
-            raise ValueError(f"a prefix on S3 is s3://bucket/prefix/: {prefix}")
-        return [f"s3://{bucket}/{key}"]
-    if scheme not in ("file", ""):
-        raise ValueError(f"a prefix is s3://bucket/prefix/ or a folder: {prefix}")
-    folder = locations.local_path(prefix)
-    if not folder.is_absolute():
-        raise ValueError(f"the path of a folder must be absolute: {prefix}")
-    return [f"{folder.as_posix().rstrip('/')}/", f"{folder.as_uri().rstrip('/')}/"]
+def _check(prefix: str, folder: str) -> None:
+    """Raises ValueError if a prefix is none of S3 and no absolute folder."""
+    is_s3 = folder.startswith("s3://")
+    if not folder or (is_s3 and not BUCKET.fullmatch(locations.split_s3(folder)[0])):
+        raise ValueError(f"a prefix is s3://bucket/prefix/ or an absolute folder: {prefix}")

@@ -56,7 +56,7 @@ class SourceInfo:
     source_sharpening: Annotated[
         float | None,
         Column(
-            "how the source was sharpened, log2, from the manifest or the table of prefixes; "
+            "how the source was sharpened, log2, from the manifest or the sharpening table; "
             "null where neither says it"
         ),
     ] = None

@@ -34,6 +34,7 @@ class RowCounts:
     Attributes:
         rows: all of them.
         by_status, by_reason: how many rows have each.
+        with_sharpening: how many rows have a number of their own for it.
         measured: values of each column of `MEASURED`.
 
     Example:
@@ -46,11 +47,13 @@ class RowCounts:
         self.rows = 0
         self.by_status: collections.Counter[str] = collections.Counter()
         self.by_reason: collections.Counter[str] = collections.Counter()
+        self.with_sharpening = 0
         self.measured = {name: Sketch() for name in MEASURED}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Counts a batch with the columns status, reason and those of `MEASURED`."""
+        """Counts a batch with the columns status, reason, source_sharpening and `MEASURED`."""
         self.rows += batch.num_rows
+        self.with_sharpening += batch.num_rows - batch["source_sharpening"].null_count
         self.by_status.update(tally(batch["status"]))
         self.by_reason.update(tally(batch["reason"]))
         for name, sketch in self.measured.items():
@@ -71,6 +74,7 @@ def add_counts(parts: Iterable[RowCounts]) -> RowCounts:
     parts, total = list(parts), RowCounts()
     for part in parts:
         total.rows += part.rows
+        total.with_sharpening += part.with_sharpening
         total.by_status.update(part.by_status)
         total.by_reason.update(part.by_reason)
     for name, sketch in total.measured.items():
@@ -89,7 +93,7 @@ def count_part(files: Storage, part: str, counts: RowCounts) -> Iterator[pa.Reco
     Yields:
         Their URIs, batches of `URIS`.
     """
-    names = ["uri", "status", "reason", *MEASURED]
+    names = ["uri", "status", "reason", "source_sharpening", *MEASURED]
     for *_, batch in reader.read_batches(files, [part], names, batch_rows=_BATCH_ROWS):
         counts.add(batch)
         yield batch.select(["uri"])

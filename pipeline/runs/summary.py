@@ -8,6 +8,7 @@ import logging
 import platform
 from typing import Any
 
+from pipeline import text
 from pipeline.catalog.selection import Selection
 from pipeline.output import publishing
 from pipeline.output.percentiles import Sketch
@@ -87,6 +88,12 @@ def finish_run(
         now = datetime.datetime.now(datetime.UTC)
         summary = summarise(plan, counts, uris, totals, now=now)
         _succeed(files, layout, plan, summary)
+        if plan.settings.sharpening_table:
+            _log.info(
+                "%s of %s have a number of the manifest or --sharpening_table",
+                f"{counts.with_sharpening:,}",
+                text.count(counts.rows, "row"),
+            )
     name_latest(files, layout.output)
     publishing.clear(files, layout.staging)
     lock.remove(files, layout, plan.lock_token)
@@ -147,8 +154,8 @@ def add_metrics(
 
 
 def _write(files: Storage, layout: Layout, summary: dict[str, Any]) -> None:
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write(layout.summary, text.encode())
+    written = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.write(layout.summary, written.encode())
 
 
 def summarise(
@@ -191,6 +198,7 @@ def summarise(
         "by_status": {status.value: by_status[status] for status in Status},
         "by_reason": dict(sorted(counts.by_reason.items())),
         "failure_rate": by_status[Status.FAILED] / counts.rows,
+        "with_source_sharpening": counts.with_sharpening,
         "pictures_per_second": round(upscaled / wall_s, 3),
         "percentiles": {
             name: values

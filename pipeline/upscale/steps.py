@@ -63,8 +63,8 @@ class Decoded:
         image: its pixels, [H, W].
         header: with the size and mode that decoding found.
         timings: so far.
-        sharpening: log2, from the manifest or the table of shops; None where the option of the
-            run holds.
+        sharpening: log2, from the manifest or the sharpening table; None where the option of
+            the run holds.
 
     Example:
         upscaled = upscaler.upscale(decoded, keep_result=False)

@@ -132,6 +132,7 @@ def test_a_part_of_the_catalog_cannot_be_replayed_or_chosen_twice(capsys):
         (["--limit", "5", "--sample", "5"], "give one of them"),
         (["--retry", "timeout", "--limit", "5"], "cannot go with --limit"),
         (["--retry", "timeout", "--exclude", "a"], "cannot go with --exclude"),
+        (["--retry", "timeout", "--sharpening_table", "a"], "go with --sharpening_table"),
         (["--limit", "0"], "at least 1"),
     ):
         with pytest.raises(SystemExit):

@@ -385,6 +385,7 @@ def test_a_table_tells_the_images_of_each_shop_their_sharpening(tmp_path):
     tell(0.7, 0.4)
     changed = shops.run("n3")
     assert [name for name, row in changed.items() if row["status"] == "upscaled"] == ["3.png"]
+    assert shops.summary("n3")["with_source_sharpening"] == 2
 
 
 def test_rows_from_before_the_column_of_the_sharpening_are_reused(nights):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import boto3
@@ -208,6 +209,23 @@ def test_a_large_thumbnail_is_estimated_by_its_middle(tmp_path, capsys):
     assert "0.png: it is too flat to measure" in capsys.readouterr().err
 
 
+def test_folders_of_any_name_get_a_line_without_points_in_it(tmp_path, capsys, monkeypatch):
+    """From a path with `..`; a name that is not UTF-8 as a file URI; status 1 without a line."""
+    for name in (b"few", b"q\xff", b"caf\xc3\xa9, b"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/" + name))
+        folder.mkdir(parents=True)
+        Image.fromarray(draw_scene(1, 20, 20)).save(folder / "1.png")
+    monkeypatch.chdir(tmp_path / "in/few")
+    assert sharpening.main(["../../in", "--table", str(tmp_path / "t.csv")]) == 1
+    printed = capsys.readouterr().err
+    for prefix in (
+        f"{tmp_path}/in/café, b/",
+        f"file://{tmp_path}/in/q%FF/",
+        f"{tmp_path}/in/few/",
+    ):
+        assert f"{prefix}: 1 thumbnail can be measured, an estimate needs 20" in printed
+
+
 def test_a_few_thumbnails_are_refused_at_once(tmp_path, capsys):
     save_thumbnails(tmp_path, Recipe(), count=3)
     with pytest.raises(SystemExit) as error:
@@ -239,16 +257,18 @@ def test_a_table_gets_the_shops_that_it_lacks(tmp_path, capsys, monkeypatch):
         assert sharpening.main(arguments) == 0
         first = capsys.readouterr()
         numbers = table.read(path)
-        assert sharpening.main(arguments) == 1
+        assert sharpening.main(arguments) == 0
         again = capsys.readouterr()
     assert list(numbers) == ["s3://shops/known/", "s3://shops/plain/", "s3://shops/sharp/"]
     assert numbers["s3://shops/known/"] == 0.9
     assert numbers["s3://shops/plain/"] == pytest.approx(0, abs=0.15)
     assert numbers["s3://shops/sharp/"] == pytest.approx(0.74, abs=0.2)
-    assert f"4 folders, 3 of them new to {path}" in first.out
+    assert f"folders: 4, new to {path}: 3" in first.out
+    assert "images in no folder, which get no number: 1" in first.out
     assert f"{numbers['s3://shops/sharp/']:+.2f} (" in first.out and "20 thumbnails)" in first.out
     assert "s3://shops/few/: 3 thumbnails can be measured" in first.err
-    assert f"4 folders, 1 of them new to {path}" in again.out
+    assert f"folders: 4, new to {path}: 1" in again.out
+    assert "folders without a number: 1. The next run tries them again" in again.out
     assert table.read(path) == numbers
 
 
@@ -259,7 +279,8 @@ def test_a_table_gets_the_shops_that_it_lacks(tmp_path, capsys, monkeypatch):
         (["{}/none", "--table", "{}/t.csv"], "no such folder: {}/none"),
         (["{}", "--table", "{}/t.csv"], "{}: no images in folders below it"),
         (["{}", "--table", "{}/none/t.csv"], "no such folder: {}/none"),
-        (["{}", "--table", "{}/bad.csv"], "bad.csv: line 1 is not prefix,source_sharpening"),
+        (["{}", "--table", "{}/bad.csv"], "bad.csv: line 1 must be prefix,source_sharpening"),
+        (["{}", "--table", "s3://shops/t.csv"], "the table is a file on this machine"),
         (["{}", "{}", "--table", "{}/t.csv"], "--table estimates without ORIGINALS"),
     ],
 )
