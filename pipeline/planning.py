@@ -146,16 +146,16 @@ def _read_network(
         RunError: if it is unknown, or cannot do that.
     """
     saved = read_model(files, settings.model)
-    name = f"--model {settings.model}"
-    try:
-        for source, numbers in sharpenings.items():
-            name = f"--model {settings.model}, {source}"
-            for number in numbers:
+    for source, numbers in sharpenings.items():
+        for number in set(numbers):
+            try:
                 saved.check_sharpening(number)
-        name = f"--model {settings.model}"
+            except ValueError as error:
+                raise RunError(f"--model {settings.model}, {source}: {error}") from error
+    try:
         return saved, settings.target.max_result_side(settings.max_side, saved.scale)
     except ValueError as error:
-        raise RunError(f"{name}: {error}") from error
+        raise RunError(f"--model {settings.model}: {error}") from error
 
 
 def _read_sharpening_table(files: Storage, settings: Settings) -> SharpeningTable:
