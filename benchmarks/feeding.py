@@ -68,7 +68,7 @@ def measure(
         folder: for patches and runs.
     """
     groups, _ = training_data.load_groups(config)
-    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation, config.cut_out_share)
     started = time.monotonic()
     prepared = prepare(groups, config.feeding, cutter, folder)
     prepared_s = time.monotonic() - started

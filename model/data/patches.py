@@ -1,4 +1,4 @@
-"""Training patches: cutting, thinning out flat ones, turning, degrading.
+"""Training patches: cutting, thinning out flat ones, turning, cutting out on white, degrading.
 
 The network sees patches of P x P LR pixels. Each is cut from HR with a margin around it, so that
 shrinking and compression see what they would see in the whole image.
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from model import files
+from model.data.cut_outs import cut_out
 from model.data.drawn_recipes import Degradation
 from model.data.hr_sources import HrArray, HrImage, large_enough, note_too_small
 from model.metrics import full_reference
@@ -52,6 +53,7 @@ class Cutter:
         scale: of the network.
         lr_patch_px: side P of the LR patches.
         degradation: of the LR patches.
+        cut_out_share: of the patches that show a part of their image on white, 0..1.
 
     Example:
         >>> Cutter(scale=2, lr_patch_px=32, degradation=Degradation()).region_px
@@ -61,6 +63,7 @@ class Cutter:
     scale: int
     lr_patch_px: int
     degradation: Degradation
+    cut_out_share: float = 0.0
 
     @property
     def region_px(self) -> int:
@@ -105,6 +108,8 @@ class Cutter:
         """
         quarter_turns, is_flipped = int(generator.integers(4)), bool(generator.integers(2))
         (hr,) = dihedral.transform(region[None], quarter_turns, is_flipped)
+        if self.cut_out_share and generator.random() < self.cut_out_share:
+            hr = cut_out(hr, self.lr_patch_px * self.scale, generator)
         # The image that is degraded begins somewhere in the margin, and so do JPEG's blocks.
         top, left = (int(at) for at in generator.integers(0, _BLOCK_PX, 2))
         lr, quality, sharpening = self.degradation.make_lr(

@@ -50,6 +50,9 @@ class TrainConfig:
         "standard deviation of a patch's luma, grey levels, below which it is drawn again: at "
         "the start and at the end of training, linear in between",
     )
+    cut_out_share: float = _option(
+        0.0, "share of the patches that show a part of their image on white, as packaging"
+    )
     degradation: Degradation = dataclasses.field(default_factory=Degradation)
     knows_quality: int = _option(
         0, "1: the network is conditioned on each patch's JPEG quality, see RDN"
@@ -98,7 +101,7 @@ class TrainConfig:
                 raise ValueError(
                     f"training needs {name} >= {minimum}. Received: {getattr(self, name)}"
                 )
-        for name in ("compressed_share", "drawn_share"):
+        for name in ("compressed_share", "drawn_share", "cut_out_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
         if bool(self.knows_sharpening) != (self.degradation.sharpening_told_share > 0):

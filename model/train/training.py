@@ -183,7 +183,7 @@ def continued(config: TrainConfig, checkpoint: Path, stable: Path) -> RDN | None
 
 def _feed(config: TrainConfig, groups: list[Group], run_dir: Path, processes: int) -> Feed:
     """What makes the batches."""
-    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation)
+    cutter = Cutter(config.scale, config.lr_patch_px, config.degradation, config.cut_out_share)
     return Feed(
         groups=prepare(groups, config.feeding, cutter, run_dir, processes=processes),
         cutter=cutter,
