@@ -2,6 +2,7 @@
 
 import numpy as np
 
+_LUMA: np.ndarray = np.array([0.299, 0.587, 0.114], np.float32)
 # How much stronger colours and contrast become, and how much lighter, grey levels: packaging is
 # more colourful than photographs of it.
 _SATURATION = (1.0, 2.2)
@@ -30,7 +31,7 @@ def cut_out(hr: np.ndarray, patch_px: int, generator: np.random.Generator) -> np
     """
     side = hr.shape[0]
     rgb = hr.astype(np.float32)
-    grey = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = rgb @ _LUMA
     rgb = grey[..., None] + (rgb - grey[..., None]) * generator.uniform(*_SATURATION)
     rgb = (rgb - 128) * generator.uniform(*_CONTRAST) + 128 + generator.uniform(*_LIGHTER)
     inside = _distance_inside(side, patch_px, generator)

@@ -28,7 +28,7 @@ import numpy as np
 
 from model import startup
 from model.command_line import CommandParser
-from model.data.hr_sources import IMAGE_SUFFIXES, HrFile, list_images
+from model.data.hr_sources import HrFile, is_image, list_images
 from model.inference.errors import OutOfMemoryError
 from model.network import presets
 from model.sharpening import estimates, measuring, table
@@ -151,7 +151,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         raise ValueError(f"no such folder: {folder}")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+        if not is_image(path.name) or not path.is_file():
             continue
         if path.stem in found:
             raise ValueError(f"one name for two images: {found[path.stem]} and {path}")

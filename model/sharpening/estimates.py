@@ -147,11 +147,13 @@ def measure_all(uris: Iterable[str], upscaler: "Upscaler") -> Iterator[tuple[str
     for uri in uris:
         try:
             rgb, jpeg_quality = read_image(uri)
-            yield uri, measuring.estimate(_middle(rgb), jpeg_quality, upscaler)
+            value = measuring.estimate(_middle(rgb), jpeg_quality, upscaler)
         except measuring.UnmeasurableError as error:
             print(f"model.sharpening: {uri}: {error}", file=sys.stderr)
         except OSError as error:
             print(f"model.sharpening: {error}", file=sys.stderr)
+        else:
+            yield uri, value
 
 
 def read_image(uri: str) -> tuple[np.ndarray, int]:

@@ -64,7 +64,7 @@ def from_entries(entries: Iterable[CatalogEntry]) -> Iterator[pa.RecordBatch]:
 def fill_sharpening(
     batch: pa.RecordBatch, number_of: Callable[[str], float | None]
 ) -> pa.RecordBatch:
-    """Gives the rows of a batch that have no sharpening that of their folder.
+    """Fills in the sharpening of the rows that have none, by the folders of their images.
 
     Args:
         batch: of `SCHEMA`.
