@@ -17,6 +17,7 @@ from pipeline.options.catalog import NONE
 from pipeline.options.declaration import Option
 from pipeline.records import Reason, RunError
 from pipeline.redaction import redact
+from pipeline.runs.layout import OWN_FOLDERS
 from pipeline.runtime import logs
 from pipeline.settings import OPTION_GROUPS, OPTIONS, Settings
 from pipeline.storage import locations
@@ -207,6 +208,12 @@ def _check_places(parser: CommandParser, source: str, output: str) -> tuple[str,
         folder = manifest.input_folder(source)
         if f"{absolute_output}/".startswith(folder):
             parser.error("--output is below --input: its images would be upscaled again")
+        for own in OWN_FOLDERS:
+            if folder.startswith(f"{locations.join(absolute_output, own)}/"):
+                parser.error(
+                    f"--input is in a folder that the job writes to, {own}/ of --output: its "
+                    "results would lie among your images; give another --output"
+                )
         return folder, absolute_output
     try:
         manifest_format(source)

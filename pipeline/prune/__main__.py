@@ -47,8 +47,7 @@ def main(argv: list[str]) -> int:
         if options.dry_run or not (options.keep or options.compact or options.images):
             _foretell(files, runs, options)
             return 0
-        locked = [run.run_id for run in runs if run.has_lock]
-        with pruning(files, options.output, locked) as check:
+        with pruning(files, options.output) as check:
             _prune(files, options, check)
     except (RunError, StorageError, OSError) as error:
         print(f"pipeline.prune: {error}", file=sys.stderr)
@@ -75,7 +74,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add(
         "--images",
         action="store_true",
-        help="delete files under images/ that no row of the remaining runs names",
+        help="delete images that the job wrote under images/ and that no row of the remaining "
+        "runs names; other files stay",
     )
     add("--unfinished", action="store_true", help="with --keep: delete runs that did not end, too")
     add("--dry_run", action="store_true", help="say what would be deleted, and change nothing")

@@ -1,6 +1,7 @@
 """Decides which runs can go, and deletes them so that a kill in between loses nothing else."""
 
 import concurrent.futures
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.local import local_errors
 
 _THREADS = 16
+# What the job writes under images/: named by content key, in a folder of its first two digits.
+_IMAGE = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}\.[a-z]+")
 # Deleted first, one after the other: from then on the run is neither continued nor reused.
 _FIRST = ("run.json", "_SUCCESS")
 
@@ -43,7 +46,7 @@ def choose(runs: Sequence[StoredRun], *, keep: int, unfinished_too: bool = False
         runs: of `read_runs`, the newest finished one first.
         keep: number of finished runs to keep in any case, at least 1. A run counts against
             another one only if it saw all of the catalog that the other one saw: a trial on a few
-            images lets no full run go.
+            images lets no full run go, nor does a run on another catalog (`Seen`).
         unfinished_too: whether runs that did not end can go, with what they have finished.
 
     Raises:
@@ -52,7 +55,7 @@ def choose(runs: Sequence[StoredRun], *, keep: int, unfinished_too: bool = False
     finished = [run for run in runs if run.state is State.FINISHED]
     stays = {}
     for number, run in enumerate(finished):
-        if sum(newer.selection.covers(run.selection) for newer in finished[:number]) < keep:
+        if sum(newer.seen.covers(run.seen) for newer in finished[:number]) < keep:
             stays[run.run_id] = f"one of the newest {keep}"
     for run in runs:
         if run.state is State.DRY_RUN:
@@ -105,7 +108,9 @@ def delete_run(files: Storage, output: str, run: StoredRun, *, check: Callable[[
 
 
 def unnamed_images(files: Storage, output: str, runs: Iterable[StoredRun]) -> list[StoredObject]:
-    """Lists the files under `images/` that no row of some runs names.
+    """Lists the images that the job wrote under `images/` and no row of some runs names.
+
+    Files with other names are somebody else's, and are never listed.
 
     Args:
         files: storage of the runs.
@@ -125,7 +130,7 @@ def unnamed_images(files: Storage, output: str, runs: Iterable[StoredRun]) -> li
     return [
         item
         for item in list_if_any(files, folder)
-        if locations.path_below(folder, item.uri) not in named
+        if _IMAGE.fullmatch(path := locations.path_below(folder, item.uri)) and path not in named
     ]
 
 

@@ -1,8 +1,9 @@
 """Keeps runs and `pipeline.prune` apart: each looks for the other's lock after it took its own."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
+from pipeline.prune.inventory import list_if_any
 from pipeline.records import RunError
 from pipeline.runs import lock
 from pipeline.runs.layout import Layout
@@ -16,14 +17,13 @@ _ID = ".prune"
 
 @contextlib.contextmanager
 def pruning(
-    files: Storage, output: str, run_ids: Iterable[str], timing: Timing | None = None
+    files: Storage, output: str, timing: Timing | None = None
 ) -> Iterator[Callable[[], None]]:
     """Keeps runs from starting under an output while the block deletes others.
 
     Args:
         files: storage of the runs.
         output: folder or prefix that holds all runs.
-        run_ids: those that have a lock file.
         timing: see `Timing`.
 
     Yields:
@@ -40,7 +40,7 @@ def pruning(
     except RunError as error:
         raise RunError(f"cannot prune {output}: {_in_words(error)}") from error
     try:
-        for run_id in run_ids:
+        for run_id in _locked_runs(files, layout):
             try:
                 _lock_of(files, output, run_id, timing).refuse_if_held()
             except RunError as error:
@@ -51,6 +51,15 @@ def pruning(
         if locations.scheme_of(layout.folder) != "s3":
             with contextlib.suppress(OSError):  # the next one has begun
                 locations.local_path(layout.folder).rmdir()
+
+
+def _locked_runs(files: Storage, layout: Layout) -> list[str]:
+    """The ids of runs with a lock file, listed only now: a run that starts later sees ours."""
+    below = [
+        locations.path_below(layout.runs, item.uri) for item in list_if_any(files, layout.runs)
+    ]
+    names = [name.removesuffix("/lock.json") for name in below if name.endswith("/lock.json")]
+    return [name for name in names if name != layout.run_id]
 
 
 def refuse_while_pruning(files: Storage, output: str, timing: Timing | None = None) -> None:

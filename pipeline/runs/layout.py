@@ -17,6 +17,8 @@ import re
 from pipeline.settings import Settings
 from pipeline.storage import locations
 
+# The folders of an output that the job writes to.
+OWN_FOLDERS = ("images", "rows", "runs")
 # Local listings spell the equals sign as %3D.
 _PART = re.compile(r"(.+)/rows/run_id(?:=|%3D)[^/]+/[^/]+", re.DOTALL)
 

@@ -191,9 +191,13 @@ class S3Storage:
         self.delete(source)
 
     def delete(self, uri: str) -> None:
-        """Deletes by a DELETE request."""
+        """Deletes by a DELETE request; S3 answers 204 for a missing object, other servers 404."""
         bucket, key = split_s3(uri)
-        self._ask("delete_object", Bucket=bucket, Key=key)
+        try:
+            self._ask("delete_object", Bucket=bucket, Key=key)
+        except StorageError as error:
+            if error.reason != Reason.NOT_FOUND or error.code == "NoSuchBucket":
+                raise
 
     def _exists(self, uri: str) -> bool:
         try:

@@ -33,11 +33,11 @@ RUN_CODES = {
 }
 # Answers to HEAD have no body and so no code: the status alone may stand for one of the above.
 MUTE_CODES = {"400", "403"}
-_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "429"}
-_TRANSIENT = {
-    *("InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"),
-    *("500", "502", "503", "504", *_THROTTLED),
-}
+# Servers give them different codes, and answers to HEAD none: their statuses count, too.
+_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException"}
+_TRANSIENT = {"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"}
+_TIMED_OUT_STATUS = 408
+_THROTTLED_STATUS = 429
 _REASON_OF_CODE = {
     "404": Reason.NOT_FOUND,
     "NoSuchKey": Reason.NOT_FOUND,
@@ -130,8 +130,11 @@ def _sort_answer(error: boto_errors.ClientError) -> Exception:
     code = code_of(error)
     message = f"S3 answered {code} to {error.operation_name}"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _TRANSIENT or (status >= 500 and not is_refusal(code)):
-        return TransientError(message, throttled=code in _THROTTLED)
+    if code in _THROTTLED or status == _THROTTLED_STATUS:
+        return TransientError(message, throttled=True)
+    is_of_server = status >= 500 or status == _TIMED_OUT_STATUS
+    if code in _TRANSIENT or (is_of_server and not is_refusal(code)):
+        return TransientError(message)
     if code in _NOT_PERMITTED and error.operation_name in _ACTIONS:
         message += f": the credentials need {_ACTIONS[error.operation_name]} there"
     return StorageError(reason_of(code), message, code)

@@ -19,6 +19,8 @@ STATUS = {
     **{"500": 500, "503": 503, "SlowDown": 503, "ServiceUnavailable": 503},
     **{"NotImplemented": 501, "ExpiredToken": 400, "RequestTimeTooSkewed": 403},
     **{"SignatureDoesNotMatch": 403, "AccessDenied": 403},
+    # Codes that AWS has not: the status says what they mean.
+    **{"RequestLimitExceeded": 429, "Timeout": 408, "NoSuchKey": 404, "NoSuchBucket": 404},
 }
 
 

@@ -49,8 +49,8 @@ def _read_jsonl(
     for number, line in enumerate(short_lines(file), start=1):
         if not line.strip():
             continue
-        if len(line) > MAX_LINE:
-            yield Record(number, problem=_too_long())
+        if broken := _broken(line):
+            yield Record(number, problem=broken)
             continue
         try:
             value = json.loads(line.decode("utf-8-sig"), parse_float=_exact_number)
@@ -77,8 +77,8 @@ def _read_txt(
 ) -> Iterator[Record]:
     for number, line in enumerate(short_lines(file), start=1):
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape").strip()
-        if len(line) > MAX_LINE:
-            yield Record(number, problem=_too_long())
+        if broken := _broken(line):
+            yield Record(number, problem=broken)
         elif text:
             yield record_of(number, {columns.uri: text}, columns)
 
@@ -99,8 +99,11 @@ _READERS: dict[str, Callable[[BinaryIO, str, ManifestColumns, _Tell], Iterator[R
 }
 
 
-def _too_long() -> str:
-    return f"longer than {MAX_LINE >> 20} MiB"
+def _broken(line: bytes) -> str | None:
+    """What is wrong with a line of text as such."""
+    if b"\r" in line.strip():
+        return r"has a carriage return in it: end each line by \n or \r\n"
+    return f"longer than {MAX_LINE >> 20} MiB" if len(line) > MAX_LINE else None
 
 
 def _first_line(error: Exception) -> str:

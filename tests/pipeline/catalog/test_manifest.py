@@ -54,6 +54,18 @@ def test_formats_agree(local_files, tmp_path, name):
     assert [entry.position for entry in (first, second)] == [0, 1]
 
 
+@pytest.mark.parametrize("name", ["m.txt", "m.jsonl"])
+def test_lines_that_end_by_a_carriage_return_alone_are_told(local_files, tmp_path, name):
+    """As old Macs ended them: all lines would be one URI. CSV allows them."""
+    line = "s3://shop/{}.jpg" if name == "m.txt" else '{{"uri": "s3://shop/{}.jpg"}}'
+    one, two = line.format(1), line.format(2)
+    (entry,) = read(local_files, tmp_path, name, f"{one}\r{two}\r")
+    assert entry.reason == Reason.BAD_LINE
+    assert "end each line by" in entry.detail and "carriage return" in entry.detail
+    entries = read(local_files, tmp_path, name, f"{one}\r\n{two}\r")
+    assert [entry.uri for entry in entries] == ["s3://shop/1.jpg", "s3://shop/2.jpg"]
+
+
 def test_txt_ignores_blank_lines_and_byte_order_mark(local_files, tmp_path):
     entries = read(
         local_files, tmp_path, "m.txt", b"\xef\xbb\xbfs3://shop/x.jpg\r\n\n  s3://shop/y.jpg "

@@ -44,8 +44,8 @@ class Outputs:
         """A run with images of its own, and pointers of rows by image."""
         rows = [upscaled(name) for name in new]
         for name in as_files:
-            self.files.write(f"{self.output}/images/ab/{name}.png", image(name))
-            rows.append(upscaled(name, image=None, image_uri=f"images/ab/{name}.png"))
+            self.files.write(f"{self.output}/{image_file(name)}", image(name))
+            rows.append(upscaled(name, image=None, image_uri=image_file(name)))
         for name, pointer in (unchanged or {}).items():
             rows.append(upscaled(name, Status.UNCHANGED, image=None, image_uri=pointer))
         layout = self.layout(run_id)
@@ -102,6 +102,12 @@ class Outputs:
 
 def image(name):
     return f"image {name}".encode() * 10
+
+
+def image_file(name):
+    """As the job names a file of its own: by content key."""
+    key = hashlib.md5(name.encode()).hexdigest()
+    return f"images/{key[:2]}/{key}.png"
 
 
 def upscaled(name, status=Status.UPSCALED, **columns):
@@ -275,30 +281,48 @@ def test_images_that_are_gone_or_others_are_not_copied(outputs, caplog):
 def test_images_in_files_stay_unless_no_row_names_them(outputs, capsys):
     outputs.add("n1", as_files="ab")
     outputs.add("n2", as_files="bc")
-    outputs.files.write(f"{outputs.output}/images/zz/left over.png", b"x")
+    outputs.files.write(f"{outputs.output}/{image_file('left over')}", b"x")
     assert outputs.prune("--keep", "1") == 0
     assert {name for name in outputs.names() if name.startswith("images/")} == {
-        *(f"images/ab/{name}.png" for name in "abc"),
-        "images/zz/left over.png",
+        image_file(name) for name in ("a", "b", "c", "left over")
     }
     assert outputs.prune("--images", "--dry_run") == 0
     assert "would delete 2 files" in capsys.readouterr().out
     assert outputs.prune("--images") == 0
     assert {name for name in outputs.names() if name.startswith("images/")} == {
-        "images/ab/b.png",
-        "images/ab/c.png",
+        image_file(name) for name in "bc"
     }
     assert outputs.images("n2") == {name: image(name) for name in "bc"}
+
+
+def test_files_that_the_job_did_not_write_stay(outputs):
+    """`images/` is a usual name: a shop's own may lie there, too."""
+    outputs.add("n1", as_files="a")
+    key = image_file("b").rpartition("/")[2].removesuffix(".png")
+    theirs = {
+        *("images/shoe.jpg", "images/ab/shoe.jpg", f"images/{key}.png", f"images/zz/{key}.png"),
+        *(
+            f"images/{key[:2]}/{key}",
+            f"images/{key[:2]}/{key}.png.bak",
+            f"images/x/{key[:2]}/{key}.png",
+        ),
+        f"images/{key[:2]}/{key[:-1]}.png",
+    }
+    for name in theirs:
+        outputs.files.write(f"{outputs.output}/{name}", b"x")
+    assert outputs.prune("--keep", "1", "--images") == 0
+    left = {name for name in outputs.names() if name.startswith("images/")}
+    assert left == {image_file("a"), *theirs}
 
 
 def test_absolute_pointers_of_older_versions_keep_what_they_may_mean(outputs):
     """Of rows written before the output was moved here."""
     outputs.add("n1", "a", as_files="b")
-    old = {"a": outputs.pointers("n1")["a"], "b": "images/ab/b.png"}
+    old = {"a": outputs.pointers("n1")["a"], "b": image_file("b")}
     moved = {name: f"file:///elsewhere/out/{pointer}" for name, pointer in old.items()}
     outputs.add("n2", "c", moved)
     assert outputs.prune("--keep", "1", "--images") == 0
-    assert outputs.run_ids() == {"n1", "n2"} and "images/ab/b.png" in outputs.names()
+    assert outputs.run_ids() == {"n1", "n2"} and image_file("b") in outputs.names()
 
 
 def test_an_unfinished_run_and_what_it_points_to_stay(outputs, capsys):
@@ -360,6 +384,26 @@ def test_it_refuses_while_a_run_is_going_on(three_nights, capsys):
     assert three_nights.prune() == 0  # it may look
 
 
+def test_a_run_that_starts_while_the_runs_are_read_is_seen(three_nights, capsys, monkeypatch):
+    """Reading them takes minutes; a run begins in that time and sees no lock of the command."""
+    files, layout = three_nights.files, three_nights.layout("n4")
+    read_runs = inventory.read_runs
+
+    def meanwhile(*arguments):
+        runs = read_runs(*arguments)
+        files.write(layout.lock, Holder.here("its").to_bytes())
+        refuse_while_pruning(files, three_nights.output)
+        files.write(f"{three_nights.output}/{image_file('new')}", b"in no row yet")
+        return runs
+
+    monkeypatch.setattr(command, "read_runs", meanwhile)
+    before = three_nights.names()
+    assert three_nights.prune("--keep", "1", "--images", "--unfinished") == 1
+    assert "nothing is deleted while a run is going on: run n4" in capsys.readouterr().err
+    new = {image_file("new"), "runs/n4/lock.json"}
+    assert three_nights.names() == before | new
+
+
 def test_a_dead_run_s_lock_is_no_hindrance(three_nights):
     dead = Holder("t", "h", Holder.here("").boot, Holder.here("").pid_space, 2**22 + 1, "1")
     three_nights.files.write(three_nights.layout("n4").lock, dead.to_bytes())
@@ -370,13 +414,13 @@ def test_a_dead_run_s_lock_is_no_hindrance(three_nights):
 def test_no_run_starts_meanwhile_and_no_second_prune(three_nights):
     files, output = three_nights.files, three_nights.output
     refuse_while_pruning(files, output)
-    with pruning(files, output, [], QUICK) as check:
+    with pruning(files, output, QUICK) as check:
         check()
         with pytest.raises(RunError, match=r"pipeline.prune is deleting runs under .*start again"):
             refuse_while_pruning(files, output)
         with (
             pytest.raises(RunError, match="another process prunes it"),
-            pruning(files, output, [], QUICK),
+            pruning(files, output, QUICK),
         ):
             pass
     refuse_while_pruning(files, output)
@@ -387,7 +431,7 @@ def test_whoever_is_taken_for_dead_deletes_nothing_more(three_nights):
     files, output = three_nights.files, three_nights.output
     before = three_nights.names()
     slow = Timing(beat_s=60, dead_after_s=300, settle_s=0)
-    with pruning(files, output, [], slow) as check:
+    with pruning(files, output, slow) as check:
         lock = Layout(output, ".prune").lock
         files.write(lock, Holder.here("another").to_bytes())
         (run,) = [r for r in inventory.read_runs(files, output) if r.run_id == "n2"]

@@ -107,6 +107,29 @@ def test_attempts_before_and_after_an_outage_count(bucket, proxy, caplog):
     assert caught.value.detail.endswith(f"{sent} attempts")
 
 
+@pytest.mark.parametrize("fault", ["RequestLimitExceeded", "Timeout"])
+@pytest.mark.parametrize("operation", ["read", "identify"])
+def test_a_status_that_passes_is_retried_whatever_its_code(bucket, proxy, operation, fault):
+    """429 and 408: each kind of server has a code of its own, and HEAD has none."""
+    uri, left = bucket.put("a", b"x"), [2]
+
+    def fail_twice(method, path):
+        left[0] -= 1
+        return fault if left[0] >= 0 else None
+
+    proxy.fault = fail_twice
+    getattr(through(proxy), operation)(uri)
+    assert left[0] < 0
+
+
+def test_a_missing_object_can_be_deleted_on_a_server_that_says_so(bucket, proxy):
+    """S3 answers 204; others 404, as to the second attempt whose first answer got lost."""
+    proxy.fault = lambda method, path: "NoSuchKey" if method == "DELETE" else None
+    through(proxy).delete(bucket.uri("gone"))
+    proxy.fault = lambda method, path: "NoSuchBucket" if method == "DELETE" else None
+    assert reason_of(through(proxy).delete, bucket.uri("gone")) == Reason.NOT_FOUND
+
+
 @pytest.mark.parametrize("operation", ["list", "identify", "write", "move", "delete", "create"])
 def test_every_operation_is_retried(bucket, proxy, operation):
     uri, left = bucket.put("a", b"x"), [2]
