@@ -4,7 +4,9 @@ TensorFlow is imported within them: the process that only hands the tests out to
 print what it says at import behind the summary.
 """
 
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,28 @@ import pytest
 # As in the job. Several test processes on the same cores: threads of numpy's BLAS that wait for
 # each other would take 50 times the processor time of a small decode.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def networks_are_loaded_once() -> Iterator[None]:
+    """Equal bytes give an equal network; loading and tracing it takes a second each time."""
+    if "model.network.loading" not in sys.modules:  # no test of this session needs one
+        yield
+        return
+    from model.inference import backends  # noqa: PLC0415 - see above
+    from model.network import loading  # noqa: PLC0415 - see above
+
+    load, loaded = loading.load, {}
+
+    def load_once(saved: Any) -> Any:
+        if saved.sha256 not in loaded:
+            loaded[saved.sha256] = load(saved)
+        return loaded[saved.sha256]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "load", load_once)
+        patch.setattr(backends, "Network", functools.cache(backends.Network))
+        yield
 
 
 @pytest.fixture(scope="session")

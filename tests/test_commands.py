@@ -78,6 +78,7 @@ def bench(shorter, says):
 
 FINISHED = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
 BRIEFLY = "--steps 2 --batch_size 2 --lr_patch_px 32 --warmup_steps 1 --feed_processes 0"
+TINY = "--convs_per_block 1 --growth_rate 4 --features 4"
 TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
 # By a pattern found in the command; the first one counts.
 RUNS = {
@@ -130,9 +131,9 @@ RUNS = {
     r"model.upscale ": Run("", "photo_x?.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
     r"model.train .*--initial_weights (rdn-product|runs/product)": Run(BRIEFLY, TRAINED),
-    r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} --num_blocks 3", TRAINED),
-    r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
-    r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
+    r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} {TINY} --num_blocks 3", TRAINED),
+    r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} {TINY} --num_blocks 2", TRAINED),
+    r"model.train ": Run(f"{BRIEFLY} {TINY} --num_blocks 1", TRAINED),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
     r"model.evaluate ": Run("", says="bicubic"),
     r"benchmarks.before_after ": Run("", "before-after.jpg"),

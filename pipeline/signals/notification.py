@@ -133,10 +133,10 @@ def _attempt(request: urllib.request.Request, timeout_s: float) -> tuple[str | N
         return f"the server answered {error.code}", error.code in _WORTH_RETRY
     except urllib.error.URLError as error:
         return f"no connection: {_reason(error.reason)}", True
+    except (ValueError, http.client.InvalidURL):  # their texts repeat the address
+        return "the address is malformed", False
     except (OSError, http.client.HTTPException) as error:
         return f"no answer: {_reason(error)}", True
-    except ValueError:  # its text repeats the address
-        return "the address is malformed", False
 
 
 def _reason(error: object) -> str:

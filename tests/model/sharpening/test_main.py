@@ -1,3 +1,4 @@
+import functools
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from model.sharpening import __main__ as sharpening
 from model.sharpening import measuring, table
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
 
+scene = functools.cache(draw_scene)
 ORIGINALS = [draw_scene(seed, 192, 224) for seed in range(10, 14)]
 
 
@@ -129,7 +131,7 @@ def save_thumbnails(folder, recipe, quality=None, count=24):
     """Thumbnails whose originals are lost."""
     suffix, options = ("png", {}) if quality is None else ("jpg", {"quality": quality})
     for i in range(count):
-        lr = recipe.make_lr(draw_scene(100 + i, 112, 112), 2, np.random.default_rng(1))
+        lr = recipe.make_lr(scene(100 + i, 112, 112), 2, np.random.default_rng(1))
         Image.fromarray(lr).save(folder / f"{i}.{suffix}", **options)
 
 
@@ -145,7 +147,7 @@ def recommended(capsys):
 def test_without_originals_it_is_estimated(tmp_path, capsys, name, quality):
     recipe = RECIPES[name]
     save_thumbnails(tmp_path, recipe, quality)
-    truth = np.mean([recipe.sharpening(draw_scene(100 + i, 112, 112), 2) for i in range(24)])
+    truth = np.mean([recipe.sharpening(scene(100 + i, 112, 112), 2) for i in range(24)])
     assert sharpening.main([str(tmp_path)]) == 0
     assert recommended(capsys) == pytest.approx(truth, abs=0.15)
 

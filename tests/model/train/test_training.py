@@ -41,6 +41,20 @@ def config(data, **changes):
     return from_options({"data": (str(data),), **SMALL, **short, **changes})
 
 
+@pytest.fixture(scope="module")
+def trained_once(data, tmp_path_factory):
+    """The folder of a finished run of one step, for tests to copy."""
+    folder = tmp_path_factory.mktemp("once")
+    training.train(config(data, steps=1), folder)
+    return folder
+
+
+@pytest.fixture
+def finished_run(trained_once, tmp_path):
+    """The same, to go on with."""
+    return shutil.copytree(trained_once, tmp_path / "finished")
+
+
 def weights_of(path):
     return keras.saving.load_model(path, compile=False).get_weights()
 
@@ -235,6 +249,12 @@ def stable(data, steps, decay_steps=10, **changes):
     return config(data, schedule="stable", steps=steps, decay_steps=decay_steps, **changes)
 
 
+@pytest.fixture(scope="module")
+def thirty_steps(data, tmp_path_factory):
+    """The weights of a run whose end was known from its start."""
+    return weights_of(training.train(stable(data, 30), tmp_path_factory.mktemp("thirty")))
+
+
 def stop_open_run(data, folder, monkeypatch, after):
     """Leaves a run whose end is open, stopped by a signal after so many steps."""
     with monkeypatch.context() as patch:
@@ -259,11 +279,10 @@ def test_a_stable_run_continues_as_if_its_end_had_always_been_later(data, tmp_pa
     assert json.loads((continued / "config.json").read_text())["steps"] == 40
 
 
-def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch):
-    straight = training.train(stable(data, 30), tmp_path / "straight")
+def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch, thirty_steps):
     stop_open_run(data, tmp_path / "open", monkeypatch, after=15)
     for one, other in zip(
-        weights_of(straight),
+        thirty_steps,
         weights_of(training.train(stable(data, 30), tmp_path / "open")),
         strict=True,
     ):
@@ -278,12 +297,13 @@ def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch):
         training.train(config(data, steps=50, decay_steps=10), tmp_path / "open")
 
 
-def test_a_run_stopped_to_let_its_rate_fall_can_still_become_longer(data, tmp_path, monkeypatch):
-    straight = training.train(stable(data, 30), tmp_path / "straight")
+def test_a_run_stopped_to_let_its_rate_fall_can_still_become_longer(
+    data, tmp_path, monkeypatch, thirty_steps
+):
     stop_open_run(data, tmp_path / "open", monkeypatch, after=10)
     training.train(stable(data, 20), tmp_path / "open")  # the rate falls from here on
     late = training.train(stable(data, 30), tmp_path / "open")
-    for one, other in zip(weights_of(straight), weights_of(late), strict=True):
+    for one, other in zip(thirty_steps, weights_of(late), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -318,31 +338,27 @@ def test_tensorboard(data, tmp_path):
     assert (image.height, image.width) == (170, 3 * 180)
 
 
-def test_a_finished_run_stays_as_it_is(data, tmp_path):
-    path = training.train(config(data, steps=2), tmp_path)
-    first = weights_of(path)
-    training.train(config(data, steps=2), tmp_path)
-    for before, after in zip(first, weights_of(path), strict=True):
-        np.testing.assert_array_equal(before, after)
-    assert len(log_of(tmp_path)) == 1
+def test_a_finished_run_stays_as_it_is(data, finished_run):
+    before = (finished_run / "model.keras").read_bytes()
+    assert training.train(config(data, steps=1), finished_run) == finished_run / "model.keras"
+    assert (finished_run / "model.keras").read_bytes() == before
+    assert len(log_of(finished_run)) == 1
 
 
-def test_a_run_of_an_older_version_goes_on(data, tmp_path):
+def test_a_run_of_an_older_version_goes_on(data, finished_run):
     """Its config.json lacks the options that came later."""
-    training.train(config(data, steps=1), tmp_path)
-    written = json.loads((tmp_path / "config.json").read_text())
+    written = json.loads((finished_run / "config.json").read_text())
     del written["clip_norm"], written["degradation"]["webp_share"]
-    (tmp_path / "config.json").write_text(json.dumps(written))
-    training.train(config(data, steps=1), tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(written))
+    (finished_run / "config.json").write_text(json.dumps(written))
+    training.train(config(data, steps=1), finished_run)
+    (finished_run / "config.json").write_text(json.dumps(written))
     with pytest.raises(ValueError, match=r"another configuration \(clip_norm differ\)"):
-        training.train(config(data, steps=1, clip_norm=1.0), tmp_path)
+        training.train(config(data, steps=1, clip_norm=1.0), finished_run)
 
 
-def test_a_folder_of_another_run_is_refused(data, tmp_path):
-    training.train(config(data, steps=1), tmp_path)
+def test_a_folder_of_another_run_is_refused(data, finished_run):
     with pytest.raises(ValueError, match=r"another configuration \(seed differ\)"):
-        training.train(config(data, steps=1, seed=2), tmp_path)
+        training.train(config(data, steps=1, seed=2), finished_run)
 
 
 def test_training_goes_on_from_given_weights(data, tmp_path):

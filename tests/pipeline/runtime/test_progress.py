@@ -21,7 +21,7 @@ EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR) night1
 def command(folder):
     (folder / "in").mkdir()
     for i in range(8):
-        (folder / f"in/{i}.png").write_bytes(image_bytes(300, 300, file_format="PNG", seed=i))
+        (folder / f"in/{i}.png").write_bytes(image_bytes(60, 60, file_format="PNG", seed=i))
     (folder / "in/bad.jpg").write_bytes(b"no image")
     options = ["--run_id", "night1", "--max_failure_rate", "1", "--report", "no"]
     places = ["--input", f"{folder}/in/", "--output", f"{folder}/out"]
