@@ -312,7 +312,9 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
             f"round-trip PSNR: median {roundtrip['p50']:.1f} dB, min {roundtrip['p0']:.1f}"
         )
     lasted = f"{text.duration(summary['wall_seconds'])}, start-up included"
-    if summary["by_status"][Status.UPSCALED] + summary["by_status"][Status.FALLBACK]:
+    if summary["pictures_per_second"] is None:
+        lasted = f"{text.duration(summary['wall_seconds'])} since the start of the first attempt"
+    elif summary["by_status"][Status.UPSCALED] + summary["by_status"][Status.FALLBACK]:
         lasted += f"; {summary['pictures_per_second']:.2f} images a second upscaled"
     lines += [
         f"time:    {lasted}",

@@ -11,6 +11,7 @@ from model.network.presets import SavedModel
 from pipeline.catalog import manifest
 from pipeline.catalog.manifests.files import is_prefix
 from pipeline.catalog.partitions import choose_partitions
+from pipeline.catalog.seen import Seen
 from pipeline.catalog.selection import path_of
 from pipeline.catalog.sharpening_table import NO_TABLE, SharpeningTable, read_table
 from pipeline.records import CatalogEntry, RunError
@@ -90,20 +91,25 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
         partial_parts=tuple(
             part for run_id in previous.partial for part in _parts_of(files, settings, run_id)
         ),
-        selection=previous.selection if settings.retry else settings.selection,
-        counts_disappeared=settings.selection.sees_all_of(previous.selection),
+        selection=previous.seen.selection if settings.retry else settings.selection,
+        counts_disappeared=_seen_by(settings).misses_what_is_gone(previous.seen),
     )
 
 
 def _uris_of(files: Storage, settings: Settings, previous: PreviousRuns | None) -> int | None:
     """URIs of the previous run; None if nobody knows, or it saw less than this run."""
-    if previous is None or not previous.selection.covers(settings.selection):
+    if previous is None or not previous.seen.covers(_seen_by(settings)):
         return None
     try:
         summary = finished.read_summary(files, Layout(settings.output, previous.run_id))
     except RunError:  # a damaged one, which `find_previous` has named
         return None
     return (summary or {}).get("uris")
+
+
+def _seen_by(settings: Settings) -> Seen:
+    """What this run sees."""
+    return Seen.of(settings.input, settings.selection)
 
 
 def _first_images(files: Storage, settings: Settings) -> list[CatalogEntry]:

@@ -29,14 +29,15 @@ def choose_partitions(
         files: where the run reads.
         source: `--input`.
         wanted: by the user; None chooses.
-        known_uris: of the previous run, if there is one.
+        known_uris: of the previous run, if there is one. A manifest may have grown since.
     """
     if wanted is not None:
         return wanted
-    uris = known_uris or _uris_of_manifest(files, source)
-    if uris is None:
+    sizes = [known_uris, _uris_of_manifest(files, source)]
+    known = [uris for uris in sizes if uris is not None]
+    if not known:
         return _UNKNOWN
-    return min(1 + uris // _URIS, _MAX_PARTITIONS)
+    return min(1 + max(known) // _URIS, _MAX_PARTITIONS)
 
 
 def _uris_of_manifest(files: Storage, source: str) -> int | None:

@@ -59,10 +59,6 @@ class Selection:
             tuple(found.get("exclude") or ()),
         )
 
-    def sees_all_of(self, other: "Selection") -> bool:
-        """Whether an image of another selection that is not in this one is not there any more."""
-        return self.limit is None and self.sample is None and self.covers(other)
-
     def covers(self, other: "Selection") -> bool:
         """Whether every image of another selection is in this one, as far as that is plain."""
         is_all = self.limit is None and self.sample is None

@@ -56,7 +56,8 @@ def choose(runs: Sequence[StoredRun], *, keep: int, unfinished_too: bool = False
     stays = {}
     for number, run in enumerate(finished):
         if sum(newer.seen.covers(run.seen) for newer in finished[:number]) < keep:
-            stays[run.run_id] = f"one of the newest {keep}"
+            of_catalog = f" of {run.seen.catalog}" if run.seen.catalog else ""
+            stays[run.run_id] = f"one of the newest {keep}{of_catalog}"
     for run in runs:
         if run.state is State.DRY_RUN:
             stays[run.run_id] = "an estimate only"

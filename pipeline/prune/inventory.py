@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalog.selection import WHOLE_CATALOG, Selection
+from pipeline.catalog.seen import NOT_KNOWN, Seen
+from pipeline.catalog.selection import Selection
 from pipeline.records import RunError
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
@@ -50,9 +51,9 @@ class StoredRun:
     Attributes:
         run_id: its id.
         files: all its files, in `rows/` and `runs/`; not those in `images/`.
-        finished_at: when `_SUCCESS` was written; None without it.
+        finished_at: by its summary, else when `_SUCCESS` was written; None without that file.
         rows: number of rows; None if the run is not finished.
-        selection: the part of the catalog that it saw.
+        seen: the part of which catalog it saw.
         refers_to: number of images by the run whose Parquet files hold them, other than itself.
         problem: why references may be incomplete; empty otherwise.
 
@@ -65,9 +66,14 @@ class StoredRun:
     files: tuple[StoredObject, ...]
     finished_at: datetime.datetime | None = None
     rows: int | None = None
-    selection: Selection = WHOLE_CATALOG
+    seen: Seen = NOT_KNOWN
     refers_to: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+
+    @property
+    def selection(self) -> Selection:
+        """The part of its catalog that it saw."""
+        return self.seen.selection
 
     @property
     def size_bytes(self) -> int:
@@ -152,9 +158,9 @@ def _read_run(files: Storage, layout: Layout, items: list[StoredObject]) -> Stor
     return StoredRun(
         layout.run_id,
         tuple(items),
-        finished_at=max(successes, default=None),
+        finished_at=(finished.end_of(summary) or max(successes)) if successes else None,
         rows=rows if successes else None,
-        selection=finished.selection_of(summary),
+        seen=Seen.of_summary(summary),
         refers_to=dict(refers_to),
         problem=problem,
     )

@@ -48,7 +48,8 @@ def main(argv: list[str]) -> int:
         naming = names.name_images(all_images, options.names, base)
         wanted = set(options.uri)
         chosen = [one for one in naming.images if not wanted or one.image.uri in wanted]
-        export.check_sources(chosen, options.folder, base)
+        sources = images.list_sources(files, options.output, run_id)
+        export.check_sources(chosen, options.folder, sources, base)
         failed = export.export(files, chosen, options.folder)
     except (RunError, StorageError, OSError, ValueError) as error:
         print(f"pipeline.read: {error}", file=sys.stderr)
@@ -76,7 +77,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="file names: the URI's last part and a digest of the content (content, the default), "
         "folder and name of the source, or product id and number",
     )
-    parser.add_argument("--run_id", help="default: the newest finished run")
+    parser.add_argument(
+        "--run_id",
+        help="default: as latest.json says: the newest finished run that is no trial (--limit, "
+        "--sample), if there is one",
+    )
     parser.add_argument("--uri", nargs="*", default=[], help="only the images of these URIs")
     parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
     return parser.parse_args(argv)
@@ -85,10 +90,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _find_run(files: Storage, output: str, run_id: str | None) -> str:
     """The id of the run to export; raises `RunError` if it is not finished."""
     if run_id is None:
-        newest = finished.newest_finished(files, output)
-        if newest is None:
+        latest = finished.latest_finished(files, output)
+        if latest is None:
             raise RunError(f"there is no finished run under {output}")
-        return newest
+        return latest
     if finished.read_summary(files, Layout(output, run_id)) is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
     return run_id

@@ -4,6 +4,8 @@ import collections
 import contextlib
 import csv
 import functools
+import itertools
+import os
 import shlex
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.catalog.selection import matches
 from pipeline.read.images import ImageReader, RunImage
 from pipeline.read.names import NamedImage
 from pipeline.settings import Settings
@@ -21,6 +24,7 @@ INDEX = "images.csv"
 # The index of before; scripts read it.
 OLD_INDEX = "pictures.csv"
 _WRITERS = 8
+_ADVICE = "name another folder"
 # Images in memory that wait for a writer.
 _MAX_WAITING = 16
 # Spreadsheets take a cell that begins with one of these for a formula.
@@ -65,42 +69,67 @@ def export(
     return failed
 
 
-def check_sources(images: Iterable[NamedImage], folder: str, base: str) -> None:
-    """Checks that an export replaces no source of the run.
+def check_sources(
+    images: Iterable[NamedImage], folder: str, sources: Iterable[str], base: str
+) -> None:
+    """Checks that an export replaces no source of the run, and no manifest.
+
+    Memory grows with the images to export, not with the sources.
 
     Args:
-        images: with their names.
+        images: to export, with their names.
         folder: to write to.
+        sources: URIs of all sources of the run, see `pipeline.read.images.list_sources`.
         base: the run's input; sources without a root lie in its folder.
 
     Raises:
-        ValueError: naming the first source that would be replaced.
+        ValueError: naming the first file that would be replaced.
     """
-    found = list(images)
-    sources = set()
-    for one in found:
-        with contextlib.suppress(ValueError):  # of no file
-            sources.add(_real(_plain(one.image.uri), Path(base).parent))
-    for one in found:
-        for name in one.file_names:
-            if _real(locations.join(_plain(folder), name), Path()) in sources:
-                raise ValueError(
-                    f"{locations.join(folder, name)} would be written over a source of the run: "
-                    "name another folder"
-                )
+    folder, own_folder = _plain(folder), Path(base).parent
+    indexes = [_real(locations.join(folder, name)) for name in (INDEX, OLD_INDEX)]
+    for place in indexes:
+        if _is_manifest(place, base):
+            raise ValueError(f"{place} would be written over a manifest of the run: {_ADVICE}")
+    names = (name for one in images for name in one.file_names)
+    targets = {*indexes, *(_real(locations.join(folder, name)) for name in names)}
+    for place in itertools.chain.from_iterable(_places(uri, own_folder) for uri in sources):
+        if place in targets:
+            raise ValueError(f"{place} would be written over a source of the run: {_ADVICE}")
 
 
-def _real(place: str, folder: Path) -> str:
-    """An S3 URI as it is, a path in a folder without links to folders."""
+def _is_manifest(place: str, base: str) -> bool:
+    """Whether a file is the run's manifest, or its name is like a pattern of manifests."""
+    if not base or base.endswith("/"):
+        return False
+    folder, _, name = place.rpartition("/")
+    own_folder, _, pattern = _real(_plain(base)).rpartition("/")
+    return folder == own_folder and (name == pattern or matches(name, f"/{pattern}"))
+
+
+def _places(uri: str, folder: Path) -> list[str]:
+    """Where a source lies: its own place and, of a link to a file, that of the file."""
+    if locations.scheme_of(uri) == "s3":
+        return [_real(uri)]
+    places = []
+    with contextlib.suppress(ValueError, OSError):  # of no file
+        places.append(_real(_plain(uri), folder))
+        if Path(places[0]).is_symlink():
+            places.append(os.path.realpath(places[0]))
+    return places
+
+
+def _real(place: str, folder: Path = Path()) -> str:
+    """An S3 URI in its usual spelling, or a path in a folder without links to folders."""
     if locations.scheme_of(place) == "s3":
-        return place
+        bucket, key = locations.split_s3(place)
+        return f"s3://{bucket}/{key}"
     path = folder / place
     return f"{_resolved(path.parent)}/{path.name}"
 
 
-@functools.lru_cache(maxsize=4096)
-def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+@functools.lru_cache(maxsize=1 << 16)  # rows name the sources' folders in no order
+def _resolved(folder: Path) -> str:
+    return os.path.realpath(folder)  # unlike `Path.resolve` no error for links in a circle
 
 
 def _plain(place: str) -> str:

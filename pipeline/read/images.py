@@ -121,6 +121,24 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
             )
 
 
+def list_sources(files: Storage, output: str, run_id: str) -> Iterator[str]:
+    """Lists the sources of a run: those of all rows, whatever their status.
+
+    Args:
+        files, output, run_id: see `list_images`.
+
+    Yields:
+        Their URIs, and those of the reference images, as the manifest spells them.
+
+    Raises:
+        RunError: if the rows cannot be read.
+    """
+    parts = reader.parts_of(files, Layout(output, run_id))
+    for _, _, batch in reader.read_batches(files, parts, ["uri", "reference_uri"]):
+        for column in batch.columns:
+            yield from column.drop_null().to_pylist()
+
+
 def _product_ids(row: dict[str, Any]) -> tuple[str, ...]:
     """All product ids of a row, in the manifest's order; older versions wrote the first only."""
     if row["product_ids"]:

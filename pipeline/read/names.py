@@ -53,7 +53,7 @@ class Naming:
 
     Attributes:
         images: in the order given.
-        taken: files whose own name another file has too; theirs end in a digest of the URI.
+        taken: files whose own name another file has too; theirs end in a digest.
         without_product: images without a product id, which are named by their source.
 
     Example:
@@ -67,9 +67,9 @@ class Naming:
 
 
 class _Wanted(NamedTuple):
-    """A name that an image asks for: folder and stem, the suffix, and what a digest is made of."""
+    """A name that images ask for: folder and stem, the suffix, and what a digest is made of."""
 
-    position: int
+    positions: tuple[int, ...]
     stem: str
     suffix: str
     identity: str
@@ -88,9 +88,10 @@ def name_images(images: Sequence[RunImage], scheme: str, base: str) -> Naming:
     Args:
         images: all of the run.
         scheme: one of `SCHEMES`. `content` is the last part of the URI without unusual characters,
-            and the beginning of the content key. `source` is the folder and name of the source,
-            with the suffix of the result. `product` is the product id and a number, in the order
-            of the URIs; an image of several products gets a file for each.
+            and the beginning of the content key; images of one name and one content key share a
+            file. `source` is the folder and name of the source, with the suffix of the result.
+            `product` is the product id and a number, in the order of the URIs; an image of several
+            products gets a file for each.
         base: the run's input: a source below its folder is named from there on.
 
     Returns:
@@ -101,32 +102,38 @@ def name_images(images: Sequence[RunImage], scheme: str, base: str) -> Naming:
     """
     if scheme not in SCHEMES:
         raise ValueError(f"names are by {', '.join(SCHEMES)}. Received: {scheme!r}")
+    all_wanted: list[_Wanted] = []
     if scheme == "content":
-        return Naming([NamedImage(image, (_content_name(image),)) for image in images])
+        all_wanted.extend(_by_content(images))
+    elif scheme == "product":
+        all_wanted.extend(_by_product(images))
+    named = {position for wanted in all_wanted for position in wanted.positions}
+    others = [index for index in range(len(images)) if index not in named]
     folder = base[: base.rfind("/") + 1]
-    by_product = list(_by_product(images)) if scheme == "product" else []
-    named = {wanted.position for wanted in by_product}
-    by_source = [
-        _by_source(index, image, folder)
-        for index, image in enumerate(images)
-        if index not in named
-    ]
+    all_wanted += [_by_source(index, images[index], folder) for index in others]
     names: dict[int, list[str]] = defaultdict(list)
     taken = 0
-    for wanted, name in _made_unique([*by_product, *by_source]):
-        names[wanted.position].append(name)
+    for wanted, name in _made_unique(all_wanted):
+        for position in wanted.positions:
+            names[position].append(name)
         taken += name != wanted.name
     return Naming(
         [NamedImage(image, tuple(names[index])) for index, image in enumerate(images)],
         taken,
-        without_product=len(by_source) if scheme == "product" else 0,
+        without_product=len(others) if scheme == "product" else 0,
     )
 
 
-def _content_name(image: RunImage) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", image.uri.rpartition("/")[2])
-    stem = stem[:_MAX_CONTENT_CHARS].lstrip(".")
-    return f"{stem}-{image.content_key[:8]}.{image.image_format}"
+def _by_content(images: Sequence[RunImage]) -> Iterator[_Wanted]:
+    """Names images by the last part of the URI and the content; equal ones share a name."""
+    sharing: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", image.uri.rpartition("/")[2])
+        stem = stem[:_MAX_CONTENT_CHARS].lstrip(".")
+        sharing[stem, image.content_key, image.image_format].append(index)
+    for (stem, key, suffix), positions in sharing.items():
+        # Of 100,000 images called main.jpg, two are likely to begin with the same digits.
+        yield _Wanted(tuple(positions), f"{stem}-{key[:8]}", suffix, f"{key} {stem}")
 
 
 def _by_source(index: int, image: RunImage, folder: str) -> _Wanted:
@@ -134,7 +141,7 @@ def _by_source(index: int, image: RunImage, folder: str) -> _Wanted:
     *folders, name = _path_below(image.uri, folder).strip("/").split("/")
     stem, suffix = _split_suffix(name, image.image_format)
     parts = [*(part for part in folders if part), stem]
-    return _Wanted(index, "/".join(map(_component, parts)), suffix, image.uri)
+    return _Wanted((index,), "/".join(map(_component, parts)), suffix, image.uri)
 
 
 def _path_below(uri: str, folder: str) -> str:
@@ -165,7 +172,7 @@ def _by_product(images: Sequence[RunImage]) -> Iterator[_Wanted]:
         for number, index in enumerate(indices, start=1):
             image = images[index]
             _, suffix = _split_suffix(image.uri.rpartition("/")[2], image.image_format)
-            yield _Wanted(index, f"{stem}-{number}", suffix, f"{product_id} {image.uri}")
+            yield _Wanted((index,), f"{stem}-{number}", suffix, f"{product_id} {image.uri}")
 
 
 def _made_unique(wanted: list[_Wanted]) -> Iterator[tuple[_Wanted, str]]:

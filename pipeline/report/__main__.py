@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     options = _parse(argv)
     try:
         files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
-        run_id = options.run_id or finished.newest_finished(files, options.output)
+        run_id = options.run_id or finished.latest_finished(files, options.output)
         if run_id is None:
             raise RunError(f"there is no finished run under {options.output}")
         if options.serve:
@@ -96,7 +96,11 @@ def _query(options: argparse.Namespace) -> Query:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("pipeline.report", __doc__, clean=redact)
     parser.add_argument("output", help="the --output of the runs")
-    parser.add_argument("--run_id", help="default: the newest finished run")
+    parser.add_argument(
+        "--run_id",
+        help="default: as latest.json says: the newest finished run that is no trial (--limit, "
+        "--sample), if there is one",
+    )
     parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
     add = parser.add_argument
     shown = parser.add_mutually_exclusive_group()

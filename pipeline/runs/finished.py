@@ -1,20 +1,36 @@
 """Finds finished runs, those whose results a run reuses among them, and reads their summaries."""
 
+import concurrent.futures
+import datetime
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.catalog.selection import WHOLE_CATALOG, Selection
+from pipeline.catalog.seen import NOT_KNOWN, Seen
+from pipeline.catalog.selection import Selection
 from pipeline.options.catalog import NEWEST, NONE
 from pipeline.records import Reason, RunError
 from pipeline.runs.layout import Layout
 from pipeline.settings import Settings
 from pipeline.storage import locations
-from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.base import Storage, StorageError, StoredObject
+
+_THREADS = 16
 
 _log = logging.getLogger(__name__)
+
+
+class UnreadableSummaryError(RunError):
+    """A run's summary is missing or damaged although it is finished, or cannot be read.
+
+    Example:
+        try:
+            summary = read_summary(files, layout)
+        except UnreadableSummaryError as error:
+            print(error)  # names the file
+    """
 
 
 def is_finished(files: Storage, layout: Layout) -> bool:
@@ -39,8 +55,11 @@ def read_summary(files: Storage, layout: Layout) -> dict[str, Any] | None:
     Raises:
         RunError: if it cannot be read.
     """
-    if not is_finished(files, layout):
-        return None
+    return _load_summary(files, layout) if is_finished(files, layout) else None
+
+
+def _load_summary(files: Storage, layout: Layout) -> dict[str, Any]:
+    """Content of summary.json of a run that has `_SUCCESS`; raises UnreadableSummaryError."""
     text = _read(files, layout.summary)
     try:
         summary = json.loads(text or b"")
@@ -48,43 +67,78 @@ def read_summary(files: Storage, layout: Layout) -> dict[str, Any] | None:
             return summary
     except ValueError:
         pass
-    raise RunError(
+    raise UnreadableSummaryError(
         f"{layout.summary} is missing or damaged although the run has _SUCCESS: restore the file, "
         f"or delete {layout.success} to take the run for unfinished"
     )
 
 
-def newest_finished(files: Storage, output: str, *, other_than: str = "") -> str | None:
-    """Finds the run that finished last.
+@dataclass(frozen=True)
+class RunEnd:
+    """What the summary of a finished run says about its end.
 
-    Args:
-        files, output, other_than: see `finished_runs`.
+    Attributes:
+        run_id: its id.
+        finished_at: UTC; if the summary does not say, when `_SUCCESS` was written, which a copy of
+            the output changes.
+        seen: the part of the catalog that it saw.
+        problem: why the summary cannot be read; empty otherwise.
 
-    Returns:
-        Its id; None if no run under this output is finished.
+    Example:
+        newest = finished_runs(files, "s3://shop/upscaled")[0]
+        print(newest.run_id, newest.finished_at)
     """
-    return next(finished_runs(files, output, other_than=other_than), None)
+
+    run_id: str
+    finished_at: datetime.datetime
+    seen: Seen
+    problem: str = ""
 
 
-def finished_runs(files: Storage, output: str, *, other_than: str = "") -> Iterator[str]:
-    """Yields the ids of all finished runs, the newest first.
+def end_of(summary: Mapping[str, Any] | None) -> datetime.datetime | None:
+    """Returns when a run finished, by its summary.json; None if that does not say."""
+    try:
+        found = datetime.datetime.fromisoformat((summary or {})["finished_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def finished_runs(files: Storage, output: str, *, other_than: str = "") -> list[RunEnd]:
+    """Lists all finished runs, the newest first, by the times in their summaries.
 
     Args:
-        files: storage of the runs.
+        files: storage of the runs; one request for each run, many at a time.
         output: folder or prefix that holds all runs.
         other_than: an id that does not count.
     """
     folder = Layout(output, other_than).runs
     if locations.scheme_of(folder) != "s3" and not locations.local_path(folder).is_dir():
-        return
-    finished = [
-        (item.modified_at, item.uri.split("/")[-2])
+        return []
+    successes = {
+        item.uri.split("/")[-2]: item
         for item in files.list(f"{folder}/")
         if item.uri.endswith("/_SUCCESS")
-    ]
-    for _, run_id in sorted(finished, reverse=True):
-        if run_id != other_than:
-            yield run_id
+    }
+    successes.pop(other_than, None)
+
+    def read(run_id: str) -> RunEnd:
+        return _read_end(files, Layout(output, run_id), successes[run_id])
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(read, successes))
+    return sorted(found, key=lambda run: (run.finished_at, run.run_id), reverse=True)
+
+
+def _read_end(files: Storage, layout: Layout, success: StoredObject) -> RunEnd:
+    """The end of one run, whose `_SUCCESS` was listed."""
+    summary, problem = None, ""
+    try:
+        summary = _load_summary(files, layout)
+    except UnreadableSummaryError as error:
+        problem = str(error)
+    ended = end_of(summary) or success.modified_at
+    return RunEnd(layout.run_id, ended, Seen.of_summary(summary), problem)
 
 
 def latest_finished(files: Storage, output: str) -> str | None:
@@ -97,16 +151,14 @@ def latest_finished(files: Storage, output: str) -> str | None:
     Returns:
         Its id; None if no run under this output is finished.
     """
-    run_ids = list(finished_runs(files, output))
-    for run_id in run_ids:
-        try:
-            seen = selection_of(read_summary(files, Layout(output, run_id)))
-        except RunError as error:
-            _log.warning("%s", error)
-            return run_id
-        if seen.limit is None and seen.sample is None:
-            return run_id
-    return next(iter(run_ids), None)
+    runs = finished_runs(files, output)
+    for run in runs:
+        if run.problem:
+            _log.warning("%s", run.problem)
+            return run.run_id
+        if run.seen.selection.limit is None and run.seen.selection.sample is None:
+            return run.run_id
+    return next((run.run_id for run in runs), None)
 
 
 def name_latest(files: Storage, output: str) -> None:
@@ -133,8 +185,8 @@ class PreviousRuns:
 
     Attributes:
         run_id: of the newest one that saw all that this run sees; if there is none, of the newest.
-        selection: the part of the catalog that it saw.
-        partial: ids of newer runs that saw a part of the catalog.
+        seen: the part of its catalog that it saw.
+        partial: ids of newer runs that may have seen a part of it.
 
     Example:
         previous = find_previous(files, settings)
@@ -142,22 +194,23 @@ class PreviousRuns:
     """
 
     run_id: str
-    selection: Selection
+    seen: Seen
     partial: tuple[str, ...] = ()
 
 
 def find_previous(files: Storage, settings: Settings) -> PreviousRuns | None:
     """Finds the previous runs whose results this run reuses.
 
-    A trial on a part of the catalog must not hide the full run before it: its results are reused
-    beside those. Of runs that saw the same part, the newest has all that the others have.
+    A trial on a part of the catalog, or a run on another catalog, must not hide the full run
+    before it: its results are reused beside those. Of runs that saw the same part, the newest has
+    all that the others have.
 
     Args:
         files: storage of the runs.
         settings: `previous` is `newest`, `none` or the id of a run.
 
     Returns:
-        The runs; None if there are none. A replay takes the rows of one run only.
+        The runs; None if there are none. A replay takes the rows of one run of its catalog only.
 
     Raises:
         RunError: if the run named by `previous` is not finished, or no run is and `retry` needs
@@ -171,46 +224,61 @@ def find_previous(files: Storage, settings: Settings) -> PreviousRuns | None:
             raise RunError(
                 f"--previous {settings.previous}: no such finished run under {settings.output}"
             )
-        return PreviousRuns(settings.previous, selection_of(summary))
-    found = _newest(files, settings)
-    if settings.retry and found is None:
-        raise RunError(f"--retry: there is no finished run under {settings.output}")
-    return found
+        return PreviousRuns(settings.previous, Seen.of_summary(summary))
+    runs = finished_runs(files, settings.output, other_than=settings.run_id)
+    ours = Seen.of(settings.input, settings.selection)
+    if settings.retry:
+        return _to_replay(runs, ours, settings)
+    _warn_of_another_catalog(runs, ours, settings.output)
+    return _to_reuse(runs, ours)
 
 
-def _newest(files: Storage, settings: Settings) -> PreviousRuns | None:
-    partial: dict[Selection, str] = {}
+def _to_replay(runs: Iterable[RunEnd], ours: Seen, settings: Settings) -> PreviousRuns:
+    """The newest run that saw all of this catalog, else the newest that saw a part of it."""
+    same = [run for run in runs if not run.problem and run.seen.catalog == ours.catalog]
+    if not same:
+        raise RunError(
+            f"--retry: there is no finished run of {settings.input} under {settings.output}"
+        )
+    found = next((run for run in same if run.seen.covers(ours)), same[0])
+    return PreviousRuns(found.run_id, found.seen)
+
+
+def _warn_of_another_catalog(runs: list[RunEnd], ours: Seen, output: str) -> None:
+    """Warns if the newest run listed a prefix that has nothing to do with this run's."""
+    if runs and runs[0].seen.is_apart_from(ours):
+        _log.warning(
+            "run %s under %s is of another catalog, %s: give each catalog an --output of its own",
+            runs[0].run_id,
+            output,
+            runs[0].seen.catalog,
+        )
+
+
+def _to_reuse(runs: Iterable[RunEnd], ours: Seen) -> PreviousRuns | None:
+    """The newest run that covers this one, with the newer ones that may have parts of it."""
     damaged: list[str] = []
-    for run_id in finished_runs(files, settings.output, other_than=settings.run_id):
-        try:
-            selection = selection_of(read_summary(files, Layout(settings.output, run_id)))
-        except RunError as error:
-            _log.warning("%s; its results are reused all the same", error)
-            damaged.append(run_id)
-            continue
-        if selection.covers(settings.selection):
-            return _with_partial(settings, run_id, selection, (*damaged, *partial.values()))
-        partial.setdefault(selection, run_id)
-    if partial:
-        (selection, run_id), *others = partial.items()
-        older = [other for _, other in others]
-        return _with_partial(settings, run_id, selection, (*damaged, *older))
-    return PreviousRuns(damaged[0], WHOLE_CATALOG, tuple(damaged[1:])) if damaged else None
-
-
-def _with_partial(
-    settings: Settings, run_id: str, selection: Selection, partial: tuple[str, ...]
-) -> PreviousRuns:
-    return PreviousRuns(run_id, selection, () if settings.retry else partial)
-
-
-def selection_of(summary: dict[str, Any] | None) -> Selection:
-    """Returns the part of the catalog that a run saw; runs of older versions saw all of it.
-
-    Args:
-        summary: content of its summary.json; None for a run without one.
-    """
-    return Selection.of_json((summary or {}).get("selection") or {})
+    parts: dict[Seen, RunEnd] = {}
+    apart: dict[Selection, RunEnd] = {}
+    for run in runs:
+        if run.problem:
+            _log.warning("%s; its results are reused all the same", run.problem)
+            damaged.append(run.run_id)
+        elif run.seen.covers(ours):
+            newer = (part.run_id for part in parts.values())
+            return PreviousRuns(run.run_id, run.seen, (*damaged, *newer))
+        elif run.seen.is_apart_from(ours):
+            apart.setdefault(run.seen.selection, run)
+        else:  # of manifests with other names, which may be many, the newest one
+            is_near = run.seen.overlaps(ours)
+            parts.setdefault(run.seen if is_near else Seen("", run.seen.selection), run)
+    found = list((parts or apart).values())
+    if found:
+        whole = [run for run in found if run.seen.selection.covers(ours.selection)]
+        newest = (whole or found)[0]
+        others = (run.run_id for run in found if run is not newest)
+        return PreviousRuns(newest.run_id, newest.seen, (*damaged, *others))
+    return PreviousRuns(damaged[0], NOT_KNOWN, tuple(damaged[1:])) if damaged else None
 
 
 def _read(files: Storage, uri: str) -> bytes | None:
@@ -219,5 +287,5 @@ def _read(files: Storage, uri: str) -> bytes | None:
         return files.read(uri)
     except StorageError as error:
         if error.reason != Reason.NOT_FOUND:
-            raise RunError(f"cannot read {uri}: {error.detail}") from error
+            raise UnreadableSummaryError(f"cannot read {uri}: {error.detail}") from error
         return None

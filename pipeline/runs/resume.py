@@ -1,6 +1,7 @@
 """Begins a run, continues it after a kill, or finds that it is finished."""
 
 import dataclasses
+import datetime
 import json
 import logging
 from collections.abc import Iterator
@@ -108,6 +109,24 @@ def _read_started(files: Storage, layout: Layout) -> dict[str, Any] | None:
         pass
     _log.warning("%s is damaged: the settings that the run began with are unknown", layout.started)
     return None
+
+
+def began_at(files: Storage, plan: RunPlan) -> datetime.datetime:
+    """Returns when a run's first attempt began, UTC; this one, where run.json does not say.
+
+    Args:
+        files: where the run writes.
+        plan: of this attempt.
+
+    Raises:
+        RunError: if the storage does not answer.
+    """
+    started = _read_started(files, Layout.of(plan.settings)) or {}
+    try:
+        first = datetime.datetime.fromisoformat(started["started_at"])
+    except (KeyError, TypeError, ValueError):
+        return plan.started_at
+    return min(first, plan.started_at) if first.tzinfo else plan.started_at
 
 
 def _check_settings(plan: RunPlan, theirs: dict[str, Any] | None) -> None:

@@ -13,7 +13,7 @@ from pipeline.catalog.selection import Selection
 from pipeline.output import publishing
 from pipeline.output.percentiles import Sketch
 from pipeline.records import RunError, Shard, Status, Totals
-from pipeline.runs import lock, reader
+from pipeline.runs import lock, reader, resume
 from pipeline.runs.counting import RowCounts, UriCounts
 from pipeline.runs.finished import name_latest, read_summary
 from pipeline.runs.layout import Layout
@@ -85,8 +85,9 @@ def finish_run(
     summary = read_summary(files, layout)
     if summary is None:
         _check_rows(layout, counts, uris, totals)
+        began_at = resume.began_at(files, plan)
         now = datetime.datetime.now(datetime.UTC)
-        summary = summarise(plan, counts, uris, totals, now=now)
+        summary = summarise(plan, counts, uris, totals, began_at=began_at, now=now)
         _succeed(files, layout, plan, summary)
         if plan.settings.sharpening_table:
             _log.info(
@@ -164,29 +165,33 @@ def summarise(
     uris: UriCounts,
     totals: Totals,
     *,
+    began_at: datetime.datetime,
     now: datetime.datetime,
 ) -> dict[str, Any]:
     """Describes a run's rows in numbers.
 
     Args:
-        plan: of the run.
+        plan: of the run, or of the attempt that finishes it.
         counts: of its rows.
         uris: in these rows.
         totals: of the catalog.
+        began_at: the run's start, that of its first attempt.
         now: the run's end.
 
     Returns:
         The content of summary.json, ready for JSON: times in seconds or ms, PSNR in dB.
     """
     by_status = counts.by_status
-    wall_s = max((now - plan.started_at).total_seconds(), 1e-3)
+    wall_s, attempt_s = (
+        max((now - start).total_seconds(), 1e-3) for start in (began_at, plan.started_at)
+    )
     upscaled = by_status[Status.UPSCALED] + by_status[Status.FALLBACK]
     settings = plan.settings
     return {
         "run_id": settings.run_id,
         "input": settings.input,
         "output": settings.output,
-        "started_at": plan.started_at.isoformat(),
+        "started_at": began_at.isoformat(),
         "finished_at": now.isoformat(),
         "wall_seconds": round(wall_s, 3),
         "uris": counts.rows,
@@ -199,7 +204,8 @@ def summarise(
         "by_reason": dict(sorted(counts.by_reason.items())),
         "failure_rate": by_status[Status.FAILED] / counts.rows,
         "with_source_sharpening": counts.with_sharpening,
-        "pictures_per_second": round(upscaled / wall_s, 3),
+        # How long earlier attempts worked on the rows that they left is unknown.
+        "pictures_per_second": None if plan.kept else round(upscaled / attempt_s, 3),
         "percentiles": {
             name: values
             for name, sketch in counts.measured.items()

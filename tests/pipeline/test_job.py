@@ -19,7 +19,7 @@ from pipeline.storage.local import LocalStorage
 from tests.pipeline.conftest import make_settings
 
 
-def describe_images(count, *, status="upscaled"):
+def describe_images(count, *, status="upscaled", **changes):
     summary = {
         "uris": count,
         "by_status": dict.fromkeys(Status, 0) | {status: count},
@@ -29,7 +29,7 @@ def describe_images(count, *, status="upscaled"):
         "wall_seconds": 4.0,
         "pictures_per_second": count / 4 if status in ("upscaled", "fallback") else 0.0,
     }
-    return job.describe(summary, make_settings())
+    return job.describe(summary | changes, make_settings())
 
 
 @pytest.fixture
@@ -146,6 +146,11 @@ def test_one_image_is_not_one_images():
 )
 def test_a_run_that_upscaled_nothing_has_no_rate(status, says):
     assert f"\ntime:    {says}" in describe_images(2, status=status)
+
+
+def test_a_run_in_several_attempts_has_no_rate():
+    told = describe_images(2, wall_seconds=7800.0, pictures_per_second=None)
+    assert "\ntime:    2 h 10 min since the start of the first attempt\n" in told
 
 
 @pytest.mark.parametrize("error_type", [RunError, UnreadableRowsError])

@@ -140,4 +140,3 @@ def test_which_selection_covers_which():
         assert WHOLE_CATALOG.covers(part) and part.covers(part)
         assert not part.covers(WHOLE_CATALOG) or part == WHOLE_CATALOG
     assert shoes.covers(few_shoes) and not few_shoes.covers(shoes) and not few.covers(few_shoes)
-    assert shoes.sees_all_of(few_shoes) and not few.sees_all_of(few)

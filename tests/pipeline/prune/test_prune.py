@@ -38,10 +38,8 @@ class Outputs:
     def layout(self, run_id):
         return Layout(self.output, run_id)
 
-    def add(
-        self, run_id, new=(), unchanged=None, *, as_files=(), is_finished=True, selection=None
-    ):
-        """A run with images of its own, and pointers of rows by image."""
+    def add(self, run_id, new=(), unchanged=None, *, as_files=(), is_finished=True, **summary):
+        """A run with images of its own, pointers of rows by image, and more for its summary."""
         rows = [upscaled(name) for name in new]
         for name in as_files:
             self.files.write(f"{self.output}/{image_file(name)}", image(name))
@@ -57,7 +55,7 @@ class Outputs:
             return
         publishing.publish(self.files, shards, layout.rows)
         publishing.clear(self.files, layout.staging)
-        summary = {"rows": len(rows), "selection": selection}
+        summary = {"rows": len(rows), "selection": None} | summary
         self.files.write(layout.summary, json.dumps(summary).encode())
         self.files.write(layout.success, b"")
         self._age()
@@ -206,6 +204,35 @@ def test_the_first_runs_of_an_output_may_be_trials(outputs):
     outputs.add("try1", "a", selection={"sample": 1})
     latest = outputs.layout("try1").latest
     assert json.loads(outputs.files.read(latest))["run_id"] == "try1"
+
+
+def test_the_order_of_copying_does_not_make_a_run_the_newest(outputs):
+    """After `aws s3 sync`, `cp -r` or a restore the files' times are those of the copy."""
+    outputs.add("n2", "a", finished_at="2026-11-26T03:00:00+00:00")
+    outputs.add("n1", "a", finished_at="2026-11-01T03:00:00+00:00")
+    assert outputs.prune("--keep", "1") == 0
+    assert outputs.run_ids() == {"n2"}
+    latest = json.loads(outputs.files.read(outputs.layout("n2").latest))
+    assert latest["run_id"] == "n2"
+
+
+def test_a_run_on_another_catalog_lets_none_go(outputs, capsys):
+    for run_id in ("a1", "a2"):
+        outputs.add(run_id, "a", input="s3://shop-a/")
+    outputs.add("b1", "b", input="s3://shop-b/")
+    assert outputs.prune("--keep", "1") == 0
+    assert outputs.run_ids() == {"a2", "b1"}
+    assert "kept run a2: one of the newest 1 of s3://shop-a/\n" in capsys.readouterr().out
+    outputs.add("m1", "a", input="s3://shop-a/manifest-2026-11-26.csv")
+    outputs.add("m2", "a", input="s3://shop-a/manifest-2026-11-27.csv")
+    assert outputs.prune("--keep", "1") == 0
+    assert outputs.run_ids() == {"a2", "b1", "m2"}
+    outputs.add("ab", "ab", input="s3://shop-a/images/")
+    assert outputs.prune("--keep", "1") == 0
+    assert outputs.run_ids() == {"a2", "b1", "m2", "ab"}  # it saw a part of shop a
+    outputs.add("a3", "a", input="s3://shop-a/")
+    assert outputs.prune("--keep", "1") == 0
+    assert outputs.run_ids() == {"a3", "b1", "m2"}
 
 
 def test_a_run_without_its_summary_deletes_nothing(three_nights, capsys):
@@ -509,7 +536,7 @@ def test_a_kill_at_any_moment_loses_no_image_of_the_run_that_stays(three_nights)
         kills += 1
         assert three_nights.images("n3") == wanted
         assert rows_without_pointers(three_nights, "n3") == rows
-        assert finished.newest_finished(three_nights.files, three_nights.output) == "n3"
+        assert finished.latest_finished(three_nights.files, three_nights.output) == "n3"
         for run in inventory.read_runs(three_nights.files, three_nights.output):
             # A run that is still finished has all its rows, and they lead to images.
             if run.state is State.FINISHED and run.run_id != "n3":

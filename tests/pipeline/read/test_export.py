@@ -1,8 +1,10 @@
 import csv
 import dataclasses
 import io
+import json
 import re
 import shlex
+import shutil
 
 import pytest
 from PIL import Image
@@ -137,6 +139,20 @@ def test_a_run_is_exported_to_s3(finished, bucket, s3_endpoint):
     assert Image.open(io.BytesIO(bucket.get("named/a b.png"))).size == (80, 80)
 
 
+def test_images_of_one_name_and_another_content_lose_no_file(local_files, tmp_path):
+    images = []
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(b"%d" % i)
+        place, key = str(tmp_path / f"{i}.png"), f"ab12cd34{i:024}"
+        images.append(RunImage(f"s3://shop/{i}/main.jpg", place, "png", key))
+    named = name_images(images, "content", "s3://shop/").images
+    assert export.export(local_files, named, str(tmp_path / "out")) == []
+    files = {uri: (tmp_path / "out" / name) for uri, _, name in index_of(tmp_path / "out")[1:]}
+    assert len(files) == 3
+    for i, one in enumerate(images):
+        assert files[one.uri].read_bytes() == b"%d" % i
+
+
 @pytest.mark.parametrize("place", ["in", "in/", "link"])
 def test_an_export_never_replaces_a_source(place, finished, tmp_path, capsys):
     sources = finished.parent / "in"
@@ -157,8 +173,121 @@ def test_sources_on_s3_and_in_a_manifests_folder_are_not_replaced(tmp_path):
     ):
         named = [NamedImage(RunImage(uri, "s3://o/1", "png", "0" * 64), ("x.png",))]
         with pytest.raises(ValueError, match=r"x\.png would be written over"):
-            export.check_sources(named, folder, base)
-        export.check_sources(named, f"{folder}/b", base)
+            export.check_sources(named, folder, [uri], base)
+        export.check_sources(named, f"{folder}/b", [uri], base)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A run over a manifest: one upscaled image, others skipped and failed, and a reference."""
+    folder = tmp_path_factory.mktemp("shop")
+    for name in ("large", "broken", "stored", "true"):
+        (folder / name).mkdir()
+    (folder / "a.gif").write_bytes(image_bytes(40, 40, mode="L", file_format="GIF"))
+    (folder / "large/a.png").write_bytes(image_bytes(90, 90, file_format="PNG"))
+    (folder / "broken/a.png").write_bytes(b"\x89PNG")
+    (folder / "stored/a.png").write_bytes(image_bytes(90, 90, file_format="PNG", seed=2))
+    (folder / "link.png").symlink_to(folder / "stored/a.png")
+    (folder / "true/a.png").write_bytes(image_bytes(80, 80, file_format="PNG"))
+    sources = ("a.gif,true/a.png", "large/a.png,", "broken/a.png,", "link.png,", "lost/a.png,")
+    lines = ["uri,reference_uri", *sources]
+    (folder / "images.csv").write_text("\n".join(lines))
+    places = ["--input", str(folder / "images.csv"), "--output", str(folder / "out")]
+    options = ["--run_id", "r1", "--report", "no", "--max_failure_rate", "1"]
+    assert job.run([*places, *options, "--max_side", "60"]) == 0
+    return folder
+
+
+def contents(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("place", ["large", "broken", "stored", "true", "lost"])
+@pytest.mark.parametrize("chosen", [[], ["--uri", "a.gif"]])
+def test_no_source_is_replaced_whatever_became_of_it(place, chosen, shop, capsys):
+    before = contents(shop)
+    arguments = [str(shop / "out"), str(shop / place), "--names", "source"]
+    assert command.main([*arguments, *chosen]) == 1
+    error = capsys.readouterr().err
+    name = str(shop / place / "a.png")
+    assert error.startswith(f"pipeline.read: {name} would be written over a source of the run")
+    assert error.count("\n") == 1 and contents(shop) == before
+
+
+def test_a_source_that_is_not_chosen_is_not_replaced(tmp_path, capsys):
+    for name in ("a.gif", "a.png"):
+        file_format = name[2:].upper()
+        (tmp_path / name).write_bytes(image_bytes(40, 40, mode="L", file_format=file_format))
+    (tmp_path / "m.csv").write_text("product_id,uri\n,a.gif\n4711,a.png\n")
+    places = ["--input", str(tmp_path / "m.csv"), "--output", str(tmp_path / "out")]
+    assert job.run([*places, "--report", "no"]) == 0
+    before = contents(tmp_path)
+    arguments = [str(tmp_path / "out"), str(tmp_path), "--names", "product"]
+    capsys.readouterr()
+    assert command.main([*arguments, "--uri", "a.gif"]) == 1
+    assert "a.png would be written over a source of the run" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_the_manifest_of_the_run_is_not_replaced(shop, tmp_path, capsys):
+    before = contents(shop)
+    assert command.main([str(shop / "out"), str(shop)]) == 1
+    error = capsys.readouterr().err
+    assert f"{shop}/images.csv would be written over a manifest of the run" in error
+    assert error.count("\n") == 1 and contents(shop) == before
+    assert command.main([str(shop / "out"), str(tmp_path / "new")]) == 0
+    assert len(list((tmp_path / "new").iterdir())) == 3
+
+
+def test_manifests_on_s3_of_one_pattern_are_not_replaced(bucket, s3_endpoint, tmp_path, capsys):
+    image = bucket.put("shop/a.png", image_bytes(40, 40, file_format="PNG"))
+    bucket.put("lists/pictures.csv", b"uri\n" + image.encode())
+    server = ["--s3_endpoint_url", s3_endpoint]
+    places = ["--input", bucket.uri("lists/*.csv"), "--output", str(tmp_path / "out")]
+    assert job.run([*places, *server, "--report", "no"]) == 0
+    for folder in ("lists", "lists/"):
+        assert command.main([str(tmp_path / "out"), bucket.uri(folder), *server]) == 1
+        assert "would be written over a manifest of the run" in capsys.readouterr().err
+    assert sorted(bucket.keys()) == ["lists/pictures.csv", "shop/a.png"]
+    assert command.main([str(tmp_path / "out"), bucket.uri("lists/new"), *server]) == 0
+    assert len(bucket.keys("lists/new/")) == 3
+
+
+def test_an_index_replaces_no_source(bucket, s3_endpoint, tmp_path, capsys):
+    bucket.put("shop/a.png", image_bytes(40, 40, file_format="PNG"))
+    bucket.put("shop/images.csv", b"of the shop")
+    server = ["--s3_endpoint_url", s3_endpoint]
+    places = ["--input", bucket.uri("shop/"), "--output", str(tmp_path / "out")]
+    assert job.run([*places, *server, "--report", "no"]) == 0
+    assert command.main([str(tmp_path / "out"), bucket.uri("shop"), *server]) == 1
+    assert "shop/images.csv would be written over a source" in capsys.readouterr().err
+    assert sorted(bucket.keys()) == ["shop/a.png", "shop/images.csv"]
+
+
+def test_links_in_a_circle_and_sources_of_no_file_stop_no_export(tmp_path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    named = [NamedImage(RunImage("a.png", "s3://o/1", "png", "0" * 64), ("a.png",))]
+    sources = [*("circle", "circle/a.png", "file://elsewhere/a.png", "a\0.png", ""), "x" * 5000]
+    sources.append("S3://shop/x/a.png")
+    export.check_sources(named, str(tmp_path / "out"), sources, str(tmp_path / "m.csv"))
+    with pytest.raises(ValueError, match="would be written over a source"):
+        export.check_sources(named, "s3://shop/x", sources, str(tmp_path / "m.csv"))
+
+
+def test_a_trial_since_is_not_what_a_command_takes(finished, tmp_path, capsys):
+    output = tmp_path / "out"
+    shutil.copytree(finished, output)
+    places = ["--input", str(finished.parent / "in"), "--output", str(output)]
+    for trial in (["--limit", "1"], ["--sample", "4"]):
+        assert job.run([*places, *trial, "--run_id", f"trial{trial[0]}", "--report", "no"]) == 0
+    latest = json.loads((output / "runs/latest.json").read_text())["run_id"]
+    capsys.readouterr()
+    assert command.main([str(output), str(tmp_path / "x")]) == 0
+    assert capsys.readouterr().out.startswith(f"3 images of run {latest} in ")
+    shutil.rmtree(output / "runs/r1")  # where there are trials only, the newest
+    assert command.main([str(output), str(tmp_path / "y")]) == 0
+    assert capsys.readouterr().out.startswith("3 images of run trial--sample in ")
 
 
 def test_an_image_that_is_gone_costs_no_other(finished, tmp_path, local_files):

@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,21 @@ def test_the_report_can_be_written_again(night, capsys):
     again = report_of(night).read_text()
     footer = "<footer"  # it holds the time of writing
     assert again.partition(footer)[0] == before.partition(footer)[0]
+
+
+def test_the_report_is_that_of_the_run_that_latest_json_names(night, tmp_path, capsys):
+    output = tmp_path / "out"
+    shutil.copytree(night, output)
+    summary = json.loads((output / "runs/n1/summary.json").read_text())
+    options = ["--output", str(output), "--run_id", "trial", "--limit", "1", "--report", "no"]
+    assert job.run(["--input", summary["input"], *options, "--max_failure_rate", "1"]) == 0
+    assert json.loads((output / "runs/latest.json").read_text())["run_id"] == "n1"
+    capsys.readouterr()
+    assert report.main([str(output)]) == 0
+    assert capsys.readouterr().out.strip() == str(output / "runs/n1/report.html")
+    shutil.rmtree(output / "runs/n1")  # where there are trials only, the newest
+    assert report.main([str(output)]) == 0
+    assert capsys.readouterr().out.strip() == str(output / "runs/trial/report.html")
 
 
 @pytest.mark.parametrize("arguments", [["--run_id", "none"], []])

@@ -1,4 +1,5 @@
 import dataclasses
+import datetime
 import json
 import math
 import re
@@ -7,11 +8,12 @@ import pytest
 
 from pipeline.output.shard_writer import ShardWriter
 from pipeline.records import Reason, RunError, Status, Totals
-from pipeline.runs import finished, reader, summary
+from pipeline.report import html
+from pipeline.runs import finished, reader, resume, summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Holder
 from pipeline.storage.base import StorageError
-from tests.pipeline.conftest import finish_run, make_plan, make_row
+from tests.pipeline.conftest import finish_run, image_bytes, make_plan, make_row
 
 
 @pytest.fixture(params=["s3", "local"])
@@ -215,6 +217,54 @@ def test_a_finished_run_has_no_lock(run):
     finish_run(files, plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
     names = {item.uri.rpartition("/")[2] for item in files.list(f"{layout.folder}/")}
     assert names == {"_SUCCESS", "summary.json"}
+
+
+# A run that was killed and goes on: hours later, by another attempt.
+
+
+def attempts(plan):
+    """(plan of the first attempt, plan of the one that ends now, two hours later)."""
+    last = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=10)
+    first = last - datetime.timedelta(hours=2)
+    return [dataclasses.replace(plan, started_at=at) for at in (first, last)]
+
+
+def test_times_of_a_continued_run_are_those_of_all_its_attempts(run):
+    """Its counts are: those of the first attempt were not upscaled in the last minutes."""
+    files, plan, stage = run
+    first, last = attempts(plan)
+    assert resume.begin(files, first) == ()
+    image = image_bytes(32, 32, file_format="PNG")
+    early = last.started_at - datetime.timedelta(minutes=50)
+    stage(*(make_row(f"s3://b/{i}", image=image, at=early) for i in range(20)))
+    last = dataclasses.replace(last, kept=resume.begin(files, last))
+    late = stage(make_row("s3://b/last", image=image, at=last.started_at))
+    result = finish_run(files, last, [*last.kept, late], Totals(21, 21, 21))
+    assert result["started_at"] == first.started_at.isoformat()
+    assert 7800 <= result["wall_seconds"] < 7900
+    assert result["pictures_per_second"] is None
+    report = html.make_report(files, plan.settings.output, result)
+    assert "2 h 10 min" in report and "<dt>images a second" not in report
+    assert "after 69 min: " in report  # a bar for the images of the first attempt
+
+
+def test_a_run_continued_from_nothing_has_the_rate_of_the_last_attempt(run):
+    files, plan, stage = run
+    first, last = attempts(plan)
+    resume.begin(files, first)
+    shards = [stage(*(make_row(f"s3://b/{i}") for i in range(30)))]
+    result = finish_run(files, last, shards, Totals(30, 30, 30))
+    assert result["started_at"] == first.started_at.isoformat()
+    assert result["pictures_per_second"] == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("damage", [None, b"{", b'{"started_at": 7}', b'{"started_at": "now"}'])
+def test_without_its_run_json_a_run_began_with_this_attempt(run, damage):
+    files, plan, stage = run
+    if damage is not None:
+        files.write(Layout.of(plan.settings).started, damage)
+    result = finish_run(files, plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    assert result["started_at"] == plan.started_at.isoformat()
 
 
 def test_metrics_that_cannot_be_written_do_not_fail_a_finished_run(caplog):
