@@ -8,11 +8,14 @@ from typing import Any
 from pipeline.catalog.manifests.files import is_parquet_folder
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection
 
-# 2026-11-26, 20261126T030000Z, 2026/11/26, year=2026/month=11/day=26, 2026-W48; 26-11-2026; a Unix
-# time in seconds or milliseconds.
+# 2026-11-26, 2026/11, 20261126T030000Z, year=2026/month=11/day=26, 2026-W48, 26.11.2026. A number
+# that may name a shop, such as 20012345, is none.
+_MARK = r"(?:[-_./]|/?[a-z]+=)"
+_MONTH, _DAY = r"(?:0[1-9]|1[0-2])", r"(?:[0-2]\d|3[01])"
+_TIME = r"(?:(?:[-_.:T]|/?[a-z]+=)?[0-5]\d)*Z?"
 _DATE = re.compile(
-    r"(?<!\d)(?:20\d\d(?:(?:[-_./:T]|-?W|/?[a-z]+=)?\d\d)+Z?|\d\d(?P<s>[-_.])\d\d(?P=s)20\d\d"
-    r"|1\d{9}(?:\d{3})?)(?!\d)"
+    rf"(?<!\d)(?:20\d\d{_MARK}{_MONTH}(?:{_MARK}{_DAY}{_TIME})?|20\d\d{_MONTH}{_DAY}{_TIME}"
+    r"|20\d\d-?W[0-5]\d|\d\d(?P<mark>[-_.])\d\d(?P=mark)20\d\d)(?!\d)"
 )
 
 
