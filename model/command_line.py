@@ -9,6 +9,11 @@ from typing import Any, NoReturn
 from model.version import add_version
 
 
+def printable(name: str) -> str:
+    r"""Returns a name as any standard output takes it: bytes that are no UTF-8 as `\\udce9`."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 class CommandParser(argparse.ArgumentParser):
     """Parser of a command, with `--version`; a wrong command line ends in exit status 2.
 

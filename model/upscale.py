@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from model import startup
-from model.command_line import CommandParser
+from model.command_line import CommandParser, printable
 from model.data.hr_sources import find_images
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
@@ -333,15 +333,15 @@ def _upscale(
             ),
         )
         if upscaled is None:
-            print(f"{source} has the target side already: skipped")
+            print(printable(f"{source} has the target side already: skipped"))
             return True
         plan = size.plan(upscaled.source.height, upscaled.source.width, upscaler.scale)
-        print(f"{source} -> {target} ({plan.height} x {plan.width})")
+        print(printable(f"{source} -> {target} ({plan.height} x {plan.width})"))
         print(f"  {describe(upscaled.measure())}")
         if arguments.compare:
             sheet = comparison_path(target)
             Image.fromarray(comparison_sheet(upscaled, source.name)).save(sheet)
-            print(f"  bicubic | ours | error map: {sheet}")
+            print(printable(f"  bicubic | ours | error map: {sheet}"))
     except OSError as error:
         print(f"model.upscale: {error.filename or source}: {error.strerror}", file=sys.stderr)
         return False

@@ -15,6 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from model import startup
+from model.imaging.encode import check_format
 from model.imaging.errors import ImageError
 from model.imaging.formats import IMAGE_FORMATS
 from model.imaging.sandbox import DecoderPool
@@ -40,10 +41,12 @@ class UpscaledFile(NamedTuple):
 
     Attributes:
         data: content of the file.
-        image_format: `png`, `jpeg` or `webp`.
+        image_format: `png`, `jpeg`, `webp` or `avif`.
         height, width: pixels.
-        model: the network; `bicubic` where the quality gate rejected the network's result.
-        reason, detail: of bicubic: `gate:<rule>`, and one line for people; else None.
+        model: the network, followed by `blended` where a part of the result is bicubic; `bicubic`
+            where the quality gate rejected the network's result.
+        reason: `gate:<rule>` of bicubic; else None.
+        detail: one line for people about bicubic or blending; else None.
         measures: of the result, by the names of the job's columns.
 
     Example:
@@ -133,6 +136,7 @@ class UpscaleImages(beam.PTransform):
             if getattr(self, name) not in allowed:
                 received = repr(getattr(self, name))
                 raise ValueError(f"{name} is one of {', '.join(allowed)}. Received: {received}")
+        check_format(self.image_format)
         settings = Settings(
             input="",
             output="",

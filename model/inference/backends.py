@@ -142,7 +142,7 @@ class _Tile:
     lr: np.ndarray
     conditions: np.ndarray
     result: np.ndarray | None = None
-    error: tf.errors.ResourceExhaustedError | None = None
+    error: Exception | None = None
 
     @property
     def is_done(self) -> bool:
@@ -243,6 +243,10 @@ class TileBatchBackend:
             )
             with self._queue:
                 queue.extendleft(reversed(batch))
+            return
+        except Exception as error:  # also of the threads whose tiles are in this call
+            for tile in batch:
+                tile.error = error
             return
         for tile, result in zip(batch, results, strict=True):
             tile.result = result

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from model import startup
-from model.command_line import CommandParser
+from model.command_line import CommandParser, printable
 from model.data.hr_sources import HrFile, is_image, list_images
 from model.inference.errors import OutOfMemoryError
 from model.network import presets
@@ -173,8 +173,7 @@ def _measure_all(measurements: list[_Measurement]) -> list[float]:
 
 
 def _print_value(name: str, value: float) -> None:
-    name = name.encode(errors="backslashreplace").decode()  # need not be UTF-8
-    print(f"{name:40} {estimates.rounded(value):+.2f}", flush=True)
+    print(f"{printable(name):40} {estimates.rounded(value):+.2f}", flush=True)
 
 
 def _measure_pair(thumbnail: Path, original: Path | None) -> float:

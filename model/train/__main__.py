@@ -82,7 +82,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "enough where the network has the same cores",
     )
     add_options(parser)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    for name, least in (("checkpoint_every", 1), ("feed_processes", 0)):
+        if getattr(options, name) < least:
+            parser.error(f"--{name} is {least} or more: {getattr(options, name)}")
+    return options
 
 
 if __name__ == "__main__":

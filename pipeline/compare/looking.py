@@ -41,7 +41,7 @@ def measure_images(
         readers = [ExampleReader(files, decoders, place_of(run)) for run in runs]
         for uri in sorted(uris, key=lambda uri: rows[1][uri].image_uri or ""):
             try:
-                source = readers[1].source(uri).over_white()
+                source = readers[1].source(rows[1][uri]).over_white()
                 results = [
                     reader.published(located[uri]).over_white()
                     for reader, located in zip(readers, rows, strict=True)

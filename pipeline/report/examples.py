@@ -109,7 +109,7 @@ class ExampleReader:
         pixels = after.over_white()
         is_rejected = (row.columns["reason"] or "").startswith("gate:")
         try:
-            header, source = self._read_source(row.columns["uri"], finds_jpeg=is_rejected)
+            header, source = self._read_source(row, finds_jpeg=is_rejected)
             if not _is_enlarged(source, after):
                 raise ValueError("its size changed since the run")
         except _UNREADABLE as error:
@@ -148,7 +148,7 @@ class ExampleReader:
             return make_example(row, None, pixels, problem="the other image has another size")
         source, problem = None, None
         try:
-            source = self.source(row.columns["uri"]).over_white()
+            source = self.source(row).over_white()
             if pixels.shape[0] % source.shape[0] or pixels.shape[1] % source.shape[1]:
                 source, problem = (
                     None,
@@ -185,19 +185,20 @@ class ExampleReader:
         names = ("published: bicubic", "rejected")
         return make_example(row, published, rejected, names=names)
 
-    def source(self, uri: str) -> RasterImage:
-        """Reads and decodes a source by its URI in a row.
+    def source(self, row: LocatedRow) -> RasterImage:
+        """Reads and decodes the source of a row.
 
         Raises:
-            StorageError: if it cannot be read.
+            StorageError: if it cannot be read, or is another one than that of the row.
             ImageError: if it cannot be decoded.
             ValueError: if the URI is none that the run may read.
         """
-        return self._read_source(uri, finds_jpeg=False)[1]
+        return self._read_source(row, finds_jpeg=False)[1]
 
-    def _read_source(self, uri: str, *, finds_jpeg: bool) -> tuple[Header, RasterImage]:
-        """Reads and decodes a source or reference by its URI in the row."""
-        return self._decode(self._files.read(self._place.locate(uri)), finds_jpeg=finds_jpeg)
+    def _read_source(self, row: LocatedRow, *, finds_jpeg: bool) -> tuple[Header, RasterImage]:
+        location = self._place.locate(row.columns["uri"])
+        data = self._files.read(location, etag=row.columns["source_etag"])
+        return self._decode(data, finds_jpeg=finds_jpeg)
 
     def _decode(self, data: bytes, *, finds_jpeg: bool = False) -> tuple[Header, RasterImage]:
         return self._decoders.decode(
@@ -211,7 +212,8 @@ class ExampleReader:
         reference_uri = row.columns["reference_uri"]
         if reference_uri is not None and row.columns["reference_psnr_db"] is not None:
             try:
-                reference = self.source(reference_uri).over_white()
+                data = self._files.read(self._place.locate(reference_uri))
+                reference = self._decode(data)[1].over_white()
                 reference = reference[: pixels.shape[0], : pixels.shape[1]]
                 if reference.shape == pixels.shape:
                     error = np.abs(full_reference.luma(reference) - full_reference.luma(pixels))

@@ -95,13 +95,14 @@ class RunGallery:
         """Reads the source of a row.
 
         Raises:
-            StorageError: if it cannot be read.
+            StorageError: if it cannot be read, or is another one than that of the row.
             ImageError: if it is no image.
             ValueError: if the run may not read its URI, or it is too large.
         """
         if (row.columns["source_bytes"] or 0) > _MAX_SOURCE_BYTES:
             raise ValueError("the source is too large to show")
-        data = self._files.read(self._place.locate(row.columns["uri"]))
+        location = self._place.locate(row.columns["uri"])
+        data = self._files.read(location, etag=row.columns["source_etag"])
         return web_image(data, self._decoders)
 
     def new_reader(self) -> ImageReader:

@@ -104,11 +104,12 @@ class UpscalerProcesses:
 
 # What follows runs in the processes.
 _upscaler: "LocalUpscaler | None" = None
+_problem = ""  # why there is none
 
 
 def _start(without_data: SavedModel, file: str, plan: RunPlan, threads: int) -> None:
     """Prepares a process."""
-    global _upscaler  # noqa: PLW0603 - the only way from here to the calls
+    global _upscaler, _problem  # noqa: PLW0603 - the only way from here to the calls
     logs.join_run(plan.settings.run_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -124,7 +125,10 @@ def _start(without_data: SavedModel, file: str, plan: RunPlan, threads: int) -> 
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    _upscaler = upscaling.load(saved, plan)
+    try:
+        _upscaler = upscaling.load(saved, plan)
+    except presets.ModelError as error:  # raised here, it would seem to be a process that died
+        _problem = str(error)
 
 
 def _end_with_parent() -> None:
@@ -137,5 +141,6 @@ def _end_with_parent() -> None:
 
 def _upscale(decoded: Decoded, keep_result: bool) -> Upscaled:
     """Upscales one image."""
-    assert _upscaler is not None
+    if _upscaler is None:
+        raise RunError(_problem)
     return _upscaler.upscale(decoded, keep_result=keep_result)

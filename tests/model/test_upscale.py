@@ -1,3 +1,7 @@
+import io
+import os
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,6 +66,17 @@ def test_upscale_a_folder_keeps_stems_and_goes_on_after_a_bad_image(tmp_path, ca
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cut.png", "photo.png"]
     with Image.open(tmp_path / "out/cut.png") as result:
         assert (result.mode, result.size) == ("RGBA", (80, 80))
+
+
+def test_names_that_are_not_utf8_do_not_end_it(tmp_path, monkeypatch):
+    """A terminal's output is strict, but in the C locale."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"a.png", b"b-caf\xe9.png", b"c.png"):
+        Image.fromarray(draw_scene(1, 20, 20)).save(folder / os.fsdecode(name))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict"))
+    assert upscale.main([str(folder), str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):

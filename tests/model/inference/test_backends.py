@@ -143,6 +143,22 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(network):
     assert [shape[0] for shape in watched.calls] == [4, 2, 2, 2, 1]
 
 
+def test_a_call_that_fails_is_the_error_of_all_threads_whose_tiles_it_holds(network):
+    class Failing(Watched):
+        def rounded(self, lr, conditions):
+            self.hold.wait()
+            raise tf.errors.InternalError(None, None, "cuDNN launch failure")
+
+    failing = Failing(network)
+    failing.hold.clear()
+    tiled = TileBatchBackend(failing, max_call_px=1 << 20)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        one = image(64, 64)[None]
+        waiting = [threads.submit(tiled.rounded, one, told(100)) for _ in range(4)]
+        failing.hold.set()
+        assert {type(done.exception()) for done in waiting} == {tf.errors.InternalError}
+
+
 def test_a_tile_that_does_not_fit_is_its_images_error_alone(network):
     watched = Watched(network, max_px=70 * 70)
     tiled = TileBatchBackend(watched, max_call_px=1 << 20)

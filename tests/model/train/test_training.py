@@ -494,6 +494,12 @@ def test_the_command_line(data, tmp_path, capsys):
     assert "steps >= 1" in capsys.readouterr().err
     assert command.main(["--out", str(tmp_path / "z")]) == 1
     assert "nothing to train on" in capsys.readouterr().err
+    for option in ("--checkpoint_every=0", "--feed_processes=-1"):
+        with pytest.raises(SystemExit) as error:
+            command.main(["--data", str(data), "--out", str(tmp_path / "z"), option])
+        assert error.value.code == 2
+    assert "--checkpoint_every is 1 or more: 0" in capsys.readouterr().err
+    assert not (tmp_path / "z").exists()
 
 
 def test_an_image_that_cannot_be_read_is_named(tmp_path, capsys):

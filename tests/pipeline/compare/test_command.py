@@ -191,6 +191,26 @@ def test_a_source_that_is_gone_leaves_the_verdict_open_and_the_results_on_the_pa
     assert "the source cannot be shown" in text and 'class="after"' in text
 
 
+@pytest.fixture
+def replaced_sources(drawn):
+    """The sources of both runs, sharpened by the shop since then."""
+    before = {path: path.read_bytes() for path in (drawn / "in").iterdir()}
+    for path, data in before.items():
+        with Image.open(io.BytesIO(data)) as image:
+            image.filter(ImageFilter.UnsharpMask(1, 150, 0)).save(path, quality=95)
+    yield
+    for path, data in before.items():
+        path.write_bytes(data)
+
+
+def test_results_are_not_measured_against_what_replaced_their_sources(
+    drawn, replaced_sources, capsys
+):
+    command.main([run_of(drawn, name) for name in ("rdn-small", "rdn-product")])
+    printed = capsys.readouterr().out
+    assert "not decided" in printed and "0 of 3 judged images got better, 0 worse" in printed
+
+
 def test_the_same_run_twice_is_not_decided(drawn, capsys):
     run = run_of(drawn, "rdn-small")
     assert command.main([run, run, "--max_worse", "0"]) == command.DONE

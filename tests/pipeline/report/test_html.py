@@ -257,6 +257,19 @@ def test_a_source_that_is_gone_or_another(night, summary, local_files, tmp_path)
     assert 'class="after"' in text and 'class="before"' not in text
 
 
+@pytest.mark.parametrize("size", [(120, 90), (60, 45), (1, 1)])
+def test_another_image_in_the_source_s_place_is_not_shown(
+    night, summary, local_files, tmp_path, size
+):
+    """A shop replaced it since the run, by a placeholder perhaps."""
+    for i in range(8):
+        Image.new("RGB", size, (9, 9, 200)).save(tmp_path / f"{i}.jpg")
+    moved = summary | {"input": str(tmp_path / "manifest.csv")}
+    text = html.make_report(local_files, str(night), moved)
+    assert "the source cannot be shown: the file changed" in text
+    assert 'class="after"' in text and 'class="before"' not in text
+
+
 def rejected_row(night, folder, status):
     """Writes a run whose one row's result was rejected: bicubic was published."""
     source = Image.open(io.BytesIO(jpeg(3))).convert("RGB")

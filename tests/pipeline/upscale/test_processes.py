@@ -1,10 +1,13 @@
 import dataclasses
 import hashlib
+import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import keras
 import numpy as np
@@ -121,6 +124,27 @@ def test_a_network_with_weights_that_are_no_numbers_stops_the_run(
     plan = make_plan(model=str(path), model_sha256=sha256, workers=workers)
     with pytest.raises(RunError, match="finite"):
         open_upscaler(local_files, plan)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_network_that_cannot_be_built_is_told_as_such(local_files, tmp_path, workers):
+    """Its weights are not those of its configuration; no process died for want of memory."""
+    path = tmp_path / "other.keras"
+    with (
+        zipfile.ZipFile(io.BytesIO(presets.resolve("rdn-small").data)) as saved,
+        zipfile.ZipFile(path, "w") as made,
+    ):
+        for name in saved.namelist():
+            content = saved.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                config["config"]["knows_quality"] = True
+                content = json.dumps(config).encode()
+            made.writestr(name, content)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    plan = make_plan(model=str(path), model_sha256=sha256, workers=workers)
+    with pytest.raises(RunError, match=r"other\.keras is no saved RDN"):
+        open_upscaler(local_files, plan).upscale(decoded(), keep_result=False)
 
 
 def test_the_run_chooses_between_this_process_and_others(local_files, monkeypatch):
