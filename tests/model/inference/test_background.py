@@ -125,8 +125,16 @@ def test_skipping_changes_no_pixel_by_more_than_rounding(
 
 
 def test_an_all_white_image_is_filled(upscaler):
-    lr = np.full((40, 50, 3), 254, np.uint8)
-    np.testing.assert_array_equal(upscaler.upscale_rgb(lr), np.full((80, 100, 3), 254))
+    lr = np.full((40, 50, 3), 255, np.uint8)
+    np.testing.assert_array_equal(upscaler.upscale_rgb(lr), np.full((80, 100, 3), 255))
+
+
+@pytest.mark.parametrize("colour", [(254, 254, 254), (251, 251, 251), (255, 255, 250)])
+def test_a_background_that_is_nearly_white_goes_through_the_network(colour):
+    """Networks change it a little, and most near the object: skipping would draw a box there."""
+    lr = np.full((64, 64, 3), colour, np.uint8)
+    lr[24:40, 26:38] = (200, 60, 20)
+    assert background.find_layout(lr) is None
 
 
 def test_a_network_that_changes_white_sees_everything():
