@@ -214,10 +214,16 @@ class Upscaler:
         return self._backend.rounded(lr[None], conditions)[0]
 
     def _rgba_tile(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:
-        """Upscales a tile, uint8 [h, w, 4] to [h * scale, w * scale, 4]."""
+        """Upscales a tile, uint8 [h, w, 4] to [h * scale, w * scale, 4].
+
+        Colours and alpha one after the other, so that a call has no more pixels than allowed.
+        """
         alpha = np.repeat(lr[..., 3:], 3, axis=-1)
-        both = np.stack([lr[..., :3], alpha])
-        colours, alpha = self._network(both, conditions)
+        planes = (np.ascontiguousarray(lr[..., :3]), alpha)
+        colours, alpha = (
+            self._network(one[None], told[None])[0]
+            for one, told in zip(planes, conditions, strict=True)
+        )
         return np.dstack([resampling.to_uint8(colours), resampling.to_uint8(alpha.mean(axis=-1))])
 
     def _network(self, lr: np.ndarray, conditions: np.ndarray) -> np.ndarray:

@@ -71,6 +71,15 @@ def test_out_of_memory_halves_the_tile_and_goes_on(shipped, backend, upscaler):
     assert len(device.calls) > 4
 
 
+def test_a_call_for_a_transparent_image_has_no_more_pixels_than_allowed(shipped, backend):
+    device = WatchedBackend(backend)
+    alpha = np.full((90, 130), 255, np.uint8)
+    alpha[:40] = 0
+    upscaler = on_device(shipped, device, max_call_px=90 * 130)
+    upscaler.upscale_image(RasterImage(random_rgb(90, 130), alpha))
+    assert device.calls == [90 * 130] * 2
+
+
 class Repeating(WatchedBackend):
     """A backend that notes its calls and only repeats pixels: no time, and tiles show."""
 
@@ -257,7 +266,7 @@ def test_of_a_transparent_image_the_colours_get_the_quality_and_alpha_none(
         conditioned_rdn.conditions(np.array([quality, 100]), np.array([0.4, 0.0]))
         for quality in (100, 30)
     ]
-    expected = [each for each in told for _ in range(versions)]
+    expected = [[plane] for each in told for plane in each for _ in range(versions)]
     np.testing.assert_array_equal(device.conditions, expected)
     np.testing.assert_array_equal(poor.alpha, clean.alpha)
     expected = conditioned.upscale_rgb(colours, jpeg_quality=30, sharpening=0.4)
