@@ -5,7 +5,7 @@ import io
 import logging
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -57,7 +57,7 @@ class HrFile:
 
     uri: str
     shrink_first: int = 1
-    store: ObjectStore | None = None
+    store: ObjectStore | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ The network sees patches of P x P LR pixels. Each is cut from HR with a margin a
 shrinking and compression see what they would see in the whole image.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,8 +151,8 @@ def prepare(
             them from where they lie at every step; `grid` cuts all images into patches side
             by side, writes these to disk, and every step draws from them.
         cutter: with the size of patches.
-        folder: where the grid's files go, `grid-<group>.u8`; files from an earlier start of
-            the same run are used again.
+        folder: where the grid's files go, `grid-<group>-<digest>.u8`; those of an earlier start
+            with the same images and sizes are used again, others are replaced.
         processes: that read the images for `memory`; 0 reads in this one.
 
     Returns:
@@ -165,7 +166,7 @@ def prepare(
     prepared = []
     for group in groups:
         if feeding == "grid":
-            images: Sequence[HrImage] = _grid(group, cutter, folder / f"grid-{group.name}.u8")
+            images: Sequence[HrImage] = _grid(group, cutter, folder)
         else:
             images = large_enough(group.images, cutter.region_px, processes=processes)
         if not images:
@@ -177,10 +178,14 @@ def prepare(
     return prepared
 
 
-def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
+def _grid(group: Group, cutter: Cutter, folder: Path) -> list[HrImage]:
     """Patches side by side, with their margins, in a file that is mapped into memory."""
     side, stride = cutter.region_px, cutter.lr_patch_px * cutter.scale
+    made_of = repr((side, stride, list(group.images))).encode()
+    path = folder / f"grid-{group.name}-{hashlib.sha256(made_of).hexdigest()[:16]}.u8"
     if not path.exists():
+        for other in folder.glob(f"grid-{group.name}-*.u8"):
+            other.unlink()
         with files.appearing(path) as partial, partial.open("wb") as file:
             for image in group.images:
                 hr = image.read()
@@ -190,6 +195,7 @@ def _grid(group: Group, cutter: Cutter, path: Path) -> list[HrImage]:
                     for left in range(0, hr.shape[1] - side + 1, stride):
                         file.write(hr[top : top + side, left : left + side].tobytes())
     if not path.stat().st_size:
+        path.unlink()  # the same images may be larger at the next start
         return []
     mapped = np.memmap(path, np.uint8, mode="r").reshape(-1, side, side, 3)
     return [HrArray(f"{path.name}[{i}]", mapped[i]) for i in range(len(mapped))]

@@ -1,6 +1,7 @@
 import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -223,9 +224,29 @@ def test_the_grid_is_cut_once_and_used_again(files, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("run")
     cutter = Cutter(scale=2, lr_patch_px=16, degradation=CLEAN)
     (first,) = prepare(files, "grid", cutter, run_dir)
-    gone = [Group("files", 1.0, [HrFile("/nowhere/x.png")])]
-    (second,) = prepare(gone, "grid", cutter, run_dir)
+    for image in files[0].images:
+        Path(image.uri).unlink()
+    (second,) = prepare(files, "grid", cutter, run_dir)
     np.testing.assert_array_equal(first.images[4].read(), second.images[4].read())
+
+
+def test_a_grid_of_other_patches_or_images_is_cut_again(files, tmp_path):
+    """A command that was wrong leaves its grid for the corrected one."""
+    cutter = Cutter(scale=2, lr_patch_px=200, degradation=CLEAN)
+    with pytest.raises(ValueError, match="has the 464 x 464"):
+        prepare(files, "grid", cutter, tmp_path)
+    for lr_patch_px, first, count in ((32, 1, 1), (16, 0, 10)):
+        cutter = Cutter(scale=2, lr_patch_px=lr_patch_px, degradation=CLEAN)
+        (cut,) = prepare(files, "grid", cutter, tmp_path)
+        side = cutter.region_px
+        assert len(cut.images) == count
+        np.testing.assert_array_equal(
+            cut.images[0].read(), files[0].images[first].read()[:side, :side]
+        )
+        assert len(list(tmp_path.glob("*.u8"))) == 1
+    other = [Group("files", 1.0, [HrFile("/nowhere/x.png")])]
+    with pytest.raises(OSError, match=r"x\.png"):
+        prepare(other, "grid", cutter, tmp_path)
 
 
 def test_nothing_large_enough(files, tmp_path):
