@@ -10,7 +10,7 @@ from model.version import add_version
 
 
 def printable(name: str) -> str:
-    r"""Returns a name as any standard output takes it: bytes that are no UTF-8 as `\\udce9`."""
+    r"""Returns a name as any standard output takes it: bytes that are no UTF-8 as `\udce9`."""
     return name.encode(errors="backslashreplace").decode()
 
 

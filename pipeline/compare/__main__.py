@@ -95,8 +95,7 @@ def _compare(options: argparse.Namespace) -> Difference:
     print(describe(difference, runs))
     if options.json:
         figures = asdict(difference) | {"worse_share": difference.worse_share}
-        text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
-        options.json.write_text(text, encoding="utf-8")
+        options.json.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if options.page:
         options.page.write_text(make_report(files, runs, difference), encoding="utf-8")
         print(f"report with images side by side: {options.page}")

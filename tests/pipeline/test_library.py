@@ -168,6 +168,12 @@ def test_wrong_options_are_found_before_the_pipeline_runs(options, says):
         beam.Pipeline() | beam.Create([(1, b"")]) | UpscaleImages(**options)
 
 
+def test_a_format_that_this_machine_cannot_write_is_found_then_too(monkeypatch):
+    monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
+    with pytest.raises(ValueError, match="built without AVIF"):
+        beam.Pipeline() | beam.Create([(1, b"")]) | UpscaleImages(image_format="avif")
+
+
 def test_what_is_no_file_stops_the_pipeline():
     with pytest.raises(beam.typehints.TypeCheckError, match="expected Tuple"):
         beam.Pipeline() | beam.Create([(1, "a.jpg")]) | UpscaleImages(model=MODEL)

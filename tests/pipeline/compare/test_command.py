@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -189,6 +192,21 @@ def test_a_source_that_is_gone_leaves_the_verdict_open_and_the_results_on_the_pa
     printed = capsys.readouterr().out
     assert "not decided" in printed and "0 of 3 judged images got better, 0 worse" in printed
     assert "the source cannot be shown" in text and 'class="after"' in text
+
+
+def test_the_page_is_utf8_in_any_locale(drawn, tmp_path):
+    page = tmp_path / "page.html"
+    runs = [run_of(drawn, name) for name in ("rdn-small", "rdn-product")]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.compare", *runs, "--page", str(page), "--max_worse", "1"],
+        env=os.environ | ascii_only,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == command.DONE, done.stderr
+    assert "×" in page.read_text(encoding="utf-8")
 
 
 @pytest.fixture
