@@ -24,7 +24,7 @@ from PIL import Image
 from model import startup
 from model.command_line import CommandParser, printable
 from model.data.hr_sources import find_images
-from model.imaging import resampling
+from model.imaging import profiles, resampling
 from model.imaging.decode import assumed_quality, decode
 from model.imaging.encode import DEFAULT_ENCODING, check_format, encode
 from model.imaging.errors import ImageError
@@ -121,12 +121,14 @@ def comparison_sheet(upscaled: "UpscaledImage", name: str) -> np.ndarray:
         name: for the heading.
 
     Returns:
-        uint8 [h, w, 3]. The map shows, for each source pixel, the difference in grey levels of
-        luma from the result shrunk again.
+        uint8 [h, w, 3] in sRGB. The map shows, for each source pixel, the difference in grey
+        levels of luma from the result shrunk again.
     """
     from model.evaluate import error_maps  # noqa: PLC0415 - imports TensorFlow
 
-    source, result = upscaled.source.over_white(), upscaled.result.over_white()
+    source, result = (
+        profiles.to_srgb(image).over_white() for image in (upscaled.source, upscaled.result)
+    )
     scale = upscaled.scale
     bicubic = resampling.to_uint8(resampling.bicubic(source, *result.shape[:2]))
     error = np.abs(

@@ -1,7 +1,6 @@
 """HR images for training and evaluation: folders, S3 prefixes, lists, and drawn scenes."""
 
 import contextlib
-import io
 import logging
 import zlib
 from collections.abc import Iterator, Sequence
@@ -10,17 +9,22 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from model.data.object_store import ObjectStore, open_s3
 from model.data.processes import forked
 from model.data.recipes import Recipe
 from model.imaging import resampling
+from model.imaging.decode import decode
+from model.imaging.errors import ImageError
+from model.imaging.image import RasterImage
 from model.scenes import drawing
 
 IMAGE_SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif"),
 }
+
+# Training data are the reader's own: the limit only keeps a broken header from allocating memory.
+_MAX_PIXELS = 1_000_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -216,6 +220,9 @@ def read_bytes(place: str | Path, *, store: ObjectStore | None = None) -> bytes:
 def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarray:
     """Reads a training or benchmark image as uint8 [H, W, 3] RGB.
 
+    It is decoded as the pipeline decodes a source: upright, 16 bits scaled to 8, transparency
+    over white, the numbers of its own colour space. Of an animation it is the first frame.
+
     Args:
         place: a path or an `s3://` URI.
         store: see `HrFile`.
@@ -223,10 +230,15 @@ def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarr
     Raises:
         OSError: if it cannot be read or is no whole image; the message names it.
     """
+    return read_image(place, store=store).over_white()
+
+
+def read_image(place: str | Path, *, store: ObjectStore | None = None) -> RasterImage:
+    """Reads an image as `read_rgb`, with its profile and transparency; the same errors."""
     try:
-        with Image.open(io.BytesIO(read_bytes(place, store=store))) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
+        data = read_bytes(place, store=store)
+        return decode(data, max_pixels=_MAX_PIXELS, first_frame=True, finds_jpeg=False)[1]
+    except (OSError, ImageError) as error:
         raise OSError(f"cannot read the image {place}: {error}") from error
 
 

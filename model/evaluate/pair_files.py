@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from model.data import degradation
-from model.data.hr_sources import Pair, find_images, read_rgb
+from model.data.hr_sources import Pair, find_images, read_image
+from model.imaging import profiles
 
 
 def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -34,7 +35,7 @@ def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
 
 
 def read_pairs(folder: Path) -> Iterator[Pair]:
-    """Reads the pairs of `find_pairs`.
+    """Reads the pairs of `find_pairs`, in sRGB: their profiles may differ.
 
     Args:
         folder: see `find_pairs`.
@@ -47,7 +48,8 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
         OSError: if an image cannot be read; the message names the file.
     """
     for name, lr, hr in find_pairs(folder):
-        yield Pair(name, read_rgb(lr), read_rgb(hr))
+        lr_rgb, hr_rgb = (profiles.to_srgb(read_image(path)).over_white() for path in (lr, hr))
+        yield Pair(name, lr_rgb, hr_rgb)
 
 
 def compress_lr(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:

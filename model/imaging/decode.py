@@ -18,7 +18,6 @@ from model.imaging.errors import (
 )
 from model.imaging.header import (
     BROKEN_FILE,
-    LOSSLESS,
     Header,
     exif_orientation,
     jpeg_quality,
@@ -30,6 +29,8 @@ from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
 from model.imaging.metadata.file_rights import read_rights
 
+# Of all formats that Pillow and its extensions open, those that change pixels by default.
+_LOSSY = {"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000", "HEIF", "JXL"}
 # The default quality of WebP and AVIF encoders looks about like this JPEG quality.
 _OTHER_LOSSY_QUALITY = 85
 
@@ -118,11 +119,13 @@ def decode(
 def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
     """Converts an image that Pillow has opened or that a program has made.
 
-    Modes, orientation and profile become what `decode` makes of them. Of an animation the current
-    frame is converted.
+    An opened file becomes what `decode` makes of it, but that damage is an error. Once its pixels
+    are loaded Pillow no longer tells whether a WebP is lossless, nor a PNG's colour chunks and
+    depth. Of an animation the current frame is converted.
 
     Args:
-        image: of any mode that has a defined white.
+        image: of any mode that has a defined white; loaded by this call. A PNG's transparent grey
+            in its `info` is put on the scale of its pixels.
 
     Returns:
         The header, whose qualities say how the pixels were compressed, and the image.
@@ -130,22 +133,15 @@ def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
     Raises:
         ImageError: if the pixels cannot be read, or have no defined appearance.
     """
-    is_grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     try:
-        image.load()
-        orientation = exif_orientation(image)
-        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-        profile = image.info.get("icc_profile")
-        if image.mode.startswith("I"):
-            converted = _from_16_bit(upright, profile, *tiff.white_of_grey(image))
-        else:
-            converted = _to_image(upright, profile, is_grey)
+        data, header = _unread_file(image)
+        converted = _to_raster(image, data)
     except ImageError:
         raise
     except BROKEN_FILE as error:
         raise UnreadableImageError(f"Pillow cannot read the image: {one_line(error)}") from error
     trace = find_jpeg(converted.rgb)
-    is_lossless = image.format is None or image.format in LOSSLESS
+    is_lossless = image.format not in _LOSSY if header is None else header.is_lossless
     header = Header(
         format=image.format or "PNG",
         mode=image.mode,
@@ -156,6 +152,21 @@ def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
         found_jpeg_quality=None if trace is None else trace.quality,
     )
     return header, converted
+
+
+def _unread_file(image: Image.Image) -> tuple[bytes | None, Header | None]:
+    """The file that Pillow will read an image from, and its header; None for a loaded image."""
+    file = getattr(image, "fp", None)
+    if file is None or file.closed:
+        return None, None
+    position = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(position)
+    try:
+        return data, read_header(io.BytesIO(data))
+    except ImageError:  # a format of other programs, or what a decoder has left
+        return None, None
 
 
 def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, RasterImage]:
@@ -172,20 +183,31 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
     may_have_frames = not first_frame and opened.format != "MPO"
     if may_have_frames and getattr(opened, "is_animated", False):
         raise AnimatedImageError("more than one frame")
+    image = _to_raster(opened, data)
+    return opened.mode, dataclasses.replace(image, rights=read_rights(opened))
+
+
+def _to_raster(opened: Image.Image, data: bytes | None) -> RasterImage:
+    """Loads and converts an image, without its rights; errors of broken files pass through.
+
+    Args:
+        opened: by Pillow; loaded or not.
+        data: the file that it is loaded from, None if it is loaded or no file.
+    """
     _scale_key(opened)
     if opened.format == "TIFF":
         tiff.prepare(opened)
     is_grey = opened.mode in ("1", "L", "LA", "La") or _raw_mode(opened) == "LA;16B"
     is_grey = is_grey or opened.mode.startswith("I")
     frame = _gif_frame(opened)
-    # By the orientation in XMP a TIFF would be turned in `load`.
-    packet = opened.info.pop("xmp", None)
-    opened.load()
-    rights = read_rights(opened, packet)
+    _load(opened)
     orientation = exif_orientation(opened)
     # `transpose` keeps `info`, where a palette's or key colour's transparency stands.
     upright = opened.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else opened
-    profile = profiles.of_file(opened, data, is_grey)
+    if data is None:
+        profile = opened.info.get("icc_profile")
+    else:
+        profile = profiles.of_file(opened, data, is_grey)
     if opened.mode.startswith("I"):
         image = _from_16_bit(upright, profile, *tiff.white_of_grey(opened))
     else:
@@ -195,13 +217,23 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
     # Writers without transparency leave this byte 0; browsers show such a BMP as opaque.
     if opened.format == "BMP" and image.alpha is not None and not image.alpha.any():
         image = dataclasses.replace(image, alpha=None)
-    return opened.mode, dataclasses.replace(image, rights=rights)
+    return image
+
+
+def _load(image: Image.Image) -> None:
+    """Decodes an opened image; Pillow would turn a TIFF by the orientation in its XMP."""
+    packet = image.info.pop("xmp", None)
+    try:
+        image.load()
+    finally:
+        if packet is not None:
+            image.info["xmp"] = packet
 
 
 def _gif_frame(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """Left, upper, right, lower edge of a GIF's frame; None if it covers the canvas."""
+    """Left, upper, right, lower edge of a GIF's first frame; None if it covers the canvas."""
     tiles = getattr(image, "tile", ())
-    if image.format != "GIF" or not tiles:
+    if image.format != "GIF" or not tiles or image.tell() > 0:
         return None
     frame = tuple(tiles[0].extents)
     return None if frame == (0, 0, *image.size) else frame

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin, features
+from PIL import Image, PngImagePlugin, features
 
+from model.imaging import profiles
 from model.imaging.formats import IMAGE_FORMATS, Encoding
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
@@ -113,9 +114,10 @@ def encode(
     if max(image.height, image.width) > _MAX_SIDE_PX[image_format]:
         image_format = "png"
     if image.icc_profile and encoding.profile == "srgb":
-        image = _to_srgb(image, image.icc_profile)
+        image = profiles.to_srgb(image)
     if image_format in ("webp", "avif") and image.is_grey and image.icc_profile:
-        image = _grey_to_srgb(image, image.icc_profile)  # their pixels are RGB
+        # Their pixels are RGB, which no profile of grey describes.
+        image = dataclasses.replace(profiles.to_srgb(image), icc_profile=None)
     options: dict[str, Any] = {"icc_profile": image.icc_profile} if image.icc_profile else {}
     if image.rights is not None and encoding.metadata == "rights":
         options |= _rights_options(image.rights, image_format)
@@ -173,32 +175,3 @@ def to_pillow(image: RasterImage, *, with_alpha: bool = True) -> Image.Image:
     if image.is_grey:
         return Image.fromarray(np.stack([image.rgb[..., 0], image.alpha], axis=-1))
     return Image.fromarray(np.dstack([image.rgb, image.alpha]))
-
-
-def _grey_to_srgb(image: RasterImage, profile: bytes) -> RasterImage:
-    """Converts grey by its profile to sRGB; drops an unusable profile."""
-    srgb = _converted(np.ascontiguousarray(image.rgb[..., 0]), profile)
-    return dataclasses.replace(image, rgb=image.rgb if srgb is None else srgb, icc_profile=None)
-
-
-def _to_srgb(image: RasterImage, profile: bytes) -> RasterImage:
-    """Converts an image by its profile to sRGB; keeps an unusable profile. Grey stays grey."""
-    pixels = np.ascontiguousarray(image.rgb[..., 0]) if image.is_grey else image.rgb
-    srgb = _converted(pixels, profile)
-    if srgb is None:
-        return image
-    return dataclasses.replace(image.with_pixels(srgb, image.alpha), icc_profile=None)
-
-
-def _converted(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:
-    """Pixels, uint8 [H, W] or [H, W, 3], in sRGB [H, W, 3]; None if the profile is unusable."""
-    try:
-        srgb = ImageCms.profileToProfile(
-            Image.fromarray(pixels),
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            outputMode="RGB",
-        )
-    except (ImageCms.PyCMSError, OSError):
-        return None
-    return np.asarray(srgb)

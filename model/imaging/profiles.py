@@ -1,12 +1,15 @@
-"""Colour profiles of files: which one applies, which are usable, conversion of CMYK and Lab."""
+"""Colour profiles of files: which one applies, which are usable, conversion to sRGB."""
 
 import functools
 import io
+from dataclasses import replace
 
+import numpy as np
 from PIL import Image, ImageCms
 
 from model.imaging import colour
 from model.imaging.containers import avif, png
+from model.imaging.image import RasterImage
 
 # Larger profiles would be copied into each result; the largest of presses have 3 MB.
 MAX_PROFILE_BYTES = 4 << 20
@@ -54,6 +57,26 @@ def _of_cicp(cicp: tuple[int, ...] | None) -> colour.ColourSpace | None:
     return colour.from_h273(*cicp[:2], is_png=True)
 
 
+def to_srgb(image: RasterImage) -> RasterImage:
+    """Converts an image by its profile to sRGB, as a browser shows it on common screens.
+
+    Args:
+        image: of any size. Pixels can be compared with those of another image in one colour
+            space only.
+
+    Returns:
+        The image without a profile, grey if it was grey; the same one if it has no profile or an
+        unusable one.
+    """
+    if image.icc_profile is None:
+        return image
+    pixels = np.ascontiguousarray(image.rgb[..., 0]) if image.is_grey else image.rgb
+    converted = _converted(Image.fromarray(pixels), image.icc_profile)
+    if converted is None:
+        return image
+    return replace(image.with_pixels(np.asarray(converted), image.alpha), icc_profile=None)
+
+
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Converts CMYK to RGB by the embedded profile.
 
@@ -64,19 +87,21 @@ def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     Returns:
         An image of mode RGB, in sRGB.
     """
-    if profile is not None:
-        try:
-            converted = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, OSError):
-            return image.convert("RGB")
-        assert converted is not None  # inPlace is off
-        return converted
-    return image.convert("RGB")
+    converted = None if profile is None else _converted(image, profile)
+    return image.convert("RGB") if converted is None else converted
+
+
+def _converted(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """An image in sRGB, mode RGB; None if its profile is unusable."""
+    try:
+        return ImageCms.profileToProfile(
+            image,
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError):
+        return None
 
 
 def lab_to_srgb(image: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from model.imaging import resampling
+from model.imaging import profiles, resampling
 from model.imaging.image import RasterImage
 from model.metrics import detail, full_reference, no_reference, noise, round_trip
 
@@ -286,10 +286,10 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
 def measure_against_reference(
     source: RasterImage, result: RasterImage, reference: RasterImage, *, scale: int
 ) -> ReferenceMeasures:
-    """Measures a result against the HR image whose shrunk version is the source.
+    """Measures a result against the HR image whose shrunk version is the source, all in sRGB.
 
     Args:
-        source: [H, W], the LR image.
+        source: [H, W], the LR image; each of the three may have a profile of its own.
         result: [H * scale, W * scale].
         reference: the HR image; up to `scale` - 1 rows and columns larger than the result,
             because shrinking cuts them off.
@@ -311,9 +311,11 @@ def measure_against_reference(
             f"the reference is {reference.height} x {reference.width}, "
             f"the result {height} x {width}"
         )
-    truth = reference.over_white()[:height, :width]
-    published = result.over_white()
-    bicubic = resampling.to_uint8(resampling.bicubic(source.over_white(), height, width))
+    source_rgb, published, truth = (
+        profiles.to_srgb(image).over_white() for image in (source, result, reference)
+    )
+    truth = truth[:height, :width]
+    bicubic = resampling.to_uint8(resampling.bicubic(source_rgb, height, width))
     has_ssim = min(height, width) >= 11 + 2 * scale
     return ReferenceMeasures(
         reference_psnr_db=_capped(full_reference.psnr_y(truth, published, border=scale)),

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from model.imaging import resampling
+from model.imaging import profiles, resampling
 from model.imaging.errors import ImageError
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
@@ -120,6 +120,7 @@ class ExampleReader:
                 problem = "an earlier run rejected the result"
                 return make_example(row, None, pixels, problem=problem)
             return self._read_rejected(row, header, source, pixels)
+        source = profiles.to_srgb(source)
         bicubic = resampling.to_uint8(resampling.bicubic(source.over_white(), *pixels.shape[:2]))
         title, error_map = self._error_map(row, source, pixels)
         return make_example(row, bicubic, pixels, error=error_map, error_title=title)
@@ -159,7 +160,7 @@ class ExampleReader:
         return make_example(row, before, pixels, source=source, names=names, problem=problem)
 
     def published(self, row: LocatedRow) -> RasterImage:
-        """Reads and decodes the image that a row published.
+        """Reads and decodes the image that a row published, and converts it to sRGB.
 
         Raises:
             StorageError: if the row has no image, or it cannot be read.
@@ -169,7 +170,7 @@ class ExampleReader:
             raise StorageError(Reason.NOT_FOUND, "the row has no image")
         with self._reading:
             data = self._reader.read(row.image_uri)
-        return self._decode(data)[1]
+        return profiles.to_srgb(self._decode(data)[1])
 
     def _read_rejected(
         self, row: LocatedRow, header: Header, source: RasterImage, published: np.ndarray
@@ -186,14 +187,14 @@ class ExampleReader:
         return make_example(row, published, rejected, names=names)
 
     def source(self, row: LocatedRow) -> RasterImage:
-        """Reads and decodes the source of a row.
+        """Reads and decodes the source of a row, and converts it to sRGB.
 
         Raises:
             StorageError: if it cannot be read, or is another one than that of the row.
             ImageError: if it cannot be decoded.
             ValueError: if the URI is none that the run may read.
         """
-        return self._read_source(row, finds_jpeg=False)[1]
+        return profiles.to_srgb(self._read_source(row, finds_jpeg=False)[1])
 
     def _read_source(self, row: LocatedRow, *, finds_jpeg: bool) -> tuple[Header, RasterImage]:
         location = self._place.locate(row.columns["uri"])
@@ -213,7 +214,7 @@ class ExampleReader:
         if reference_uri is not None and row.columns["reference_psnr_db"] is not None:
             try:
                 data = self._files.read(self._place.locate(reference_uri))
-                reference = self._decode(data)[1].over_white()
+                reference = profiles.to_srgb(self._decode(data)[1]).over_white()
                 reference = reference[: pixels.shape[0], : pixels.shape[1]]
                 if reference.shape == pixels.shape:
                     error = np.abs(full_reference.luma(reference) - full_reference.luma(pixels))

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from model.imaging import profiles
 from model.imaging.sandbox import DecoderPool
 from pipeline.report import html
 from pipeline.report.aggregate import LocatedRow
@@ -62,7 +63,7 @@ def web_image(data: bytes, decoders: DecoderPool) -> WebImage:
     if media_type and len(data) <= _MAX_BYTES and header.height * header.width <= _MAX_PIXELS:
         return WebImage(data, media_type)
     _, decoded = decoders.decode(data, max_pixels=_MAX_PIXELS, first_frame=True, finds_jpeg=False)
-    image = Image.fromarray(decoded.over_white())
+    image = Image.fromarray(profiles.to_srgb(decoded).over_white())
     image.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=90, method=2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from model.imaging import profiles
 from model.imaging.decode import assumed_quality
 from model.imaging.header import Header
 from model.imaging.image import RasterImage
@@ -60,7 +61,7 @@ class RejectedResults:
             sharpening: of the source, log2, as its row says; None where the run's option holds.
 
         Returns:
-            uint8 [h, w, 3], over white.
+            uint8 [h, w, 3] in sRGB, over white.
 
         Raises:
             RunError: if the image is too large.
@@ -79,4 +80,5 @@ class RejectedResults:
             )
         except OutOfMemoryError as error:
             raise RunError(str(error)) from error
-        return upscaled.result.shrunk_to(plan.height, plan.width).over_white()
+        result = upscaled.result.shrunk_to(plan.height, plan.width)
+        return profiles.to_srgb(result).over_white()

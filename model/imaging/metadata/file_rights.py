@@ -15,7 +15,7 @@ _JPEG_IPTC = 0x0404
 _PNG_KEYWORDS = {"dc:creator": "Author", "dc:rights": "Copyright"}
 
 
-def read_rights(image: Image.Image, packet: Any = None) -> Rights | None:
+def read_rights(image: Image.Image) -> Rights | None:
     """Reads copyright, creators and licence of a file.
 
     XMP counts before IPTC-IIM, EXIF and text chunks, property by property. EXIF keeps its own
@@ -23,7 +23,6 @@ def read_rights(image: Image.Image, packet: Any = None) -> Rights | None:
 
     Args:
         image: opened and decoded by Pillow: a PNG may have its metadata behind the pixels.
-        packet: XMP that was taken out of `image.info`.
 
     Returns:
         The rights; None without any. Broken or oversized metadata counts as missing.
@@ -38,7 +37,6 @@ def read_rights(image: Image.Image, packet: Any = None) -> Rights | None:
         except (*BROKEN_FILE, MemoryError):
             return
 
-    fill(lambda: xmp.read(_bytes(packet)))
     fill(lambda: xmp.read(_bytes(info.get("xmp"))))
     fill(lambda: xmp.read(_tag(image, _TIFF_XMP)))
     fill(lambda: xmp.read(_raw_profile(image, "xmp")))

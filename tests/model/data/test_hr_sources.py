@@ -3,7 +3,7 @@ import io
 import boto3
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from model.data import hr_sources
 from model.data.hr_sources import (
@@ -112,6 +112,22 @@ def test_places_without_images(tmp_path):
         list_images(str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match=r"none\.txt"):
         list_images(str(tmp_path / "none.txt"))
+
+
+def test_an_image_is_read_as_the_pipeline_decodes_it(tmp_path):
+    scene = Image.fromarray(draw_scene(1, 24, 32))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    scene.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(hr_sources.read_rgb(tmp_path / "turned.png"), scene)
+    levels = np.array([[0, 257, 25700, 65535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    assert hr_sources.read_rgb(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 1, 100, 255]
+    cut_out = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    cut_out.save(tmp_path / "cut.png")
+    assert hr_sources.read_rgb(tmp_path / "cut.png").tolist() == [[[255, 255, 255]]]
+    scene.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (32, 24))])
+    assert hr_sources.read_rgb(tmp_path / "moving.gif").mean() > 50
 
 
 @pytest.mark.parametrize("content", [b"no image", b"", None])

@@ -14,6 +14,7 @@ from model.evaluate import __main__ as command
 from model.evaluate import evaluation, pair_files, scoring, tables
 from model.evaluate.scoring import Figures, Score
 from model.imaging import resampling
+from model.imaging.colour import from_h273, icc_profile
 from model.inference.errors import OutOfMemoryError
 from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
@@ -95,6 +96,19 @@ def test_evaluate_prints_a_table_and_writes_json(pairs, tmp_path, capsys):
     assert not any(key.startswith("against") for key in mean)
     settings = {"model": "rdn-small", "against": None, "scale": 2, "jpeg_quality": 100}
     assert settings.items() <= content.items()
+
+
+def test_pairs_with_different_profiles_are_compared_in_srgb(pairs, tmp_path, untrained):
+    """A linear copy of HR has the same colours but for the rounding of its dark levels."""
+    assert run("--pairs", pairs, "--model", untrained(), "--json", tmp_path / "a.json") == 0
+    for path in pairs.glob("*HR.png"):
+        values = np.asarray(Image.open(path), np.float64) / 255
+        light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        linear = icc_profile(from_h273(1, 8, is_png=True), is_grey=False)
+        Image.fromarray(resampling.to_uint8(255 * light)).save(path, icc_profile=linear)
+    assert run("--pairs", pairs, "--model", untrained(), "--json", tmp_path / "b.json") == 0
+    plain, converted = (strict_json(tmp_path / name)["mean"] for name in ("a.json", "b.json"))
+    assert converted["psnr_y_db"] == pytest.approx(plain["psnr_y_db"], abs=0.5)
 
 
 def test_the_figures_of_an_image_are_its_own(pairs, tmp_path):

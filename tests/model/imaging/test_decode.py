@@ -7,7 +7,7 @@ import pytest
 from PIL import GifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
 
 from model.imaging import decode as module
-from model.imaging.decode import assumed_quality, decode
+from model.imaging.decode import assumed_quality, decode, from_pillow
 from model.imaging.encode import encode
 from model.imaging.errors import (
     AnimatedImageError,
@@ -846,3 +846,77 @@ def test_pixels_that_show_no_jpeg_leave_the_stated_quality():
     assert (header.found_jpeg_quality, assumed_quality(header)) == (None, 100)
     for quality, expected in ((None, 85), (40, 40)):
         assert assumed_quality(dataclasses.replace(header, jpeg_quality=quality)) == expected
+
+
+def gif_frame_inside_its_canvas():
+    data = bytearray(saved(scene(20, 24, "P"), "GIF"))
+    data[6:10] = struct.pack("<2H", 40, 30)  # the canvas; the frame stays
+    return bytes(data)
+
+
+def opaque_by_browsers():
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    data = bytearray(bmp(1, 2, 32, 3, masks + bytes([30, 20, 10, 0] * 2), header_size=56))
+    data[10:14] = struct.pack("<I", 54 + 16)
+    return bytes(data)
+
+
+OPENED = {
+    "JPEG of quality 60": lambda: saved(scene(), "JPEG", quality=60),
+    "lossless WebP": lambda: saved(scene(), "WEBP", lossless=True),
+    "lossy WebP": lambda: saved(scene(), "WEBP"),
+    "lossy AVIF": lambda: saved(scene(), "AVIF"),
+    "BMP without opacity": opaque_by_browsers,
+    "grey of 2 bits with a key": lambda: png(1, 4, 2, 0, bytes([0, 0x1B]), (b"tRNS", b"\0\2")),
+    "16-bit colours with a key": lambda: png(
+        *(1, 1, 16, 2, b"\0" + b"\1\x80" * 3, (b"tRNS", b"\1\x80" * 3))
+    ),
+    "16-bit grey with transparency": lambda: png(1, 1, 16, 4, b"\0\x80\0\x40\0"),
+    "gAMA": lambda: png(1, 1, 8, 2, b"\0abc", (b"gAMA", struct.pack(">I", 100_000))),
+    "cICP": lambda: png(1, 1, 8, 2, b"\0abc", (b"cICP", bytes([12, 13, 0, 1]))),
+    "GIF's frame inside its canvas": gif_frame_inside_its_canvas,
+    "TIFF with an orientation in XMP": lambda: saved(scene(), "TIFF", tiffinfo={700: XMP}),
+    "12-bit negative": lambda: saved(scene(mode="L"), "TIFF", tiffinfo={262: 0}),
+}
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_an_image_that_pillow_has_opened_is_that_of_its_file(name):
+    data = OPENED[name]()
+    header, expected = decode(data, max_pixels=LIMIT)
+    opened = Image.open(io.BytesIO(data))
+    for _ in range(2):  # the pixels are loaded at the second time
+        _, found = from_pillow(opened)
+        np.testing.assert_array_equal(found.rgb, expected.rgb)
+    header_found, found = from_pillow(Image.open(io.BytesIO(data)))
+    assert assumed_quality(header_found) == assumed_quality(header)
+    assert header_found.is_lossless == header.is_lossless
+    assert (found.is_grey, found.icc_profile) == (expected.is_grey, expected.icc_profile)
+    assert (found.alpha is None) == (expected.alpha is None)
+    if expected.alpha is not None:
+        np.testing.assert_array_equal(found.alpha, expected.alpha)
+
+
+@pytest.mark.parametrize("file_format", ["PPM", "TGA", "PCX", "SGI"])
+def test_other_lossless_formats_that_pillow_opens_are_lossless(file_format):
+    header, image = from_pillow(Image.open(io.BytesIO(saved(scene(), file_format))))
+    assert header.is_lossless and assumed_quality(header) == 100
+    np.testing.assert_array_equal(image.rgb, pixels(scene()))
+
+
+def test_a_later_frame_is_the_one_that_is_shown():
+    """Pillow draws it over those before it: what lies outside its rectangle stays."""
+    first, second = Image.new("RGB", (20, 16), "red"), Image.new("RGB", (20, 16), "red")
+    second.paste((0, 0, 255), (4, 4, 8, 8))
+    data = io.BytesIO()
+    first.save(data, "GIF", save_all=True, append_images=[second])
+    opened = Image.open(data)
+    opened.seek(1)
+    _, image = from_pillow(opened)
+    np.testing.assert_array_equal(image.over_white(), pixels(second))
+
+
+def test_the_metadata_of_an_opened_image_stay():
+    opened = Image.open(io.BytesIO(saved(scene(), "JPEG", xmp=XMP)))
+    from_pillow(opened)
+    assert opened.info["xmp"] == XMP

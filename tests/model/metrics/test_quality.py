@@ -4,7 +4,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from model.data import degradation
-from model.imaging import resampling
+from model.imaging import profiles, resampling
+from model.imaging.colour import from_h273, icc_profile
 from model.imaging.image import RasterImage
 from model.metrics import full_reference, quality
 from model.scenes.drawing import draw_cutout, draw_scene
@@ -133,6 +134,24 @@ def test_reference_measures(hr, source, upscaler):
     )
     assert found.reference_psnr_db > found.reference_bicubic_psnr_db + 1
     assert 0.9 < found.reference_ssim < 1
+
+
+def test_what_has_different_profiles_is_compared_in_srgb(hr, upscaler):
+    """The same photograph: its reference in wide colours, its thumbnail and result in sRGB."""
+    wide = icc_profile(from_h273(9, 13, is_png=True), is_grey=False)
+    reference = RasterImage(hr, icc_profile=wide)
+    shown = profiles.to_srgb(reference)
+    source = RasterImage(resampling.to_uint8(resampling.shrink(shown.rgb, 2)))
+    result = upscaler.upscale_image(source)
+    expected = quality.measure_against_reference(source, result, shown, scale=2)
+    found = quality.measure_against_reference(source, result, reference, scale=2)
+    assert found == expected
+    unconverted = quality.measure_against_reference(source, result, RasterImage(hr), scale=2)
+    assert unconverted.reference_psnr_db < expected.reference_psnr_db - 3
+    # A source in wide colours gives a result in them.
+    source, result = RasterImage(source.rgb, icc_profile=wide), RasterImage(hr, icc_profile=wide)
+    found = quality.measure_against_reference(source, result, shown, scale=2)
+    assert found.reference_psnr_db == quality.MAX_PSNR_DB
 
 
 def test_a_reference_may_be_one_row_larger(hr, source, upscaler):

@@ -13,9 +13,10 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image, ImageFilter
 
-from model.imaging import resampling
+from model.imaging import colour, resampling
 from model.imaging.image import RasterImage
 from model.metrics import quality
+from model.scenes.drawing import draw_scene
 from pipeline import job
 from pipeline.compare import __main__ as command
 from pipeline.compare import differences
@@ -234,6 +235,25 @@ def test_the_same_run_twice_is_not_decided(drawn, capsys):
     assert command.main([run, run, "--max_worse", "0"]) == command.DONE
     printed = capsys.readouterr().out
     assert "not decided" in printed and "3 results identical to the last byte" in printed
+
+
+def test_colours_in_a_profile_and_in_srgb_are_the_same(tmp_path, capsys):
+    """All were worse for their edges when the numbers of two colour spaces were compared."""
+    linear = colour.icc_profile(colour.from_h273(1, 8, is_png=True), is_grey=False)
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        image = Image.fromarray(draw_scene(i, 90, 100))
+        image.save(tmp_path / f"in/{i}.png", icc_profile=linear)
+    for profile in ("keep", "srgb"):
+        places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / profile)]
+        options = ["--model", "rdn-small", "--report", "no", "--profile", profile]
+        assert job.run([*places, "--run_id", "r", *options]) == 0
+    page, figures = tmp_path / "page.html", tmp_path / "f.json"
+    runs = [run_of(tmp_path, profile) for profile in ("keep", "srgb")]
+    command.main([*runs, "--page", str(page), "--max_worse", "0", "--json", str(figures)])
+    found = json.loads(figures.read_text())
+    assert found["looked_at"] == 3 and found["worse"] == []
+    assert found["verdict"]["worse"] == found["verdict"]["better"] == 0
 
 
 def test_runs_with_nothing_in_common_are_an_error(drawn, tmp_path, capsys):
