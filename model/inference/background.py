@@ -4,7 +4,7 @@ Upscaling keeps a constant white area; only its pixels next to an object depend 
 of a product image is such background.
 
        +---------------------------+
-       |  background: filled       |     core: cells with other colours
+       |  white: filled            |     core: cells with other colours
        |    +-----------------+    |     kept: core and `_KEPT_PX` more, taken from the result
        |    |  seen  +-------+|    |     seen: core and `_SEEN_PX` more, the network's input
        |    |        | core  ||    |
@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Constant colours that are not white, networks change by up to 1.5 grey levels, and by 3 near an
-# object (JPEG quality 10 to 30, colours from 250 on); and they are rare behind products.
-_WHITE = 255
+# Networks change other constant colours by up to 1.5 grey levels, and by 3 near an object (JPEG
+# quality 10 to 30, colours from 250 on); and these are rare behind products.
+WHITE = 255
 _CELL_PX = 4
 # With 12 seen pixels the shipped networks differ from the whole image's result by at most 0.3
 # grey levels on images with white background; with 10 by 0.7, with 8 by 3.
@@ -47,22 +47,6 @@ class Box(NamedTuple):
     kept: tuple[slice, slice]
 
 
-class Layout(NamedTuple):
-    """The background colour of an image and the blocks with other content.
-
-    Attributes:
-        colour: uint8 [3], of each pixel outside the boxes.
-        boxes: may overlap; empty if the whole image has the background colour.
-
-    Example:
-        >>> find_layout(np.full((90, 90, 3), 255, np.uint8)).boxes
-        []
-    """
-
-    colour: np.ndarray
-    boxes: list[Box]
-
-
 class _Cells(NamedTuple):
     """A rectangle of cells, half open."""
 
@@ -72,44 +56,46 @@ class _Cells(NamedTuple):
     right: int
 
 
-def find_layout(rgb: np.ndarray) -> Layout | None:
-    """Finds the background of an image and the blocks that need the network.
+def find_boxes(rgb: np.ndarray) -> list[Box] | None:
+    """Finds the blocks of an image on white that need the network.
 
     Args:
         rgb: uint8 [H, W, 3].
 
     Returns:
-        None if the background is not white, or skipping it would save too few pixels.
+        Blocks that may overlap, outside of which each pixel is white; none for a white image. None
+        if the image is not on white, or skipping its background would save too few pixels.
+
+    Example:
+        >>> find_boxes(np.full((90, 90, 3), 255, np.uint8))
+        []
     """
-    colour = _border_colour(rgb)
-    if colour.min() < _WHITE:
+    if not _has_white_border(rgb):
         return None
-    busy = _busy_cells(rgb, colour)
+    busy = _busy_cells(rgb)
     core = _bounding_box(busy, _Cells(0, busy.shape[0], 0, busy.shape[1]))
     if core is None:
-        return Layout(colour, [])
+        return []
     height, width = rgb.shape[:2]
     cores = list(_split(busy, core, height, width))
     if sum(_cost(one, height, width) for one in cores) > (1 - _MIN_SAVED) * height * width:
         return None
-    boxes = [
+    return [
         Box(_widened(one, _SEEN_PX, height, width), _widened(one, _KEPT_PX, height, width))
         for one in cores
     ]
-    return Layout(colour, boxes)
 
 
-def _border_colour(rgb: np.ndarray) -> np.ndarray:
-    """The most frequent colour along the image's border, uint8 [3]."""
+def _has_white_border(rgb: np.ndarray) -> bool:
+    """Whether white is the most frequent colour along the image's border."""
     border = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]]).astype(np.int32)
     codes, counts = np.unique(border @ (1 << 16, 1 << 8, 1), return_counts=True)
-    code = int(codes[counts.argmax()])
-    return np.array([code >> 16, code >> 8 & 255, code & 255], np.uint8)
+    return bool(codes[counts.argmax()] == 0xFFFFFF)
 
 
-def _busy_cells(rgb: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Cells with a pixel of another colour, bool [H / 4, W / 4], rounded up."""
-    other = (rgb != colour).any(axis=-1)
+def _busy_cells(rgb: np.ndarray) -> np.ndarray:
+    """Cells with a pixel that is not white, bool [H / 4, W / 4], rounded up."""
+    other = (rgb < WHITE).any(axis=-1)
     height, width = other.shape
     padded = np.pad(other, ((0, -height % _CELL_PX), (0, -width % _CELL_PX)))
     rows, columns = padded.shape[0] // _CELL_PX, padded.shape[1] // _CELL_PX

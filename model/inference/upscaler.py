@@ -99,10 +99,10 @@ class Upscaler:
         """
         conditions = self._conditions(jpeg_quality, sharpening)
         upscale = functools.partial(self._rgb_tile, conditions=conditions)
-        layout = background.find_layout(lr) if self._skip_background else None
-        if layout is None or not self._keeps_white:
+        boxes = background.find_boxes(lr) if self._skip_background else None
+        if boxes is None or not self._keeps_white:
             return self._in_tiles(lr, upscale)
-        return self._in_boxes(lr, layout, upscale)
+        return self._in_boxes(lr, boxes, upscale)
 
     def upscale_image(
         self, image: RasterImage, *, jpeg_quality: int = 100, sharpening: float = math.nan
@@ -162,13 +162,13 @@ class Upscaler:
     def _in_boxes(
         self,
         lr: np.ndarray,
-        layout: background.Layout,
+        boxes: list[background.Box],
         upscale: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
-        """uint8 [H, W, 3] to [H * scale, W * scale, 3]: the boxes upscaled, the rest filled."""
-        sr = np.empty((lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3), np.uint8)
-        sr[:] = layout.colour
-        for box in layout.boxes:
+        """uint8 [H, W, 3] to [H * scale, W * scale, 3]: the boxes upscaled, the rest white."""
+        shape = lr.shape[0] * self.scale, lr.shape[1] * self.scale, 3
+        sr = np.full(shape, background.WHITE, np.uint8)
+        for box in boxes:
             seen_sr = self._in_tiles(np.ascontiguousarray(lr[box.seen]), upscale)
             inside = tuple(
                 slice(kept.start - seen.start, kept.stop - seen.start)
@@ -190,15 +190,15 @@ class Upscaler:
         """
         lr = np.full((64, 64, 3), 255, np.uint8)
         lr[24:40, 26:38] = (200, 60, 20)
-        layout = background.find_layout(lr)
-        assert layout is not None  # two thirds of it are blank
+        boxes = background.find_boxes(lr)
+        assert boxes is not None  # two thirds of it are white
         told = [(30, math.nan), (75, math.nan), (100, math.nan)]
         if self.knows_sharpening:
             told += [(100, presets.MIN_SHARPENING), (100, presets.MAX_SHARPENING)]
         for one in told:
             upscale = functools.partial(self._single_tile, conditions=self._conditions(*one))
-            whole, boxes = self._in_tiles(lr, upscale), self._in_boxes(lr, layout, upscale)
-            if np.abs(np.subtract(whole, boxes, dtype=np.int16)).max() > 1:
+            whole, filled = self._in_tiles(lr, upscale), self._in_boxes(lr, boxes, upscale)
+            if np.abs(np.subtract(whole, filled, dtype=np.int16)).max() > 1:
                 _log.info("The network changes white: its background is not skipped.")
                 return False
         return True
