@@ -29,6 +29,7 @@ from model.imaging.decode import assumed_quality, decode
 from model.imaging.encode import DEFAULT_ENCODING, check_format, encode
 from model.imaging.errors import ImageError
 from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS, METADATA, PROFILES, Encoding
+from model.imaging.header import lift_pillow_limits
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.inference.target import TargetSize
 from model.metrics import full_reference
@@ -209,6 +210,7 @@ def main(argv: list[str]) -> int:
         SystemExit: with status 2 for a wrong command line; with 0 after `--help`.
     """
     arguments = _parse(argv)
+    lift_pillow_limits()
     try:
         plan = _plan(arguments.source, arguments.target, arguments.format)
         if arguments.compare:

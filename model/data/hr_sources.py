@@ -16,6 +16,7 @@ from model.data.recipes import Recipe
 from model.imaging import resampling
 from model.imaging.decode import decode
 from model.imaging.errors import ImageError
+from model.imaging.header import lift_pillow_limits
 from model.imaging.image import RasterImage
 from model.scenes import drawing
 
@@ -235,6 +236,7 @@ def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarr
 
 def read_image(place: str | Path, *, store: ObjectStore | None = None) -> RasterImage:
     """Reads an image as `read_rgb`, with its profile and transparency; the same errors."""
+    lift_pillow_limits()
     try:
         data = read_bytes(place, store=store)
         return decode(data, max_pixels=_MAX_PIXELS, first_frame=True, finds_jpeg=False)[1]

@@ -25,7 +25,7 @@ from PIL import features
 from model.files import RangedFile
 from model.imaging.decode import decode
 from model.imaging.errors import ImageError
-from model.imaging.header import read_header
+from model.imaging.header import lift_pillow_limits, read_header
 
 try:
     import resource
@@ -168,6 +168,7 @@ def main(argv: list[str]) -> None:
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    lift_pillow_limits()
     if features.check("avif"):
         from PIL import AvifImagePlugin  # noqa: PLC0415 - not every Pillow has it
 

@@ -10,7 +10,12 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, features
 
 from model.imaging.containers import avif, png, tiff
-from model.imaging.errors import ImageError, UnreadableImageError, UnsupportedFormatError
+from model.imaging.errors import (
+    ImageError,
+    TooManyPixelsError,
+    UnreadableImageError,
+    UnsupportedFormatError,
+)
 from model.imaging.jpeg_history import BASE_STEPS
 
 # Pillow's other decoders are never started.
@@ -18,12 +23,6 @@ FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + (
     ["AVIF"] if features.check("avif") else []
 )
 LOSSLESS = {"PNG", "GIF", "BMP", "TIFF"}
-
-# The size filter decides by the header and its own limit; Pillow's global limit would hide an
-# image's size behind an exception.
-Image.MAX_IMAGE_PIXELS = None
-# A PNG with more than 1 MB of text or profile still has good pixels, which Pillow would refuse.
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 # Exceptions of Pillow's plugins on broken files, found in their sources and by tests.
 BROKEN_FILE = (
@@ -96,6 +95,17 @@ class Header:
     note: str | None = None
 
 
+def lift_pillow_limits() -> None:
+    """Lets Pillow open images of any size and PNGs with any text, in the whole process.
+
+    For processes that read nothing but catalog or training images: the size filter decides by the
+    header and its own limit, and a PNG with more than 1 MB of text or profile has good pixels. A
+    program that uses the library keeps Pillow's limits.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+
+
 def read_header(file: BinaryIO | io.RawIOBase) -> Header:
     """Reads format and size without decoding, from as few bytes as the format allows.
 
@@ -107,6 +117,7 @@ def read_header(file: BinaryIO | io.RawIOBase) -> Header:
         See `Header`.
 
     Raises:
+        TooManyPixelsError: see `open_image`.
         UnreadableImageError: if the file is empty, or its header is broken.
         UnsupportedFormatError: if it is not an image of an allowed format.
     """
@@ -134,11 +145,14 @@ def open_image(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
         Pillow's image.
 
     Raises:
+        TooManyPixelsError: if the process has Pillow's limit, see `lift_pillow_limits`.
         UnreadableImageError: if a file with the signature of an allowed format does not open.
         UnsupportedFormatError: if it has another signature.
     """
     try:
         return Image.open(file, formats=FORMATS)  # type: ignore[arg-type]
+    except Image.DecompressionBombError as error:
+        raise TooManyPixelsError(one_line(error)) from error
     except Image.UnidentifiedImageError as error:
         known = start.startswith(_SIGNATURES) or start[8:12] in (b"WEBP", b"avif", b"avis")
         if known:

@@ -16,6 +16,7 @@ from model import startup
 from model.data.hr_sources import is_image, list_uris, read_bytes
 from model.imaging.decode import assumed_quality, decode
 from model.imaging.errors import ImageError
+from model.imaging.header import lift_pillow_limits
 from model.network import presets
 from model.sharpening import measuring
 
@@ -168,6 +169,7 @@ def read_image(uri: str) -> tuple[np.ndarray, int]:
     Raises:
         OSError: if it cannot be read or is no image; the message names it.
     """
+    lift_pillow_limits()
     try:
         header, image = decode(read_bytes(uri), max_pixels=_MAX_PIXELS)
     except (ImageError, OSError) as error:

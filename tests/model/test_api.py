@@ -175,6 +175,18 @@ def test_the_package_loads_no_framework_before_it_is_used():
     assert done.stdout.splitlines() == ["[]", "[]"]
 
 
+def test_a_program_that_uses_the_library_keeps_pillow_s_limits():
+    code = (
+        "from PIL import Image, PngImagePlugin;"
+        "limits = lambda: (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK);"
+        "before = limits();"
+        "from catalog_magnifier import upscale, UpscaleImages;"
+        "upscale([]), upscale(Image.new('RGB', (16, 16)), model='rdn-small');"
+        "assert limits() == before, limits()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_package_has_its_names_and_no_others():
     for name in catalog_magnifier.__all__:
         assert getattr(catalog_magnifier, name) is not None

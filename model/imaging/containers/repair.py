@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,12 +12,21 @@ from model.imaging.containers import png
 from model.imaging.errors import UnreadableImageError
 
 _END = b"\xff\xd9"
-_SCAN = b"\xff\xda"
 # Markers but for stuffed zeros, restarts and fill bytes.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _FRAME, _SCAN_KIND, _END_KIND = 0xC2, 0xDA, 0xD9
 # Bytes that decode to noise where a scan goes on, and are skipped where it has ended.
 _FILLER = np.random.default_rng(1).integers(0, 255, 4096, dtype=np.uint8).tobytes()
+# A scan's last byte is padded by ones: it does not end in so many zeros.
+_MIN_BLANK_BYTES = 16
+
+
+class _Segment(NamedTuple):
+    """A JPEG's marker: kind, offset of the marker, content of its segment."""
+
+    kind: int
+    start: int
+    content: bytes
 
 
 def repair(data: bytes, file_format: str) -> tuple[bytes, str | None]:
@@ -31,45 +41,57 @@ def repair(data: bytes, file_format: str) -> tuple[bytes, str | None]:
         nothing had to be repaired.
 
     Raises:
-        UnreadableImageError: if a JPEG without an end marker lacks pixels, too.
+        UnreadableImageError: if a JPEG lacks pixels: its last scan ends too early, or, without an
+            end marker, it has not all scans.
         OSError: and what else Pillow raises on such a file.
     """
     if file_format == "PNG":
         return png.without_broken_chunks(data)
-    if file_format != "JPEG" or data.rfind(_END) > data.rfind(_SCAN):
-        return data, None
+    if file_format == "JPEG":
+        return _repair_jpeg(data)
+    return data, None
+
+
+def _repair_jpeg(data: bytes) -> tuple[bytes, str | None]:
+    """See `repair`."""
     segments = list(_segments(data))
-    if segments and segments[-1][0] == _END_KIND:  # what follows is no part of the image
-        return data, None
-    cut = data.removesuffix(b"\xff")
-    if not _has_all_scans(segments) or not _ends_with_its_scan(cut):
+    has_end = bool(segments) and segments[-1].kind == _END_KIND
+    # What follows the end marker is no part of the image.
+    body = _without_blank_end(data[: segments[-1].start] if has_end else data)
+    if not _ends_with_its_scan(body) or not (has_end or _has_all_scans(segments)):
         raise UnreadableImageError("broken JPEG file: truncated")
-    return cut + _END, "the JPEG's end marker is missing"
+    return (data, None) if has_end else (body + _END, "the JPEG's end marker is missing")
 
 
-def _ends_with_its_scan(jpeg: bytes) -> bool:
+def _without_blank_end(body: bytes) -> bytes:
+    """Drops what fills up a file whose end was never written; it would decode to pixels."""
+    zeros = len(body) - len(body.rstrip(b"\0"))
+    return body[: len(body) - zeros * (zeros >= _MIN_BLANK_BYTES)].rstrip(b"\xff")
+
+
+def _ends_with_its_scan(body: bytes) -> bool:
     """Whether the last scan is whole: what follows it then has no influence on the pixels."""
-    ends = (_END, _FILLER + _END)
     first, second = (
-        np.asarray(Image.open(io.BytesIO(jpeg + end), formats=["JPEG"])) for end in ends
+        np.asarray(Image.open(io.BytesIO(body + end), formats=["JPEG"]))
+        for end in (_END, _FILLER + _END)
     )
     return bool(np.array_equal(first, second))
 
 
-def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields kind and content of a JPEG's segments, up to its end marker if there is one."""
+def _segments(jpeg: bytes) -> Iterator[_Segment]:
+    """Yields a JPEG's segments, up to its end marker if there is one."""
     at = 2
     while found := _MARKER.search(jpeg, at):
         kind, start = found[1][0], found.end()
         if kind == _END_KIND:
-            yield kind, b""
+            yield _Segment(kind, found.start(), b"")
             return
         length = max(2, int.from_bytes(jpeg[start : start + 2]))
-        yield kind, jpeg[start + 2 : start + length]
+        yield _Segment(kind, found.start(), jpeg[start + 2 : start + length])
         at = start + length
 
 
-def _has_all_scans(segments: list[tuple[int, bytes]]) -> bool:
+def _has_all_scans(segments: list[_Segment]) -> bool:
     """Whether a progressive JPEG, if it is one, has every coefficient to its last bit.
 
     Source:
@@ -77,7 +99,7 @@ def _has_all_scans(segments: list[tuple[int, bytes]]) -> bool:
     """
     components: set[int] = set()
     complete: set[tuple[int, int]] = set()
-    for kind, content in segments:
+    for kind, _, content in segments:
         if kind == _FRAME and len(content) >= 6:
             components = set(content[6::3])
         elif kind == _SCAN_KIND and content and len(content) >= 4 + 2 * content[0]:

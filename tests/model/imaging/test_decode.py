@@ -479,6 +479,13 @@ def test_bombs_are_refused_by_their_header(monkeypatch):
         decode(webp + bytes(80), max_pixels=LIMIT)
 
 
+def test_where_pillow_s_limit_holds_it_is_an_error_of_the_image(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for call in (lambda d: read_header(io.BytesIO(d)), lambda d: decode(d, max_pixels=LIMIT)):
+        with pytest.raises(TooManyPixelsError, match="exceeds limit of 2000 pixels"):
+            call(saved(scene(40, 56), "PNG"))
+
+
 def test_the_limit_itself_is_allowed():
     data = saved(scene(40, 56), "PNG")
     assert decode(data, max_pixels=40 * 56)[1].height == 40

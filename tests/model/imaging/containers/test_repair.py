@@ -76,6 +76,35 @@ def test_a_jpeg_without_pixels_is_not(variety, kept, seed):
         decode(data[: int(len(data) * kept)], max_pixels=LIMIT)
 
 
+@pytest.mark.parametrize("variety", VARIETIES)
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
+@pytest.mark.parametrize("blank", [b"", b"\0", b"\xff"])
+def test_a_jpeg_whose_end_is_blank_is_not_whole(variety, end, blank):
+    """A cut download, and what a file that was given its size beforehand holds instead."""
+    data = saved(scene(), "JPEG", **VARIETIES[variety])
+    kept = len(data) * 4 // 5
+    cut = data[:kept] + blank * (len(data) - kept - len(end)) + end
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        decode(cut, max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("variety", ["baseline", "optimised"])
+def test_a_jpeg_with_a_hole_is_not_whole(variety):
+    noise = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    data = saved(Image.fromarray(noise), "JPEG", **VARIETIES[variety])
+    third = len(data) // 3
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        decode(data[:third] + data[third + 2000 :], max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("padding", [b"\0" * 40, b"\xff" * 40, b"\0" * 3])
+def test_padding_before_the_end_of_a_whole_jpeg_is_ignored(padding):
+    data = saved(scene(), "JPEG")
+    header, image = decode(data[:-2] + padding + data[-2:], max_pixels=LIMIT)
+    np.testing.assert_array_equal(image.rgb, decode(data, max_pixels=LIMIT)[1].rgb)
+    assert header.note is None
+
+
 def test_a_progressive_jpeg_cut_between_its_scans_is_not_whole():
     data = saved(scene(), "JPEG", progressive=True)
     ends = scan_ends(data)
