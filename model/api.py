@@ -21,6 +21,7 @@ from model.imaging.decode import assumed_quality, from_pillow
 from model.imaging.encode import to_pillow
 from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
+from model.imaging.metadata import exif, xmp
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.inference.target import TargetSize
 from model.network import presets
@@ -138,7 +139,8 @@ def _check_options(precision: str, jpeg_quality: int | None) -> None:
     if precision not in (AUTO, *COMPUTE_DTYPES):
         allowed = ", ".join((AUTO, *COMPUTE_DTYPES))
         raise ValueError(f"precision is one of {allowed}. Received: {precision!r}")
-    if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
+    is_whole = isinstance(jpeg_quality, int)
+    if jpeg_quality is not None and not (is_whole and 1 <= jpeg_quality <= 100):
         raise ValueError(f"jpeg_quality is 1 to 100. Received: {jpeg_quality!r}")
 
 
@@ -183,6 +185,8 @@ def _like(image: object, result: RasterImage) -> Image.Image | np.ndarray:
         made = to_pillow(result)
         if result.icc_profile is not None:
             made.info["icc_profile"] = result.icc_profile
+        if result.rights is not None:
+            made.info |= {"exif": exif.write(result.rights), "xmp": xmp.write(result.rights)}
         return made
     assert isinstance(image, np.ndarray)
     planes = result.rgb[..., :1] if result.is_grey else result.rgb

@@ -41,8 +41,6 @@ if TYPE_CHECKING:  # they import TensorFlow, which a command line with a typo ne
     from model.inference.upscaler import Upscaler
 
 _FORMAT_OF_SUFFIX = {f".{suffix}": name for name, suffix in EXTENSIONS.items()} | {".jpeg": "jpeg"}
-
-
 _NETWORK_S_OWN = TargetSize()
 
 
@@ -155,7 +153,7 @@ def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Pa
     else:
         if target.is_dir():
             target = target / f"{source.stem}.{EXTENSIONS[wanted or 'png']}"
-        plan = [(source, target, wanted or _format_of(target))]
+        plan = [(source, target, _format_of(target, wanted))]
     sources = {path.resolve() for path, _, _ in plan}
     for _, path, _ in plan:
         if path.resolve() in sources:
@@ -163,9 +161,12 @@ def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Pa
     return plan
 
 
-def _format_of(target: Path) -> str:
-    """The format that a file's suffix names."""
-    image_format = _FORMAT_OF_SUFFIX.get(target.suffix.lower())
+def _format_of(target: Path, wanted: str | None) -> str:
+    """The wanted format or that of the file's suffix, which may not contradict it."""
+    named = _FORMAT_OF_SUFFIX.get(target.suffix.lower())
+    if wanted and named not in (None, wanted):
+        raise ValueError(f"{target} is named as {named}, but --format is {wanted}")
+    image_format = wanted or named
     if image_format is None:
         suffixes = ", ".join(_FORMAT_OF_SUFFIX)
         raise ValueError(f"cannot write {target}: name a file with {suffixes}, or give --format")

@@ -119,13 +119,13 @@ def decode(
 def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
     """Converts an image that Pillow has opened or that a program has made.
 
-    An opened file becomes what `decode` makes of it, but that damage is an error. Once its pixels
-    are loaded Pillow no longer tells whether a WebP is lossless, nor a PNG's colour chunks and
-    depth. Of an animation the current frame is converted.
+    An opened file becomes what `decode` makes of it, but that damage is an error; it is read
+    again and `image` stays as it is. Once its pixels are loaded, Pillow no longer tells whether a
+    WebP is lossless, a PNG's colour chunks and depth, nor a GIF's frame. Of an animation the
+    current frame is converted.
 
     Args:
-        image: of any mode that has a defined white; loaded by this call. A PNG's transparent grey
-            in its `info` is put on the scale of its pixels.
+        image: of any mode that has a defined white.
 
     Returns:
         The header, whose qualities say how the pixels were compressed, and the image.
@@ -133,40 +133,53 @@ def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
     Raises:
         ImageError: if the pixels cannot be read, or have no defined appearance.
     """
+    if not image.width or not image.height:
+        raise UnreadableImageError(f"an image of {image.height} x {image.width} pixels")
     try:
-        data, header = _unread_file(image)
-        converted = _to_raster(image, data)
+        opened, data, header = _opened_again(image) or (image, None, None)
+        converted = dataclasses.replace(_to_raster(opened, data), rights=read_rights(opened))
     except ImageError:
         raise
     except BROKEN_FILE as error:
         raise UnreadableImageError(f"Pillow cannot read the image: {one_line(error)}") from error
     trace = find_jpeg(converted.rgb)
-    is_lossless = image.format not in _LOSSY if header is None else header.is_lossless
+    if header is None:
+        is_lossless = image.format not in _LOSSY
+        quality = 100 if is_lossless else jpeg_quality(image)
+    else:
+        is_lossless, quality = header.is_lossless, header.jpeg_quality
     header = Header(
         format=image.format or "PNG",
         mode=image.mode,
         height=converted.height,
         width=converted.width,
         is_lossless=is_lossless,
-        jpeg_quality=100 if is_lossless else jpeg_quality(image),
+        jpeg_quality=quality,
         found_jpeg_quality=None if trace is None else trace.quality,
     )
     return header, converted
 
 
-def _unread_file(image: Image.Image) -> tuple[bytes | None, Header | None]:
+def _opened_again(image: Image.Image) -> tuple[Image.Image, bytes, Header] | None:
     """The file that Pillow will read an image from, and its header; None for a loaded image."""
     file = getattr(image, "fp", None)
-    if file is None or file.closed:
-        return None, None
+    # Plugins that keep their file empty `tile`; the two others replace what they read from.
+    is_loaded = not getattr(image, "tile", ()) and image.format not in ("WEBP", "AVIF")
+    if file is None or getattr(file, "closed", False) or is_loaded:
+        return None
     position = file.tell()
     file.seek(0)
     data = file.read()
     file.seek(position)
     try:
-        return data, read_header(io.BytesIO(data))
-    except ImageError:  # a format of other programs, or what a decoder has left
-        return None, None
+        header, again = read_header(io.BytesIO(data)), open_image(io.BytesIO(data), data)
+    except ImageError:  # a format of other programs
+        return None
+    again.seek(image.tell())
+    again.info = dict(image.info)
+    # After `draft` it is a smaller image, or one without colours.
+    is_same = (again.size, again.mode) == (image.size, image.mode)
+    return (again, data, header) if is_same else None
 
 
 def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, RasterImage]:
@@ -181,8 +194,8 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
     # A camera's MPO is one photograph with its previews, not an animation. The frames are not
     # counted: a GIF is read to its end for that.
     may_have_frames = not first_frame and opened.format != "MPO"
-    if may_have_frames and getattr(opened, "is_animated", False):
-        raise AnimatedImageError("more than one frame")
+    if may_have_frames and getattr(opened, "is_animated", False) and not tiff.is_one_page(opened):
+        raise AnimatedImageError("more than one frame: save the one that counts as a file")
     image = _to_raster(opened, data)
     return opened.mode, dataclasses.replace(image, rights=read_rights(opened))
 
@@ -222,7 +235,7 @@ def _to_raster(opened: Image.Image, data: bytes | None) -> RasterImage:
 
 def _load(image: Image.Image) -> None:
     """Decodes an opened image; Pillow would turn a TIFF by the orientation in its XMP."""
-    packet = image.info.pop("xmp", None)
+    packet = image.info.pop("xmp", None) if image.format == "TIFF" else None
     try:
         image.load()
     finally:
@@ -284,6 +297,8 @@ def _to_image(image: Image.Image, profile: bytes | None, is_grey: bool) -> Raste
     if image.mode == "F":
         raise UnsupportedFormatError("floating-point pixels have no defined white")
     has_palette = image.mode in ("P", "PA")
+    if image.mode == "La":  # Pillow converts it to nothing else
+        image = image.convert("LA")
     if image.mode == "CMYK":
         image, profile = profiles.cmyk_to_srgb(image, profile), None
     elif image.mode == "LAB":
@@ -292,10 +307,10 @@ def _to_image(image: Image.Image, profile: bytes | None, is_grey: bool) -> Raste
     pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
     rgb = np.ascontiguousarray(pixels[..., :3])
     alpha = np.ascontiguousarray(pixels[..., 3]) if has_alpha else None
-    profile = profiles.usable(profile, is_grey)
-    if has_palette and profile is None:
-        is_grey = bool((rgb == rgb[..., :1]).all())
-    return RasterImage(rgb, alpha, is_grey, profile)
+    converted = profiles.with_profile(RasterImage(rgb, alpha, is_grey), profile)
+    if has_palette and converted.icc_profile is None:
+        return dataclasses.replace(converted, is_grey=bool((rgb == rgb[..., :1]).all()))
+    return converted
 
 
 def _from_16_bit(image: Image.Image, profile: bytes | None, black: int, white: int) -> RasterImage:
@@ -307,9 +322,9 @@ def _from_16_bit(image: Image.Image, profile: bytes | None, black: int, white: i
     levels = values.astype(np.uint32) if white else black - values.astype(np.uint32)
     grey = ((levels * 255 + span // 2) // span).astype(np.uint8)
     key = image.info.get("transparency")
-    return RasterImage(
+    converted = RasterImage(
         rgb=np.repeat(grey[..., None], 3, axis=-1),
         alpha=np.where(values == key, 0, 255).astype(np.uint8) if isinstance(key, int) else None,
         is_grey=True,
-        icc_profile=profiles.usable(profile, is_grey=True),
     )
+    return profiles.with_profile(converted, profile)

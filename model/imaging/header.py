@@ -165,17 +165,17 @@ def open_image(file: BinaryIO | io.RawIOBase, start: bytes) -> Image.Image:
 def exif_orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation that Pillow has not applied itself.
 
-    An orientation in XMP is ignored, as browsers do.
+    An orientation in XMP is ignored, and so is that of a WebP, as browsers do.
 
     Args:
         image: opened, or decoded: a PNG's EXIF block may stand behind its pixels.
 
     Returns:
-        1..8; 1 without an EXIF block, with a broken one, and for TIFF images, which Pillow turns
-        upright.
+        1..8; 1 without an EXIF block, with a broken one, for WebP, and for TIFF images, which
+        Pillow turns upright.
     """
     block = image.info.get("exif")
-    if image.format == "TIFF" or not block:
+    if image.format in ("TIFF", "WEBP") or not block:
         return 1
     exif = Image.Exif()
     try:
@@ -204,8 +204,11 @@ def _read_header(file: BinaryIO | io.RawIOBase) -> Header:
     if start[4:8] == b"ftyp":
         return _avif_header(file, start)
     if start.startswith(tiff.SIGNATURES):
-        size = tiff.read_tiff(file, start)
-        return Header("TIFF", None, size.height, size.width, True, 100)
+        info = tiff.read_tiff(file, start)
+        return Header(
+            *("TIFF", None, info.height, info.width, info.is_lossless),
+            100 if info.is_lossless else _quality_of_tables(info.jpeg_tables),
+        )
     file.seek(0)
     is_png = start.startswith(png.SIGNATURE)
     image = open_image(io.BytesIO(png.header_part(file)) if is_png else file, start)
@@ -263,6 +266,19 @@ def jpeg_quality(image: Image.Image) -> int | None:
     percent = 100 * float(np.mean(table[inside] / BASE_STEPS.ravel()[inside]))
     quality = (200 - percent) / 2 if percent <= 100 else 5000 / percent
     return int(np.clip(round(quality), 1, 100))
+
+
+def _quality_of_tables(tables: bytes) -> int | None:
+    """The quality of a JPEG within a TIFF, by its tables: a JPEG without a frame."""
+    if not tables:
+        return None
+    # A grey frame of 8 x 8 pixels and the start of its scan.
+    rest = b"\xff\xc0\0\x0b\x08\0\x08\0\x08\1\1\x11\0\xff\xda\0\x08\1\1\0\0\x3f\0"
+    jpeg = tables.removesuffix(b"\xff\xd9") + rest
+    try:
+        return jpeg_quality(open_image(io.BytesIO(jpeg), jpeg))
+    except (ImageError, *BROKEN_FILE):
+        return None
 
 
 def _webp_header(file: BinaryIO | io.RawIOBase, start: bytes) -> Header:

@@ -35,13 +35,14 @@ def of_file(image: Image.Image, data: bytes, is_grey: bool) -> bytes | None:
         PNG (third edition), section 12.1; ISO/IEC 14496-12, 12.1.5.
     """
     embedded = image.info.get("icc_profile")
-    if image.format == "AVIF" and usable(embedded, is_grey) is None:
+    applies = usable(embedded, is_grey) or (is_grey and usable(embedded, is_grey=False))
+    if image.format == "AVIF" and not applies:
         nclx = avif.read_avif(io.BytesIO(data)).nclx
         space = None if nclx is None else colour.from_h273(*nclx, is_png=False)
     elif image.format == "PNG":
         chunks = png.colour_chunks(data)
         space = _of_cicp(chunks.cicp)
-        if space is None and usable(embedded, is_grey) is not None:
+        if space is None and applies:
             return embedded
         if space is None and not chunks.is_srgb:
             space = colour.from_gamma(chunks.gamma, chunks.chromaticities)
@@ -55,6 +56,28 @@ def _of_cicp(cicp: tuple[int, ...] | None) -> colour.ColourSpace | None:
     if cicp is None or cicp[2:] != (0, 1):
         return None
     return colour.from_h273(*cicp[:2], is_png=True)
+
+
+def with_profile(image: RasterImage, profile: bytes | None) -> RasterImage:
+    """Gives an image the profile of its file.
+
+    Args:
+        image: without a profile.
+        profile: of the file, or None.
+
+    Returns:
+        The image with it; without one if it is unusable. Grey with a profile of RGB is converted
+        to sRGB, as browsers show it, and stays grey: no profile of grey says the same.
+    """
+    if usable(profile, image.is_grey):
+        return replace(image, icc_profile=profile)
+    if profile is None or not image.is_grey or not usable(profile, is_grey=False):
+        return image
+    converted = _converted(Image.fromarray(image.rgb), profile)
+    srgb = image.with_pixels(np.asarray(converted), image.alpha)
+    # Most of them are sRGB's own, whose conversion does nothing but round.
+    is_rounding = np.abs(np.subtract(srgb.rgb, image.rgb, dtype=np.int16)).max() <= 1
+    return image if is_rounding else srgb
 
 
 def to_srgb(image: RasterImage) -> RasterImage:

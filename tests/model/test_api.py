@@ -77,6 +77,19 @@ def test_a_profile_stays():
     assert "icc_profile" not in upscale(saved(draw_scene(1, 20, 20)), model=MODEL).info
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_rights_stay(file_format):
+    notice = Image.Exif()
+    notice[ExifTags.Base.Copyright], notice[ExifTags.Base.Model] = "(c) 2026 Shop", "Camera"
+    result = upscale(saved(draw_scene(1, 20, 20), exif=notice), model=MODEL)
+    buffer = io.BytesIO()
+    result.save(buffer, file_format, exif=result.info["exif"])
+    found = Image.open(buffer).getexif()
+    assert found[ExifTags.Base.Copyright] == "(c) 2026 Shop" and ExifTags.Base.Model not in found
+    assert b"(c) 2026 Shop" in result.info["xmp"]
+    assert "exif" not in upscale(saved(draw_scene(1, 20, 20)), model=MODEL).info
+
+
 def test_a_list_gives_a_list_of_the_same_results():
     scenes = [draw_scene(1, 20, 30), draw_scene(2, 31, 20)]
     results = upscale(scenes, model=MODEL)
@@ -138,6 +151,7 @@ def test_an_image_that_has_the_target_side_is_returned_as_it_is():
         (np.zeros((0, 4, 3), np.uint8), {}, ValueError, r"Received: \[0, 4, 3\]"),
         (np.zeros((4, 4), np.uint8), {"precision": "half"}, ValueError, "precision is one of"),
         (np.zeros((4, 4), np.uint8), {"jpeg_quality": 0}, ValueError, "1 to 100. Received: 0"),
+        (np.zeros((4, 4), np.uint8), {"jpeg_quality": "90"}, ValueError, "Received: '90'"),
         (np.zeros((4, 4), np.uint8), {"source_sharpening": 4}, ValueError, "Received: 4"),
         (np.zeros((4, 4), np.uint8), {"source_sharpening": "0.5"}, ValueError, "Received: '0.5'"),
         (np.zeros((4, 4), np.uint8), {"source_sharpening": True}, ValueError, "Received: True"),
@@ -149,6 +163,7 @@ def test_an_image_that_has_the_target_side_is_returned_as_it_is():
         (np.zeros((4, 4), np.uint8), {"target_side": 0}, ValueError, "1 pixel. Received: 0"),
         (np.zeros((4, 4), np.uint8), {"model": "rdn"}, ValueError, "no model 'rdn'"),
         (Image.new("F", (4, 4)), {}, ImageError, "no defined white"),
+        (Image.new("RGB", (0, 5)), {}, ImageError, "an image of 5 x 0 pixels"),
     ],
 )
 def test_errors_say_what_was_received(image, options, error, says):

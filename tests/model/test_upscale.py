@@ -306,3 +306,12 @@ def test_upscale_writes_any_name_in_the_format_that_is_asked_for(tmp_path):
     assert upscale.main([str(tmp_path / "a.jpg"), str(out), "--format", "webp"]) == 0
     with Image.open(out) as result:
         assert result.format == "WEBP"
+
+
+def test_upscale_refuses_a_format_that_the_name_contradicts(tmp_path, capsys):
+    Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.jpg")
+    out = tmp_path / "out.png"
+    assert upscale.main([str(tmp_path / "a.jpg"), str(out), "--format", "jpeg"]) == 1
+    error = capsys.readouterr().err
+    assert error == f"model.upscale: {out} is named as png, but --format is jpeg\n"
+    assert not out.exists()

@@ -12,6 +12,12 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # TIFF 6.0, section 2, and BigTIFF: the integer types of a tag, as `struct` names them.
 _INTEGERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q", 17: "q", 18: "Q"}
 _SIZE_TAGS = (ExifTags.Base.ImageLength, ExifTags.Base.ImageWidth)
+# Old and new JPEG, the JPEG of DNG, WebP.
+_LOSSY_COMPRESSIONS = (6, 7, 34892, 50001)
+_JPEG_TABLES, _MAX_TABLES_BYTES = 347, 4096
+_SUBFILE_TYPE, _REDUCED = 254, 1
+# A pyramid halves its image a few times.
+_MAX_REDUCED_PAGES = 32
 _SIGNED = 2
 _SEPARATE_PLANES = 2
 
@@ -23,14 +29,18 @@ class TiffInfo:
     Attributes:
         height: rows as displayed.
         width: columns as displayed.
+        is_lossless: whether its compression keeps every pixel.
+        jpeg_tables: the tables of a JPEG compression, as a JPEG without a frame; empty without.
 
     Example:
-        >>> TiffInfo(40, 56).width
-        56
+        >>> TiffInfo(40, 56).is_lossless
+        True
     """
 
     height: int
     width: int
+    is_lossless: bool = True
+    jpeg_tables: bytes = b""
 
 
 def read_tiff(file: BinaryIO | Any, start: bytes) -> TiffInfo:
@@ -62,8 +72,12 @@ def read_tiff(file: BinaryIO | Any, start: bytes) -> TiffInfo:
     entry = struct.Struct(order + layout[3])
     directory = file.read(entry.size * min(entries, 65535)) or b""
     found: dict[int, int] = {}
+    tables = b""
     for at in range(0, len(directory) - entry.size + 1, entry.size):
         tag, kind, count, value = entry.unpack_from(directory, at)
+        if tag == _JPEG_TABLES and 4 < count <= _MAX_TABLES_BYTES:
+            file.seek(struct.unpack_from(order + layout[0], value)[0])
+            tables = file.read(count) or b""
         letter = _INTEGERS.get(kind)
         if count != 1 or not letter or struct.calcsize(order + letter) > len(value):
             continue
@@ -77,7 +91,8 @@ def read_tiff(file: BinaryIO | Any, start: bytes) -> TiffInfo:
         raise UnreadableImageError("a TIFF directory without a size") from error
     if found.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
         height, width = width, height
-    return TiffInfo(height, width)
+    is_lossless = found.get(TiffImagePlugin.COMPRESSION, 1) not in _LOSSY_COMPRESSIONS
+    return TiffInfo(height, width, is_lossless, tables)
 
 
 def prepare(image: Image.Image) -> None:
@@ -90,9 +105,12 @@ def prepare(image: Image.Image) -> None:
 
     Raises:
         UnsupportedFormatError: for signed integers of up to 16 bits, whose black and white are
-            undefined and which Pillow wraps around; for such planes of other modes than RGB.
+            undefined and which Pillow wraps around; for such planes of other modes than RGB; for a
+            camera's raw file, whose first image is a preview.
     """
     tags = getattr(image, "tag_v2", {})
+    if tags.get(_SUBFILE_TYPE, 0) & _REDUCED:
+        raise UnsupportedFormatError("the TIFF's first image is a preview of another one")
     bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
     is_signed = _SIGNED in tags.get(TiffImagePlugin.SAMPLEFORMAT, ())
     if is_signed and max(bits) <= 16:
@@ -105,6 +123,26 @@ def prepare(image: Image.Image) -> None:
             raise UnsupportedFormatError(f"separate planes of 16-bit {image.mode} pixels")
         order = "B" if getattr(tags, "prefix", b"") == b"MM" else "L"
         image.tile = [_of_16_bits(tile, order) for tile in tiles]  # type: ignore[attr-defined]
+
+
+def is_one_page(image: Image.Image) -> bool:
+    """Whether a TIFF of several images holds one image and nothing but smaller copies of it.
+
+    Args:
+        image: opened, at its first image and left there; of any format.
+
+    Source:
+        TIFF 6.0, section 8: NewSubfileType.
+    """
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else _MAX_REDUCED_PAGES + 1
+    if pages > _MAX_REDUCED_PAGES:
+        return False
+    kinds = []
+    for page in range(1, pages):
+        image.seek(page)
+        kinds.append(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0))
+    image.seek(0)
+    return all(kind & _REDUCED for kind in kinds)
 
 
 def white_of_grey(image: Image.Image) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from xml.sax.saxutils import quoteattr
 # `resource` (a URL), as an ordered or unordered list (`Seq`, `Bag`), or as one text in several
 # languages (`Alt`). Those named `exif:` are written to EXIF only.
 # Source: XMP specification, part 1 (2012), 8.3 (dc), 8.5 (xmpRights); part 2, 3.2 (photoshop);
-# Creative Commons, XMP guidelines (cc); EXIF 2.32, tags 315 and 33432.
+# Creative Commons, XMP guidelines (cc); IPTC Photo Metadata Standard 2023.1 (Iptc4xmpExt: whether
+# a model made the image); EXIF 2.32, tags 315 and 33432.
 FORMS = {
     "dc:creator": "Seq",
     "dc:rights": "Alt",
@@ -24,6 +25,7 @@ FORMS = {
     "cc:attributionURL": "resource",
     "photoshop:Credit": "text",
     "photoshop:Source": "text",
+    "Iptc4xmpExt:DigitalSourceType": "text",
     "exif:Artist": "text",
     "exif:Copyright": "text",
 }

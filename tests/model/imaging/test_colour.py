@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from model.imaging import colour
 from model.imaging.decode import decode
@@ -283,8 +283,24 @@ def test_a_browser_shows_source_and_result_alike(tmp_path):
             data = avif_of(COLOURS, *numbers)
             source = in_browser(view.page, data, "avif")
             assert np.abs(source - in_browser(view.page, result_of(data))).mean() <= 0.7, numbers
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6  # which Chromium does not apply to a WebP
+        options = {"WEBP": {"lossless": True, "exif": exif}}
+        for file_format, image in (
+            *((one, Image.fromarray(COLOURS).convert("L")) for one in ("PNG", "JPEG", "AVIF")),
+            ("WEBP", Image.fromarray(COLOURS)),
+        ):
+            options[file_format] = options.get(file_format, {"quality": 95, "icc_profile": WIDE})
+            data = saved(image, file_format, **options[file_format])
+            source = in_browser(view.page, data, file_format.lower())
+            result = in_browser(view.page, result_of(data))
+            assert np.abs(source - result).mean() <= 1, file_format
 
 
+# Of no space's primaries, and gamma 1.8.
+WIDE = colour.icc_profile(
+    colour.ColourSpace((0.3127, 0.329, 0.73, 0.27, 0.16, 0.8, 0.1, 0.05), (1.8,)), is_grey=False
+)
 IN_BROWSER = """async url => {
   const image = new Image();
   image.src = url;

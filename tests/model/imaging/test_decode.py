@@ -4,11 +4,11 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import GifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
+from PIL import GifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from model.imaging import decode as module
 from model.imaging.decode import assumed_quality, decode, from_pillow
-from model.imaging.encode import encode
+from model.imaging.encode import choose_format, encode
 from model.imaging.errors import (
     AnimatedImageError,
     ImageError,
@@ -296,6 +296,17 @@ def test_a_broken_cmyk_profile_falls_back():
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF"])
+def test_grey_with_a_profile_of_rgb_is_converted_and_stays_grey(file_format):
+    data = saved(scene(mode="L"), file_format, icc_profile=wide_profile())
+    _, image = decode(data, max_pixels=LIMIT)
+    assert image.is_grey and image.icc_profile is None
+    plain = decode(saved(scene(mode="L"), file_format), max_pixels=LIMIT)[1]
+    rgb = saved(Image.fromarray(plain.rgb), "PNG", icc_profile=wide_profile())
+    assert np.abs(image.rgb - in_srgb(rgb)).max() <= 1
+    assert (image.rgb != plain.rgb).any()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF"])
 @pytest.mark.parametrize(
     ("mode", "embedded", "kept"),
     [
@@ -328,7 +339,7 @@ UNDO = {
 
 
 @pytest.mark.parametrize("orientation", UNDO)
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "AVIF"])
 def test_the_orientation_is_applied_once(orientation, file_format):
     upright = scene()
     stored = upright.transpose(UNDO[orientation]) if UNDO[orientation] is not None else upright
@@ -337,10 +348,16 @@ def test_the_orientation_is_applied_once(orientation, file_format):
     data = saved(stored, file_format, exif=exif)
     header, image = check(data, pixels(upright), 6)
     assert (header.height, header.width) == (40, 56)
-    if file_format in ("JPEG", "PNG", "TIFF"):  # the others hold their EXIF behind the pixels
+    if file_format != "AVIF":  # whose EXIF stands behind the pixels
         probed = read_header(io.BytesIO(data))
         assert (probed.height, probed.width) == (40, 56)
     assert image.alpha is None
+
+
+def test_the_orientation_of_a_webp_is_ignored_as_browsers_do():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    check(saved(scene(), "WEBP", lossless=True, exif=exif), pixels(scene()), 0)
 
 
 def test_a_broken_exif_block_is_ignored():
@@ -673,7 +690,7 @@ def test_an_orientation_in_the_xmp_is_ignored_as_browsers_do(file_format):
     assert read_header(io.BytesIO(data)).height == 40
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "AVIF"])
 @pytest.mark.parametrize("result_format", ["png", "jpeg", "webp"])
 def test_the_result_needs_no_turning(file_format, result_format):
     exif = Image.Exif()
@@ -892,16 +909,17 @@ def test_an_image_that_pillow_has_opened_is_that_of_its_file(name):
     data = OPENED[name]()
     header, expected = decode(data, max_pixels=LIMIT)
     opened = Image.open(io.BytesIO(data))
-    for _ in range(2):  # the pixels are loaded at the second time
-        _, found = from_pillow(opened)
+    info = dict(opened.info)
+    for _ in range(2):
+        header_found, found = from_pillow(opened)
         np.testing.assert_array_equal(found.rgb, expected.rgb)
-    header_found, found = from_pillow(Image.open(io.BytesIO(data)))
-    assert assumed_quality(header_found) == assumed_quality(header)
-    assert header_found.is_lossless == header.is_lossless
-    assert (found.is_grey, found.icc_profile) == (expected.is_grey, expected.icc_profile)
-    assert (found.alpha is None) == (expected.alpha is None)
-    if expected.alpha is not None:
-        np.testing.assert_array_equal(found.alpha, expected.alpha)
+        assert assumed_quality(header_found) == assumed_quality(header)
+        assert header_found.is_lossless == header.is_lossless
+        assert (found.is_grey, found.icc_profile) == (expected.is_grey, expected.icc_profile)
+        assert (found.alpha is None) == (expected.alpha is None)
+        if expected.alpha is not None:
+            np.testing.assert_array_equal(found.alpha, expected.alpha)
+    assert opened.info == info
 
 
 @pytest.mark.parametrize("file_format", ["PPM", "TGA", "PCX", "SGI"])
@@ -923,7 +941,80 @@ def test_a_later_frame_is_the_one_that_is_shown():
     np.testing.assert_array_equal(image.over_white(), pixels(second))
 
 
-def test_the_metadata_of_an_opened_image_stay():
-    opened = Image.open(io.BytesIO(saved(scene(), "JPEG", xmp=XMP)))
-    from_pillow(opened)
-    assert opened.info["xmp"] == XMP
+def test_what_a_program_did_to_an_opened_image_counts():
+    opened = Image.open(io.BytesIO(saved(scene(), "JPEG", icc_profile=SRGB)))
+    del opened.info["icc_profile"]
+    assert from_pillow(opened)[1].icc_profile is None
+    opened = Image.open(io.BytesIO(saved(scene(400, 560), "JPEG")))
+    opened.draft("RGB", (140, 100))
+    _, image = from_pillow(opened)
+    assert (image.width, image.height) == opened.size == (140, 100)
+    frames = [Image.new("RGB", (20, 16), colour).quantize(4) for colour in ("red", "blue")]
+    data = io.BytesIO()
+    frames[0].save(data, "GIF", save_all=True, append_images=frames[1:])
+    opened = Image.open(data)  # its file stays open
+    opened.load()
+    opened.paste(Image.new("P", (20, 16), opened.getpixel((0, 0))), (0, 0))
+    opened.putpixel((3, 2), 1 - opened.getpixel((0, 0)))
+    np.testing.assert_array_equal(from_pillow(opened)[1].rgb, pixels(opened))
+
+
+def test_an_opened_file_needs_no_more_than_pillow_needs():
+    class Bare:
+        """A file without `closed`."""
+
+        def __init__(self, data):
+            file = io.BytesIO(data)
+            self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    header, _ = from_pillow(Image.open(Bare(saved(scene(), "WEBP", lossless=True))))
+    assert header.is_lossless
+
+
+def test_premultiplied_grey():
+    plain = scene(mode="LA")
+    _, image = from_pillow(plain.convert("La"))
+    _, expected = from_pillow(plain.convert("La").convert("LA"))
+    np.testing.assert_array_equal(image.rgb, expected.rgb)
+    assert image.is_grey and image.alpha is not None
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_an_image_without_pixels(size):
+    with pytest.raises(UnreadableImageError, match=f"{size[1]} x {size[0]} pixels"):
+        from_pillow(Image.new("RGB", size))
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 90])
+def test_a_jpeg_in_a_tiff_has_its_quality(quality):
+    data = saved(scene(), "TIFF", compression="jpeg", quality=quality)
+    header, _ = decode(data, max_pixels=LIMIT)
+    assert header.jpeg_quality == assumed_quality(header) == quality and not header.is_lossless
+    assert choose_format(header, "auto") == "jpeg"
+    assert from_pillow(Image.open(io.BytesIO(data)))[0].jpeg_quality == quality
+    for compression in (None, "tiff_lzw", "tiff_adobe_deflate"):
+        header, _ = decode(saved(scene(), "TIFF", compression=compression), max_pixels=LIMIT)
+        assert header.is_lossless and assumed_quality(header) == 100
+
+
+def tiff_of_pages(*kinds):
+    """A TIFF of an image and smaller ones, by their NewSubfileType."""
+    pages = [scene(40 // (i + 1), 56 // (i + 1)) for i in range(len(kinds))]
+    infos = [TiffImagePlugin.ImageFileDirectory_v2() for _ in kinds]
+    for info, kind in zip(infos, kinds, strict=True):
+        info[254] = kind
+    data = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(data, new=True) as writer:
+        for page, info in zip(pages, infos, strict=True):
+            page.save(writer, "TIFF", tiffinfo=info)
+            writer.newFrame()
+    return data.getvalue()
+
+
+def test_smaller_copies_in_a_tiff_are_no_frames():
+    check(tiff_of_pages(0, 1, 1), pixels(scene()), 0)
+    for kinds in ((0, 0), (0, 1, 0), (0, 2)):
+        with pytest.raises(AnimatedImageError, match="save the one that counts"):
+            decode(tiff_of_pages(*kinds), max_pixels=LIMIT)
+    with pytest.raises(UnsupportedFormatError, match="first image is a preview"):
+        decode(tiff_of_pages(1, 0), max_pixels=LIMIT, first_frame=True)

@@ -99,3 +99,17 @@ def test_everything_that_can_be_collected_fits_into_a_jpeg(letter):
 
 def test_without_properties_there_is_no_packet():
     assert xmp.write(Rights((("exif:Artist", (Value("Ann"),)),))) == b""
+
+
+def test_that_a_model_made_the_image_is_kept():
+    """Marketplaces ask shops not to remove it."""
+    kind = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    extension = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+    name = "Iptc4xmpExt:DigitalSourceType"
+    found = xmp.read(
+        packet(f'<x:DigitalSourceType xmlns:x="{extension}">{kind}</x:DigitalSourceType>')
+    )
+    assert found == {name: [Value(kind)]}
+    collector = RightsCollector()
+    collector.fill(name, found[name])
+    assert xmp.read(xmp.write(collector.collected())) == found
