@@ -191,11 +191,16 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
             f"the header says {header.height} x {header.width} pixels, the decoder "
             f"{opened.height} x {opened.width}"
         )
+    tiff.check_first(opened)
     # A camera's MPO is one photograph with its previews, not an animation. The frames are not
     # counted: a GIF is read to its end for that.
-    may_have_frames = not first_frame and opened.format != "MPO"
-    if may_have_frames and getattr(opened, "is_animated", False) and not tiff.is_one_page(opened):
-        raise AnimatedImageError("more than one frame: save the one that counts as a file")
+    has_frames = opened.format != "MPO" and getattr(opened, "is_animated", False)
+    if has_frames and not first_frame:
+        if opened.format != "TIFF":
+            raise AnimatedImageError(
+                "more than one frame: the job takes the first with --animated first_frame"
+            )
+        tiff.check_pages(opened)
     image = _to_raster(opened, data)
     return opened.mode, dataclasses.replace(image, rights=read_rights(opened))
 

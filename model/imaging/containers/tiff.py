@@ -6,7 +6,11 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from model.imaging.errors import UnreadableImageError, UnsupportedFormatError
+from model.imaging.errors import (
+    AnimatedImageError,
+    UnreadableImageError,
+    UnsupportedFormatError,
+)
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # TIFF 6.0, section 2, and BigTIFF: the integer types of a tag, as `struct` names them.
@@ -16,6 +20,7 @@ _SIZE_TAGS = (ExifTags.Base.ImageLength, ExifTags.Base.ImageWidth)
 _LOSSY_COMPRESSIONS = (6, 7, 34892, 50001)
 _JPEG_TABLES, _MAX_TABLES_BYTES = 347, 4096
 _SUBFILE_TYPE, _REDUCED = 254, 1
+_SUB_DIRECTORIES = 330
 # A pyramid halves its image a few times.
 _MAX_REDUCED_PAGES = 32
 _SIGNED = 2
@@ -105,12 +110,9 @@ def prepare(image: Image.Image) -> None:
 
     Raises:
         UnsupportedFormatError: for signed integers of up to 16 bits, whose black and white are
-            undefined and which Pillow wraps around; for such planes of other modes than RGB; for a
-            camera's raw file, whose first image is a preview.
+            undefined and which Pillow wraps around; for such planes of other modes than RGB.
     """
     tags = getattr(image, "tag_v2", {})
-    if tags.get(_SUBFILE_TYPE, 0) & _REDUCED:
-        raise UnsupportedFormatError("the TIFF's first image is a preview of another one")
     bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
     is_signed = _SIGNED in tags.get(TiffImagePlugin.SAMPLEFORMAT, ())
     if is_signed and max(bits) <= 16:
@@ -125,24 +127,50 @@ def prepare(image: Image.Image) -> None:
         image.tile = [_of_16_bits(tile, order) for tile in tiles]  # type: ignore[attr-defined]
 
 
-def is_one_page(image: Image.Image) -> bool:
-    """Whether a TIFF of several images holds one image and nothing but smaller copies of it.
+def check_pages(image: Image.Image) -> None:
+    """Checks that an image is the only one of its file, but for smaller copies of it.
 
     Args:
-        image: opened, at its first image and left there; of any format.
+        image: opened, a TIFF of several images; left at its first one.
+
+    Raises:
+        AnimatedImageError: if it has a second page.
 
     Source:
         TIFF 6.0, section 8: NewSubfileType.
     """
-    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else _MAX_REDUCED_PAGES + 1
-    if pages > _MAX_REDUCED_PAGES:
-        return False
-    kinds = []
-    for page in range(1, pages):
-        image.seek(page)
-        kinds.append(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0))
-    image.seek(0)
-    return all(kind & _REDUCED for kind in kinds)
+    try:
+        for page in range(1, _MAX_REDUCED_PAGES):
+            image.seek(page)
+            if not _is_reduced(image):
+                break
+        image.seek(0)
+    except EOFError:
+        image.seek(0)
+        return
+    raise AnimatedImageError(
+        "more than one frame: the job takes the first with --animated first_frame"
+    )
+
+
+def check_first(image: Image.Image) -> None:
+    """Checks that a file's first image is not the preview of another one.
+
+    Args:
+        image: opened, of any format.
+
+    Raises:
+        UnsupportedFormatError: for a camera's raw file, which holds its photograph elsewhere.
+    """
+    has_others = _SUB_DIRECTORIES in getattr(image, "tag_v2", {})
+    if _is_reduced(image) and (has_others or getattr(image, "is_animated", False)):
+        raise UnsupportedFormatError("the TIFF's first image is a preview of another one")
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    """Whether an image calls itself a smaller copy of another one of its file."""
+    kind = getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & _REDUCED)
 
 
 def white_of_grey(image: Image.Image) -> tuple[int, int]:
