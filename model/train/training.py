@@ -154,7 +154,7 @@ def new_network(config: TrainConfig) -> RDN:
     if optimizer.use_ema:  # from zeros, an average of no update would be a network of zeros
         averages = optimizer._model_variables_moving_average  # noqa: SLF001 - not offered
         for average, variable in zip(averages, rdn.trainable_variables, strict=True):
-            average.assign(variable)
+            average.assign(np.array(variable))  # JAX must not share the buffer
     return rdn
 
 
