@@ -8,6 +8,7 @@ object: key, ETag, size and time.
 """
 
 import argparse
+import functools
 import multiprocessing
 import statistics
 import sys
@@ -16,7 +17,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import boto3
 
@@ -109,11 +110,19 @@ def _serve(port: Connection, keys: int, latency_s: float) -> None:
     server.serve_forever()
 
 
+@functools.cache
+def _boto3_client(endpoint: str) -> Any:
+    """Without this project's hook, which `open_connection` installs."""
+    return boto3.session.Session().client("s3", endpoint_url=endpoint)
+
+
 def _by_boto3(endpoint: str) -> Iterator[int]:
     """Numbers of objects, page by page, as boto3's paginator gives them."""
-    # Without this project's hook, which `open_connection` installs.
-    client = boto3.session.Session().client("s3", endpoint_url=endpoint)
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket="shop", Prefix=_PREFIX)
+    pages = (
+        _boto3_client(endpoint)
+        .get_paginator("list_objects_v2")
+        .paginate(Bucket="shop", Prefix=_PREFIX)
+    )
     for page in pages:
         yield len([(i["Key"], i["ETag"], i["Size"], i["LastModified"]) for i in page["Contents"]])
 
@@ -156,7 +165,9 @@ def measure(keys: int, latency_ms: float, rounds: int) -> dict[str, Way]:
     server.start()
     try:
         endpoint = f"http://127.0.0.1:{ours.recv()}"
-        open_connection(StorageConfig(endpoint))  # its 0.2 s are no part of a listing
+        # Their 0.2 s are no part of a listing.
+        _boto3_client(endpoint)
+        open_connection(StorageConfig(endpoint))
         runs = [
             {name: _time(way, endpoint, keys) for name, way in WAYS.items()} for _ in range(rounds)
         ]

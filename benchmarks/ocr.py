@@ -53,7 +53,7 @@ class Read:
     """One line as it was read in one version of its image.
 
     Attributes:
-        page, line: the image's name, and the line's number in it.
+        page, line: the image's name, unlike all others, and the line's number in it.
         recipe, method: how LR was made and upscaled; `hr` in place of both for the HR image.
         height_px: of the line, LR pixels.
         truth, text: of the line, see `print_lines.letters`.
@@ -142,6 +142,8 @@ def read_all(
 ) -> list[Read]:
     """Reads every line in every version of its image.
 
+    Images of several folders may have one name: the second is read as `NAME (2)`, and so on.
+
     Args:
         pages: read once each; up to scale - 1 rows and columns are cut off.
         recipes: by name.
@@ -151,23 +153,33 @@ def read_all(
     """
     scale = next(iter(networks.values())).scale
     reads = []
+    taken: set[str] = set()
     for page in pages:
+        named = dataclasses.replace(page, name=_unused(page.name, taken))
         quads = [line.quad for line in page.lines]
         hr = resampling.crop_to_multiple(page.hr, scale)
-        reads += _reads(page, HR, HR, ocr.read(hr, quads), scale)
+        reads += _reads(named, HR, HR, ocr.read(hr, quads), scale)
         for name, recipe in recipes.items():
             generator = np.random.default_rng(zlib.crc32(f"{page.name} {name}".encode()))
             lr = recipe.make_lr(hr, scale, generator)
             small = ocr.read(lr, [quad / scale for quad in quads])
-            reads += _reads(page, name, LR, small, scale)
+            reads += _reads(named, name, LR, small, scale)
             upscaled = degradations.results(lr, networks, quality_of(recipe, lr), scale)
             known: dict[bytes, list[Reading]] = {}  # the gate publishes most results unchanged
             for method, result in upscaled.items():
                 pixels = result.rgb.tobytes()
                 if pixels not in known:
                     known[pixels] = ocr.read(result.rgb, quads)
-                reads += _reads(page, name, method, known[pixels], scale)
+                reads += _reads(named, name, method, known[pixels], scale)
     return reads
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """A name that no image before has; adds it to those taken."""
+    names = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+    unused = next(one for one in names if one not in taken)
+    taken.add(unused)
+    return unused
 
 
 def _reads(

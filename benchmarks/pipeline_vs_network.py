@@ -188,12 +188,12 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
         Medians in images per second, ratios, the account, and the settings.
     """
     rdn = loading.load_by_name(model)
-    compute_dtype = _value_of("--precision", options) or backends.fastest_dtype()
+    compute_dtype = value_of("--precision", options) or backends.fastest_dtype()
     upscaler = Upscaler(rdn, compute_dtype=compute_dtype, skip_background=False)
     images = [read_rgb(path) for path in paths]
     upscaler.upscale_rgb(images[0])  # traces the network
     chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
-    workers = int(_value_of("--workers", options) or chosen)
+    workers = int(value_of("--workers", options) or chosen)
     options = ["--workers", str(workers), *options]  # the start-up run has fewer images
     start_up = run_start_up(workers, model, options)
     peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", compute_dtype)}
@@ -210,7 +210,7 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
         paths[:: max(1, len(paths) // _ACCOUNT_IMAGES)],
         model,
         compute_dtype=compute_dtype,
-        skip_background=_value_of("--blank", options) != "magnify",
+        skip_background=value_of("--blank", options) != "magnify",
         threads=max(1, count_cores() // workers),
     )
     return {
@@ -261,9 +261,15 @@ def compare(
     }
 
 
-def _value_of(option: str, options: list[str]) -> str | None:
-    """The value that follows an option; None without it."""
-    return next((after for one, after in itertools.pairwise(options) if one == option), None)
+def value_of(option: str, options: list[str]) -> str | None:
+    """An option's value, as `--option value` or `--option=value`; None without it."""
+    found = None  # the last one counts, as in the pipeline
+    for one, after in itertools.pairwise([*options, ""]):
+        if one == option:
+            found = after
+        elif one.startswith(f"{option}="):
+            found = one.partition("=")[2]
+    return found
 
 
 def _ratio(others_s: list[float], ours_s: list[float]) -> float:

@@ -11,7 +11,7 @@ from model.data.hr_sources import HrImage
 from model.data.recipes import Recipe
 from model.imaging import resampling
 from model.inference.upscaler import Upscaler
-from model.network import loading
+from model.network import loading, presets
 from model.sharpening import measuring
 
 # The JPEG quality to tell of a recipe's LR image.
@@ -35,7 +35,7 @@ def by_truth(
         hr = resampling.crop_to_multiple(image.read(), scale)
         for name, recipe in recipes.items():
             values[name].append(recipe.sharpening(hr, scale))
-    return {name: float(np.mean(each)) for name, each in values.items()}
+    return {name: _can_be_given(float(np.mean(each))) for name, each in values.items()}
 
 
 def by_estimate(
@@ -50,7 +50,12 @@ def by_estimate(
             lr = make_lr(image.name, hr, name, recipe, scale)
             with contextlib.suppress(measuring.UnmeasurableError):
                 values[name].append(measuring.estimate(lr, quality_of(recipe, lr), upscaler))
-    return {name: float(np.median(each)) for name, each in values.items() if each}
+    return {name: _can_be_given(float(np.median(each))) for name, each in values.items() if each}
+
+
+def _can_be_given(value: float) -> float:
+    """The nearest number that `--source_sharpening` takes."""
+    return min(max(value, presets.MIN_SHARPENING), presets.MAX_SHARPENING)
 
 
 WAYS = {"truth": by_truth, "estimate": by_estimate}

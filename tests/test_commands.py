@@ -77,7 +77,8 @@ def bench(shorter, says):
 
 
 FINISHED = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
-BRIEFLY = "--steps 2 --batch_size 2 --lr_patch_px 32 --warmup_steps 1 --feed_processes 0"
+BRIEFLY = "--steps 2 --decay_steps 1 --batch_size 2 --lr_patch_px 32 --warmup_steps 1"
+BRIEFLY += " --feed_processes 0"
 TINY = "--convs_per_block 1 --growth_rate 4 --features 4"
 TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
 # By a pattern found in the command; the first one counts.

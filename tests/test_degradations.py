@@ -8,7 +8,7 @@ from benchmarks import degradation_sheet, degradations, told_sharpening
 from catalog_magnifier import upscale
 from model.data import degradation
 from model.data.hr_sources import HrArray
-from model.data.recipes import RECIPES
+from model.data.recipes import RECIPES, Recipe
 from model.evaluate import scoring
 from model.imaging import resampling
 from model.inference.upscaler import Upscaler
@@ -65,6 +65,18 @@ def test_the_shipped_network_undoes_a_sharpening_better_where_it_is_told(shipped
     for known in gain_db[1:]:
         assert known["sharpened80"] > unknown["sharpened80"] + 1
         assert known["sharpened80-jpeg80"] > unknown["sharpened80-jpeg80"] + 0.5
+
+
+def test_networks_are_told_only_what_users_can_give():
+    """The truth of a strong blur lies beyond what `--source_sharpening` takes."""
+    recipes = {"blurred": Recipe(blur_px=2.5), "sharpened80": RECIPES["sharpened80"]}
+    scenes = IMAGES[:2]
+    truth = told_sharpening.by_truth(scenes, recipes, degradations.true_quality, 2)
+    blurred = [recipes["blurred"].sharpening(scene.pixels, 2) for scene in scenes]
+    assert np.mean(blurred) < presets.MIN_SHARPENING
+    assert truth["blurred"] == presets.MIN_SHARPENING
+    each = [recipes["sharpened80"].sharpening(scene.pixels, 2) for scene in scenes]
+    assert truth["sharpened80"] == pytest.approx(np.mean(each))
 
 
 def test_a_network_that_cannot_be_told_is_judged_as_ever():

@@ -129,6 +129,20 @@ def test_a_network_that_wipes_print_out_is_told_from_bicubic():
     assert "from 8 px, 4 lines" in printed
 
 
+def test_images_of_one_name_keep_their_lines():
+    hr = striped("a").read()
+    quad = Clear().find(hr)[0]
+    pages = [Page("1.jpg", hr, (Line(truth, quad),)) for truth in ("alpro", "alprx", "alpro")]
+    pages.append(Page("1.jpg (2)", hr, (Line("alpro", quad),)))
+    recipes = {"bicubic": RECIPES["bicubic"]}
+    reads = ocr.read_all(pages, recipes, {"flat": Flat()}, Clear(), degradations.true_quality)
+    assert len({read.page for read in reads}) == 4
+    rows = {(row.recipe, row.method): row for row in ocr.rows(reads)}
+    assert {row.lines for row in rows.values()} == {4}
+    assert rows["bicubic", "bicubic"].error == 1 / 20
+    assert "labels: 4 lines in 4 images" in ocr.table("labels", reads)
+
+
 def test_the_fewest_wrong_characters_are_taken_line_by_line():
     def read(line, method, text):
         return Read("a", line, "jpeg75", method, 9.0, "alpro", text, 1.0)

@@ -87,9 +87,11 @@ class Degradation:
                 f"Received: {self.jpeg_share} + {self.webp_share}"
             )
         unknown = [name for name, _ in self.kernels if name not in KERNELS]
-        if unknown or sum(weight for _, weight in self.kernels) <= 0:
+        weights = [weight for _, weight in self.kernels]
+        if unknown or not all(0 <= one < math.inf for one in weights) or not sum(weights):
             raise ValueError(
-                f"kernels are of {', '.join(KERNELS)}, with weights. Received: {self.kernels}"
+                f"kernels are of {', '.join(KERNELS)}, with weights of 0 or more, not all 0. "
+                f"Received: {self.kernels}"
             )
 
     def make_lr(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.data.hr_sources import note_too_small
-from model.data.patches import Cutter, Group
+from model.data.patches import TRIES, Cutter, Group
 from model.data.processes import forked
 
 # How often an image that is too small is drawn again.
@@ -86,7 +86,7 @@ class Feed:
         patches_each = self.batch_size // self.images_per_batch
         patches = []
         for _ in range(self.images_per_batch):
-            hr = self._image(generator)
+            hr = self._varied_image(generator, lowest)
             for _ in range(patches_each):
                 region = self.cutter.region(hr, lowest, generator)
                 patches.append(self.cutter.pair(region, generator))
@@ -114,6 +114,14 @@ class Feed:
             yield Feeders(threads, self.stacks, ahead=6)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
+
+    def _varied_image(self, generator: np.random.Generator, min_variation: float) -> np.ndarray:
+        """A random image; of a grid, where an image is one patch, another while it is too flat."""
+        for _ in range(TRIES):
+            hr = self._image(generator)
+            if not self.cutter.is_flat_throughout(hr, min_variation):
+                break
+        return hr
 
     def _image(self, generator: np.random.Generator) -> np.ndarray:
         """A random image that is large enough."""

@@ -16,7 +16,7 @@ from model.data.recipes import Recipe
 from model.imaging import resampling
 from model.imaging.decode import decode
 from model.imaging.errors import ImageError
-from model.imaging.header import lift_pillow_limits
+from model.imaging.header import Header, lift_pillow_limits
 from model.imaging.image import RasterImage
 from model.scenes import drawing
 
@@ -137,6 +137,8 @@ class Pair:
         name: the file's name.
         lr: uint8 [H, W, 3] RGB.
         hr: uint8 [H * scale, W * scale, 3] RGB.
+        jpeg_quality: of the file that LR was read from, 1..100, as the pipeline assumes it; 100
+            for LR that was made here.
 
     Example:
         pair = make_pair(HrFile("a.png"), scale=2)  # pair.hr has twice the sides of pair.lr
@@ -145,6 +147,7 @@ class Pair:
     name: str
     lr: np.ndarray
     hr: np.ndarray
+    jpeg_quality: int = 100
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -236,10 +239,17 @@ def read_rgb(place: str | Path, *, store: ObjectStore | None = None) -> np.ndarr
 
 def read_image(place: str | Path, *, store: ObjectStore | None = None) -> RasterImage:
     """Reads an image as `read_rgb`, with its profile and transparency; the same errors."""
+    return decode_file(place, store=store, finds_jpeg=False)[1]
+
+
+def decode_file(
+    place: str | Path, *, store: ObjectStore | None = None, finds_jpeg: bool = True
+) -> tuple[Header, RasterImage]:
+    """Reads an image and its header as `decode` returns them; the errors of `read_rgb`."""
     lift_pillow_limits()
     try:
         data = read_bytes(place, store=store)
-        return decode(data, max_pixels=_MAX_PIXELS, first_frame=True, finds_jpeg=False)[1]
+        return decode(data, max_pixels=_MAX_PIXELS, first_frame=True, finds_jpeg=finds_jpeg)
     except (OSError, ImageError) as error:
         raise OSError(f"cannot read the image {place}: {error}") from error
 

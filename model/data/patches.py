@@ -22,8 +22,8 @@ from model.network import dihedral
 # and an enlargement reach 8 pixels further.
 MARGIN_PX = 16
 _BLOCK_PX = 8
-# How often a patch that is too flat is drawn again.
-_TRIES = 8
+# How often a patch that is too flat is drawn.
+TRIES = 8
 
 FEEDINGS = ("memory", "images", "image", "grid")
 
@@ -86,13 +86,23 @@ class Cutter:
             A view, uint8 [region_px, region_px, 3].
         """
         side = self.region_px
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             top = int(generator.integers(hr.shape[0] - side + 1))
             left = int(generator.integers(hr.shape[1] - side + 1))
             region = hr[top : top + side, left : left + side]
             if not min_variation or variation(self._patch(region)) >= min_variation:
                 break
         return region
+
+    def is_flat_throughout(self, hr: np.ndarray, min_variation: float) -> bool:
+        """Whether an image holds one patch only, as those of a grid, and this varies too little.
+
+        Args:
+            hr: uint8 [H, W, 3], sides at least `region_px`.
+            min_variation: see `variation`; 0 for any.
+        """
+        is_one_patch = max(hr.shape[:2]) == self.region_px
+        return bool(min_variation) and is_one_patch and variation(self._patch(hr)) < min_variation
 
     def pair(
         self, region: np.ndarray, generator: np.random.Generator

@@ -6,11 +6,12 @@
     python -m model.evaluate --hr images --shrink_first 2 --jpeg_quality 75 \
         --sheet sheet.png --patches patches.png --heat_map errors.png
 
-Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`). With `--hr` each image
-is shrunk by anti-aliased bicubic to make its LR image, which `--jpeg_quality` compresses; or a
-`--recipe` of `model.data.recipes` makes LR, and its lowest JPEG quality is the one on which
-networks are conditioned. The table compares the network with bicubic, Lanczos and, with
-`--against`, a second network:
+Pairs are files `NAME_LR.png` and `NAME_HR.png` (`*LR.*` beside `*HR.*`); networks are conditioned
+on the JPEG quality of each LR file, as in the job. With `--hr` each image is shrunk by
+anti-aliased bicubic to make its LR image, which `--jpeg_quality` compresses; or a `--recipe` of
+`model.data.recipes` makes LR, and its lowest JPEG quality is the one on which networks are
+conditioned. The table compares the network with bicubic, Lanczos and, with `--against`, a second
+network:
 
 PSNR-Y and SSIM-Y   on BT.601 luma of the result rounded to uint8, borders of `scale` pixels cut.
 background noise    standard deviation of luma from its true level, grey levels, where HR is flat

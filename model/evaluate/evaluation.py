@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.data.hr_sources import Pair, find_images, make_pairs
+from model.data.hr_sources import Pair, find_images, list_images, make_pairs
 from model.data.recipes import RECIPES
 from model.evaluate import outputs, pair_files, scoring, tables
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score
@@ -24,7 +24,8 @@ class Options:
         pairs: folder of LR and HR files; None with `hr`.
         hr: HR images to make LR from: folder, `s3://` prefix or list; None with `pairs`.
         shrink_first: factor by which the images of `hr` are shrunk before their use.
-        jpeg_quality: of the LR images, 1..100; 100 compresses nothing.
+        jpeg_quality: of the LR images, 1..100; 100 compresses nothing. A pair's LR file may be of
+            a lower one already, see `Pair`.
         recipe: name of the recipe that makes LR from the images of `hr`; None for bicubic, then
             `jpeg_quality`.
         limit: number of images; None for all.
@@ -63,7 +64,7 @@ class Options:
 
     @property
     def condition(self) -> int:
-        """The JPEG quality on which networks are conditioned, 1..100."""
+        """The JPEG quality on which networks are conditioned, 1..100, but for LR files' own."""
         return RECIPES[self.recipe].lowest_quality if self.recipe else self.jpeg_quality
 
 
@@ -128,7 +129,9 @@ def evaluate(
 
     Args:
         pairs: the images.
-        ours, against, jpeg_quality: see `scoring.compare`.
+        ours, against: see `scoring.compare`.
+        jpeg_quality: with which LR was compressed here, 1..100; of this and the pair's own, the
+            lower one counts.
         gallery: gets each image once; None if no output image is wanted.
 
     Returns:
@@ -140,7 +143,8 @@ def evaluate(
     """
     scores = []
     for pair in pairs:
-        comparison = scoring.compare(pair, ours, against, jpeg_quality=jpeg_quality)
+        lowest = min(jpeg_quality, pair.jpeg_quality)
+        comparison = scoring.compare(pair, ours, against, jpeg_quality=lowest)
         scores.append(scoring.score(comparison))
         if gallery is not None:
             gallery.add(comparison, scores[-1])
@@ -152,12 +156,29 @@ def _check_outputs(options: Options) -> None:
     images = {"--sheet": options.sheet, "--patches": options.patches}
     images["--heat_map"] = options.heat_map
     named = {"--json": options.json, "--csv": options.csv} | images
-    folder = Path(options.images_from)
     outputs.check_outputs(
         {option: path for option, path in named.items() if path is not None},
         set(images),
-        inputs=find_images(folder) if folder.is_dir() else [],
+        inputs=_inputs(options),
     )
+
+
+def _inputs(options: Options) -> dict[Path, str]:
+    """The local files that the evaluation reads, and what each is."""
+    found = {}
+    for option, name in (("--model", options.model), ("--against", options.against)):
+        if name is not None:
+            preset = presets.PRESETS.get(name)
+            found[preset.path if preset else Path(name)] = f"the network of {option}"
+    if options.pairs:
+        return found | dict.fromkeys(find_images(options.pairs), "the images to read")
+    place = options.images_from
+    if place.startswith("s3://"):
+        return found
+    if place.endswith(".txt"):
+        found[Path(place)] = "the list of images"
+    local = [Path(image.uri) for image in list_images(place) if "://" not in image.uri]
+    return found | dict.fromkeys(local, "the images to read")
 
 
 def _load(options: Options) -> dict[str, _Network]:

@@ -1,25 +1,27 @@
 """Checks before an evaluation that its output files can be written."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
 
 
-def check_outputs(outputs: dict[str, Path], images: set[str], *, inputs: Iterable[Path]) -> None:
+def check_outputs(
+    outputs: dict[str, Path], images: set[str], *, inputs: Mapping[Path, str]
+) -> None:
     """Makes sure that every result can be written, before the long work starts.
 
     Args:
         outputs: files to write, by the option that named them.
         images: those of the options that write an image.
-        inputs: files that must not be overwritten.
+        inputs: files that must not be overwritten, and what each is, for the message.
 
     Raises:
         OSError: if a file cannot be written.
         ValueError: if two options name one file, a file is among the inputs, or an image's
             format is unknown.
     """
-    taken: dict[Path, str] = {path.resolve(): "the images to read" for path in inputs}
+    taken: dict[Path, str] = {path.resolve(): what for path, what in inputs.items()}
     for option, path in outputs.items():
         if path.resolve() in taken:
             raise ValueError(f"{option} {path} would overwrite {taken[path.resolve()]}")

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from model.data import degradation
-from model.data.hr_sources import Pair, find_images, read_image
+from model.data.hr_sources import Pair, decode_file, find_images, read_image
 from model.imaging import profiles
+from model.imaging.decode import assumed_quality
 
 
 def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -41,15 +42,19 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
         folder: see `find_pairs`.
 
     Yields:
-        One pair after the other; its images are uint8 [H, W, 3].
+        One pair after the other; its images are uint8 [H, W, 3], its JPEG quality is that of the
+        LR file.
 
     Raises:
         FileNotFoundError: see `find_pairs`.
         OSError: if an image cannot be read; the message names the file.
     """
     for name, lr, hr in find_pairs(folder):
-        lr_rgb, hr_rgb = (profiles.to_srgb(read_image(path)).over_white() for path in (lr, hr))
-        yield Pair(name, lr_rgb, hr_rgb)
+        header, lr_image = decode_file(lr)
+        lr_rgb, hr_rgb = (
+            profiles.to_srgb(image).over_white() for image in (lr_image, read_image(hr))
+        )
+        yield Pair(name, lr_rgb, hr_rgb, assumed_quality(header))
 
 
 def compress_lr(pairs: Iterable[Pair], jpeg_quality: int) -> Iterator[Pair]:

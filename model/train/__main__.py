@@ -5,8 +5,9 @@ r"""Trains an RDN on HR images; LR is made on the fly.
         --knows_quality 1 --schedule stable --steps 100000 --out runs/rdn-product
     KERAS_BACKEND=jax python -m model.train --data s3://bucket/photographs/ --out runs/mine
 
-A run's folder holds `config.json`; `checkpoint.keras`, the last state with its optimizer;
-`stable.keras`, that before the final decay of a stable learning rate;
+A run's folder holds `config.json`; `images.json`, which images it has;
+`checkpoint.keras`, the last state with its optimizer; `stable.keras`, that before the final decay
+of a stable learning rate;
 `best.keras` and `model.keras`, the best and the last network to evaluate and ship;
 `held_out_*.txt`, the images not trained on; `log.csv` and `tensorboard/`. The same command
 again, after Ctrl-C or a crash, continues from the checkpoint and, on one machine, ends in the same

@@ -2,8 +2,7 @@
 
 import argparse
 import dataclasses
-import json
-from pathlib import Path
+import math
 from typing import Any
 
 from model.data.drawn_recipes import Degradation
@@ -12,6 +11,20 @@ from model.data.patches import FEEDINGS
 LOSSES = {"l1": "mean_absolute_error", "mse": "mean_squared_error"}
 SCHEDULES = ("cosine", "halving", "stable")
 COMPUTE_DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+_MINIMA = {
+    **{"steps": 1, "batch_size": 1, "lr_patch_px": 8, "held_out": 0, "drawn_scenes": 0},
+    **{"halve_every": 1, "decay_steps": 1, "warmup_steps": 0, "seed": 0, "scale": 2},
+    **{"convs_per_block": 1, "num_blocks": 1, "growth_rate": 1, "features": 1},
+}
+_MAX_SEED = 2**32 - 1  # numpy takes 32 bits
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "feeding": FEEDINGS,
+    "loss": tuple(LOSSES),
+    "schedule": SCHEDULES,
+    "precision": COMPUTE_DTYPES,
+    **{"knows_quality": (0, 1), "knows_sharpening": (0, 1)},
+}
 
 
 def _option(default: Any, meaning: str) -> Any:
@@ -92,40 +105,47 @@ class TrainConfig:
     seed: int = _option(1, "of the weights and of every batch")
 
     def __post_init__(self) -> None:
-        minima = {
-            **{"steps": 1, "batch_size": 1, "lr_patch_px": 8, "held_out": 0},
-            **{"halve_every": 1, "decay_steps": 1},
-        }
-        for name, minimum in minima.items():
+        for name, minimum in _MINIMA.items():
             if getattr(self, name) < minimum:
                 raise ValueError(
                     f"training needs {name} >= {minimum}. Received: {getattr(self, name)}"
                 )
-        for name in ("compressed_share", "drawn_share", "cut_out_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
+        if self.seed > _MAX_SEED:
+            raise ValueError(f"seed is at most {_MAX_SEED}. Received: {self.seed}")
+        self._check_numbers()
         if bool(self.knows_sharpening) != (self.degradation.sharpening_told_share > 0):
             raise ValueError(
                 "knows_sharpening needs a sharpening_told_share above 0, and the other way round. "
                 f"Received: {self.knows_sharpening} and {self.degradation.sharpening_told_share}"
             )
-        if not 0 <= self.ema_momentum < 1:
-            raise ValueError(f"ema_momentum is 0 up to below 1. Received: {self.ema_momentum}")
-        for name, choices in (
-            ("feeding", FEEDINGS),
-            ("loss", tuple(LOSSES)),
-            ("schedule", SCHEDULES),
-            ("precision", COMPUTE_DTYPES),
-        ):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"{name} is one of {', '.join(choices)}. Received: {getattr(self, name)!r}"
+                    f"{name} is one of {', '.join(map(str, choices))}. "
+                    f"Received: {getattr(self, name)!r}"
                 )
         start, end = self.min_variation
         if self.schedule == "stable" and start != end:
             raise ValueError(
                 "the schedule stable leaves the end open, so that min_variation must be the "
                 f"same at both ends. Received: {start} {end}"
+            )
+
+    def _check_numbers(self) -> None:
+        """Raises ValueError for a broken number out of its range; not a number is in none."""
+        for name in ("compressed_share", "drawn_share", "cut_out_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
+        if not 0 <= self.ema_momentum < 1:
+            raise ValueError(f"ema_momentum is 0 up to below 1. Received: {self.ema_momentum}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is above 0. Received: {self.learning_rate}")
+        if not 0 <= self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm is 0 or more. Received: {self.clip_norm}")
+        if not all(0 <= value < math.inf for value in self.min_variation):
+            raise ValueError(
+                "min_variation is two numbers of 0 or more. "
+                f"Received: {' '.join(map(str, self.min_variation))}"
             )
 
     @property
@@ -137,42 +157,6 @@ class TrainConfig:
         """The least variation of a patch at a step, grey levels."""
         start, end = self.min_variation
         return start + (end - start) * step / self.steps
-
-
-def check_folder(config: TrainConfig, run_dir: Path) -> None:
-    """Compares the configuration with the run's `config.json`, if there is one.
-
-    With the schedule `stable`, `steps` and `decay_steps` may differ.
-
-    Raises:
-        ValueError: if the folder belongs to a run with another configuration.
-    """
-    path = run_dir / "config.json"
-    if not path.exists():
-        return
-    wanted, written = _as_json(config), json.loads(path.read_text())
-    # An option that came after the run had no effect on it: its default.
-    defaults = _as_json(TrainConfig())
-    found = defaults | written
-    found["degradation"] = defaults["degradation"] | written.get("degradation", {})
-    different = {key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)}
-    if config.schedule == "stable":
-        different -= {"steps", "decay_steps"}
-    if different:
-        raise ValueError(
-            f"{run_dir} holds a run with another configuration ({', '.join(sorted(different))} "
-            "differ): choose another --out, or repeat its options to continue it"
-        )
-
-
-def write_config(config: TrainConfig, run_dir: Path) -> None:
-    """Writes the run's `config.json`."""
-    (run_dir / "config.json").write_text(json.dumps(_as_json(config), indent=2) + "\n")
-
-
-def _as_json(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as JSON gives it back."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -99,15 +100,31 @@ class Logbook:
 
 
 def _keep_until(path: Path, first: int) -> float:
-    """Drops the lines of log.csv beyond a step; returns the best mean score of the others."""
+    """Drops the lines of log.csv beyond a step; returns the best mean score of the others.
+
+    A line that a crash cut off is dropped, too; it is the last one.
+    """
     if not path.exists():
         return float("-inf")
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        kept = [line for line in reader if int(line["step"]) <= first]
-        fields = reader.fieldnames or []
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        whole = [line for line in file if line.endswith("\n")]
+    reader = csv.DictReader(whole)
+    kept, scores = [], [float("-inf")]
+    for line in reader:
+        try:
+            step, score = int(line["step"]), float(line["mean_psnr_y_db"])
+        except (KeyError, TypeError, ValueError):
+            _log.warning("dropped an incomplete line of %s", path)
+            continue
+        if step <= first:
+            kept.append(line)
+            # Older versions wrote an infinite score for an exact result: it says nothing.
+            scores += [score] if math.isfinite(score) else []
+    if not kept:
+        path.unlink()
+        return float("-inf")
     with files.appearing(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=fields)
+        writer = csv.DictWriter(file, reader.fieldnames or [], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
-    return max((float(line["mean_psnr_y_db"]) for line in kept), default=float("-inf"))
+    return max(scores)

@@ -13,20 +13,17 @@ import numpy as np
 from keras import ops
 
 from model import files
-from model.data.feeding import Feed
+from model.data.feeding import Batch, Feed
 from model.data.patches import Cutter, Group, prepare
 from model.imaging import resampling
 from model.metrics import full_reference
+from model.metrics.quality import MAX_PSNR_DB
 from model.network import loading
 from model.network.grow import grow
 from model.network.rdn import RDN, precision, with_planes
-from model.train.config import (
-    LOSSES,
-    TrainConfig,
-    check_folder,
-    write_config,
-)
+from model.train.config import LOSSES, TrainConfig
 from model.train.logbook import Logbook
+from model.train.run_folder import check_folder, check_images, write_config, write_images
 from model.train.schedule import learning_rate
 from model.train.training_data import MeasuredSet, list_files, load_groups, measured_sets
 
@@ -60,17 +57,19 @@ def train(
         The path of the finished `model.keras`.
 
     Raises:
-        ValueError: if the folder belongs to a run with another configuration, or no image is
-            large enough.
+        ValueError: if the folder belongs to a run with another configuration or other images, an
+            option has no effect, or no image is large enough.
         OSError: if a source does not exist or an image cannot be read; the message names it.
         InterruptedTrainingError: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     check_folder(config, run_dir)
+    checkpoint, stable = run_dir / "checkpoint.keras", run_dir / "stable.keras"
     groups, held_out = load_groups(config, processes=feed_processes)
+    if checkpoint.exists() or stable.exists():
+        check_images(groups, held_out, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     feed = _feed(config, groups, run_dir, feed_processes)
     measured = measured_sets(config, groups, held_out)
-    checkpoint, stable = run_dir / "checkpoint.keras", run_dir / "stable.keras"
     with (
         feed.feeders(feed_processes) as feeders,
         precision(config.precision),
@@ -79,6 +78,7 @@ def train(
         rdn = continued(config, checkpoint, stable) or new_network(config)
         # Only now: a mistake in the options must not bar the corrected command.
         write_config(config, run_dir)
+        write_images(groups, held_out, run_dir)
         for name, images in held_out.items():
             list_files(images, run_dir / f"held_out_{name}.txt")
         first = int(rdn.optimizer.iterations)
@@ -93,8 +93,7 @@ def train(
             losses: list[float] = []
             since = time.monotonic()
             for step, batch in enumerate(feeders.batches(range(first, config.steps)), first + 1):
-                lr = with_planes(batch.lr, rdn.conditions(batch.quality, batch.sharpening))
-                losses.append(float(rdn.train_on_batch(lr, batch.hr)))
+                losses.append(_train_on(rdn, batch, step))
                 logbook.tick(losses[-1])
                 if step % checkpoint_every == 0 or step == config.steps or stopped:
                     rate = len(losses) / (time.monotonic() - since)
@@ -105,9 +104,22 @@ def train(
                     _save(rdn, stable)
                 if stopped and step < config.steps:
                     raise InterruptedTrainingError(f"stopped after step {step} of {config.steps}")
-    finished = run_dir / "model.keras"
+        finished = run_dir / "model.keras"
+        if not finished.exists():  # moved away since
+            _save(RDN.from_config(rdn.get_config()), finished, weights=averaged(rdn))
     _log.info("finished: %s", finished)
     return finished
+
+
+def _train_on(rdn: RDN, batch: Batch, step: int) -> float:
+    """Makes one step, the run's `step`-th; returns its loss."""
+    lr = with_planes(batch.lr, rdn.conditions(batch.quality, batch.sharpening))
+    loss = float(rdn.train_on_batch(lr, batch.hr))
+    # With float16, Keras leaves out an update whose gradients overflow, and does not count it.
+    # It is a step of the run: else the rate, and where the run goes on, would lag behind.
+    if hasattr(rdn.optimizer, "inner_optimizer"):
+        rdn.optimizer.iterations.assign(step)
+    return loss
 
 
 def new_network(config: TrainConfig) -> RDN:
@@ -139,6 +151,10 @@ def new_network(config: TrainConfig) -> RDN:
     rdn.compile(optimizer=optimizer, loss=LOSSES[config.loss], jit_compile=compiled)
     # Else the first step makes its variables, and TensorFlow traces it twice: 14 s, not 4.
     rdn.optimizer.build(rdn.trainable_variables)
+    if optimizer.use_ema:  # from zeros, an average of no update would be a network of zeros
+        averages = optimizer._model_variables_moving_average  # noqa: SLF001 - not offered
+        for average, variable in zip(averages, rdn.trainable_variables, strict=True):
+            average.assign(np.array(variable))  # JAX must not share the buffer
     return rdn
 
 
@@ -159,7 +175,7 @@ def continued(config: TrainConfig, checkpoint: Path, stable: Path) -> RDN | None
             the two ways.
     """
     wanted = learning_rate(config)
-    states = []
+    states, remedy = [], ""
     for path in (checkpoint, stable):
         if not path.exists():
             continue
@@ -168,15 +184,21 @@ def continued(config: TrainConfig, checkpoint: Path, stable: Path) -> RDN | None
         optimizer = getattr(rdn.optimizer, "inner_optimizer", rdn.optimizer)  # float16 wraps it
         # Keras offers the schedule by this attribute only; the public one is its current value.
         before = optimizer._learning_rate  # noqa: SLF001
-        common = min(before.steps - before.decay_steps, config.stable_steps)
-        if before.get_config() == wanted.get_config() or step <= common:
+        has_fallen = step > before.steps - before.decay_steps
+        is_on_the_way = step <= config.stable_steps and not has_fallen
+        if before.get_config() == wanted.get_config() or is_on_the_way:
             optimizer.learning_rate = wanted
             return rdn
         states.append(f"{path.name} at step {step}")
+        if not has_fallen:
+            remedy = f"give --steps {step + config.decay_steps} or more, or fewer --decay_steps"
+        elif not remedy:
+            same = f"--steps {before.steps} --decay_steps {before.decay_steps}"
+            remedy = f"this run can only end as before, {same}; begin another one in another --out"
     if states:
         raise ValueError(
             f"the rate would fall from step {config.stable_steps} on, but {', '.join(states)} "
-            "came later or fell already: give more --steps, or fewer --decay_steps"
+            f"came later or fell already: {remedy}"
         )
     return None
 
@@ -223,7 +245,7 @@ def _record(  # noqa: PLR0917 - everything of one moment
         scores[name] = float(
             np.mean(
                 [
-                    full_reference.psnr_y(pair.hr, result, border=rdn.scale)
+                    min(full_reference.psnr_y(pair.hr, result, border=rdn.scale), MAX_PSNR_DB)
                     for pair, result in zip(pairs, results, strict=True)
                 ]
             )

@@ -1,22 +1,26 @@
 """Images of a training run: groups to draw patches from, and held-out sets to measure."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from model import files
 from model.data import hr_sources
 from model.data.hr_sources import HrFile, HrImage, HrScene, Pair
 from model.data.patches import Group
 from model.data.recipes import RECIPES
-from model.train.config import (
-    TrainConfig,
-)
+from model.train.config import TrainConfig
+
+_log = logging.getLogger("model.train")
 
 # Of each group, so many images are measured, at the centre, on so large a side of LR.
 _MEASURED_IMAGES = 4
 _MEASURED_LR_PX = 96
+# With shorter sides inside the border a PSNR has no meaning, HR pixels.
+_MEASURED_INNER_PX = 8
 # Of a run that degrades, held-out images are measured by these recipes, too.
 _MEASURED_RECIPES = ("jpeg75", "sharpened80-jpeg80", "lanczos", "nearest", "jpeg75-png")
 # Side of drawn HR images: the product fills them, so that patches seldom are empty.
@@ -49,19 +53,22 @@ def load_groups(
         processes: that draw the scenes; 0 draws in this one.
 
     Returns:
-        The groups with shares that sum to 1; and what is held out of each.
+        The groups with shares that sum to 1; and what is held out of each. A file that is held
+        out of one place is in no group, although another place may name it, too.
 
     Raises:
-        ValueError: if there is nothing to train on.
+        ValueError: if there is nothing to train on, or nothing of a group.
         OSError: if a source does not exist.
     """
-    clean_share = 1 - config.compressed_share - config.drawn_share * bool(config.drawn_scenes)
+    compressed_share = config.compressed_share * bool(config.compressed_data)
+    drawn_share = config.drawn_share * bool(config.drawn_scenes)
+    clean_share = max(0.0, 1 - compressed_share - drawn_share)
     scenes = [HrScene(seed, _DRAWN_PX) for seed in range(config.drawn_scenes)]
     drawn = hr_sources.large_enough(scenes, 1, processes=processes)
     sources: list[tuple[str, float, list[Sequence[HrImage]]]] = [
-        ("clean", max(0.0, clean_share), _files(config.data, 1)),
-        ("compressed", config.compressed_share, _files(config.compressed_data, 2)),
-        ("drawn", config.drawn_share, [drawn]),
+        ("clean", clean_share, _files(config.data, 1)),
+        ("compressed", compressed_share, _files(config.compressed_data, 2)),
+        ("drawn", drawn_share, [drawn]),
     ]
     groups, held_out = [], {}
     for name, share, folders in sources:
@@ -75,7 +82,8 @@ def load_groups(
         raise ValueError(
             "nothing to train on: give --data, --compressed_data or --drawn_scenes, with shares"
         )
-    return [Group(g.name, g.share / total, g.images) for g in groups], held_out
+    hidden = {_location(image) for images in held_out.values() for image in images} - {None}
+    return [_without(hidden, Group(g.name, g.share / total, g.images)) for g in groups], held_out
 
 
 def measured_sets(
@@ -89,14 +97,17 @@ def measured_sets(
 
     Returns:
         `train_<group>` of those that are trained on, `<group>` held out, both clean; and
-        `<group>_<recipe>` held out if the run degrades.
+        `<group>_<recipe>` held out if the run degrades. Images that are too small to measure are
+        left out with a note, and so is a set without images.
     """
     sets = {}
     for group in groups:
-        sets[f"train_{group.name}"] = MeasuredSet(_centres(group.images, config.scale))
-        if not held_out[group.name]:
-            continue
+        trained = _centres(group.images, config.scale)
+        if trained:
+            sets[f"train_{group.name}"] = MeasuredSet(trained)
         pairs = _centres(held_out[group.name], config.scale)
+        if not pairs:
+            continue
         sets[group.name] = MeasuredSet(pairs)
         for name in _MEASURED_RECIPES if config.degradation.degraded_share else ():
             recipe = RECIPES[name]
@@ -111,9 +122,34 @@ def measured_sets(
 def list_files(images: Sequence[HrImage], path: Path) -> None:
     """Writes the files among some images, one a line, as `hr_sources.list_images` reads them."""
     uris = [image.uri for image in images if isinstance(image, HrFile)]
-    absolute = [uri if "://" in uri else str(Path(uri).resolve()) for uri in uris]
-    if absolute:
-        path.write_text("\n".join(absolute) + "\n")
+    text = "".join(f"{_resolved(uri)}\n" for uri in uris)
+    before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else text
+    if before != text:
+        _log.warning("%s is written anew: other images, or in another folder", path)
+    if text:
+        with files.appearing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def _resolved(uri: str) -> str:
+    """The one spelling of a file's place."""
+    return uri if "://" in uri else str(Path(uri).resolve())
+
+
+def _location(image: HrImage) -> str | None:
+    """Where an image lies; None if it is in no file."""
+    return _resolved(image.uri) if isinstance(image, HrFile) else None
+
+
+def _without(hidden: Set[str | None], group: Group) -> Group:
+    """The group without the images that some place holds out."""
+    images = [image for image in group.images if _location(image) not in hidden]
+    if not images:
+        raise ValueError(
+            f"nothing to train on is left of the group {group.name!r}: all its images are held "
+            "out of other places. Name each image in one place, or give --held_out 0"
+        )
+    return Group(group.name, group.share, images)
 
 
 def _files(folders: Sequence[str], shrink_first: int) -> list[Sequence[HrImage]]:
@@ -132,10 +168,15 @@ def _hold_out(images: Sequence[HrImage], count: int) -> tuple[list[HrImage], lis
 
 
 def _centres(images: Sequence[HrImage], scale: int) -> list[Pair]:
-    """Centres of some of the images, LR clean."""
+    """Centres of some of the images, LR clean; small ones are left out."""
     pairs = []
+    least = _MEASURED_INNER_PX + 2 * scale
     for image in images[:: max(1, len(images) // _MEASURED_IMAGES)][:_MEASURED_IMAGES]:
         hr = image.read()
+        # LR has whole pixels only: what is beyond the last one is cut off.
+        if min(hr.shape[:2]) // scale * scale < least:
+            hr_sources.note_too_small(image.name, hr, least)
+            continue
         height, width = (min(side, _MEASURED_LR_PX * scale) for side in hr.shape[:2])
         top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
         centre = hr_sources.HrArray(image.name, hr[top : top + height, left : left + width])

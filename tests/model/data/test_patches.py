@@ -100,6 +100,22 @@ def test_an_image_that_is_flat_all_over_still_gives_patches():
     assert feed(flat, lowest=20).batch(0).hr.shape == (24, 32, 32, 3)
 
 
+def test_flat_patches_of_a_grid_are_thinned_out(tmp_path):
+    """Each is an image of its own with one position: another one is drawn."""
+    half = draw_scene(4, 200, 400)
+    half[:, :280] = 255
+    cutter = Cutter(scale=2, lr_patch_px=16, degradation=CLEAN)
+    whole = [Group("half", 1.0, [HrArray("half", half)])]
+    groups = prepare(whole, "grid", cutter, tmp_path)
+
+    def flat_share(lowest):
+        hr = feed(groups, lowest=lowest, batch_size=100).batch(1).hr
+        return np.mean([variation(resampling.to_uint8(patch * 255)) < 5 for patch in hr])
+
+    assert flat_share(0) > 0.4
+    assert flat_share(5) < flat_share(0) / 3
+
+
 def test_variation_is_the_deviation_of_luma():
     stripes = np.zeros((8, 8, 3), np.uint8)
     stripes[::2] = 255

@@ -387,6 +387,60 @@ def test_no_result_overwrites_an_input_or_another_result(pairs, tmp_path, capsys
     assert "would overwrite the output of --sheet" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ("--sheet=hr/0.png", "the images to read"),
+        ("--patches=hr/../hr/1.png", "the images to read"),
+        ("--csv=list.txt", "the list of images"),
+        ("--json=ours.keras", "the network of --model"),
+        ("--json=other.keras", "the network of --against"),
+    ],
+)
+def test_no_result_overwrites_a_list_its_images_or_a_network(
+    output, what, images, tmp_path, capsys, monkeypatch
+):
+    must_not_start(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("hr/0.png\nhr/1.png\ns3://shop/2.png\n")
+    networks = ["--model", "ours.keras", "--against", "other.keras"]
+    for name in networks[1::2]:
+        (tmp_path / name).write_bytes(b"a network")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert run("--hr", "list.txt", *networks, output) == 1
+    assert f"would overwrite {what}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_no_result_overwrites_a_shipped_network(pairs, tmp_path, capsys, monkeypatch):
+    must_not_start(monkeypatch)
+    shipped = presets.Preset.path.fget
+    monkeypatch.setattr(presets.Preset, "path", property(lambda p: tmp_path / shipped(p).name))
+    assert run("--pairs", pairs, "--model=rdn-small", "--csv", tmp_path / "rdn-small.keras") == 1
+    assert "would overwrite the network of --model" in capsys.readouterr().err
+
+
+def test_networks_are_conditioned_on_the_quality_of_lr_files(tmp_path):
+    """As the job conditions them: the network for compressed images gains by it."""
+    hr = draw_scene(3, 120, 120)
+    lr = Image.fromarray(resampling.to_uint8(resampling.shrink(hr, 2)))
+    seen = {}
+    for kind, options in (("png", {}), ("jpg", {"quality": 40}), ("webp", {"quality": 60})):
+        folder = tmp_path / kind
+        folder.mkdir()
+        lr.save(folder / f"a_LR.{kind}", **options)
+        Image.fromarray(hr).save(folder / f"a_HR.{kind}", **options)
+        (pair,) = pair_files.read_pairs(folder)
+        seen[kind] = pair.jpeg_quality
+    assert seen == {"png": 100, "jpg": 40, "webp": 85}
+    (pair,) = pair_files.read_pairs(tmp_path / "jpg")
+    upscaler = Upscaler(loading.load_by_name(presets.DEFAULT))
+    for quality, expected in ((100, 40), (75, 40), (20, 20)):
+        (score,) = evaluation.evaluate([pair], upscaler, jpeg_quality=quality)
+        result = upscaler.upscale_rgb(pair.lr, jpeg_quality=expected)
+        assert score.figures["ours"] == scoring.measure(pair.hr, result, 2)
+
+
 def test_a_failed_evaluation_leaves_files_as_they_were(pairs, tmp_path, untrained):
     old, new = tmp_path / "old.json", tmp_path / "new.csv"
     old.write_text("kept")

@@ -15,7 +15,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from model.data.hr_sources import make_pairs
 from model.data.recipes import RECIPES
-from model.network.rdn import RDN, with_planes
+from model.network.rdn import RDN, precision, with_planes
 from model.scenes.drawing import draw_scene
 from model.train import __main__ as command
 from model.train import training, training_data
@@ -217,9 +217,38 @@ def test_the_best_is_kept(data, tmp_path):
     assert (best != last).any()
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains_float32_weights(data, tmp_path, precision):
-    mixed = config(data, steps=6, precision=precision)
+def test_a_step_that_float16_leaves_out_counts(data, tmp_path, monkeypatch):
+    """Gradients that overflow at the scale that Keras has reached by then."""
+    new_network = training.new_network
+
+    def at_a_large_scale(options):
+        rdn = new_network(options)
+        rdn.optimizer.dynamic_scale.assign(2.0**34)
+        return rdn
+
+    monkeypatch.setattr(training, "new_network", at_a_large_scale)
+    eight = config(data, steps=8, precision="mixed_float16", warmup_steps=0)
+    path = training.train(eight, tmp_path / "straight", checkpoint_every=2)
+    with precision("mixed_float16"):
+        rdn = keras.saving.load_model(tmp_path / "straight/checkpoint.keras")
+    assert int(rdn.optimizer.iterations) == 8 and float(rdn.optimizer.dynamic_scale) < 2.0**32
+    rates = [float(line["learning_rate"]) for line in log_of(tmp_path / "straight")]
+    cosine = [0.5e-3 * (1 + np.cos(np.pi * step / 8)) for step in (2, 4, 6, 8)]
+    assert rates == pytest.approx(cosine, rel=1e-4, abs=1e-9)
+    with monkeypatch.context() as patch:
+        Stopping(patch, after=1)  # the average is still that of no update
+        with pytest.raises(training.InterruptedTrainingError):
+            training.train(eight, tmp_path / "broken", checkpoint_every=2)
+    average = weights_of(tmp_path / "broken/model.keras")
+    assert any(weights.any() for weights in average)
+    resumed = training.train(eight, tmp_path / "broken", checkpoint_every=2)
+    for first, second in zip(weights_of(path), weights_of(resumed), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_float32_weights(data, tmp_path, dtype):
+    mixed = config(data, steps=6, precision=dtype)
     path = training.train(mixed, tmp_path, checkpoint_every=3)
     assert keras.config.dtype_policy().name == "float32"
     rdn = keras.saving.load_model(path)
@@ -289,8 +318,14 @@ def test_a_stable_run_ends_early_when_asked_to(data, tmp_path, monkeypatch, thir
         np.testing.assert_array_equal(one, other)
     with pytest.raises(
         ValueError, match=r"would fall from step 12 on, but checkpoint\.keras at step 30"
-    ):
+    ) as refused:
         training.train(stable(data, 22), tmp_path / "open")
+    assert "give --steps 30 or more, or fewer --decay_steps" in str(refused.value)
+    (tmp_path / "open/stable.keras").unlink()
+    with pytest.raises(ValueError, match="only end as before, --steps 30 --decay_steps 10"):
+        training.train(stable(data, 40), tmp_path / "open")
+    with pytest.raises(ValueError, match="would fall from the start"):
+        training.train(stable(data, 10), tmp_path / "open")
     with pytest.raises(ValueError, match="min_variation must be the same"):
         stable(data, 30, min_variation=(6, 2))
     with pytest.raises(ValueError, match=r"another configuration \(schedule, steps differ\)"):
@@ -343,6 +378,54 @@ def test_a_finished_run_stays_as_it_is(data, finished_run):
     assert training.train(config(data, steps=1), finished_run) == finished_run / "model.keras"
     assert (finished_run / "model.keras").read_bytes() == before
     assert len(log_of(finished_run)) == 1
+
+
+def test_a_finished_network_that_was_moved_away_is_written_again(data, finished_run):
+    path = finished_run / "model.keras"
+    before = weights_of(path)
+    path.unlink()
+    assert training.train(config(data, steps=1), finished_run) == path
+    for first, second in zip(before, weights_of(path), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_run_does_not_go_on_with_other_images(data, tmp_path, trained_once):
+    changed = shutil.copytree(data, tmp_path / "images")
+    run = tmp_path / "run"
+    training.train(config(changed, steps=1), run)
+    held_out = (run / "held_out_clean.txt").read_text()
+    Image.fromarray(draw_scene(50, 170, 170)).save(changed / "000.png")
+    with pytest.raises(ValueError, match=r"images of .*run have changed .*clean: 13 then, 14 now"):
+        training.train(config(changed, steps=1), run)
+    assert (run / "held_out_clean.txt").read_text() == held_out
+    (changed / "01.png").unlink()
+    with pytest.raises(ValueError, match="clean: 13 then, 13 now, or of other names"):
+        training.train(config(changed, steps=1), run)
+    (run / "images.json").unlink()  # as of an older version
+    training.train(config(changed, steps=1), run)
+    assert (run / "images.json").exists()
+    (changed / "000.png").unlink()
+    (run / "checkpoint.keras").unlink()  # nothing is trained yet: the images may change
+    (run / "stable.keras").unlink(missing_ok=True)
+    training.train(config(changed, steps=1), run)
+
+
+def test_images_too_small_to_measure_are_left_out_and_exact_ones_count_up_to_100_db(
+    data, tmp_path, caplog
+):
+    images = shutil.copytree(data, tmp_path / "images")
+    for i, name in enumerate(("00.png", "04.png", "08.png")):  # held out
+        grey = np.full((160, 160, 3), 40 * i, np.uint8)
+        Image.fromarray(grey[:4, :4] if not i else grey).save(images / name)
+    run = tmp_path / "run"
+    training.train(config(images, steps=2), run, checkpoint_every=1)
+    assert "skipped 00.png: 4 x 4, but needed are 12 x 12" in caplog.text
+    assert [line["clean_psnr_y_db"] for line in log_of(run)] == ["100.000"] * 2
+    for path in sorted(images.glob("*.png"))[:12:4]:
+        Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(path)
+    only_small = config(images)
+    sets = training_data.measured_sets(only_small, *training_data.load_groups(only_small))
+    assert list(sets) == ["train_clean"]
 
 
 def test_a_run_of_an_older_version_goes_on(data, finished_run):
@@ -407,9 +490,41 @@ def test_held_out_images_are_not_trained_on(data, tmp_path):
 
 
 def test_every_place_holds_out_its_own(data):
-    both = config(data, compressed_data=(str(data), str(data)), compressed_share=1.0, held_out=60)
+    both = config(data, compressed_data=(str(data), str(data)), held_out=60)
     _, held_out = training_data.load_groups(both)
     assert [image.name for image in held_out["compressed"]] == ["00.png", "04.png", "08.png"] * 2
+
+
+@pytest.mark.parametrize("places", ["a folder twice", "a list of the folder"])
+def test_what_one_place_holds_out_is_not_trained_on_from_another(data, tmp_path, places):
+    other = str(data)
+    if places == "a list of the folder":
+        other = str(tmp_path / "list.txt")
+        names = sorted((path.name for path in data.glob("*.png")), reverse=True)
+        (tmp_path / "list.txt").write_text("".join(f"{data}/../{data.name}/{n}\n" for n in names))
+    for overlapping in (
+        TrainConfig(data=(str(data), other)),
+        TrainConfig(data=(str(data),), compressed_data=(other,)),
+    ):
+        groups, held_out = training_data.load_groups(overlapping)
+        hidden = {image.name for images in held_out.values() for image in images}
+        assert "00.png" in hidden
+        for group in groups:
+            assert group.images and not hidden & {image.name for image in group.images}
+
+
+def test_shares_are_those_that_were_asked_for(data):
+    for options, expected in (
+        ({"data": 1, "drawn_scenes": 4, "drawn_share": 0.25}, {"clean": 0.75, "drawn": 0.25}),
+        ({"drawn_scenes": 4, "compressed_share": 0.0}, {"drawn": 1.0}),
+        ({"data": 1}, {"clean": 1.0}),
+        ({"drawn_scenes": 4, "compressed_data": 1}, {"compressed": 0.5, "drawn": 0.5}),
+    ):
+        places = {name: (str(data),) for name, value in options.items() if name.endswith("data")}
+        groups, _ = training_data.load_groups(TrainConfig(**(options | places)))
+        shares = {group.name: group.share for group in groups}
+        assert sum(shares.values()) == pytest.approx(1)
+        assert expected == {name: pytest.approx(shares[name]) for name in expected}
 
 
 def test_degrading_runs_are_measured_by_named_recipes(data):
@@ -471,6 +586,18 @@ def test_drawn_scenes_as_data(tmp_path):
         ({"sharpening_told_share": 0.5}, "and the other way round. Received: 0 and 0.5"),
         ({"feeding": "spoon"}, "feeding is one of"),
         ({"ema_momentum": 1.0}, "ema_momentum"),
+        ({"learning_rate": -1e-3}, "learning_rate is above 0. Received: -0.001"),
+        ({"learning_rate": float("nan")}, "learning_rate is above 0"),
+        ({"clip_norm": -1.0}, "clip_norm is 0 or more"),
+        ({"min_variation": (-1.0, 2.0)}, "min_variation is two numbers of 0 or more"),
+        ({"drawn_scenes": -3}, "drawn_scenes >= 0"),
+        ({"seed": -1}, "seed >= 0"),
+        ({"seed": 2**32}, "seed is at most"),
+        ({"scale": 1}, "scale >= 2"),
+        ({"num_blocks": 0}, "num_blocks >= 1"),
+        ({"knows_quality": 2}, "knows_quality is one of 0, 1"),
+        ({"kernels": (("bicubic", 2.0), ("nearest", -1.0))}, "weights of 0 or more"),
+        ({"kernels": (("bicubic", float("nan")),)}, "weights of 0 or more"),
     ],
 )
 def test_a_wrong_configuration_says_what_is_wrong(data, changes, message):
