@@ -175,8 +175,8 @@ def name_latest(files: Storage, output: str) -> None:
     content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
     try:
         files.write(layout.latest, (json.dumps(content) + "\n").encode())
-    except StorageError as error:  # the run is complete all the same
-        _log.warning("cannot write %s: %s", layout.latest, error.detail)
+    except (StorageError, RunError) as error:  # the run is complete all the same
+        _log.warning("cannot write %s: %s", layout.latest, error)
 
 
 @dataclass(frozen=True)
