@@ -18,13 +18,13 @@ from pipeline.prune import deletion
 from pipeline.prune.compaction import compact
 from pipeline.prune.inventory import State, StoredRun, read_runs
 from pipeline.prune.lock import pruning
+from pipeline.read import s3_access
 from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.runtime import startup
-from pipeline.storage.base import Storage, StorageConfig, StorageError
-from pipeline.storage.routing import open_storage
+from pipeline.storage.base import Storage, StorageError
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     """
     options = _parse(argv)
     try:
-        files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
+        files = s3_access.open_runs(options)
         runs = read_runs(files, options.output)
         print(describe(runs))
         if options.dry_run or not (options.keep or options.compact or options.images):
@@ -79,7 +79,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--unfinished", action="store_true", help="with --keep: delete runs that did not end, too")
     add("--dry_run", action="store_true", help="say what would be deleted, and change nothing")
-    add("--s3_endpoint_url", help="another S3 server than AWS")
+    s3_access.add_options(parser)
     options = parser.parse_args(argv)
     if options.keep is not None and options.keep < 1:
         parser.error(f"--keep is 1 or more: {options.keep}")

@@ -136,6 +136,20 @@ class StorageConfig:
         return dataclasses.replace(self, outage_s=min(self.outage_s, _START_OUTAGE_S))
 
 
+class Readable(Protocol):
+    """What readers of single objects need of a storage.
+
+    Example:
+        def head_of(files: Readable, uri: str) -> bytes:
+            return files.read(uri, 0, 100)
+    """
+
+    def read(
+        self, uri: str, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> bytes:
+        """See `Storage.read`."""
+
+
 class Storage(Protocol):
     """The operations that the pipeline needs. All may be called from many threads.
 

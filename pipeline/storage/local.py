@@ -185,6 +185,25 @@ def local_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns OSError of a block that writes a file, or creates a folder, into a RunError.
+
+    Args:
+        path: of the file or folder, which the error names.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    problem = os.strerror(error.errno) if error.errno else str(error)
+    remedy = "free space there, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return RunError(f"cannot write {path}: {problem}; {remedy}name another folder")
+
+
+@contextlib.contextmanager
 def _write_errors(uri: str) -> Iterator[Path]:
     """Does the same for a block that writes to the path it yields; a full disk stops the run."""
     with local_errors():
@@ -194,11 +213,7 @@ def _write_errors(uri: str) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in _TAKES_NOTHING:
                 raise
-            remedy = "" if error.errno == errno.EROFS else "free space there, or "
-            problem = os.strerror(error.errno)
-            raise RunError(
-                f"cannot write {path}: {problem}; {remedy}name another folder"
-            ) from error
+            raise _cannot_write(path, error) from error
 
 
 @contextlib.contextmanager

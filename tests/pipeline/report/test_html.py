@@ -103,7 +103,7 @@ def test_a_report_that_cannot_be_written_does_not_fail_the_run(
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.jpg").write_bytes(jpeg(1, 40, 40))
 
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("the report broke")
 
     monkeypatch.setattr(html, "make_report", broken)
