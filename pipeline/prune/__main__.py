@@ -131,6 +131,7 @@ def _foretell(files: Storage, runs: list[StoredRun], options: argparse.Namespace
         choice = deletion.choose(runs, keep=options.keep, unfinished_too=options.unfinished)
         for run in choice.goes:
             print(f"would delete run {run.run_id}: {text.size(run.size_bytes)}")
+        _tell_stays("would keep", choice, options.keep)
         staying = [run for run in runs if run.run_id in choice.stays]
     if options.images:
         images = deletion.unnamed_images(files, options.output, staying)
@@ -152,14 +153,25 @@ def _prune(files: Storage, options: argparse.Namespace, check: Callable[[], None
         for run in choice.goes:
             deletion.delete_run(files, output, run, check=check)
             print(f"deleted run {run.run_id}: {text.size(run.size_bytes)}")
-        for run_id, why in choice.stays.items():
-            print(f"kept run {run_id}: {why}")
+        _tell_stays("kept", choice, options.keep)
         runs = [run for run in runs if run.run_id in choice.stays]
     if options.images:
         images = deletion.unnamed_images(files, output, runs)
         deletion.delete_images(files, output, images, check=check)
         print(f"deleted {_sum(images)} under images/")
     finished.name_latest(files, output)
+
+
+def _tell_stays(verb: str, choice: deletion.Choice, keep: int) -> None:
+    """Prints why runs stay, and what helps where each night is a catalog of its own."""
+    for run_id, why in choice.stays.items():
+        print(f"{verb} run {run_id}: {why}")
+    if choice.catalogs > keep and not choice.goes:
+        print(
+            f"no run can go: they are of {choice.catalogs} catalogs, each of which keeps its "
+            f"newest {keep}. Manifests are one catalog if their names differ in a date alone: "
+            "give them such names, or copy each to the same place first"
+        )
 
 
 def _compact(files: Storage, output: str, check: Callable[[], None]) -> None:
