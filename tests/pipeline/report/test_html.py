@@ -384,3 +384,4 @@ def test_the_report_of_a_run_on_s3(bucket):
     assert job.run([*places, "--run_id", "n1", "--s3_endpoint_url", bucket.endpoint]) == 0
     text = bucket.get("out/runs/n1/report.html").decode()
     assert text.count('class="before"') == 3
+    assert f"--run_id n1 --serve --s3_endpoint_url {bucket.endpoint}" in text
