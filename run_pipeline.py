@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     started_at = datetime.datetime.now(datetime.UTC)
     settings, beam_arguments = cli.parse(argv, started_at)
     logs.name_run(settings.run_id, settings.log_format)
-    ending = Ending(settings.run_id)
+    ending = Ending(settings.run_id, can_continue=not settings.dry_run)
     with ending.on_signals():
         try:
             scratch.use_own_folder()

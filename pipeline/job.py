@@ -114,7 +114,8 @@ def run_parsed(
         The exit status: 0 done; 1 the run itself failed; 3 done, but with more failed rows than
         allowed. Errors are one line on standard error.
     """
-    ending, announcer = Ending(settings.run_id), Announcer(settings, started_at)
+    ending = Ending(settings.run_id, can_continue=not settings.dry_run)
+    announcer = Announcer(settings, started_at)
     ending.before(lambda: announcer.stopped(ending.status))
     ending.before(scratch.remove_own_folder)
     settings = settings.without_secrets()

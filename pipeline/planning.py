@@ -19,6 +19,7 @@ from pipeline.redaction import redact
 from pipeline.runs import finished, reader
 from pipeline.runs.finished import PreviousRuns, find_previous
 from pipeline.runs.layout import Layout
+from pipeline.runs.replay import NEVER_REPEATED
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage
@@ -207,11 +208,17 @@ def _parts_of(files: Storage, settings: Settings, run_id: str) -> tuple[str, ...
 
 
 def _warn_of_idle_retry(files: Storage, settings: Settings, previous: Layout) -> None:
-    """Warns of reasons of `--retry` that no row of the previous run has."""
+    """Warns of reasons of `--retry` that no row of the previous run has, or that stay."""
     summary = finished.read_summary(files, previous) if settings.retry else None
     found = (summary or {}).get("by_reason", {})
     for reason in settings.retry:
-        if reason not in found:
+        if reason in NEVER_REPEATED:
+            _log.warning(
+                "--retry %s repeats nothing: correct what the details of these rows name, and "
+                "run without --retry",
+                reason,
+            )
+        elif reason not in found:
             _log.warning(
                 "--retry %s: no row of run %s has this reason; its reasons: %s",
                 reason,

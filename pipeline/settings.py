@@ -75,6 +75,7 @@ class Settings(
             connections=2 * self.look_ahead,
             requester_pays=self.s3_requester_pays == "yes",
             unsigned=self.s3_unsigned == "yes",
+            can_continue=not self.dry_run,
         )
 
     def without_secrets(self) -> "Settings":

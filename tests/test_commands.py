@@ -166,7 +166,7 @@ NOT_RUN = {
     "python -m benchmarks.million --uris 200000 --flink": "needs Java, Maven and minutes",
     "make test-flink": "needs Java and Maven; .ci/run; test_make_knows_the_target",
     ".ci/run": "runs these tests",
-    "python deploy/dataflow/launch.py ": "needs Google; test_the_launcher_takes_the_options",
+    "python -m deploy.dataflow.launch ": "needs Google; test_the_launcher_takes_the_options",
     "docker ": "needs Docker and CUDA's image; tests/test_dataflow.py",
     "IMAGE=": "names that image",
     "gcloud ": "needs Google; tests/test_dataflow.py",
@@ -471,8 +471,8 @@ def test_make_knows_the_target(command):
 
 
 def test_the_launcher_takes_the_options():
-    (command,) = [one for one in COMMANDS if "launch.py" in one]
-    words = shlex.split(command.partition("launch.py")[2])
+    (command,) = [one for one in COMMANDS if ".launch " in one]
+    words = shlex.split(command.partition(".launch")[2])
     _, rest = cli.parse(with_defaults(words), NOW)
     assert "--sdk_container_image" in rest
 

@@ -3,6 +3,7 @@
 import datetime
 import importlib.util
 import json
+import os
 import pickle
 import re
 import shlex
@@ -124,6 +125,22 @@ def test_the_launcher_leaves_one_process_with_the_gpu_and_does_not_wait():
     assert beam_options.view_as(DebugOptions).number_of_worker_harness_threads == 2
     assert "no_use_multiple_sdk_containers" in beam_options.view_as(DebugOptions).experiments
     assert beam_options.view_as(SetupOptions).sdk_location == "container"
+
+
+@pytest.mark.parametrize("words", [["-m", "deploy.dataflow.launch"], [FOLDER / "launch.py"]])
+def test_the_launcher_starts_from_a_checkout_and_where_the_package_is_installed(words, tmp_path):
+    is_module = words[0] == "-m"
+    places = {} if is_module else {"PYTHONPATH": str(ROOT)}
+    environment = {name: os.environ[name] for name in os.environ.keys() - {"PYTHONPATH"}} | places
+    told = subprocess.run(
+        [sys.executable, *words, "--help"],
+        cwd=ROOT if is_module else tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.startswith("usage: ") and told.stderr == ""
 
 
 def test_a_run_that_is_not_waited_for_is_only_started(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Commands parse before they import a framework, and start up without noise."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -252,6 +253,27 @@ def test_no_room_for_temporary_files_is_one_line(tmp_path):
         "run_pipeline.py: cannot write temporary files in /x: No space left on device; free "
         "space, or set TMPDIR\n"
     )
+
+
+def test_a_full_output_is_one_line(tmp_path):
+    """Beam logs the error of a step as well, with its traceback."""
+    (tmp_path / "m.txt").write_text("none.png\n")
+    code = (
+        "import errno, shutil, sys, run_pipeline\n"
+        "from pipeline.runtime import startup\n"
+        "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "shutil.copyfile = full\n"
+        "sys.exit(startup.run_command('run_pipeline.py', run_pipeline.main))"
+    )
+    places = ["--input", str(tmp_path / "m.txt"), "--output", str(tmp_path / "out")]
+    done = python("-c", code, *places, "--run_id", "r1")
+    assert done.returncode == 1
+    staging = re.escape(f"{tmp_path}/out/runs/r1/staging/")
+    assert re.fullmatch(
+        rf"run_pipeline.py: cannot write {staging}\w+.parquet: No space left on device; free "
+        r"space there, or name another folder\n",
+        done.stderr,
+    ), done.stderr
 
 
 @pytest.mark.slow

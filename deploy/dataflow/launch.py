@@ -1,8 +1,9 @@
 """Starts the job on Dataflow, with what every such run needs; what the Flex Template calls.
 
-    python deploy/dataflow/launch.py --input s3://... --output s3://... --project ... --region ...
+    python -m deploy.dataflow.launch --input s3://... --output s3://... --project ... --region ...
 
-Takes the options of `run_pipeline.py`; those below can be given otherwise.
+Takes the options of `run_pipeline.py`; those below can be given otherwise. The template starts
+this file by its path, which needs the package to be installed.
 """
 
 import sys

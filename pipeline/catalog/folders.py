@@ -12,6 +12,7 @@ from pipeline.storage.locations import local_path
 
 # Links to folders within links to folders.
 _MAX_LINKS = 8
+LEADS_OUT = "a link that leads out of --input"
 
 
 def list_folder(source: str, *, may_leave: bool = False) -> Iterator[CatalogEntry]:
@@ -41,6 +42,22 @@ def list_folder(source: str, *, may_leave: bool = False) -> Iterator[CatalogEntr
             yield entry.rejected(Reason.NOT_AN_IMAGE, why)
         else:
             yield entry if problem is None else entry.rejected(*problem)
+
+
+def is_folder(uri: str) -> bool:
+    """Whether a URI of this machine is that of a folder."""
+    return local_path(uri).is_dir()
+
+
+def leads_out(uri: str, source: str) -> bool:
+    """Whether a file of a folder lies elsewhere, by a link.
+
+    Args:
+        uri: of the file.
+        source: the folder.
+    """
+    root = os.path.realpath(local_path(source))
+    return not Path(os.path.realpath(local_path(uri))).is_relative_to(root)
 
 
 _Problem = tuple[Reason, str]
@@ -87,7 +104,7 @@ class _Tree:
                 return Reason.ACCESS_DENIED, "no permission to list the folder"
             return None
         if not (self._may_leave or real.is_relative_to(self._root)):
-            return Reason.ACCESS_DENIED, "a link that leads out of --input"
+            return Reason.ACCESS_DENIED, LEADS_OUT
         if real.is_dir():
             is_circle = real in followed or path.parent.resolve().is_relative_to(real)
             if is_circle or len(followed) >= _MAX_LINKS:

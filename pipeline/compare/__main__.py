@@ -21,11 +21,12 @@ from pipeline.compare.differences import GROUPS, MAX_LOOKED_AT, Difference, comp
 from pipeline.compare.finished_run import display_names, find_run, read_rows
 from pipeline.compare.looking import measure_images
 from pipeline.compare.output import describe, make_report
+from pipeline.read import s3_access
 from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.runtime import startup
-from pipeline.storage.base import StorageConfig, StorageError
-from pipeline.storage.routing import open_storage
+from pipeline.storage.base import StorageError
+from pipeline.storage.local import writing
 
 DONE, FAILED, WORSE = 0, 1, 3
 
@@ -71,7 +72,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--max_looked_at", type=int, default=MAX_LOOKED_AT, metavar="N", help=looked_at)
     add("--page", type=Path, help="write the comparison with images to this HTML file")
     add("--json", type=Path, help="write all figures to this file")
-    add("--s3_endpoint_url", help="another S3 server than AWS")
+    s3_access.add_options(parser)
     options = parser.parse_args(argv)
     if not 0 <= options.max_worse <= 1:
         parser.error(f"--max_worse is 0..1: {options.max_worse}")
@@ -82,23 +83,29 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _compare(options: argparse.Namespace) -> Difference:
     """Compares the runs, prints the difference and writes the files of the options."""
-    files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
+    files = s3_access.open_runs(options)
     runs = find_run(files, options.run_a), find_run(files, options.run_b)
+    sources = s3_access.open_sources(options, runs[1].summary)
     tables = [read_rows(files, run) for run in runs]
     difference = compare(
         *tables,
         group_by=options.group_by,
         names=display_names(*runs),
-        look=lambda uris: measure_images(files, runs, uris),
+        look=lambda uris: measure_images(files, runs, uris, sources=sources),
         max_looked_at=options.max_looked_at,
     )
     print(describe(difference, runs))
     if options.json:
         figures = asdict(difference) | {"worse_share": difference.worse_share}
-        options.json.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
+        with writing(options.json):
+            options.json.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if options.page:
-        options.page.write_text(make_report(files, runs, difference), encoding="utf-8")
+        page = make_report(files, runs, difference, sources=sources)
+        with writing(options.page):
+            options.page.write_text(page, encoding="utf-8")
         print(f"report with images side by side: {options.page}")
+    if sources.problem:
+        print(f"pipeline.compare: no source is looked at: {sources.problem}", file=sys.stderr)
     return difference
 
 

@@ -13,18 +13,23 @@ from pipeline.catalog.places import Place
 from pipeline.compare.finished_run import FinishedRun, read_located_rows
 from pipeline.compare.judging import PixelMeasures
 from pipeline.report.examples import MAX_PIXELS, ExampleReader
-from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.base import Readable, Storage, StorageError
 
 
 def measure_images(
-    files: Storage, runs: tuple[FinishedRun, FinishedRun], uris: Sequence[str]
+    files: Storage,
+    runs: tuple[FinishedRun, FinishedRun],
+    uris: Sequence[str],
+    *,
+    sources: Readable | None = None,
 ) -> Mapping[str, PixelMeasures]:
     """Measures the results of some images in both runs.
 
     Args:
-        files: storage of the runs and sources.
+        files: storage of the runs.
         runs: A and B.
         uris: of the images.
+        sources: storage of the sources; None for the same.
 
     Returns:
         Measures by URI, without the images whose source or results cannot be read, or whose
@@ -38,7 +43,7 @@ def measure_images(
     rows = [read_located_rows(files, run, uris) for run in runs]
     found = {}
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
-        readers = [ExampleReader(files, decoders, place_of(run)) for run in runs]
+        readers = [ExampleReader(files, decoders, place_of(run), sources=sources) for run in runs]
         for uri in sorted(uris, key=lambda uri: rows[1][uri].image_uri or ""):
             try:
                 source = readers[1].source(rows[1][uri]).over_white()

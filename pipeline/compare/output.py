@@ -12,7 +12,7 @@ from pipeline.compare.judging import JudgedImage, Verdict
 from pipeline.compare.looking import place_of
 from pipeline.report import html
 from pipeline.report.examples import MAX_PIXELS, ExampleReader
-from pipeline.storage.base import Storage
+from pipeline.storage.base import Readable, Storage
 
 _MAX_PRINTED = 10
 # Examples of a page, by verdict.
@@ -99,7 +99,11 @@ def _groups(d: Difference) -> Iterator[str]:
 
 
 def make_report(
-    files: Storage, runs: tuple[FinishedRun, FinishedRun], difference: Difference
+    files: Storage,
+    runs: tuple[FinishedRun, FinishedRun],
+    difference: Difference,
+    *,
+    sources: Readable | None = None,
 ) -> str:
     """Returns the comparison as HTML, with source, A and B side by side where they differ most.
 
@@ -107,6 +111,7 @@ def make_report(
         files: storage of the runs.
         runs: A and B.
         difference: of their rows.
+        sources: storage of the sources; None for the same.
 
     Raises:
         RunError: if the rows cannot be read.
@@ -120,7 +125,7 @@ def make_report(
     rows_a, rows_b = (read_located_rows(files, run, uris) for run in runs)
     names = (text.clean(difference.a), text.clean(difference.b))
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
-        reader = ExampleReader(files, decoders, place_of(runs[1]))
+        reader = ExampleReader(files, decoders, place_of(runs[1]), sources=sources)
 
         def example(one: JudgedImage) -> html.Example:
             return reader.read_pair(rows_b[one.uri], rows_a[one.uri], names=names)

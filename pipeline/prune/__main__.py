@@ -18,13 +18,13 @@ from pipeline.prune import deletion
 from pipeline.prune.compaction import compact
 from pipeline.prune.inventory import State, StoredRun, read_runs
 from pipeline.prune.lock import pruning
+from pipeline.read import s3_access
 from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.runtime import startup
-from pipeline.storage.base import Storage, StorageConfig, StorageError
-from pipeline.storage.routing import open_storage
+from pipeline.storage.base import Storage, StorageError
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     """
     options = _parse(argv)
     try:
-        files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
+        files = s3_access.open_runs(options)
         runs = read_runs(files, options.output)
         print(describe(runs))
         if options.dry_run or not (options.keep or options.compact or options.images):
@@ -79,7 +79,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--unfinished", action="store_true", help="with --keep: delete runs that did not end, too")
     add("--dry_run", action="store_true", help="say what would be deleted, and change nothing")
-    add("--s3_endpoint_url", help="another S3 server than AWS")
+    s3_access.add_options(parser)
     options = parser.parse_args(argv)
     if options.keep is not None and options.keep < 1:
         parser.error(f"--keep is 1 or more: {options.keep}")
@@ -131,6 +131,7 @@ def _foretell(files: Storage, runs: list[StoredRun], options: argparse.Namespace
         choice = deletion.choose(runs, keep=options.keep, unfinished_too=options.unfinished)
         for run in choice.goes:
             print(f"would delete run {run.run_id}: {text.size(run.size_bytes)}")
+        _tell_stays("would keep", choice, options.keep)
         staying = [run for run in runs if run.run_id in choice.stays]
     if options.images:
         images = deletion.unnamed_images(files, options.output, staying)
@@ -152,14 +153,25 @@ def _prune(files: Storage, options: argparse.Namespace, check: Callable[[], None
         for run in choice.goes:
             deletion.delete_run(files, output, run, check=check)
             print(f"deleted run {run.run_id}: {text.size(run.size_bytes)}")
-        for run_id, why in choice.stays.items():
-            print(f"kept run {run_id}: {why}")
+        _tell_stays("kept", choice, options.keep)
         runs = [run for run in runs if run.run_id in choice.stays]
     if options.images:
         images = deletion.unnamed_images(files, output, runs)
         deletion.delete_images(files, output, images, check=check)
         print(f"deleted {_sum(images)} under images/")
     finished.name_latest(files, output)
+
+
+def _tell_stays(verb: str, choice: deletion.Choice, keep: int) -> None:
+    """Prints why runs stay, and what helps where each night is a catalog of its own."""
+    for run_id, why in choice.stays.items():
+        print(f"{verb} run {run_id}: {why}")
+    if choice.catalogs > keep and not choice.goes:
+        print(
+            f"no run can go: they are of {choice.catalogs} catalogs, each of which keeps its "
+            f"newest {keep}. Manifests are one catalog if their names differ in a date alone: "
+            "give them such names, or copy each to the same place first"
+        )
 
 
 def _compact(files: Storage, output: str, check: Callable[[], None]) -> None:

@@ -28,6 +28,7 @@ class Choice:
         goes: runs that can be deleted, in this order: the newest first, whose rows may refer to
             images of the others.
         stays: the ids of all others, with the reason.
+        catalogs: how many catalogs the finished runs among them are of.
 
     Example:
         choice = choose(runs, keep=7)
@@ -37,6 +38,7 @@ class Choice:
 
     goes: tuple[StoredRun, ...]
     stays: dict[str, str]
+    catalogs: int = 0
 
 
 def choose(runs: Sequence[StoredRun], *, keep: int, unfinished_too: bool = False) -> Choice:
@@ -64,7 +66,8 @@ def choose(runs: Sequence[StoredRun], *, keep: int, unfinished_too: bool = False
         if run.state is State.UNFINISHED and not unfinished_too:
             stays[run.run_id] = f"not finished: continue it with --run_id {run.run_id}"
     _add_referenced({run.run_id: run for run in runs}, stays)
-    return Choice(tuple(run for run in runs if run.run_id not in stays), stays)
+    catalogs = {run.seen.catalog for run in finished if run.run_id in stays}
+    return Choice(tuple(run for run in runs if run.run_id not in stays), stays, len(catalogs))
 
 
 def _add_referenced(runs: dict[str, StoredRun], stays: dict[str, str]) -> None:

@@ -14,15 +14,13 @@ from collections.abc import Iterator
 
 from model.command_line import CommandParser
 from pipeline import text
-from pipeline.read import export, images, names
+from pipeline.read import export, images, names, s3_access
 from pipeline.read.names import Naming
 from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished
-from pipeline.runs.layout import Layout
 from pipeline.runtime import startup
-from pipeline.storage.base import Storage, StorageConfig, StorageError
-from pipeline.storage.routing import open_storage
+from pipeline.storage.base import StorageError
 
 
 def main(argv: list[str]) -> int:
@@ -39,9 +37,8 @@ def main(argv: list[str]) -> int:
     """
     options = _parse(argv)
     try:
-        files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
-        run_id = _find_run(files, options.output, options.run_id)
-        summary = finished.read_summary(files, Layout(options.output, run_id)) or {}
+        files = s3_access.open_runs(options)
+        run_id, summary = finished.find_summary(files, options.output, options.run_id)
         base = str(summary.get("input", ""))
         # All are named, so that a part of them gets the same names.
         all_images = list(images.list_images(files, options.output, run_id))
@@ -83,20 +80,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--sample), if there is one",
     )
     parser.add_argument("--uri", nargs="*", default=[], help="only the images of these URIs")
-    parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
+    s3_access.add_options(parser)
     return parser.parse_args(argv)
-
-
-def _find_run(files: Storage, output: str, run_id: str | None) -> str:
-    """The id of the run to export; raises `RunError` if it is not finished."""
-    if run_id is None:
-        latest = finished.latest_finished(files, output)
-        if latest is None:
-            raise RunError(f"there is no finished run under {output}")
-        return latest
-    if finished.read_summary(files, Layout(output, run_id)) is None:
-        raise RunError(f"there is no finished run {run_id} under {output}")
-    return run_id
 
 
 def _notes(naming: Naming) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.catalog.selection import matches
+from pipeline.read import s3_access
 from pipeline.read.images import ImageReader, RunImage
 from pipeline.read.names import NamedImage
 from pipeline.settings import Settings
@@ -152,15 +153,13 @@ def for_run(settings: Settings, module: str, *arguments: str) -> str:
     Args:
         settings: of the run.
         module: the command's.
-        arguments: of the command, beside the output, the run's id and the S3 server.
+        arguments: of the command, beside the output, the run's id and the options about S3.
 
     Example:
         for_run(settings, "pipeline.report", "--serve")
     """
     words = ["python", "-m", module, settings.output, *arguments, "--run_id", settings.run_id]
-    if settings.s3_endpoint_url is not None and locations.scheme_of(settings.output) == "s3":
-        words += ["--s3_endpoint_url", settings.s3_endpoint_url]
-    return shlex.join(words)
+    return shlex.join([*words, *s3_access.arguments(settings.output, vars(settings))])
 
 
 def as_cell(value: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from model.command_line import CommandParser
 from model.imaging.sandbox import DecoderPool
 from pipeline import text
+from pipeline.read import s3_access
 from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.report.gallery import MAX_PIXELS, RunGallery, write_gallery
@@ -25,8 +26,7 @@ from pipeline.report.selection import SORTS, STATUSES, WITH_RESULT, Query
 from pipeline.report.server import PORT, GalleryServer, query_address
 from pipeline.runs import finished
 from pipeline.runtime import startup
-from pipeline.storage.base import Storage, StorageConfig, StorageError
-from pipeline.storage.routing import open_storage
+from pipeline.storage.base import Readable, Storage, StorageError
 
 # Rows of static pages; a server has no such limit.
 _LIMIT = 10_000
@@ -46,34 +46,39 @@ def main(argv: list[str]) -> int:
     """
     options = _parse(argv)
     try:
-        files = open_storage(StorageConfig(options.s3_endpoint_url).at_start())
-        run_id = options.run_id or finished.latest_finished(files, options.output)
-        if run_id is None:
-            raise RunError(f"there is no finished run under {options.output}")
+        files = s3_access.open_runs(options)
+        run_id, summary = finished.find_summary(files, options.output, options.run_id)
+        sources = s3_access.open_sources(options, summary)
         if options.serve:
-            _serve(files, options, run_id)
+            _serve(files, sources, options, run_id)
         elif options.gallery:
-            _write_gallery(files, options, run_id)
+            _write_gallery(files, sources, options, run_id)
         else:
-            print(write_report(files, options.output, run_id))
+            print(write_report(files, options.output, run_id, sources=sources))
     except (RunError, StorageError, OSError) as error:
         print(f"pipeline.report: {error}", file=sys.stderr)
         return 1
+    if sources.problem:
+        print(f"pipeline.report: no source is shown: {sources.problem}", file=sys.stderr)
     return 0
 
 
-def _write_gallery(files: Storage, options: argparse.Namespace, run_id: str) -> None:
+def _write_gallery(
+    files: Storage, sources: Readable, options: argparse.Namespace, run_id: str
+) -> None:
     page, written, found = write_gallery(
-        files, options.output, run_id, options.gallery, _query(options), max_rows=options.limit
+        *(files, options.output, run_id, options.gallery, _query(options)),
+        max_rows=options.limit,
+        sources=sources,
     )
     left_out = f" of {found:,}; --limit raises it" if written < found else ""
     print(f"{text.count(written, 'row')}{left_out}: {page}")
 
 
-def _serve(files: Storage, options: argparse.Namespace, run_id: str) -> None:
+def _serve(files: Storage, sources: Readable, options: argparse.Namespace, run_id: str) -> None:
     """Serves until Ctrl-C."""
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
-        gallery = RunGallery(files, options.output, run_id, decoders)
+        gallery = RunGallery(files, options.output, run_id, decoders, sources=sources)
         try:
             server = GalleryServer(gallery, options.port)
         except OSError as error:
@@ -101,7 +106,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="default: as latest.json says: the newest finished run that is no trial (--limit, "
         "--sample), if there is one",
     )
-    parser.add_argument("--s3_endpoint_url", help="another S3 server than AWS")
+    s3_access.add_options(parser)
     add = parser.add_argument
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--gallery", type=Path, metavar="FOLDER", help="write pages of all images")

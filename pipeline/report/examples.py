@@ -21,7 +21,7 @@ from pipeline.records import Reason, RunError, Status
 from pipeline.report.aggregate import LocatedRow
 from pipeline.report.before_after import Example, make_example
 from pipeline.runs import reader
-from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.base import Readable, Storage, StorageError
 
 # All images of a report together, before base64 adds a third.
 MAX_BYTES = 9_000_000
@@ -48,11 +48,12 @@ class ExampleReader:
     """Reads examples until the report holds enough bytes of images.
 
     Args:
-        files: storage of sources and results.
+        files: storage of results.
         decoders: decode sources, which may be hostile.
         place: resolves the URIs of the rows.
         load_rejected: loads the run's network to show rejected results; called once, when the
             first of them is shown. None: they are not shown.
+        sources: storage of sources and references; None for the same.
         max_bytes: of all images together.
 
     Example:
@@ -68,9 +69,10 @@ class ExampleReader:
         place: Place,
         load_rejected: Callable[[], UpscalesRejected] | None = None,
         *,
+        sources: Readable | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._files = files
+        self._sources = sources or files
         self._decoders = decoders
         self._place = place
         self._rejected = functools.cache(load_rejected or _show_no_rejected)
@@ -198,7 +200,7 @@ class ExampleReader:
 
     def _read_source(self, row: LocatedRow, *, finds_jpeg: bool) -> tuple[Header, RasterImage]:
         location = self._place.locate(row.columns["uri"])
-        data = self._files.read(location, etag=row.columns["source_etag"])
+        data = self._sources.read(location, etag=row.columns["source_etag"])
         return self._decode(data, finds_jpeg=finds_jpeg)
 
     def _decode(self, data: bytes, *, finds_jpeg: bool = False) -> tuple[Header, RasterImage]:
@@ -213,7 +215,7 @@ class ExampleReader:
         reference_uri = row.columns["reference_uri"]
         if reference_uri is not None and row.columns["reference_psnr_db"] is not None:
             try:
-                data = self._files.read(self._place.locate(reference_uri))
+                data = self._sources.read(self._place.locate(reference_uri))
                 reference = profiles.to_srgb(self._decode(data)[1]).over_white()
                 reference = reference[: pixels.shape[0], : pixels.shape[1]]
                 if reference.shape == pixels.shape:

@@ -1,7 +1,9 @@
 """Writes a run's gallery as static pages: `python -m pipeline.report OUT --gallery FOLDER`."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from pipeline.report.pages import PAGE_ROWS, Card, WebImage, page_count, render_
 from pipeline.report.selection import Query, Selection, read_rows, select
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
-from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.base import Readable, Storage, StorageError
+from pipeline.storage.local import writing
 
 # Images of a decoder's child, pixels.
 MAX_PIXELS = 40_000_000
@@ -31,10 +34,11 @@ class RunGallery:
     """Rows and images of one finished run, for static pages and the server.
 
     Args:
-        files: storage of the run and its sources.
+        files: storage of the run.
         output: the run's `--output`.
         run_id: id of a finished run.
         decoders: read the headers of images, which may be hostile.
+        sources: storage of the run's sources; None for the same.
 
     Raises:
         RunError: if the run is not finished.
@@ -48,13 +52,22 @@ class RunGallery:
             rows = gallery.rows(gallery.select(Query(search="shoe")), page=1)
     """
 
-    def __init__(self, files: Storage, output: str, run_id: str, decoders: DecoderPool) -> None:
+    def __init__(
+        self,
+        files: Storage,
+        output: str,
+        run_id: str,
+        decoders: DecoderPool,
+        *,
+        sources: Readable | None = None,
+    ) -> None:
         layout = Layout(output, run_id)
         summary = finished.read_summary(files, layout)
         if summary is None:
             raise RunError(f"there is no finished run {run_id} under {output}")
         self.summary: dict[str, Any] = summary
         self._files = files
+        self._sources = sources or files
         self._parts = reader.parts_of(files, layout)
         self._decoders = decoders
         allowed = summary["settings"].get("allow_schemes", ())
@@ -102,7 +115,7 @@ class RunGallery:
         if (row.columns["source_bytes"] or 0) > _MAX_SOURCE_BYTES:
             raise ValueError("the source is too large to show")
         location = self._place.locate(row.columns["uri"])
-        data = self._files.read(location, etag=row.columns["source_etag"])
+        data = self._sources.read(location, etag=row.columns["source_etag"])
         return web_image(data, self._decoders)
 
     def new_reader(self) -> ImageReader:
@@ -111,36 +124,48 @@ class RunGallery:
 
 
 def write_gallery(
-    files: Storage, output: str, run_id: str, folder: Path, query: Query, *, max_rows: int
+    files: Storage,
+    output: str,
+    run_id: str,
+    folder: Path,
+    query: Query,
+    *,
+    max_rows: int,
+    sources: Readable | None = None,
 ) -> tuple[Path, int, int]:
-    """Writes the pages and their images to a local folder.
+    """Writes the pages and their images to a local folder, or leaves nothing there.
 
     A page holds at most `PAGE_ROWS` rows; its images are files that the browser loads when they
     come into view.
 
     Args:
-        files: storage of the run and its sources.
+        files: storage of the run.
         output: the run's `--output`.
         run_id: id of a finished run.
         folder: a new or empty one.
         query: which rows.
         max_rows: most rows to write.
+        sources: storage of the run's sources; None for the same.
 
     Returns:
         The first page, number of rows written, and number that match.
 
     Raises:
-        RunError: if the run is not finished, its rows cannot be read, or the folder is not empty.
-        OSError: if a file cannot be written.
+        RunError: if the run is not finished, its rows cannot be read, or the folder is not empty;
+            or if a file cannot be written.
     """
     if folder.is_dir() and any(folder.iterdir()):
         raise RunError(f"the folder {folder} is not empty: give a new one for the gallery")
-    with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
-        gallery = RunGallery(files, output, run_id, decoders)
+    with (
+        DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders,
+        _emptied_if_it_fails(folder),
+    ):
+        gallery = RunGallery(files, output, run_id, decoders, sources=sources)
         found = gallery.select(query)
         written = Selection(found.parts[:max_rows], found.numbers[:max_rows])
         images = gallery.new_reader()
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         notice = ""
         if len(written) < len(found):
             notice = f"The first {len(written):,} of {text.count(len(found), 'row')}."
@@ -155,8 +180,30 @@ def write_gallery(
                 has_form=False,
                 notice=notice,
             )
-            (folder / _file_name(page)).write_text(content, encoding="utf-8")
+            _write(folder / _file_name(page), content.encode())
     return folder / _file_name(1), len(written), len(found)
+
+
+@contextlib.contextmanager
+def _emptied_if_it_fails(folder: Path) -> Iterator[None]:
+    """Removes what the block wrote to a new or empty folder, unless it succeeds."""
+    is_new = not folder.is_dir()
+    try:
+        yield
+    except BaseException:  # Ctrl-C, too: half a gallery would bar the next one
+        for left in folder.iterdir() if folder.is_dir() else ():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+        if is_new and folder.is_dir():
+            folder.rmdir()
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    with writing(path):
+        path.write_bytes(data)
 
 
 def _write_images(
@@ -164,7 +211,8 @@ def _write_images(
 ) -> list[Card]:
     """Writes the images of a page as files, and returns its cards."""
     own = folder / "images" / str(page)
-    own.mkdir(parents=True, exist_ok=True)
+    with writing(own):
+        own.mkdir(parents=True, exist_ok=True)
     cards: dict[int, Card] = {}
     # Row groups one after the other, whatever the order of the page.
     for i in sorted(range(len(rows)), key=lambda i: _position(rows[i])):
@@ -180,7 +228,7 @@ def _write_images(
                     problems.append(f"the {kind} cannot be shown: {error}")
                     continue
                 name = f"{i}-{kind}.{image.suffix}"
-                (own / name).write_bytes(image.data)
+                _write(own / name, image.data)
                 addresses[kind] = f"images/{page}/{name}"
         cards[i] = Card(
             row, addresses.get("result"), addresses.get("source"), "; ".join(problems) or None

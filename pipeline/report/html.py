@@ -16,6 +16,7 @@ from model.evaluate import heatmap
 from model.imaging.sandbox import DecoderPool
 from pipeline import text
 from pipeline.catalog.places import Place
+from pipeline.read import s3_access
 from pipeline.records import RunError, Status
 from pipeline.report import charts, notes
 from pipeline.report.aggregate import MAX_VALUES, PUBLISHED, RunAggregate, aggregate
@@ -24,19 +25,22 @@ from pipeline.report.examples import MAX_BYTES, MAX_PIXELS, ExampleReader, Upsca
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
 from pipeline.settings import replay_arguments
-from pipeline.storage.base import Storage
+from pipeline.storage.base import Readable, Storage
 
 _MAX_COMMAND_CHARS = 2000
 _SEE_ALL = ["python", "-m", "pipeline.report"]
 
 
-def write_report(files: Storage, output: str, run_id: str) -> str:
+def write_report(
+    files: Storage, output: str, run_id: str, *, sources: Readable | None = None
+) -> str:
     """Writes the report of a finished run.
 
     Args:
         files: storage of the run.
         output: the run's `--output`.
         run_id: id of a finished run.
+        sources: storage of its sources; None for the same.
 
     Returns:
         The report's URI or path.
@@ -49,12 +53,18 @@ def write_report(files: Storage, output: str, run_id: str) -> str:
     summary = finished.read_summary(files, layout)
     if summary is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
-    files.write(layout.report, make_report(files, output, summary).encode())
+    report = make_report(files, output, summary, sources=sources)
+    files.write(layout.report, report.encode())
     return layout.report
 
 
 def make_report(
-    files: Storage, output: str, summary: Mapping[str, Any], *, max_bytes: int = MAX_BYTES
+    files: Storage,
+    output: str,
+    summary: Mapping[str, Any],
+    *,
+    sources: Readable | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> str:
     """Reads a run's rows and returns its report as HTML.
 
@@ -62,6 +72,7 @@ def make_report(
         files: storage of the run.
         output: the run's `--output`.
         summary: content of its summary.json.
+        sources: storage of its sources; None for the same.
         max_bytes: of all images in the report.
 
     Raises:
@@ -85,11 +96,11 @@ def make_report(
         max_values=MAX_VALUES,
         notes=notes.write_notes(summary, previous),
         reasons=_reasons(found),
-        gallery=_gallery(files, summary, found, max_bytes),
+        gallery=_gallery(files, sources or files, summary, found, max_bytes),
         measure_charts=_measure_charts(found),
         timeline=_timeline(found),
         replay=replay_command,
-        see_all=shlex.join([*_SEE_ALL, output, "--run_id", summary["run_id"], "--serve"]),
+        see_all=_see_all_command(output, summary),
         now=datetime.datetime.now(datetime.UTC),
     )
 
@@ -147,6 +158,12 @@ def replay_command(summary: Mapping[str, Any], *reasons: str) -> str:
     return shlex.join(["python", "run_pipeline.py", *arguments])
 
 
+def _see_all_command(output: str, summary: Mapping[str, Any]) -> str:
+    """The command that shows all images of the run in a browser."""
+    words = [*_SEE_ALL, output, "--run_id", summary["run_id"], "--serve"]
+    return shlex.join([*words, *s3_access.arguments(output, summary["settings"])])
+
+
 def _read_previous(
     files: Storage, output: str, summary: Mapping[str, Any]
 ) -> dict[str, Any] | None:
@@ -160,7 +177,11 @@ def _read_previous(
 
 
 def _gallery(
-    files: Storage, summary: Mapping[str, Any], found: RunAggregate, max_bytes: int
+    files: Storage,
+    sources: Readable,
+    summary: Mapping[str, Any],
+    found: RunAggregate,
+    max_bytes: int,
 ) -> list[tuple[str, str, list[Example]]]:
     """(title, subtitle, examples) of each section."""
 
@@ -169,7 +190,7 @@ def _gallery(
         startup.import_tensorflow()
         from pipeline.report.rejected import RejectedResults  # noqa: PLC0415
 
-        return RejectedResults(files, summary)
+        return RejectedResults(sources, summary)
 
     sections = (
         ("Worst", "the smallest gain over bicubic on the image itself", found.worst),
@@ -179,7 +200,9 @@ def _gallery(
     )
     place = Place(summary["input"], summary["settings"].get("allow_schemes", ()))
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
-        reader = ExampleReader(files, decoders, place, load_rejected, max_bytes=max_bytes)
+        reader = ExampleReader(
+            *(files, decoders, place, load_rejected), sources=sources, max_bytes=max_bytes
+        )
         return [
             (title, subtitle, list(reader.read_all(rows.rows())))
             for title, subtitle, rows in sections

@@ -18,7 +18,7 @@ from model.inference.target import TargetSize
 from model.inference.upscaler import Upscaler
 from model.network import loading, presets
 from pipeline.records import RunError
-from pipeline.storage.base import Storage
+from pipeline.storage.base import Readable
 from pipeline.upscale.saved_model import read_model
 
 # Larger sources take too long for a report.
@@ -40,7 +40,7 @@ class RejectedResults:
         pixels = results.upscale(header, source, sharpening=None)
     """
 
-    def __init__(self, files: Storage, summary: Mapping[str, Any]) -> None:
+    def __init__(self, files: Readable, summary: Mapping[str, Any]) -> None:
         saved = read_model(files, summary["model"]["name"])
         if saved.sha256 != summary["model"]["sha256"]:
             raise RunError("the network was replaced since the run")

@@ -7,14 +7,16 @@ from pipeline.output.shard_writer import count_shards
 from pipeline.settings import Settings
 from pipeline.storage.locations import scheme_of
 
-# S3 bills these like writes; DELETE, which is free, is counted with them: the cost is an upper
-# bound.
+# S3 bills these like writes; DELETE, which is free, is counted with them.
 _WRITES = ("list", "put_copy_delete")
 _READS = ("head", "get")
 
 
 def count_requests(settings: Settings, *, images: int, gets: int, uris: int) -> dict[str, int]:
-    """Returns the largest number of requests by kind, without retries and rewritten images.
+    """Returns about how many requests a run sends, by kind.
+
+    Left out are retries, rewritten images, reads of rows (this run's, the previous run's), the
+    look at each written object on other servers than AWS, and some dozens that every run sends.
 
     Args:
         settings: of the run.

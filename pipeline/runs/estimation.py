@@ -343,7 +343,7 @@ def describe(estimate: dict[str, Any], settings: Settings) -> str:
         if count
     )
     if asked:
-        lines.append(f"S3 requests, at most: {asked}")
+        lines.append(f"S3 requests, about: {asked}")
     if expected["cost"] is not None:
         lines.append(cost.describe(expected["cost"]))
     lines.append(f"estimate: {Layout.of(settings).estimate}")

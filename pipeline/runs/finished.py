@@ -161,6 +161,29 @@ def latest_finished(files: Storage, output: str) -> str | None:
     return next((run.run_id for run in runs), None)
 
 
+def find_summary(
+    files: Storage, output: str, run_id: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Finds a finished run for a command about it.
+
+    Args:
+        files: storage of the runs.
+        output: folder or prefix that holds all runs.
+        run_id: of the run; None for that of `latest_finished`.
+
+    Returns:
+        Its id, and the content of its summary.json.
+
+    Raises:
+        RunError: if there is no such run, or it is not finished.
+    """
+    found = run_id or latest_finished(files, output)
+    summary = read_summary(files, Layout(output, found)) if found else None
+    if found is None or summary is None:
+        raise RunError(f"there is no finished run {run_id or ''}".rstrip() + f" under {output}")
+    return found, summary
+
+
 def name_latest(files: Storage, output: str) -> None:
     """Writes latest.json, which names the run of `latest_finished`; readers of the rows follow it.
 
@@ -175,8 +198,8 @@ def name_latest(files: Storage, output: str) -> None:
     content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
     try:
         files.write(layout.latest, (json.dumps(content) + "\n").encode())
-    except StorageError as error:  # the run is complete all the same
-        _log.warning("cannot write %s: %s", layout.latest, error.detail)
+    except (StorageError, RunError) as error:  # the run is complete all the same
+        _log.warning("cannot write %s: %s", layout.latest, error)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Ending:
 
     Args:
         run_id: names the run in the last line.
+        can_continue: whether the same run id continues it; a dry run begins anew.
 
     Attributes:
         status: the exit status, for the cleanups; None unless the process ends early.
@@ -45,9 +46,10 @@ class Ending:
             ending.before(lock.release)
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, *, can_continue: bool = True) -> None:
         self.status: int | None = None
         self._run_id = run_id
+        self._remedy = f"; --run_id {run_id} continues it" if can_continue else ""
         self._cleanups: list[Callable[[], None]] = []
         self._has_begun = threading.Lock()
 
@@ -91,8 +93,8 @@ class Ending:
         let_stderr_through()
         status = STATUS[signal.Signals(number)]
         if number == signal.SIGINT:
-            self._end(f"interrupted; --run_id {self._run_id} continues it", status)
-        _log.warning("SIGTERM: the run ends; --run_id %s continues it", self._run_id)
+            self._end(f"interrupted{self._remedy}", status)
+        _log.warning("SIGTERM: the run ends%s", self._remedy)
         self._end(None, status)
 
     def _end(self, line: str | None, status: int) -> NoReturn:

@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from model.network import presets
+from pipeline.catalog import folders
+from pipeline.catalog.manifests.files import is_prefix
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.records import CatalogEntry, Reason, RunError
 from pipeline.runs import reader
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage
+from pipeline.storage.locations import scheme_of
 
+# Their rows lack what could be repeated, a URI that leads somewhere.
+NEVER_REPEATED = (Reason.BAD_LINE, Reason.BAD_URI)
 _COLUMNS = (
     *("uri", "product_id", "product_ids", "catalog", "reference_uri", "reference_etag"),
     *("source_etag", "source_bytes", "source_sharpening", "reason", "detail"),
@@ -35,14 +40,12 @@ def read_replay(part: str, files: Storage, settings: Settings) -> Iterator[Catal
     try:
         for _, first, batch in reader.read_batches(files, [part], _COLUMNS):
             for position, row in enumerate(batch.to_pylist(), start=first):
-                yield _entry(place, position, row, settings.retry)
+                yield _entry(place, position, row, settings)
     except UnreadableRowsError as error:
         raise RunError(f"{error}; --retry needs all of them: run once without --retry") from error
 
 
-def _entry(
-    place: Place, position: int, row: dict[str, Any], retry: tuple[str, ...]
-) -> CatalogEntry:
+def _entry(place: Place, position: int, row: dict[str, Any], settings: Settings) -> CatalogEntry:
     """The entry of one row."""
     ids = row["product_ids"] or filter(None, [row["product_id"]])  # older rows have one only
     sharpening = row["source_sharpening"]
@@ -55,7 +58,7 @@ def _entry(
         reference_uri=row["reference_uri"],
         source_sharpening=None if sharpening is None else presets.rounded_sharpening(sharpening),
     )
-    is_wanted = row["reason"] in retry and row["reason"] != Reason.BAD_LINE
+    is_wanted = row["reason"] in settings.retry and row["reason"] not in NEVER_REPEATED
     if not is_wanted and row["source_etag"] is None:
         return entry.rejected(Reason(row["reason"]), row["detail"])
     try:
@@ -63,9 +66,21 @@ def _entry(
     except BadUriError as error:
         return entry.rejected(error.reason, error.detail)
     if is_wanted:
-        return entry
+        problem = _problem_in_folder(entry.location, settings)
+        return entry if problem is None else entry.rejected(Reason.ACCESS_DENIED, problem)
     return entry._replace(
         etag=row["source_etag"],
         size_bytes=row["source_bytes"],
         reference_etag=row["reference_etag"],
     )
+
+
+def _problem_in_folder(location: str, settings: Settings) -> str | None:
+    """Why a row of a folder as input is not repeated; the listing that said so is not repeated."""
+    if not is_prefix(settings.input) or scheme_of(settings.input) == "s3":
+        return None
+    if folders.is_folder(location):
+        return "a folder: a run without --retry lists it"
+    if folders.leads_out(location, settings.input) and not settings.links_may_leave:
+        return folders.LEADS_OUT
+    return None

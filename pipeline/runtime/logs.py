@@ -20,7 +20,8 @@ RUN_ID_VARIABLE = "CATALOG_MAGNIFIER_RUN_ID"
 FORMAT_VARIABLE = "CATALOG_MAGNIFIER_LOG_FORMAT"
 TEXT, JSON = "text", "json"
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
-_run_id = os.environ.get(RUN_ID_VARIABLE, "-")
+_NO_RUN = "-"
+_run_id = os.environ.get(RUN_ID_VARIABLE, _NO_RUN)
 _log_format = os.environ.get(FORMAT_VARIABLE, TEXT)
 _program = "run_pipeline.py"
 
@@ -28,12 +29,14 @@ _program = "run_pipeline.py"
 class _Message(logging.Formatter):
     """Formats run id and message, and a traceback with them, as one line."""
 
-    def __init__(self, form: str = "[{run_id}] %(message)s") -> None:
-        super().__init__(form, _DATE)
+    def __init__(self, form: str = "%(message)s", mark: str = "[{run_id}] ") -> None:
+        super().__init__(form.replace("%(message)s", f"{mark}%(message)s"), _DATE)
+        self._mark = mark
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
-        message = redact(super().format(record)).replace("{run_id}", _run_id, 1)
+        mark = "" if _run_id == _NO_RUN else self._mark.format(run_id=_run_id)
+        message = redact(super().format(record)).replace(self._mark, mark, 1)
         return " | ".join(line.strip() for line in message.splitlines())
 
 
@@ -43,7 +46,7 @@ class _Line(_Message):
     converter = time.gmtime  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s {run_id} %(message)s")
+        super().__init__("%(asctime)s %(levelname)s %(message)s", mark="{run_id} ")
 
     def format(self, record: logging.LogRecord) -> str:
         """Names the run once, also where Beam relays a message in which a worker named it."""

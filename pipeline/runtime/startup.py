@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from model import startup
+from pipeline.records import RunError
 from pipeline.runtime import logs
 
 
@@ -54,10 +55,20 @@ def join_parent() -> None:
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """Not Beam's warnings about what this job has no use for, nor its traceback of a Ctrl-C."""
+    """Not Beam's warnings about what this job has no use for, nor its traceback of a Ctrl-C.
+
+    Nor that of an error that stops the run: the command's last line tells it.
+    """
     message = record.getMessage()
     return not (
         "bigquery client libraries are not available" in message
         or message.startswith("No semi_persistent_directory found")
         or message.startswith("KeyboardInterrupt [while running")
+        or (record.name.startswith("apache_beam") and _tells_run_error(record, message))
     )
+
+
+def _tells_run_error(record: logging.LogRecord, message: str) -> bool:
+    """Whether a record has a RunError, or its traceback as text, as from a worker process."""
+    error = record.exc_info[1] if record.exc_info else None
+    return isinstance(error, RunError) or RunError.find_in(message) is not None

@@ -119,6 +119,7 @@ class StorageConfig:
             that the run stops. With 0 nothing waits, and each object fails by itself.
         requester_pays: whether this account pays for requests to buckets that ask for it.
         unsigned: whether requests carry no credentials, as public buckets allow.
+        can_continue: whether requests are of a run that its `--run_id` continues, for messages.
 
     Example:
         files = open_storage(StorageConfig("http://127.0.0.1:9000", attempts=2))
@@ -130,10 +131,26 @@ class StorageConfig:
     outage_s: float = 900.0
     requester_pays: bool = False
     unsigned: bool = False
+    can_continue: bool = False
 
     def at_start(self) -> "StorageConfig":
         """Returns the configuration for the checks before a run: they wait for seconds only."""
-        return dataclasses.replace(self, outage_s=min(self.outage_s, _START_OUTAGE_S))
+        outage_s = min(self.outage_s, _START_OUTAGE_S)
+        return dataclasses.replace(self, outage_s=outage_s, can_continue=False)
+
+
+class Readable(Protocol):
+    """What readers of single objects need of a storage.
+
+    Example:
+        def head_of(files: Readable, uri: str) -> bytes:
+            return files.read(uri, 0, 100)
+    """
+
+    def read(
+        self, uri: str, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> bytes:
+        """See `Storage.read`."""
 
 
 class Storage(Protocol):

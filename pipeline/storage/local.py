@@ -24,6 +24,8 @@ _PAGE_FILES = 1000
 _PARTIAL = re.compile(r"\..*\.partial-\d+-\d+(\.\w+)?")
 # File systems without hard links (FAT, some network shares) answer with one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# What a disk answers that takes no further file, whichever it is.
+_TAKES_NOTHING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def remove_unfinished(folder: str) -> None:
@@ -119,8 +121,7 @@ class LocalStorage:
 
     def create(self, uri: str, data: bytes) -> bool:
         """Writes a file unless it exists; see `Storage.create`."""
-        with local_errors():
-            path = local_path(uri)
+        with _write_errors(uri) as path:
             complete = whole_files.hidden_beside(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -136,8 +137,8 @@ class LocalStorage:
 
     def move(self, source: str, target: str) -> None:
         """Renames a file; see `Storage.move`."""
-        with local_errors():
-            old, new = local_path(source), local_path(target)
+        with _write_errors(target) as new:
+            old = local_path(source)
             if old.exists() or not new.exists():
                 new.parent.mkdir(parents=True, exist_ok=True)
                 old.replace(new)
@@ -184,6 +185,38 @@ def local_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns OSError of a block that writes a file, or creates a folder, into a RunError.
+
+    Args:
+        path: of the file or folder, which the error names.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    problem = os.strerror(error.errno) if error.errno else str(error)
+    remedy = "free space there, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return RunError(f"cannot write {path}: {problem}; {remedy}name another folder")
+
+
+@contextlib.contextmanager
+def _write_errors(uri: str) -> Iterator[Path]:
+    """Does the same for a block that writes to the path it yields; a full disk stops the run."""
+    with local_errors():
+        path = local_path(uri)
+        try:
+            yield path
+        except OSError as error:
+            if error.errno not in _TAKES_NOTHING:
+                raise
+            raise _cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
 def _open_regular(uri: str) -> Iterator[int]:
     """A handle of a regular file: a pipe would block, a device never end."""
     path = local_path(uri)
@@ -199,8 +232,7 @@ def _open_regular(uri: str) -> Iterator[int]:
 @contextlib.contextmanager
 def _appearing(uri: str) -> Iterator[Path]:
     """A path to write to, renamed to the URI's when it is complete."""
-    with local_errors():
-        path = local_path(uri)
+    with _write_errors(uri) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_files.appearing(path) as partial:
             yield partial

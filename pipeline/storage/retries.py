@@ -56,16 +56,21 @@ class Retrier:
         endpoint: name for the log.
         attempts: of each request, the first included.
         outage_s: longest wait for the endpoint; 0 waits never.
+        can_continue: whether the error of an endpoint that stays away ends a run that its
+            `--run_id` continues.
 
     Example:
         retrier = Retrier("https://s3.example.com", attempts=5, outage_s=900)
         retrier.call(lambda: fetch("a.jpg"), is_alive=ping)
     """
 
-    def __init__(self, endpoint: str, *, attempts: int, outage_s: float) -> None:
+    def __init__(
+        self, endpoint: str, *, attempts: int, outage_s: float, can_continue: bool = False
+    ) -> None:
         self._endpoint = endpoint
         self._attempts = attempts
         self._outage_s = outage_s
+        self._can_continue = can_continue
         self._one_asks = threading.Lock()
         self._ended_at = float("-inf")
         self._gave_up = False
@@ -121,15 +126,15 @@ class Retrier:
             if self._gave_up:
                 raise RunError(
                     f"{self._endpoint} did not answer for {self._outage_s:.0f} s ({message}): is "
-                    "--s3_endpoint_url right, and can it be reached? The run goes on with its "
-                    "--run_id"
+                    "--s3_endpoint_url right, and can it be reached?"
+                    f"{' The run goes on with its --run_id' if self._can_continue else ''}"
                 )
             self._ended_at = time.monotonic()
             return True
 
     def _wait(self, is_alive: Callable[[], bool], message: str) -> None:
         _log.warning(
-            "%s does not answer (%s); the run waits for it, %.0f s at most",
+            "%s does not answer (%s); waiting for it, %.0f s at most",
             self._endpoint,
             message,
             self._outage_s,

@@ -76,6 +76,7 @@ def _connect(config: StorageConfig) -> Connection:
         f"the S3 endpoint {_without_user(client.meta.endpoint_url)}",
         attempts=config.attempts,
         outage_s=config.outage_s,
+        can_continue=config.can_continue,
     )
     return Connection(client, retrier, is_aws)
 

@@ -135,6 +135,8 @@ def _sort_answer(error: boto_errors.ClientError) -> Exception:
     is_of_server = status >= 500 or status == _TIMED_OUT_STATUS
     if code in _TRANSIENT or (is_of_server and not is_refusal(code)):
         return TransientError(message)
+    if code == "404":  # to HEAD, whose answer does not say more
+        message += ": there is no such object or bucket"
     if code in _NOT_PERMITTED and error.operation_name in _ACTIONS:
         message += f": the credentials need {_ACTIONS[error.operation_name]} there"
     return StorageError(reason_of(code), message, code)

@@ -4,10 +4,10 @@ from model.network import presets
 from model.network.checking import check
 from pipeline.records import RunError
 from pipeline.storage import locations
-from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.base import Readable, StorageError
 
 
-def read_model(files: Storage, name: str) -> presets.SavedModel:
+def read_model(files: Readable, name: str) -> presets.SavedModel:
     """Reads a shipped model by name, another one from a path or S3 URI.
 
     Raises:

@@ -338,7 +338,10 @@ def test_fatal_errors_are_one_clear_line(bucket, tmp_path, capsys, monkeypatch):
     for arguments, says in (
         (("--input", "s3://no-such-bucket-x/p/", *good[2:], *endpoint), "bucket"),
         (("--input", "s3://no-such-bucket-x/m.csv", *good[2:], *endpoint), "manifest"),
-        (("--input", bucket.uri("none.csv"), *good[2:], *endpoint), "none.csv"),
+        (
+            ("--input", bucket.uri("none.csv"), *good[2:], *endpoint),
+            "none.csv: S3 answered 404 to HeadObject: there is no such object or bucket",
+        ),
         (("--input", bucket.uri("empty.csv"), *good[2:], *endpoint), "no images"),
         (("--input", bucket.uri("nothing-here/"), *good[2:], *endpoint), "no images"),
         (("--input", bucket.uri("headless.csv"), *good[2:], *endpoint), "no column uri"),

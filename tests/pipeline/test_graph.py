@@ -81,7 +81,10 @@ def test_etags_are_looked_up_asks_only_where_it_must(bucket):
             known,
             known,
             rejected,
-            missing.rejected(Reason.NOT_FOUND, "S3 answered 404 to HeadObject"),
+            missing.rejected(
+                Reason.NOT_FOUND,
+                "S3 answered 404 to HeadObject: there is no such object or bucket",
+            ),
             there._replace(etag=etag, size_bytes=7),
         ],
     )
@@ -91,7 +94,7 @@ def test_etags_are_looked_up_keeps_every_entry_of_a_bundle(bucket, monkeypatch):
     monkeypatch.setattr(dofns, "ENTRIES_TOGETHER", 7)
     entries = [CatalogEntry(bucket.uri(f"{i}"), bucket.uri(f"{i}"), i) for i in range(50)]
     plan = make_plan(s3_endpoint_url=bucket.endpoint, look_ahead=2)
-    detail = "S3 answered 404 to HeadObject"
+    detail = "S3 answered 404 to HeadObject: there is no such object or bucket"
     expected = [entry.rejected(Reason.NOT_FOUND, detail) for entry in entries]
     some = [batch_of(*entries[i : i + 3]) for i in range(0, 50, 3)]
     check_output(some, graph.LookUpETags(plan) | TO_ENTRIES, expected)

@@ -269,6 +269,34 @@ def test_retry_replays_only_the_rows_with_these_reasons(nights, tmp_path):
     assert inferences(third) == 0 and third["broken.jpg"]["status"] == "failed"
 
 
+@pytest.mark.parametrize("reason", ["bad_line", "bad_uri"])
+def test_a_replay_of_rows_that_name_nothing_is_told(nights, tmp_path, caplog, reason):
+    nights.source = str(tmp_path / "catalog.csv")
+    (tmp_path / "catalog.csv").write_text("uri\ns3://-/x.jpg\nx,y,z\n")
+    first = nights.run("night1")
+    assert {row["reason"] for row in first.values()} == {"bad_line", "bad_uri"}
+    assert statuses(nights.run("night2", "--retry", reason)) == statuses(first)
+    told = f"--retry {reason} repeats nothing: correct what the details of these rows name, and"
+    assert f"{told} run without --retry" in caplog.text
+
+
+def test_a_replay_follows_no_link_that_a_run_does_not_follow(nights, tmp_path):
+    (tmp_path / "secret.png").write_bytes(png(80))
+    (tmp_path / "folder").mkdir()
+    (nights.folder / "file.png").symlink_to(tmp_path / "secret.png")
+    (nights.folder / "linked").symlink_to(tmp_path / "folder")
+    first = nights.run("night1")
+    told = {name: first[name]["detail"] for name in ("file.png", "linked")}
+    assert set(told.values()) == {"a link that leads out of --input"}
+    replayed = nights.run("night2", "--retry", "access_denied")
+    assert statuses(replayed)["file.png"] == statuses(replayed)["linked"] == "failed"
+    assert replayed["file.png"]["detail"] == told["file.png"]
+    assert replayed["linked"]["detail"] == "a folder: a run without --retry lists it"
+    (nights.folder / "file.png").unlink()
+    change(nights, "file.png", png(81))
+    assert statuses(nights.run("night3", "--retry", "access_denied"))["file.png"] == "upscaled"
+
+
 def test_the_gate_s_bicubic_is_carried_over_until_it_is_replayed(nights, monkeypatch):
     with monkeypatch.context() as strict:
         limits = quality_gate.GateLimits(min_roundtrip_psnr_db=99, max_detail_error=-1.0)

@@ -235,6 +235,19 @@ def test_a_run_on_another_catalog_lets_none_go(outputs, capsys):
     assert outputs.run_ids() == {"a3", "b1", "m2"}
 
 
+@pytest.mark.parametrize("options", [(), ("--dry_run",)])
+def test_nights_that_are_catalogs_of_their_own_are_told(outputs, capsys, options):
+    for number in (7, 8, 9):
+        outputs.add(f"n{number}", "a", input=f"s3://shop/export-{number}x.csv")
+    assert outputs.prune("--keep", "3", *options) == 0
+    assert "no run can go" not in capsys.readouterr().out
+    assert outputs.prune("--keep", "2", *options) == 0
+    assert "no run can go: they are of 3 catalogs, each of which keeps" in capsys.readouterr().out
+    outputs.add("n99", "a", input="s3://shop/export-9x.csv")
+    assert outputs.prune("--keep", "1", *options) == 0
+    assert "no run can go" not in capsys.readouterr().out
+
+
 def test_a_run_without_its_summary_deletes_nothing(three_nights, capsys):
     three_nights.files.delete(three_nights.layout("n3").summary)
     before = three_nights.names()
@@ -369,6 +382,8 @@ def test_a_dry_run_says_what_would_go(three_nights, capsys):
     assert three_nights.prune("--keep", "1", "--compact", "--dry_run") == 0
     said = capsys.readouterr().out
     assert "would delete run n2" in said and "would copy 2 images into run n3" in said
+    assert "would keep run n3: one of the newest 1\n" in said
+    assert "would keep run n1: holds 2 images of run n3\n" in said
     assert three_nights.names() == before
 
 

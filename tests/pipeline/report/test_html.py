@@ -103,7 +103,7 @@ def test_a_report_that_cannot_be_written_does_not_fail_the_run(
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.jpg").write_bytes(jpeg(1, 40, 40))
 
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("the report broke")
 
     monkeypatch.setattr(html, "make_report", broken)
@@ -384,3 +384,4 @@ def test_the_report_of_a_run_on_s3(bucket):
     assert job.run([*places, "--run_id", "n1", "--s3_endpoint_url", bucket.endpoint]) == 0
     text = bucket.get("out/runs/n1/report.html").decode()
     assert text.count('class="before"') == 3
+    assert f"--run_id n1 --serve --s3_endpoint_url {bucket.endpoint}" in text

@@ -62,6 +62,7 @@ def test_it_counts_what_the_run_then_does_and_writes_nothing_else(shop, capsys):
     assert expected["cost"]["cores"] == pytest.approx(0.05 * expected["core_hours"], abs=1e-6)
     reads = expected["s3_requests"]["head"] + expected["s3_requests"]["get"]
     assert expected["cost"]["reads"] == pytest.approx(0.4 * reads / 1000) and reads > 0
+    assert "\nS3 requests, about: 1 list" in told
     assert " core hours, " in told and "\ncost: " in told
     assert (
         "7 to upscale" in told

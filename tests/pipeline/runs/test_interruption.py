@@ -20,7 +20,7 @@ from pipeline.runtime import logs
 logs.write_lines()
 logs.name_run("night1")
 folder, cleanup = Path(sys.argv[1]), sys.argv[2]
-ending = Ending("night1")
+ending = Ending("night1", can_continue=cleanup != "dry run")
 ending.before(lambda: (folder / "cleaned").touch())
 if cleanup.startswith("hangs"):
     ending.before(lambda: time.sleep(3600))
@@ -80,6 +80,16 @@ def test_sigterm_ends_with_a_line_of_the_log(tmp_path):
     assert "WARNING night1 SIGTERM: the run ends; --run_id night1 continues it" in error
     assert error.count("\n") == 1
     assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.parametrize(
+    ("sign", "told"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "SIGTERM: the run ends")]
+)
+def test_a_dry_run_is_not_continued(tmp_path, sign, told):
+    process = start(tmp_path, "dry run")
+    process.send_signal(sign)
+    _, error = process.communicate(timeout=240)
+    assert error.endswith(f"{told}\n")
 
 
 def test_a_cleanup_that_hangs_does_not_keep_the_process(tmp_path):

@@ -160,6 +160,16 @@ def test_a_format_that_somebody_chose_stays():
         assert LINE.fullmatch(told_by(default))[1] == "told 1"
 
 
+def test_a_line_of_no_run_names_none():
+    """As of `pipeline.report`, which warns of a storage that does not answer."""
+    line, worker = logging.StreamHandler(), logging.StreamHandler()
+    with handlers_of_root(line):
+        logs.write_lines()
+        assert told_by(line).endswith("Z WARNING told 1")
+        worker.setFormatter(logs._Message())  # noqa: SLF001
+        assert told_by(worker) == "told 1"
+
+
 def test_a_worker_of_the_next_run_names_that_one():
     with handlers_of_root(logging.StreamHandler()) as (handler,):
         logs.join_run("night1")

@@ -61,17 +61,19 @@ def test_an_outage_is_waited_for_and_costs_no_object(bucket, proxy, caplog):
         thread.join()
     assert [len(found[uri]) for uri in uris] == list(range(1, 30))
     told = _told(caplog)
-    assert len(told) == 2 and "waits" in told[0] and "answers again" in told[1]
+    assert len(told) == 2 and "waiting" in told[0] and "answers again" in told[1]
     # Few questions, not all requests again and again.
     assert len(proxy.of("GET", "max-keys=1")) < 30
 
 
-def test_an_outage_that_does_not_end_is_the_run_s(bucket, proxy):
+@pytest.mark.parametrize("can_continue", [True, False])
+def test_an_outage_that_does_not_end_is_the_run_s(bucket, proxy, can_continue):
     uri = bucket.put("a", b"x")
     proxy.fault = lambda method, path: "503"
-    files = through(proxy, outage_s=0.2)
-    with pytest.raises(RunError, match=r"did not answer for 0 s.*--run_id"):
+    files = through(proxy, outage_s=0.2, can_continue=can_continue)
+    with pytest.raises(RunError, match=r"did not answer for 0 s.*can it be reached\?") as caught:
         files.read(uri)
+    assert ("The run goes on with its --run_id" in str(caught.value)) == can_continue
     asked = len(proxy.requests)
     with pytest.raises(RunError):  # whoever comes later does not wait once more
         files.read(uri)

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 
@@ -72,15 +73,45 @@ def test_open_file_seeks(place):
         assert file.read() == b"bc"
 
 
-def test_a_failed_local_write_leaves_nothing(local_files, tmp_path, monkeypatch):
-    def no_space(self, data):
-        with open(self, "wb") as file:  # noqa: PTH123
-            file.write(data[:3])
-        raise OSError(28, "No space left on device")
+@pytest.fixture
+def failing_disk(monkeypatch):
+    """Lets each write of bytes to this machine's files fail half way, with an error number."""
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", no_space)
-    with pytest.raises(StorageError, match="No space left"):
-        local_files.write(str(tmp_path / "out/a"), b"abcdef")
+    def fail_with(number):
+        def fail(self, data):
+            with open(self, "wb") as file:  # noqa: PTH123
+                file.write(data[:3])
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("pathlib.Path.write_bytes", fail)
+
+    return fail_with
+
+
+@pytest.mark.parametrize("operation", ["write", "create"])
+def test_a_failed_local_write_leaves_nothing(local_files, tmp_path, failing_disk, operation):
+    failing_disk(errno.EIO)
+    with pytest.raises(StorageError, match="Input/output error"):
+        getattr(local_files, operation)(str(tmp_path / "out/a"), b"abcdef")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device; free space there, or name another folder"),
+        (errno.EDQUOT, "Disk quota exceeded; free space there, or name another folder"),
+        (errno.EROFS, "Read-only file system; name another folder"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["write", "create"])
+def test_a_disk_that_takes_nothing_stops_the_run(
+    local_files, tmp_path, failing_disk, operation, number, told
+):
+    failing_disk(number)
+    with pytest.raises(RunError) as caught:
+        getattr(local_files, operation)(str(tmp_path / "out/a"), b"abcdef")
+    assert str(caught.value) == f"cannot write {tmp_path}/out/a: {told}"
     assert list((tmp_path / "out").iterdir()) == []
 
 

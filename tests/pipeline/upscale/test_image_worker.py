@@ -1,4 +1,5 @@
 import concurrent.futures
+import errno
 import io
 import threading
 import time
@@ -494,6 +495,17 @@ def test_a_result_that_cannot_be_written_is_a_failed_row(world):
     (row,) = here.rows(here.entry("a.png", image_bytes(40, 40, file_format="PNG")))
     assert row.status == Status.FAILED and row.image_uri is None
     assert row.detail.startswith("the result could not be written: ")
+
+
+def test_a_full_disk_stops_the_run_instead_of_failing_each_image(world, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    here = world(images="files")
+    entry = here.entry("a.png", image_bytes(40, 40, file_format="PNG"))
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(RunError, match=r"cannot write .*/out/images/ke/key\.png: No space left"):
+        here.rows(entry)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (2, 3)])
