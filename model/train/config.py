@@ -82,6 +82,10 @@ class TrainConfig:
         "",
         "a shipped name or a .keras file to start from; a smaller one is grown, see grow",
     )
+    teacher: str = _option(
+        "", "a shipped name or a .keras file whose results are part of the target, see Teacher"
+    )
+    teacher_share: float = _option(0.5, "of its result in the target, the rest is HR")
     steps: int = _option(7000, "optimizer steps in all")
     batch_size: int = _option(16, "patches of a step")
     lr_patch_px: int = _option(32, "side of the LR patches, pixels")
@@ -133,7 +137,7 @@ class TrainConfig:
 
     def _check_numbers(self) -> None:
         """Raises ValueError for a broken number out of its range; not a number is in none."""
-        for name in ("compressed_share", "drawn_share", "cut_out_share"):
+        for name in ("compressed_share", "drawn_share", "cut_out_share", "teacher_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is 0..1. Received: {getattr(self, name)}")
         if not 0 <= self.ema_momentum < 1:

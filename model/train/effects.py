@@ -37,6 +37,10 @@ def check_effects(config: TrainConfig) -> None:
     """
     _check_shares(config)
     _check_degradation(config)
+    if config.teacher and not config.teacher_share:
+        raise ValueError("--teacher has no effect with --teacher_share 0: leave it out")
+    if config.teacher_share != TrainConfig.teacher_share and not config.teacher:
+        raise ValueError("--teacher_share has no effect without --teacher")
     check_decay(config)
 
 

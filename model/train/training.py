@@ -25,6 +25,7 @@ from model.train.config import LOSSES, TrainConfig
 from model.train.logbook import Logbook
 from model.train.run_folder import check_folder, check_images, write_config, write_images
 from model.train.schedule import learning_rate
+from model.train.teacher import Teacher
 from model.train.training_data import MeasuredSet, list_files, load_groups, measured_sets
 
 _log = logging.getLogger("model.train")
@@ -76,6 +77,7 @@ def train(
         _stop_signals() as stopped,
     ):
         rdn = continued(config, checkpoint, stable) or new_network(config)
+        teacher = _teacher(config)
         # Only now: a mistake in the options must not bar the corrected command.
         write_config(config, run_dir)
         write_images(groups, held_out, run_dir)
@@ -93,7 +95,7 @@ def train(
             losses: list[float] = []
             since = time.monotonic()
             for step, batch in enumerate(feeders.batches(range(first, config.steps)), first + 1):
-                losses.append(_train_on(rdn, batch, step))
+                losses.append(_train_on(rdn, batch, step, teacher))
                 logbook.tick(losses[-1])
                 if step % checkpoint_every == 0 or step == config.steps or stopped:
                     rate = len(losses) / (time.monotonic() - since)
@@ -111,10 +113,18 @@ def train(
     return finished
 
 
-def _train_on(rdn: RDN, batch: Batch, step: int) -> float:
+def _teacher(config: TrainConfig) -> Teacher | None:
+    """The network whose results are part of the target, if the run has one."""
+    if not config.teacher:
+        return None
+    return Teacher.load(config.teacher, config.teacher_share, scale=config.scale)
+
+
+def _train_on(rdn: RDN, batch: Batch, step: int, teacher: Teacher | None) -> float:
     """Makes one step, the run's `step`-th; returns its loss."""
     lr = with_planes(batch.lr, rdn.conditions(batch.quality, batch.sharpening))
-    loss = float(rdn.train_on_batch(lr, batch.hr))
+    target = batch.hr if teacher is None else teacher.target(batch)
+    loss = float(rdn.train_on_batch(lr, target))
     # With float16, Keras leaves out an update whose gradients overflow, and does not count it.
     # It is a step of the run: else the rate, and where the run goes on, would lag behind.
     if hasattr(rdn.optimizer, "inner_optimizer"):

@@ -458,6 +458,41 @@ def test_training_goes_on_from_given_weights(data, tmp_path):
         training.train(config(data, initial_weights="no-such-network"), tmp_path / "third")
 
 
+def test_a_teacher_s_result_is_part_of_the_target(data, tmp_path, trained_once):
+    """A new network is bicubic, and so is this teacher: it finds the target reached already."""
+    bicubic = tmp_path / "bicubic.keras"
+    RDN(**SMALL, scale=2).save(bicubic)
+    loss = {}
+    for share in (0.5, 1.0):
+        taught = config(data, steps=1, teacher=str(bicubic), teacher_share=share)
+        training.train(taught, tmp_path / f"{share}")
+        loss[share] = float(log_of(tmp_path / f"{share}")[0]["loss"])
+    alone = float(log_of(trained_once)[0]["loss"])
+    assert alone > 0.001
+    assert loss[0.5] == pytest.approx(alone / 2, rel=0.05)  # but for what bicubic overshoots
+    assert loss[1.0] < alone / 20
+    x3 = tmp_path / "x3.keras"
+    RDN(**SMALL, scale=3).save(x3)
+    with pytest.raises(ValueError, match=r"x3.keras enlarges by 3, the run by 2"):
+        training.train(config(data, teacher=str(x3)), tmp_path / "other")
+    with pytest.raises(ValueError, match="no-such-network"):
+        training.train(config(data, teacher="no-such-network"), tmp_path / "other")
+    assert not list((tmp_path / "other").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"teacher": "rdn-large", "teacher_share": 0.0}, "--teacher has no effect"),
+        ({"teacher_share": 0.3}, "no effect without --teacher"),
+        ({"teacher": "rdn-large", "teacher_share": 1.5}, "teacher_share is 0..1. Received: 1.5"),
+    ],
+)
+def test_a_teacher_without_effect_is_refused(data, tmp_path, options, says):
+    with pytest.raises(ValueError, match=says):
+        training.train(config(data, **options), tmp_path / "run")
+
+
 @pytest.mark.parametrize("scale", [3, 4])
 def test_other_scales_train_by_the_same_code(data, tmp_path, scale):
     path = training.train(config(data, scale=scale, steps=2, lr_patch_px=8), tmp_path)
