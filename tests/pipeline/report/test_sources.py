@@ -10,6 +10,7 @@ from pipeline.compare import __main__ as compare
 from pipeline.read import __main__ as read
 from pipeline.read import export
 from pipeline.report import __main__ as report
+from pipeline.storage.s3_client import forget_connections
 from tests.pipeline.conftest import image_bytes, make_settings
 
 COUNT = 2
@@ -27,11 +28,13 @@ def output(bucket, tmp_path, monkeypatch):
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    forget_connections()  # those of earlier tests have credentials
     places = ["--input", bucket.uri("in/"), "--output", str(tmp_path / "out")]
     places += ["--s3_endpoint_url", bucket.endpoint, "--s3_unsigned", "yes", "--report", "no"]
     for run_id, options in (("n1", ["--quality", "60"]), ("n2", [])):
         assert job.run([*places, "--model", "rdn-small", "--run_id", run_id, *options]) == 0
-    return tmp_path / "out"
+    yield tmp_path / "out"
+    forget_connections()
 
 
 def test_sources_of_a_public_bucket_are_shown(output, tmp_path, capsys):
