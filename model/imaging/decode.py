@@ -192,17 +192,22 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
             f"{opened.height} x {opened.width}"
         )
     tiff.check_first(opened)
-    # A camera's MPO is one photograph with its previews, not an animation. The frames are not
-    # counted: a GIF is read to its end for that.
-    has_frames = opened.format != "MPO" and getattr(opened, "is_animated", False)
-    if has_frames and not first_frame:
-        if opened.format != "TIFF":
-            raise AnimatedImageError(
-                "more than one frame: the job takes the first with --animated first_frame"
-            )
-        tiff.check_pages(opened)
+    if not first_frame and _has_frames(opened):
+        raise AnimatedImageError(
+            "more than one frame: the job takes the first with --animated first_frame"
+        )
     image = _to_raster(opened, data)
     return opened.mode, dataclasses.replace(image, rights=read_rights(opened))
+
+
+def _has_frames(opened: Image.Image) -> bool:
+    """Whether a file holds several images of equal standing; a camera's MPO is one with previews.
+
+    They are not counted: a GIF is read to its end for that.
+    """
+    if opened.format == "MPO" or not getattr(opened, "is_animated", False):
+        return False
+    return opened.format != "TIFF" or tiff.has_second_page(opened)
 
 
 def _to_raster(opened: Image.Image, data: bytes | None) -> RasterImage:

@@ -205,10 +205,8 @@ def _read_header(file: BinaryIO | io.RawIOBase) -> Header:
         return _avif_header(file, start)
     if start.startswith(tiff.SIGNATURES):
         info = tiff.read_tiff(file, start)
-        return Header(
-            *("TIFF", None, info.height, info.width, info.is_lossless),
-            100 if info.is_lossless else _quality_of_tables(info.jpeg_tables),
-        )
+        quality = 100 if info.is_lossless else _quality_of_tables(info.jpeg_tables)
+        return Header("TIFF", None, info.height, info.width, info.is_lossless, quality)
     file.seek(0)
     is_png = start.startswith(png.SIGNATURE)
     image = open_image(io.BytesIO(png.header_part(file)) if is_png else file, start)

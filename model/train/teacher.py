@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 from model.data.feeding import Batch
 from model.network import loading
-from model.network.rdn import RDN, with_planes
+from model.network.rdn import RDN, jit_compile, with_planes
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ class Teacher:
         network = loading.load_by_name(name)
         if network.scale != scale:
             raise ValueError(f"--teacher {name} enlarges by {network.scale}, the run by {scale}")
-        # As in `training.new_network`: XLA makes these convolutions slower on CPU.
-        compiled = "auto" if keras.backend.backend() != "tensorflow" else False
-        network.compile(jit_compile=compiled)
+        network.compile(jit_compile=jit_compile())
         return cls(network, share)
 
     def target(self, batch: Batch) -> np.ndarray:

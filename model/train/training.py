@@ -20,7 +20,7 @@ from model.metrics import full_reference
 from model.metrics.quality import MAX_PSNR_DB
 from model.network import loading
 from model.network.grow import grow
-from model.network.rdn import RDN, precision, with_planes
+from model.network.rdn import RDN, jit_compile, precision, with_planes
 from model.train.config import LOSSES, TrainConfig
 from model.train.logbook import Logbook
 from model.train.run_folder import check_folder, check_images, write_config, write_images
@@ -156,9 +156,7 @@ def new_network(config: TrainConfig) -> RDN:
         use_ema=config.ema_momentum > 0,
         ema_momentum=config.ema_momentum,
     )
-    # TensorFlow's XLA makes these convolutions slower on CPU (measured: 2 steps/s, not 3.3).
-    compiled = "auto" if keras.backend.backend() != "tensorflow" else False
-    rdn.compile(optimizer=optimizer, loss=LOSSES[config.loss], jit_compile=compiled)
+    rdn.compile(optimizer=optimizer, loss=LOSSES[config.loss], jit_compile=jit_compile())
     # Else the first step makes its variables, and TensorFlow traces it twice: 14 s, not 4.
     rdn.optimizer.build(rdn.trainable_variables)
     if optimizer.use_ema:  # from zeros, an average of no update would be a network of zeros

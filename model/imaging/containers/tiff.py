@@ -6,11 +6,7 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from model.imaging.errors import (
-    AnimatedImageError,
-    UnreadableImageError,
-    UnsupportedFormatError,
-)
+from model.imaging.errors import UnreadableImageError, UnsupportedFormatError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # TIFF 6.0, section 2, and BigTIFF: the integer types of a tag, as `struct` names them.
@@ -127,14 +123,11 @@ def prepare(image: Image.Image) -> None:
         image.tile = [_of_16_bits(tile, order) for tile in tiles]  # type: ignore[attr-defined]
 
 
-def check_pages(image: Image.Image) -> None:
-    """Checks that an image is the only one of its file, but for smaller copies of it.
+def has_second_page(image: Image.Image) -> bool:
+    """Whether a file holds more than one image and smaller copies of it.
 
     Args:
         image: opened, a TIFF of several images; left at its first one.
-
-    Raises:
-        AnimatedImageError: if it has a second page.
 
     Source:
         TIFF 6.0, section 8: NewSubfileType.
@@ -144,13 +137,11 @@ def check_pages(image: Image.Image) -> None:
             image.seek(page)
             if not _is_reduced(image):
                 break
-        image.seek(0)
+        found = True
     except EOFError:
-        image.seek(0)
-        return
-    raise AnimatedImageError(
-        "more than one frame: the job takes the first with --animated first_frame"
-    )
+        found = False
+    image.seek(0)
+    return found
 
 
 def check_first(image: Image.Image) -> None:
