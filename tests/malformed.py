@@ -26,9 +26,9 @@ def png_chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + checksum
 
 
-def png(height, width, bits, colour_type, body, *chunks):
+def png(height, width, bits, colour_type, body, *chunks, interlaced=False):
     """A PNG, for what Pillow reads but does not write; `body` is not yet compressed."""
-    head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced)
     parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(body)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
 

@@ -1,4 +1,4 @@
-"""PNG chunks: header, colour chunks, and files with wrong checksums in ancillary chunks."""
+"""PNG chunks: header, colour chunks, wrong checksums in ancillary chunks, missing pixels."""
 
 import io
 import struct
@@ -11,6 +11,16 @@ from model.imaging.errors import UnreadableImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEAD = struct.Struct(">I4s")
+# Width, height, bit depth, colour type, compression, filter, interlace method.
+_IHDR = struct.Struct(">IIBBBBB")
+# Samples of a pixel by colour type: grey, RGB, palette, grey and alpha, RGBA.
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# First column and row of each pass, and the steps to the next.
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+_INFLATED_AT_ONCE = 1 << 20
 # Larger ones have no meaning for their kinds: eXIf by JPEG's limit, the others by their fields.
 _MAX_CONTENT_BYTES = 64 << 10
 # Chunks that change how the pixels look or how many frames there are.
@@ -148,6 +158,49 @@ def without_broken_chunks(data: bytes) -> tuple[bytes, str | None]:
     kept = b"".join(data[stop:start] for stop, start in zip(ends, starts, strict=True))
     kinds = ", ".join(sorted({chunk.kind.decode("ascii", "replace") for chunk in broken}))
     return SIGNATURE + kept, f"ignored PNG chunks with a wrong checksum: {kinds}"
+
+
+def check_pixels(data: bytes) -> None:
+    """Checks that the compressed pixels are as many as the header says.
+
+    Decoders leave black what a stream lacks that ends properly, but too early; one that breaks off
+    is an error for them.
+
+    Args:
+        data: a PNG; of an APNG its first image is checked.
+
+    Raises:
+        UnreadableImageError: if the stream ends before the last pixel.
+
+    Source:
+        PNG (third edition), sections 7.2 (scanlines), 8.1 (passes) and 10.
+    """
+    inflate, missing = zlib.decompressobj(), 0
+    for chunk in walk(io.BytesIO(data)):
+        content = memoryview(data)[chunk.start + _HEAD.size : chunk.stop - 4]
+        if chunk.kind == b"IHDR" and len(content) == _IHDR.size:
+            missing = _raw_bytes(*_IHDR.unpack(content))
+        elif chunk.kind == b"IDAT":
+            try:
+                while content and missing > 0 and not inflate.eof:
+                    missing -= len(inflate.decompress(content, _INFLATED_AT_ONCE))
+                    content = memoryview(inflate.unconsumed_tail)
+            except zlib.error:  # the decoder will say so, or the damage lies behind the pixels
+                return
+    if inflate.eof and missing > 0:
+        raise UnreadableImageError(f"broken PNG: pixels are missing (bytes: {missing})")
+
+
+def _raw_bytes(width: int, height: int, bits: int, colour_type: int, *others: int) -> int:
+    """Bytes of all scanlines with their filter types, from the fields of IHDR."""
+    per_pixel = bits * _CHANNELS.get(colour_type, 0)
+    is_interlaced = others[-1] == 1
+    total = 0
+    for x, y, step_x, step_y in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - x) // step_x), -(-(height - y) // step_y)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * per_pixel // 8))
+    return total
 
 
 def walk(file: BinaryIO | io.RawIOBase) -> Iterator[Chunk]:

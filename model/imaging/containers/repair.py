@@ -41,11 +41,12 @@ def repair(data: bytes, file_format: str) -> tuple[bytes, str | None]:
         nothing had to be repaired.
 
     Raises:
-        UnreadableImageError: if a JPEG lacks pixels: its last scan ends too early, or, without an
-            end marker, it has not all scans.
+        UnreadableImageError: if pixels are missing: a PNG's stream or a JPEG's last scan ends too
+            early, or a JPEG without an end marker has not all scans.
         OSError: and what else Pillow raises on such a file.
     """
     if file_format == "PNG":
+        png.check_pixels(data)
         return png.without_broken_chunks(data)
     if file_format == "JPEG":
         return _repair_jpeg(data)

@@ -2,7 +2,9 @@
 
 import base64
 import io
+import math
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -205,3 +207,52 @@ def test_a_browser_shows_these_files(tmp_path):
                 first, second = (view.page.evaluate(script, url) for url in urls)
                 same = len(first) * 2 // 3 if kind == "jpeg" else len(first)
                 assert first[:same] == second[:same] and len(first) == len(second)
+
+
+# Of each pass: first column and row, steps to the next (PNG, third edition, 8.1).
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)]
+ADAM7 += [(0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+# Bit depth, colour type and samples of a pixel.
+PIXELS = [(1, 0, 1), (2, 3, 1), (4, 0, 1), (8, 2, 3), (8, 4, 2), (8, 6, 4), (16, 0, 1), (16, 2, 3)]
+
+
+def scanlines(height, width, bits, passes):
+    """Scanlines of grey pixels, each with its filter type 0."""
+    return b"".join(
+        b"\0" + b"\x55" * math.ceil(len(range(x, width, step_x)) * bits / 8)
+        for x, y, step_x, step_y in passes
+        if x < width
+        for _ in range(y, height, step_y)
+    )
+
+
+@pytest.mark.parametrize(("bits", "colour_type", "samples"), PIXELS)
+@pytest.mark.parametrize("passes", [[(0, 0, 1, 1)], ADAM7], ids=["rows", "interlaced"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 9), (9, 3), (8, 8), (13, 17)])
+def test_a_png_whose_stream_ends_too_early_has_lost_pixels(
+    height, width, passes, bits, colour_type, samples
+):
+    body = scanlines(height, width, bits * samples, passes)
+    palette = [(b"PLTE", bytes(range(12)))] if colour_type == 3 else []
+
+    def of(pixels):
+        interlaced = passes is ADAM7
+        return png(height, width, bits, colour_type, pixels, *palette, interlaced=interlaced)
+
+    _, image = decode(of(body), max_pixels=LIMIT)
+    assert image.rgb.min() > 0 or bits < 8
+    for lacking in (1, len(body)):
+        told = rf"broken PNG: pixels are missing \(bytes: {lacking}\)"
+        with pytest.raises(UnreadableImageError, match=told):
+            decode(of(body[:-lacking]), max_pixels=LIMIT)
+    decode(of(body + b"more than needed"), max_pixels=LIMIT)
+
+
+def test_the_pixels_of_a_png_may_lie_in_many_chunks():
+    whole = saved(scene(), "PNG")
+    at = whole.index(b"IDAT") - 4
+    pixels = zlib.compress(zlib.decompress(whole[at + 8 : whole.index(b"IEND") - 8]))
+    parts = [png_chunk(b"IDAT", pixels[i : i + 50]) for i in range(0, len(pixels), 50)]
+    data = whole[:at] + b"".join([*parts, png_chunk(b"IDAT", b""), png_chunk(b"IEND", b"")])
+    _, image = decode(data, max_pixels=LIMIT)
+    np.testing.assert_array_equal(image.rgb, np.asarray(scene()))
