@@ -144,7 +144,7 @@ RUNS = {
     r"benchmarks.degradations ": bench("--recipes jpeg75 --limit 1 --model rdn-small", "PSNR-Y"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(
-        "--images 1 --rounds 1 --repeat 1", "times the plain loop"
+        "--images 1 --rounds 1 --repeat 1 --precision float32", "times the plain loop"
     ),
     r"benchmarks.peers ": bench("--images 1 --rounds 1", "of ours"),
     r"benchmarks.nights ": bench("", "beside start-up"),
