@@ -192,6 +192,7 @@ EARLIER_RUNS = (
 SIDE_PX = 140
 IMAGES_TO_TRAIN_ON = 4  # training holds out a quarter
 THUMBNAILS = 20  # fewer give no estimate
+THUMBNAIL_PX = 48
 SIDE_TO_SHRINK_PX = 300  # large enough for a patch of the training after it was shrunk by 2
 
 
@@ -311,8 +312,8 @@ class Reader:
         for folder_name, name in re.findall(r"--crop (\w+)/(\S+)", text):
             _write(folder / folder_name, {name: to_shrink["0.jpg"]})
         if "thumbnails/" in text:
-            _write(folder / "originals", _images(SIDE_PX, THUMBNAILS))
-            _write(folder / "thumbnails", _images(SIDE_PX // 2, THUMBNAILS))
+            _write(folder / "originals", _images(2 * THUMBNAIL_PX, THUMBNAILS))
+            _write(folder / "thumbnails", _images(THUMBNAIL_PX, THUMBNAILS))
         if "first.keras" in text:
             _write(folder, {"first.keras": presets.resolve("rdn-small").data})
         clothes = "\n".join(str(folder / "product" / name) for name in to_shrink)
@@ -335,7 +336,7 @@ class Reader:
         has_bucket = any(one in text for one in ("s3://", "…", "--config"))
         in_bucket = _images(SIDE_PX, 3)
         if "--table" in text:
-            in_a_folder = _images(SIDE_PX // 2, THUMBNAILS)
+            in_a_folder = _images(THUMBNAIL_PX, THUMBNAILS)
             in_bucket |= {f"a/{name}": data for name, data in in_a_folder.items()}
         # Blocks that name their runs make them.
         needs_runs = "--run_id" not in text and re.search(
