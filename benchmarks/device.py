@@ -101,7 +101,7 @@ def seconds_per_call(call: Callable[[], Any], seconds: float, *, max_queued: int
 
 def peaks(seconds: float) -> dict[str, float]:
     """Measures matrix products; returns TFLOP/s by precision."""
-    side = 2048 if jax.default_backend() == "cpu" else 8192
+    side = 1024 if jax.default_backend() == "cpu" else 8192
     result = {}
     for name, (_, of_product) in PRECISIONS.items():
         keys = jax.random.split(jax.random.key(0))

@@ -27,7 +27,7 @@ _PARENT_CHECK_EVERY_S = 1.0
 # The real standard error, while `import_tensorflow` holds back what is written to it.
 _held_back: list[int] = []
 # TensorFlow and Keras import them wherever they are installed, to accept their objects.
-_OPTIONAL = ("jax", "matplotlib", "pandas")
+_OPTIONAL = ("jax", "matplotlib", "pandas", "scipy")
 
 
 def run_command(name: str, main: Callable[[list[str]], int]) -> int:

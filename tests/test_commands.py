@@ -5,6 +5,7 @@ The commands of one block run one after the other in one folder and use each oth
 
 import contextlib
 import fnmatch
+import functools
 import gzip
 import io
 import logging
@@ -14,7 +15,6 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import partial
 
 import boto3
 import keras
@@ -27,6 +27,7 @@ from deploy.dataflow.launch import with_defaults
 from deploy.flink.local_cluster import missing_tools
 from model.imaging import resampling
 from model.network import presets
+from model.network.rdn import RDN
 from model.version import VERSION
 from pipeline import cli, job
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
@@ -77,19 +78,18 @@ def bench(shorter, says):
 
 
 FINISHED = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
+TINY = {"convs_per_block": 1, "growth_rate": 4, "features": 4}
 BRIEFLY = "--steps 2 --decay_steps 1 --batch_size 2 --lr_patch_px 32 --warmup_steps 1"
-BRIEFLY += " --feed_processes 0"
-TINY = "--convs_per_block 1 --growth_rate 4 --features 4"
+BRIEFLY += " --feed_processes 0 " + " ".join(f"--{name} {size}" for name, size in TINY.items())
 TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
 # By a pattern found in the command; the first one counts.
 RUNS = {
     # Named only, without its arguments.
     r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
     r"python -m benchmarks.(degradations|blending)$": Run("--help", says="usage: "),
-    # The demo of all samples is run by test_sample_run.py.
-    r"make run$": Run("OPTIONS='--limit 6'", "demo-output/before_after.png"),
+    # The demo is run by .ci/run and test_sample_run.py.
+    r"make run$": Run("OPTIONS=--help", says="usage: python -m pipeline.demo"),
     r"make run INPUT=": FINISHED,
-    r"make test$": Run("PYTEST_ADDOPTS=tests/test_size_filter.py", says=" passed"),
     # What it starts is run below, with the options of docs/speed.md.
     r"make bench ": Run("OPTIONS=--help", says="benchmarks.pipeline_vs_network folder --help"),
     r"benchmarks.pipeline_vs_network FOLDER$": Run("--help", says="usage: "),
@@ -101,6 +101,7 @@ RUNS = {
     ),
     r"run_pipeline.py .*--price_core_hour": Run("", "*/runs/*/estimate.json", "cost: "),
     r"run_pipeline.py .*--dry_run": Run("", "*/runs/*/estimate.json", "dry run: 3 images"),
+    r"run_pipeline.py .*--target_side ": Run("--target_side 300", FINISHED.leaves),
     r"run_pipeline.py .*--(limit|sample|include) ": Run(
         "", FINISHED.leaves, "part of the catalog"
     ),
@@ -110,8 +111,8 @@ RUNS = {
     r"pipeline.report .*--gallery": Run(
         "", "pages/index.html pages/images/1/0-result.jpeg pages/images/1/0-source.jpeg", "3 rows"
     ),
-    r"pipeline.prune .*--compact": Run("", says="copied 0 images, 0 bytes into run "),
-    r"pipeline.prune .*--keep": Run("", says="kept run earlier: one of the newest 7"),
+    r"pipeline.prune .*--compact": Run("", says="copied 3 images, "),
+    r"pipeline.prune .*--keep": Run("", says="kept run night2: one of the newest 7"),
     r"pipeline.prune ": Run("", says="3 rows"),
     r"pipeline.read .*by-product/ ": Run(
         "", "by-product/images.csv by-product/*0.jpg-1.jpg", "3 images of run night1"
@@ -131,10 +132,9 @@ RUNS = {
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
     r"model.upscale ": Run("", "photo_x?.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
-    r"model.train .*--initial_weights (rdn-product|runs/product)": Run(BRIEFLY, TRAINED),
-    r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} {TINY} --num_blocks 3", TRAINED),
-    r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} {TINY} --num_blocks 2", TRAINED),
-    r"model.train ": Run(f"{BRIEFLY} {TINY} --num_blocks 1", TRAINED),
+    r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} --num_blocks 3", TRAINED),
+    r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
+    r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
     r"model.evaluate ": Run("", says="bicubic"),
     r"benchmarks.before_after ": Run("", "before-after.jpg"),
@@ -144,7 +144,7 @@ RUNS = {
     r"benchmarks.degradations ": bench("--recipes jpeg75 --limit 1 --model rdn-small", "PSNR-Y"),
     r"benchmarks.feeding ": bench("--feedings grid --seconds 0 --probe_steps 1", "PSNR-Y"),
     r"benchmarks.pipeline_vs_network ": bench(
-        "--images 1 --rounds 1 --repeat 1", "times the plain loop"
+        "--images 1 --rounds 1 --repeat 1 --precision float32", "times the plain loop"
     ),
     r"benchmarks.peers ": bench("--images 1 --rounds 1", "of ours"),
     r"benchmarks.nights ": bench("", "beside start-up"),
@@ -163,6 +163,7 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install ": "the same",
     "tensorboard ": "no requirement; the tests of model.train read what it would show",
     "make lint": "reads all of the checkout; .ci/run runs it; test_make_knows_the_target",
+    "make test": "starts these tests; .ci/run runs it; test_make_knows_the_target",
     "python -m benchmarks.million --uris 200000 --flink": "needs Java, Maven and minutes",
     "make test-flink": "needs Java and Maven; .ci/run; test_make_knows_the_target",
     ".ci/run": "runs these tests",
@@ -176,15 +177,22 @@ NOT_RUN = {
     "python -m benchmarks.ocr ": "needs OCR, which no requirement names; tests/test_ocr.py",
 }
 
+ARGUMENTS = ".venv/arguments"  # of Python, which `make` started last
 # A reader's folders of images, and of pairs.
 FOLDERS = {
     *("images", "photographs", "my_images", "validation", "bsd400", "yang91"),
     *("folder", "FOLDER", "IMAGES", "photos", "catalog"),
 }
 PAIRS = ("Set5", "DIR")
+# The last of those into one output is the newest.
+EARLIER_RUNS = (
+    *("upscaled/a", "upscaled/b", "upscaled/night1", "upscaled/night2"),
+    "trial/trial1",
+)
 SIDE_PX = 140
 IMAGES_TO_TRAIN_ON = 4  # training holds out a quarter
 THUMBNAILS = 20  # fewer give no estimate
+THUMBNAIL_PX = 48
 SIDE_TO_SHRINK_PX = 300  # large enough for a patch of the training after it was shrunk by 2
 
 
@@ -237,9 +245,11 @@ def blocks_to_run():
 class Shop:
     """The documents' bucket on the loopback server, with images, a manifest and a network."""
 
-    def __init__(self, endpoint, images):
+    def __init__(self, endpoint, images, runs):
         self._client = boto3.client("s3", endpoint_url=endpoint)
         self._client.create_bucket(Bucket="shop")
+        for key, data in runs.items():
+            self._put(key, data)
         for folder in ("images", "part"):
             for name, data in images.items():
                 self._put(f"{folder}/{name}", data)
@@ -252,6 +262,10 @@ class Shop:
     def _put(self, key, data):
         self._client.put_object(Bucket="shop", Key=key, Body=data)
 
+    def get(self, uri):
+        key = uri.removeprefix("s3://shop/")
+        return self._client.get_object(Bucket="shop", Key=key)["Body"].read()
+
     def uris(self):
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket="shop")
         return {f"s3://shop/{one['Key']}" for page in pages for one in page.get("Contents", ())}
@@ -260,6 +274,21 @@ class Shop:
         for uri in self.uris():
             self._client.delete_object(Bucket="shop", Key=uri.removeprefix("s3://shop/"))
         self._client.delete_bucket(Bucket="shop")
+
+
+@functools.cache
+def earlier_runs(endpoint):
+    """Runs the job over the shop's images as readers did before; returns objects by key.
+
+    They are made once, and copied into the bucket of each block that needs them.
+    """
+    with contextlib.closing(Shop(endpoint, _images(SIDE_PX, 3), {})) as shop:
+        before = shop.uris()
+        for run in EARLIER_RUNS:
+            output, _, run_id = run.partition("/")
+            places = ["--input", "s3://shop/images/", "--output", f"s3://shop/{output}"]
+            assert job.run([*places, "--run_id", run_id, "--report", "no"]) == job.DONE
+        return {uri.removeprefix("s3://shop/"): shop.get(uri) for uri in shop.uris() - before}
 
 
 class Reader:
@@ -283,8 +312,8 @@ class Reader:
         for folder_name, name in re.findall(r"--crop (\w+)/(\S+)", text):
             _write(folder / folder_name, {name: to_shrink["0.jpg"]})
         if "thumbnails/" in text:
-            _write(folder / "originals", _images(SIDE_PX, THUMBNAILS))
-            _write(folder / "thumbnails", _images(SIDE_PX // 2, THUMBNAILS))
+            _write(folder / "originals", _images(2 * THUMBNAIL_PX, THUMBNAILS))
+            _write(folder / "thumbnails", _images(THUMBNAIL_PX, THUMBNAILS))
         if "first.keras" in text:
             _write(folder, {"first.keras": presets.resolve("rdn-small").data})
         clothes = "\n".join(str(folder / "product" / name) for name in to_shrink)
@@ -299,22 +328,22 @@ class Reader:
         _write(folder, {"photo.jpg": images["0.jpg"]})
         for run in re.findall(r"--initial_weights (runs/product\S+)/", text):
             # As the runs of the documents were: not told of the sharpening yet.
-            _write(folder / run, {"model.keras": presets.resolve("rdn-product-x3").data})
+            (folder / run).mkdir(parents=True)
+            RDN(**TINY, num_blocks=1, knows_quality=True).save(folder / run / "model.keras")
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})
         has_bucket = any(one in text for one in ("s3://", "…", "--config"))
         in_bucket = _images(SIDE_PX, 3)
         if "--table" in text:
-            in_a_folder = _images(SIDE_PX // 2, THUMBNAILS)
+            in_a_folder = _images(THUMBNAIL_PX, THUMBNAILS)
             in_bucket |= {f"a/{name}": data for name, data in in_a_folder.items()}
-        self.shop = Shop(endpoint, in_bucket) if has_bucket else None
-        earlier = re.findall(r"(s3://shop/\w+)/runs/(\w+)", text)
-        if "--retry" in text or re.search(r"pipeline\.(read|report|prune) s3:", text):
-            earlier.append(("s3://shop/upscaled", "earlier"))
-        for output, run_id in earlier:
-            places = ["--input", "s3://shop/images/", "--output", output, "--run_id", run_id]
-            assert job.run([*places, "--report", "no"]) == job.DONE
+        # Blocks that name their runs make them.
+        needs_runs = "--run_id" not in text and re.search(
+            r"--retry|s3:\S+/runs/|pipeline\.(read|report|prune) s3:", text
+        )
+        runs = earlier_runs(endpoint) if needs_runs else {}
+        self.shop = Shop(endpoint, in_bucket, runs) if has_bucket else None
 
     def close(self):
         if self.shop:
@@ -330,18 +359,22 @@ class Reader:
         words = shlex.split(command)
         if words[0] == "catalog-magnifier":  # as pip installs it
             return _in_this_process(words, lambda: sys.exit(magnifier.main()))
-        if words[0] != "python":
-            done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-            return done.returncode, done.stdout + done.stderr
-        return _run_python(words[1:])
+        if words[0] == "python":
+            return _run_python(words[1:])
+        made = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+        started = (self.folder / ARGUMENTS).read_text().splitlines()
+        status, said = _run_python(started)
+        return status, made.stdout + said
 
 
 def _run_python(words):
     """Runs Python's arguments in this process."""
     if words[0] == "-m":
-        run = partial(runpy.run_module, words[1], run_name="__main__", alter_sys=True)
+        run = functools.partial(runpy.run_module, words[1], run_name="__main__", alter_sys=True)
         return _in_this_process(words[1:], run)
-    return _in_this_process(words, partial(runpy.run_path, words[0], run_name="__main__"))
+    return _in_this_process(
+        words, functools.partial(runpy.run_path, words[0], run_name="__main__")
+    )
 
 
 def _in_this_process(arguments, run):
@@ -361,13 +394,11 @@ def _in_this_process(arguments, run):
 
 
 def _link_checkout(folder):
-    """Links the checkout, with a ready environment and one short test."""
+    """Links the checkout, with an environment whose Python writes down what `make` starts."""
     for path in ROOT.iterdir():
         if not path.name.startswith(".") and path.name not in ("tests", "runs", "demo-output"):
             (folder / path.name).symlink_to(path)
-    short = ROOT / "tests/pipeline/catalog/test_size_filter.py"
-    _write(folder / "tests", {short.name: short.read_bytes()})
-    python = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
+    python = f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{ARGUMENTS}\n"
     _write(folder / ".venv/bin", {"python": python.encode()})
     (folder / ".venv/bin/python").chmod(0o755)
     (folder / ".venv/.ready").touch()

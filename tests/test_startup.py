@@ -219,9 +219,9 @@ from model.startup import import_tensorflow
 import_tensorflow()
 assert "tensorflow" in sys.modules
 # Nor does it import what only other users of TensorFlow need, which stays importable.
-assert not {"jax", "matplotlib", "pandas"} & set(sys.modules)
+assert not {"jax", "matplotlib", "pandas", "scipy"} & set(sys.modules)
 import gc, os
-import pandas
+import pandas, scipy.sparse
 assert gc.isenabled()
 import keras
 assert keras.backend.backend() == "tensorflow"

@@ -10,7 +10,6 @@ import datetime
 import sys
 from typing import TYPE_CHECKING
 
-from model.startup import import_tensorflow
 from pipeline import cli
 from pipeline.runtime import startup
 from pipeline.settings import RunPlan
@@ -30,7 +29,6 @@ def job_proto(argv: list[str]) -> "Pipeline":
     now = datetime.datetime.now(datetime.UTC)
     settings, beam_arguments = cli.parse(argv, now)
     plan = RunPlan(settings, now, model_sha256="", workers=1, compute_dtype="float32")
-    import_tensorflow()
     import apache_beam as beam  # noqa: PLC0415 - after the command line is parsed
     from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: PLC0415
