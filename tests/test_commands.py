@@ -85,7 +85,7 @@ TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log
 # By a pattern found in the command; the first one counts.
 RUNS = {
     # Named only, without its arguments.
-    r"python (run_pipeline.py|-m (model|pipeline)\.\w+)$": Run("--help", says="usage: "),
+    r"python (run_pipeline.py|-m (model|pipeline)(\.\w+)+)$": Run("--help", says="usage: "),
     r"python -m benchmarks.(degradations|blending)$": Run("--help", says="usage: "),
     # The demo is run by .ci/run and test_sample_run.py.
     r"make run$": Run("OPTIONS=--help", says="usage: python -m pipeline.demo"),
@@ -135,6 +135,7 @@ RUNS = {
     r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} --num_blocks 3", TRAINED),
     r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
     r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
+    r"model.network.mean ": Run("", "mean.keras", "the mean of 3 networks, sha256 "),
     r"model.evaluate .*--patches": Run("", "product-patches.png", "rdn-small"),
     r"model.evaluate ": Run("", says="bicubic"),
     r"benchmarks.before_after ": Run("", "before-after.jpg"),
@@ -330,6 +331,8 @@ class Reader:
             # As the runs of the documents were: not told of the sharpening yet.
             (folder / run).mkdir(parents=True)
             RDN(**TINY, num_blocks=1, knows_quality=True).save(folder / run / "model.keras")
+        for run in re.findall(r"(runs/product-cutout\d?)/model.keras", text):
+            _write(folder / run, {"model.keras": presets.resolve("rdn-product").data})
         if "held_out_compressed.txt" in text:
             held_out = "\n".join(str(folder / "product" / name) for name in images)
             _write(folder / "runs/rdn-product", {"held_out_compressed.txt": held_out.encode()})

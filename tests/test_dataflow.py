@@ -245,7 +245,7 @@ def test_the_images_python_part_installs_into_a_clean_environment(tmp_path):
     )
     for name in re.findall(r"(?m)^COPY ((?!--).*) \./$", text)[0].split():
         shutil.copy(ROOT / name, tree)
-    # uv reads pip's options, and resolves in seconds what takes pip two minutes.
+    # uv takes the same arguments, and resolves in seconds what takes pip two minutes.
     clean = tmp_path / "clean"
     subprocess.run([UV, "venv", "--quiet", f"--python={sys.executable}", clean], check=True)
     pip = [UV, "pip", "install", "--quiet", f"--python={clean}"]
