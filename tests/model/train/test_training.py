@@ -160,6 +160,7 @@ def test_twelve_steps_with_every_option_equal_six_and_six(data, tmp_path, monkey
         knows_sharpening=1,
         sharpening_told_share=0.5,
         min_variation=(8, 2),
+        held_out=1,
     )
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     training.train(everything, straight, checkpoint_every=6)
@@ -179,16 +180,16 @@ def test_a_killed_run_drops_what_lies_beyond_its_checkpoint(data, tmp_path, stra
 def test_training_lowers_the_loss_and_beats_its_start(data, tmp_path):
     wide = {"convs_per_block": 2, "growth_rate": 16, "features": 16, "lr_patch_px": 16}
     # Twice that rate is at the edge: which sums a machine adds first decides whether it learns.
-    slow = {"learning_rate": 1e-3, "warmup_steps": 50, "ema_momentum": 0.9}
-    varied = {"batch_size": 8, "min_variation": (10, 10)}
-    long = config(data, steps=240, **wide, **slow, **varied)
-    path = training.train(long, tmp_path / "run", checkpoint_every=80)
-    log = log_of(tmp_path / "run")
-    assert float(log[2]["validation_l1"]) < 0.96 * float(log[0]["validation_l1"])
-    assert float(log[2]["clean_psnr_y_db"]) > float(log[0]["clean_psnr_y_db"]) + 0.5
+    slow = {"learning_rate": 1e-3, "warmup_steps": 30, "ema_momentum": 0.9}
+    varied = {"batch_size": 4, "min_variation": (10, 10), "seed": 2}
+    long = config(data, steps=160, **wide, **slow, **varied)
+    path = training.train(long, tmp_path / "run", checkpoint_every=40)
+    first, *_, last = log_of(tmp_path / "run")
+    assert float(last["validation_l1"]) < 0.96 * float(first["validation_l1"])
+    assert float(last["clean_psnr_y_db"]) > float(first["clean_psnr_y_db"]) + 0.5
     rdn = keras.saving.load_model(path)
     assert isinstance(rdn, RDN) and not rdn.compiled
-    assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 240
+    assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 160
 
 
 def test_a_wide_network_on_drawn_scenes_does_not_die(tmp_path):
@@ -232,7 +233,7 @@ def test_the_moving_average_is_what_is_shipped(data, tmp_path, monkeypatch):
 
 def test_the_best_is_kept(data, tmp_path):
     # A rate that lets the network diverge: the best is then an early one.
-    wild = config(data, steps=20, learning_rate=0.2, ema_momentum=0, warmup_steps=20)
+    wild = config(data, steps=30, learning_rate=0.2, ema_momentum=0, warmup_steps=30)
     training.train(wild, tmp_path, checkpoint_every=5)
     scores = [float(line["mean_psnr_y_db"]) for line in log_of(tmp_path)]
     assert max(scores) > scores[-1]
@@ -601,10 +602,10 @@ def test_degrading_runs_are_measured_by_named_recipes(data):
 
 def test_a_network_learns_to_use_what_it_is_told_of_sharpening(tmp_path):
     options = {
-        **{"drawn_scenes": 24, "compressed_share": 0.0, "drawn_share": 1.0, "held_out": 0},
+        **{"drawn_scenes": 6, "compressed_share": 0.0, "drawn_share": 1.0, "held_out": 0},
         **{"degraded_share": 0.5, "sharpened_share": 1.0, "sharpen_percent": (150, 150)},
         **{"jpeg_share": 0.0, "knows_sharpening": 1, "sharpening_told_share": 1.0},
-        **{"steps": 300, "batch_size": 8, "lr_patch_px": 16, "learning_rate": 3e-3},
+        **{"steps": 200, "batch_size": 4, "lr_patch_px": 16, "learning_rate": 3e-3},
         **{"warmup_steps": 20, "ema_momentum": 0.9, "min_variation": (5, 5)},
     }
     rdn = keras.saving.load_model(training.train(from_options(SMALL | options), tmp_path))
@@ -713,7 +714,7 @@ def test_jax_trains_and_resumes_without_tensorflow(data, tmp_path):
     # What the first process compiled, the second need not.
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    command += ["--checkpoint_every=5", "--feed_processes=2"]
+    command += ["--checkpoint_every=5", "--feed_processes=1"]
     for expected in (1, 2):
         process = subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
