@@ -195,13 +195,14 @@ def test_training_lowers_the_loss_and_beats_its_start(data, tmp_path):
 def test_a_wide_network_on_drawn_scenes_does_not_die(tmp_path):
     """Zero-started fusion: with random ones all ReLUs of the upsampling net died here."""
     drawn = TrainConfig(
-        drawn_scenes=8,
+        drawn_scenes=2,
         drawn_share=1.0,
         compressed_share=0.0,
-        steps=40,
-        batch_size=4,
+        held_out=0,
+        steps=20,
+        batch_size=2,
         lr_patch_px=16,
-        warmup_steps=20,
+        warmup_steps=10,
     )
     rdn = keras.saving.load_model(training.train(drawn, tmp_path))
     hidden = keras.Model(rdn.input, rdn.get_layer("upnet_hidden").output)
