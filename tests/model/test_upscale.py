@@ -272,12 +272,10 @@ def test_compare_writes_bicubic_ours_and_the_error(tmp_path, capsys):
 def _place(sheet, part):
     """The column where a part of the sheet begins."""
     height, width = part.shape[:2]
-    for y in range(sheet.shape[0] - height + 1):
-        for x in range(sheet.shape[1] - width + 1):
-            if (sheet[y, x : x + width] == part[0]).all() and np.array_equal(
-                sheet[y : y + height, x : x + width], part
-            ):
-                return x
+    middle = height // 2, width // 2
+    for y, x in np.argwhere((sheet == part[middle]).all(axis=-1)) - middle:
+        if y >= 0 <= x and np.array_equal(sheet[y : y + height, x : x + width], part):
+            return x
     raise AssertionError("it is not on the sheet")
 
 

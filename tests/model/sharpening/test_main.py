@@ -127,11 +127,11 @@ def test_two_images_of_one_name_are_refused(tmp_path, capsys):
     assert "one name for two images" in message and "0.jpg" in message and "0.png" in message
 
 
-def save_thumbnails(folder, recipe, quality=None, count=24):
+def save_thumbnails(folder, recipe, quality=None, count=20):
     """Thumbnails whose originals are lost."""
     suffix, options = ("png", {}) if quality is None else ("jpg", {"quality": quality})
     for i in range(count):
-        lr = recipe.make_lr(scene(100 + i, 112, 112), 2, np.random.default_rng(1))
+        lr = recipe.make_lr(scene(100 + i, 96, 96), 2, np.random.default_rng(1))
         Image.fromarray(lr).save(folder / f"{i}.{suffix}", **options)
 
 
@@ -147,7 +147,7 @@ def recommended(capsys):
 def test_without_originals_it_is_estimated(tmp_path, capsys, name, quality):
     recipe = RECIPES[name]
     save_thumbnails(tmp_path, recipe, quality)
-    truth = np.mean([recipe.sharpening(scene(100 + i, 112, 112), 2) for i in range(24)])
+    truth = np.mean([recipe.sharpening(scene(100 + i, 96, 96), 2) for i in range(20)])
     assert sharpening.main([str(tmp_path)]) == 0
     assert recommended(capsys) == pytest.approx(truth, abs=0.15)
 
@@ -155,8 +155,8 @@ def test_without_originals_it_is_estimated(tmp_path, capsys, name, quality):
 def test_thumbnails_of_two_kinds_give_no_estimate(tmp_path, capsys):
     for name in ("plain", "sharp"):
         (tmp_path / name).mkdir()
-    save_thumbnails(tmp_path / "plain", RECIPES["bicubic"], count=12)
-    save_thumbnails(tmp_path / "sharp", RECIPES["sharpened150"], count=12)
+    save_thumbnails(tmp_path / "plain", RECIPES["bicubic"], count=10)
+    save_thumbnails(tmp_path / "sharp", RECIPES["sharpened150"], count=10)
     for image in (tmp_path / "sharp").iterdir():
         image.rename(tmp_path / f"plain/sharp-{image.name}")
     assert sharpening.main([str(tmp_path / "plain")]) == 1
