@@ -24,6 +24,7 @@ from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
 from pipeline.upscale import machine
+from tests.pipeline.signatures import remembering
 
 NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
 
@@ -46,20 +47,9 @@ def image_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, 
 def runs_share_what_is_slow_to_start() -> Iterator[None]:
     """Saves two thirds of the processor time of a run on a few small images.
 
-    To build its pipeline, Beam looks 13,000 times at the parameters of 200 methods; and each run
-    starts two decoder processes, which import Pillow and numpy.
+    Each run would start two decoder processes, which import Pillow and numpy.
     """
-    look, seen = core.get_function_args_defaults, {}
-
-    def look_once(function: Any) -> tuple[list[str], list[Any]]:
-        method = getattr(function, "__func__", None)
-        if method is None:
-            return look(function)
-        if method not in seen:
-            seen[method] = look(function)
-        names, defaults = seen[method]
-        return list(names), list(defaults)
-
+    look_once = remembering(core.get_function_args_defaults)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core, "get_function_args_defaults", look_once)
         patch.setattr(dofns, "open_decoders", functools.cache(dofns.open_decoders))
