@@ -132,7 +132,7 @@ class UpscaleDoFn(beam.DoFn):
         plan, files = self._plan, join_run(self._plan.settings)
         memory.give_back()  # the network needs as much as the steps before it took
         # One set of decoders, and one network, for all threads of a process.
-        decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
+        decoders = self._shared_decoders.acquire(lambda: open_decoders(plan.settings.max_pixels))
         upscaler = self._shared_upscaler.acquire(lambda: open_upscaler(files, plan))
         images_folder = Layout.of(plan.settings).images
         worker = ImageWorker(files, decoders, upscaler, plan, images_folder=images_folder)
@@ -141,8 +141,9 @@ class UpscaleDoFn(beam.DoFn):
         return LookAhead(worker.process, items=plan.settings.look_ahead, threads=threads)
 
 
-def _open_decoders(settings: Settings) -> DecoderPool:
-    return DecoderPool(os.cpu_count() or 1, max_pixels=settings.max_pixels)
+def open_decoders(max_pixels: int) -> DecoderPool:
+    """Opens a pool of as many decoders as this machine has cores; see `DecoderPool`."""
+    return DecoderPool(os.cpu_count() or 1, max_pixels=max_pixels)
 
 
 def _counted(row: Row) -> Row:
@@ -222,7 +223,7 @@ class ProbeDoFn(beam.DoFn):
     def setup(self) -> None:
         """Beam: once a process."""
         plan, files = self._plan, join_run(self._plan.settings)
-        decoders = self._shared_decoders.acquire(lambda: _open_decoders(plan.settings))
+        decoders = self._shared_decoders.acquire(lambda: open_decoders(plan.settings.max_pixels))
         reader = SourceReader(files, decoders, plan)
         self._ahead: LookAhead[Job, estimation.ProbedJob] = LookAhead(
             lambda job: estimation.probe(reader, job, plan),

@@ -17,10 +17,13 @@ from pathlib import Path
 from tests.pipeline import started  # noqa: F401 - first, as in run_pipeline.py
 
 # isort: split
+from apache_beam.transforms import core
+
 from model.inference.upscaler import Upscaler
 from pipeline import job
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
+from tests.pipeline.signatures import remembering
 
 
 class Events:
@@ -61,16 +64,17 @@ class Events:
 def run(kill_at, inferences, arguments, said=None):
     """Runs the job in this process; ends it with the job's status, or by SIGKILL.
 
-    `said`, a file, gets what the process prints.
+    `said`, a path without a suffix: files `.out` and `.err` beside it get what the process prints.
     """
     if said is not None:
-        with Path(said).open("wb") as file:
-            for stream in (1, 2):
+        for stream, suffix in ((1, ".out"), (2, ".err")):
+            with said.with_suffix(suffix).open("wb") as file:
                 os.dup2(file.fileno(), stream)
     events = Events(kill_at, Path(inferences))
     for storage in (LocalStorage, S3Storage):
         for name in ("write", "write_file", "create", "move", "delete"):
             setattr(storage, name, events.noisy(getattr(storage, name)))
+    core.get_function_args_defaults = remembering(core.get_function_args_defaults)
     Upscaler.upscale_image = events.logged(Upscaler.upscale_image)
     sys.exit(job.run(arguments))
 

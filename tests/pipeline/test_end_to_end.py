@@ -251,12 +251,13 @@ def test_more_failures_than_allowed_is_status_3(bucket, capsys):
 @needs_catalog
 def test_real_images(tmp_path):
     names = sorted(path.name for path in CATALOG.iterdir())
-    chosen = names[:3] + names[-3:]
+    chosen = names[:1] + names[-2:]
     manifest = tmp_path / "manifest.txt"
     manifest.write_text("".join(f"{(CATALOG / name).resolve()}\n" for name in chosen))
-    assert job.run(["--input", str(manifest), "--output", str(tmp_path / "out")]) == 0
+    places = ["--input", str(manifest), "--output", str(tmp_path / "out")]
+    assert job.run([*places, "--report", "no"]) == 0
     table = ds.dataset(tmp_path / "out/rows", partitioning="hive").to_table()
-    assert table["status"].to_pylist() == ["upscaled"] * 6
+    assert table["status"].to_pylist() == ["upscaled"] * 3
     for row in table.to_pylist():
         assert (row["width"], row["height"]) == (2 * row["source_width"], 2 * row["source_height"])
         assert row["roundtrip_psnr_db"] > 32  # the noise that it removes counts against it
@@ -315,16 +316,6 @@ def cli(*arguments, **environment):
 
 def last_line(text):
     return text.strip().splitlines()[-1]
-
-
-def test_the_command_line_program(bucket, tmp_path):
-    """As a user starts it, from another working directory than the project's."""
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.jpg").write_bytes(image_bytes(40, 44))
-    done = cli("--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
-    assert "1 image: 1 upscaled" in done.stdout
-    assert (tmp_path / "out/rows").is_dir()
 
 
 def test_fatal_errors_are_one_clear_line(bucket, tmp_path, capsys, monkeypatch):

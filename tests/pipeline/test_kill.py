@@ -1,8 +1,8 @@
 """SIGKILL at any moment, the same command again: the rows of an undisturbed run."""
 
+import itertools
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tests.pipeline import killed_run
 from tests.pipeline.conftest import image_bytes
 
 ROOT = Path(__file__).parents[2]
-IMAGES = 90
+IMAGES = 50
 LOOK_AHEAD = 4
 # Upscaled, but not yet in a shard when the kill comes: what is on its way to the writer.
 IN_FLIGHT = LOOK_AHEAD + 1
@@ -42,42 +42,48 @@ def catalog(tmp_path_factory):
 class Tries:
     """Starts the job again and again under one id."""
 
-    def __init__(self, catalog, folder, *options, workers="1"):
+    def __init__(self, catalog, folder, *options):
         self.output = folder
-        self.log = folder.with_suffix(".log")
+        self.log, self.said = (folder.with_suffix(suffix) for suffix in (".log", ".said"))
         self.log.touch()
         self.arguments = ["--input", str(catalog), "--output", str(folder), "--run_id", "night1"]
-        self.arguments += ["--max_failure_rate", "1", "--workers", workers, *options]
+        self.arguments += ["--max_failure_rate", "1", "--model", "rdn-small", "--workers", "1"]
+        self.arguments += options
 
     def start(self, kill_at=0):
+        """Starts it in the fork of a process that has imported the job."""
+        process = SOON.Process(
+            target=killed_run.run, args=(kill_at, self.log, self.arguments, self.said)
+        )
+        process.start()
+        return process
+
+    def run(self, kill_at=0):
+        """Returns the status, and what is on standard error."""
+        return self.end_of(self.start(kill_at))
+
+    def end_of(self, process):
+        process.join(timeout=240)
+        process.kill()
+        return process.exitcode, self.said.with_suffix(".err").read_text()
+
+    def finish(self):
+        status, error = self.run()
+        assert status == 0, error
+
+    def start_program(self, *options, kill_at=0):
+        """Starts it as a program, whose processes of --workers can import it."""
         command = [sys.executable, "-m", "tests.pipeline.killed_run", str(kill_at), str(self.log)]
         return subprocess.Popen(
-            [*command, *self.arguments],
+            [*command, *self.arguments, *options],
             cwd=ROOT,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             # Programs that a shell starts in the background ignore Ctrl-C, and so do their heirs.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
-
-    def run(self, kill_at=0):
-        process = self.start(kill_at)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode in (0, -signal.SIGKILL), out + err
-        return process.returncode
-
-    def run_soon(self, kill_at=0):
-        """As `run`, in the fork of a process that has imported the job: it starts at once."""
-        said = self.log.with_suffix(".txt")
-        process = SOON.Process(
-            target=killed_run.run, args=(kill_at, self.log, self.arguments, said)
-        )
-        process.start()
-        process.join(timeout=240)
-        assert process.exitcode in (0, -signal.SIGKILL), said.read_text()
-        return process.exitcode
 
     @property
     def inferences(self):
@@ -111,10 +117,17 @@ class Tries:
         assert all(path.name.startswith("part-") for path in (self.output / "rows").glob("*/*"))
 
 
+def check_stopped(tries, sign, status, error):
+    """After a signal: one line, and no lock."""
+    assert (status, error.count("\n")) == (128 + sign, 1), error
+    assert "--run_id night1 continues it" in error
+    assert not (tries.output / "runs/night1/lock.json").exists()
+
+
 @pytest.fixture(scope="module")
 def undisturbed(catalog, tmp_path_factory):
     tries = Tries(catalog, tmp_path_factory.mktemp("undisturbed") / "out")
-    assert tries.run_soon() == 0
+    tries.finish()
     assert len(tries.inferences) == IMAGES
     return tries.rows()
 
@@ -122,71 +135,73 @@ def undisturbed(catalog, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
-    """Random moments while there is work, then one after the other in the run's last steps."""
+    """Before and among the rows, then one after the other in the run's last steps."""
     tries = Tries(catalog, tmp_path / "killed", "--look_ahead", str(LOOK_AHEAD))
-    moments = random.Random(20260504)
-    kills = 0
-    while kills < 20:
+    among_rows, last_steps = iter((3, 40, 70, 55)), itertools.count(2, 3)
+    status, kills = None, 0
+    while status != 0:
         before = len(tries.inferences)
         saved_before = len(tries.saved)
-        is_done = saved_before == IMAGES
-        if tries.run_soon(kill_at=4 + 2 * kills if is_done else moments.randint(3, 90)) == 0:
-            break
-        kills += 1
+        moment = next(last_steps) if saved_before == IMAGES else next(among_rows, 60)
+        status, error = tries.run(kill_at=moment)
+        assert status in (0, -signal.SIGKILL), error
+        kills += status != 0
         done_now = len(tries.inferences) - before
         saved = len(tries.saved)
         lost = saved_before + done_now - saved
         assert 0 <= lost <= max(1, 0.05 * saved) + IN_FLIGHT, (kills, done_now, saved)
-    else:
-        assert tries.run_soon() == 0
-    assert kills >= 10
+    assert 10 <= kills <= 20
     assert tries.rows() == undisturbed
     tries.check_nothing_is_left_over()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_several_processes_killed_and_not(catalog, tmp_path, undisturbed):
+def test_several_processes_stopped_and_killed(catalog, tmp_path, undisturbed):
     """The same images, to the last bit, as a single process makes."""
-    tries = Tries(catalog, tmp_path / "several", workers="2")
-    assert tries.run(kill_at=40) == -signal.SIGKILL
-    assert tries.run() == 0
+    tries = Tries(catalog, tmp_path / "several")
+    stopped = tries.start_program("--workers", "2")
+    while not tries.saved:
+        assert stopped.poll() is None
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    _, error = stopped.communicate(timeout=240)
+    check_stopped(tries, signal.SIGINT, stopped.returncode, error)
+    killed = tries.start_program("--workers", "2", kill_at=40)
+    _, error = killed.communicate(timeout=240)
+    assert killed.returncode == -signal.SIGKILL, error
+    tries.finish()
     assert tries.rows() == undisturbed
     tries.check_nothing_is_left_over()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("sign", "workers"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
-def test_a_signal_ends_in_one_line_and_the_run_goes_on_later(catalog, tmp_path, sign, workers):
-    tries = Tries(catalog, tmp_path / "out", workers=workers)
+def test_a_signal_ends_in_one_line_and_the_run_goes_on_later(catalog, tmp_path):
+    tries = Tries(catalog, tmp_path / "out")
     process = tries.start()
     while not tries.saved:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
-    process.send_signal(sign)
-    _, error = process.communicate(timeout=240)
-    assert (process.returncode, error.count("\n")) == (128 + sign, 1), error
-    assert "--run_id night1 continues it" in error
-    assert not (tries.output / "runs/night1/lock.json").exists()
-    assert tries.run() == 0
+    process.terminate()
+    check_stopped(tries, signal.SIGTERM, *tries.end_of(process))
+    tries.finish()
     tries.check_nothing_is_left_over()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_second_process_refuses_and_a_killed_one_is_followed_at_once(catalog, tmp_path):
-    tries = Tries(catalog, tmp_path / "out")
+    tries = Tries(catalog, tmp_path / "out", "--limit", "2")
     first = tries.start()
     while not (tries.output / "runs/night1/lock.json").exists():
-        assert first.poll() is None
+        assert first.is_alive()
         time.sleep(0.02)
-    first.send_signal(signal.SIGSTOP)  # alive, but slow
-    second = tries.start()
-    _, error = second.communicate(timeout=240)
-    assert second.returncode == 1
+    os.kill(first.pid, signal.SIGSTOP)  # alive, but slow
+    status, error = tries.run()
+    assert status == 1
     assert f"night1 is already going on: process {first.pid}" in error and error.count("\n") == 1
     first.kill()
-    first.wait()
-    assert tries.run_soon() == 0
+    first.join()
+    tries.finish()
     tries.check_nothing_is_left_over()

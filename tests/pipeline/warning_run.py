@@ -1,6 +1,6 @@
 """A run whose processes warn; see runtime/test_logs.py.
 
-python -m tests.pipeline.warning_run upscaler | worker <options of Beam>
+python -m tests.pipeline.warning_run upscaler | worker | upscaler+worker <options of Beam>
 """
 
 import logging
@@ -31,13 +31,17 @@ def step(who, settings):
     warn(who)
 
 
-def main(kind, *beam_arguments):
+def main(kinds, *beam_arguments):
     logs.name_run("night1")
     plan = make_plan(run_id="night1")
-    if kind == "upscaler":
+    if "upscaler" in kinds:
         processes = UpscalerProcesses(presets.resolve("rdn-small"), plan, 1)
         processes._pool.submit(warn, "upscaler").result()  # noqa: SLF001
-        return
+    if "worker" in kinds:
+        warn_in_worker(plan, beam_arguments)
+
+
+def warn_in_worker(plan, beam_arguments):
     options = PipelineOptions(beam_arguments)
     runner = job._runner(beam_arguments) or job._local_runner(options)  # noqa: SLF001
     with beam.Pipeline(runner=runner, options=options) as run:

@@ -30,12 +30,12 @@ from tests.pipeline.conftest import image_bytes, make_row
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """Twelve shop images, upscaled by both networks."""
+    """Ten shop images, upscaled by both networks."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "in").mkdir()
     files = sorted(CATALOG.iterdir())
-    small = [path for path in files if path.stat().st_size < 15_000]
-    for path in [*small[:: len(small) // 10][:10], *files[5:65:30]]:
+    small = [path for path in files if path.stem.endswith("_Iconic")]  # 198 pixels wide
+    for path in [*small[:: len(small) // 9][:9], files[5]]:
         shutil.copy(path, folder / "in")
     for name in ("rdn-product", "rdn-small"):
         places = ["--input", str(folder / "in"), "--output", str(folder / name)]
@@ -60,15 +60,15 @@ def test_the_network_that_keeps_the_noise_is_worse(shop, tmp_path, capsys):
     change = {one["measure"]: one["change"] for one in found["drifts"] if one["group"] == "all"}
     assert change["self_gain_db"] > 0 and change["roundtrip_psnr_db"] > 15
     assert change["background_noise"] > 0.3 and change["overshoot"] > 0.1
-    assert sum("noise" in one["why"] for one in found["worse"]) >= 10
+    assert sum("noise" in one["why"] for one in found["worse"]) >= 8
     # A carton with print has less noise with rdn-small, and seven times the overshoot.
-    assert found["verdict"]["worse"] >= 11 and found["verdict"]["better"] == 0
-    assert found["looked_at"] == 12
+    assert found["verdict"]["worse"] >= 9 and found["verdict"]["better"] == 0
+    assert found["looked_at"] == 10
 
     assert command.main([small, product, "--json", str(figures)]) == command.DONE
     assert "against A rdn-small: better\n" in capsys.readouterr().out
     found = json.loads(figures.read_text())
-    assert found["verdict"]["better"] >= 11 and found["worse"] == []
+    assert found["verdict"]["better"] >= 9 and found["worse"] == []
 
 
 def blurred(pixels, radius):

@@ -40,13 +40,14 @@ def warnings_of(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("who", "beam_arguments"), [("upscaler", []), ("worker", []), ("worker", TWO_PROCESSES)]
-)
-def test_processes_on_this_machine_name_the_run(who, beam_arguments):
-    pythons, ours = warnings_of(who, *beam_arguments)
-    assert re.match(rf".*UserWarning: {who}: Python \| as well", pythons)
-    assert ours == f"{who}: we | as well"
+@pytest.mark.parametrize("beam_arguments", [[], TWO_PROCESSES])
+def test_processes_on_this_machine_name_the_run(beam_arguments):
+    """Those that upscale, and Beam's workers: in this process, or others."""
+    kinds = ("worker",) if beam_arguments else ("upscaler", "worker")
+    lines = iter(warnings_of("+".join(kinds), *beam_arguments))
+    for kind, pythons, ours in zip(kinds, lines, lines, strict=True):
+        assert re.match(rf".*UserWarning: {kind}: Python \| as well", pythons)
+        assert ours == f"{kind}: we | as well"
 
 
 @pytest.fixture

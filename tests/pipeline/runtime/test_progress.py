@@ -20,12 +20,21 @@ EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR) night1
 
 def command(folder):
     (folder / "in").mkdir()
-    for i in range(8):
-        (folder / f"in/{i}.png").write_bytes(image_bytes(60, 60, file_format="PNG", seed=i))
+    for i in range(3):
+        (folder / f"in/{i}.png").write_bytes(image_bytes(36, 36, file_format="PNG", seed=i))
     (folder / "in/bad.jpg").write_bytes(b"no image")
-    options = ["--run_id", "night1", "--max_failure_rate", "1", "--report", "no"]
+    options = [
+        "--run_id",
+        "night1",
+        "--max_failure_rate",
+        "1",
+        "--report",
+        "no",
+        "--model",
+        "rdn-small",
+    ]
     places = ["--input", f"{folder}/in/", "--output", f"{folder}/out"]
-    return [sys.executable, "run_pipeline.py", *places, *options]
+    return [sys.executable, ROOT / "run_pipeline.py", *places, *options]
 
 
 def test_a_terminal_gets_a_bar(tmp_path):
@@ -42,17 +51,22 @@ def test_a_terminal_gets_a_bar(tmp_path):
             except OSError:  # Linux's way to say that the other end is closed
                 break
     assert process.wait() == 0, told
-    assert b"9/9" in told and b"failed=1" in told and b"images/s" in told
+    assert b"4/4" in told and b"failed=1" in told and b"images/s" in told
     assert b"INFO" not in told
 
 
 def test_elsewhere_each_event_is_one_line_with_time_and_run(tmp_path):
-    done = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True, check=True)
+    """From another working directory than the project's, too."""
+    done = subprocess.run(
+        command(tmp_path), cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""
+    assert "4 images: 3 upscaled, 1 failed" in done.stdout
+    assert (tmp_path / "out/rows").is_dir()
     events = [line for line in done.stdout.splitlines() if line.startswith("20")]
     assert len(events) == 2 and all(EVENT.fullmatch(line) for line in events)
     counts = json.loads(events[-1].partition("done: ")[2])
-    assert counts["upscaled"] == 8 and counts["unsupported_format"] == 1
+    assert counts["upscaled"] == 3 and counts["unsupported_format"] == 1
 
 
 def test_lines_tell_how_far_it_is(caplog):
