@@ -7,11 +7,12 @@ print what it says at import behind the summary.
 import functools
 import os
 import sys
-import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.signatures import remembering
 
 # As in the job. Several test processes on the same cores: threads of numpy's BLAS that wait for
 # each other would take 50 times the processor time of a small decode.
@@ -41,29 +42,16 @@ def networks_are_loaded_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def methods_are_inspected_once() -> Iterator[None]:
-    """Beam looks at the signatures of all methods of a step ten times in each run.
-
-    That takes half of the processor time of a run on few images. A method's signature is that of
-    its function.
-    """
+def beam_looks_at_each_method_once() -> Iterator[None]:
+    """Saves half of the processor time of a run on a few small images."""
     if "apache_beam" not in sys.modules:
         yield
         return
     from apache_beam.transforms import core  # noqa: PLC0415 - see above
 
-    inspect, inspected = core.get_function_args_defaults, {}
-
-    def inspect_once(function: Any) -> tuple[list[str], list[Any]]:
-        if not isinstance(function, types.MethodType):
-            return inspect(function)
-        if function.__func__ not in inspected:
-            inspected[function.__func__] = inspect(function)
-        names, defaults = inspected[function.__func__]
-        return list(names), list(defaults)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core, "get_function_args_defaults", inspect_once)
+        look_once = remembering(core.get_function_args_defaults)
+        patch.setattr(core, "get_function_args_defaults", look_once)
         yield
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-from apache_beam.transforms import core
 from PIL import Image
 
 from pipeline import columns, dofns
@@ -24,7 +23,6 @@ from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
 from pipeline.upscale import machine
-from tests.pipeline.signatures import remembering
 
 NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
 
@@ -44,14 +42,9 @@ def image_bytes(height=60, width=80, *, mode="RGB", file_format="JPEG", seed=1, 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def runs_share_what_is_slow_to_start() -> Iterator[None]:
-    """Saves two thirds of the processor time of a run on a few small images.
-
-    Each run would start two decoder processes, which import Pillow and numpy.
-    """
-    look_once = remembering(core.get_function_args_defaults)
+def runs_share_their_decoders() -> Iterator[None]:
+    """Each run would start two processes, which import Pillow and numpy."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core, "get_function_args_defaults", look_once)
         patch.setattr(dofns, "open_decoders", functools.cache(dofns.open_decoders))
         yield
 

@@ -23,7 +23,7 @@ from model.inference.upscaler import Upscaler
 from pipeline import job
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
-from tests.pipeline.signatures import remembering
+from tests.signatures import remembering
 
 
 class Events:
