@@ -44,6 +44,16 @@ def test_an_untrained_network_is_bicubic(scale, size):
         np.testing.assert_allclose(one, expected, atol=2e-6)
 
 
+def test_an_untrained_block_is_an_identity():
+    """Else Adam's first steps leave all ReLUs of the upsampling net dead."""
+    rdn = RDN(**TINY)
+    outputs = [rdn.get_layer(name).output for name in ("sfe2", "rdb2_residual")]
+    lr = np.random.default_rng(3).random((1, 8, 9, 3), dtype=np.float32)
+    before, after = keras.Model(rdn.input, outputs)(lr)
+    np.testing.assert_array_equal(before, after)
+    assert np.std(before) > 0
+
+
 @pytest.mark.parametrize(("convs", "blocks"), [(2, 1), (3, 2)])
 def test_the_halo_is_exactly_the_reach_of_a_pixel(convs, blocks):
     rdn = randomised(convs_per_block=convs, num_blocks=blocks, growth_rate=4, features=4)

@@ -192,24 +192,6 @@ def test_training_lowers_the_loss_and_beats_its_start(data, tmp_path):
     assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 160
 
 
-def test_a_wide_network_on_drawn_scenes_does_not_die(tmp_path):
-    """Zero-started fusion: with random ones all ReLUs of the upsampling net died here."""
-    drawn = TrainConfig(
-        drawn_scenes=2,
-        drawn_share=1.0,
-        compressed_share=0.0,
-        held_out=0,
-        steps=20,
-        batch_size=2,
-        lr_patch_px=16,
-        warmup_steps=10,
-    )
-    rdn = keras.saving.load_model(training.train(drawn, tmp_path))
-    hidden = keras.Model(rdn.input, rdn.get_layer("upnet_hidden").output)
-    maps = np.asarray(hidden(draw_scene(1, 40, 40)[None].astype(np.float32) / 255))
-    assert (maps.max(axis=(0, 1, 2)) > 0).mean() > 0.5 and maps.std() < 10
-
-
 def test_the_moving_average_is_what_is_shipped(data, tmp_path, monkeypatch):
     seen = []
     train_on_batch = RDN.train_on_batch
