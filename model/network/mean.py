@@ -45,7 +45,7 @@ def mean_weights(weights: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
         raise ValueError("a mean needs networks of one architecture")
     # In float64: the order of the networks does not change the result's last bit.
     return [
-        np.mean(arrays, axis=0, dtype=np.float64).astype(np.float32)
+        np.asarray(np.mean(arrays, axis=0, dtype=np.float64), np.float32)
         for arrays in zip(*weights, strict=True)
     ]
 
