@@ -79,7 +79,7 @@ def bench(shorter, says):
 
 FINISHED = Run("", "*/runs/*/_SUCCESS */runs/*/summary.json */runs/*/report.html", "images: ")
 TINY = {"convs_per_block": 1, "growth_rate": 4, "features": 4}
-BRIEFLY = "--steps 2 --decay_steps 1 --batch_size 2 --lr_patch_px 32 --warmup_steps 1"
+BRIEFLY = "--steps 2 --batch_size 2 --lr_patch_px 32 --warmup_steps 1"
 BRIEFLY += " --feed_processes 0 " + " ".join(f"--{name} {size}" for name, size in TINY.items())
 TRAINED = "runs/*/model.keras runs/*/best.keras runs/*/held_out_*.txt runs/*/log.csv"
 # By a pattern found in the command; the first one counts.
@@ -132,7 +132,10 @@ RUNS = {
     r"show_hints ": Run("", says="UpscaleAndWrite      type:nvidia-tesla-t4;count:1"),
     r"model.upscale ": Run("", "photo_x?.png", "roundtrip_psnr_db"),
     r"model.scenes ": Run("--count 2 --side 96", "drawn/scene-1000001.png"),
-    r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} --num_blocks 3", TRAINED),
+    r"model.train .*--num_blocks 6": Run(f"{BRIEFLY} --num_blocks 3 --decay_steps 1", TRAINED),
+    r"model.train .*--num_blocks 5 .*--decay_steps": Run(
+        f"{BRIEFLY} --num_blocks 2 --decay_steps 1", TRAINED
+    ),
     r"model.train .*--num_blocks 5": Run(f"{BRIEFLY} --num_blocks 2", TRAINED),
     r"model.train ": Run(f"{BRIEFLY} --num_blocks 1", TRAINED),
     r"model.network.mean ": Run("", "mean.keras", "the mean of 3 networks, sha256 "),

@@ -23,6 +23,7 @@ _SHARES_OF = {
 }
 # These matter for patches that are not degraded, too.
 _OF_ALL_PATCHES = ("degraded_share", "sharpening_told_share", "sharpening_told_error")
+_SCHEDULE_OF = {"halve_every": "halving", "decay_steps": "stable"}
 _TOLERANCE = 1e-9
 
 
@@ -41,6 +42,13 @@ def check_effects(config: TrainConfig) -> None:
         raise ValueError("--teacher has no effect with --teacher_share 0: leave it out")
     if config.teacher_share != TrainConfig.teacher_share and not config.teacher:
         raise ValueError("--teacher_share has no effect without --teacher")
+    for name, schedule in _SCHEDULE_OF.items():
+        is_given = getattr(config, name) != getattr(TrainConfig, name)
+        if is_given and config.schedule != schedule:
+            raise ValueError(
+                f"--{name} has no effect without --schedule {schedule}: give it, or leave the "
+                "option out"
+            )
     check_decay(config)
 
 

@@ -33,6 +33,11 @@ from model.train.config import TrainConfig, from_options
             | {"compressed_share": 0.5},
             "leave nothing for --data: those of the other sources sum to 1",
         ),
+        ({"decay_steps": 500}, "--decay_steps has no effect without --schedule stable"),
+        (
+            {"schedule": "stable", "halve_every": 500},
+            "--halve_every has no effect without --schedule halving",
+        ),
         (
             {"schedule": "stable", "steps": 2000},
             "with --steps 2000 and --decay_steps 2000 .* give fewer --decay_steps",
@@ -55,6 +60,8 @@ def test_an_option_without_effect_is_refused_where_a_run_begins(tmp_path, option
         {"initial_weights": "rdn-product", "knows_quality": 1},
         {"drawn_scenes": 4, "data": (), "compressed_data": ("b",), "compressed_share": 1.0},
         {"schedule": "stable", "steps": 2001},
+        {"schedule": "stable", "steps": 2001, "decay_steps": 500},
+        {"schedule": "halving", "halve_every": 500},
     ],
 )
 def test_options_with_an_effect_pass(tmp_path, options):
