@@ -130,16 +130,12 @@ def run_pipeline(paths: list[Path], repeat: int, model: str, options: list[str])
         return measured_run.run(f"{catalog}/", output, "measured", *options, look_every_s=60)
 
 
-def run_start_up(processes: int, model: str, rounds: int, options: list[str]) -> MeasuredRun:
-    """Runs the pipeline on next to nothing, so that each process starts.
-
-    Returns:
-        The faster of two runs; of one where a single round is asked for.
-    """
+def run_start_up(processes: int, model: str, options: list[str]) -> MeasuredRun:
+    """Runs the pipeline on next to nothing, so that each process starts; the faster of two."""
     with tempfile.TemporaryDirectory() as folder:
         tiny = Path(folder) / "tiny.png"
         Image.fromarray(drawing.draw_scene(0, _TINY_SIDE_PX, _TINY_SIDE_PX)).save(tiny)
-        runs = [run_pipeline([tiny], processes, model, options) for _ in range(min(2, rounds))]
+        runs = [run_pipeline([tiny], processes, model, options) for _ in range(2)]
     return min(runs, key=lambda one: one.seconds)
 
 
@@ -199,7 +195,7 @@ def measure(paths: list[Path], model: str, rounds: int, repeat: int, options: li
     chosen = choose_workers(None, is_local=True, uris=len(paths) * repeat)
     workers = int(value_of("--workers", options) or chosen)
     options = ["--workers", str(workers), *options]  # the start-up run has fewer images
-    start_up = run_start_up(workers, model, rounds, options)
+    start_up = run_start_up(workers, model, options)
     peaks_gflops = {one: matrix_peak_gflops(one) for one in ("float32", compute_dtype)}
     done: list[Round] = []
     for number in range(1, rounds + 1):

@@ -137,6 +137,8 @@ def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
         raise UnreadableImageError(f"an image of {image.height} x {image.width} pixels")
     try:
         opened, data, header = _opened_again(image) or (image, None, None)
+        if data is not None and header is not None:
+            repair(data, header.format)  # raises where pixels are missing, which Pillow invents
         converted = dataclasses.replace(_to_raster(opened, data), rights=read_rights(opened))
     except ImageError:
         raise

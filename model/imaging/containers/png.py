@@ -179,7 +179,7 @@ def check_pixels(data: bytes) -> None:
     for chunk in walk(io.BytesIO(data)):
         content = memoryview(data)[chunk.start + _HEAD.size : chunk.stop - 4]
         if chunk.kind == b"IHDR" and len(content) == _IHDR.size:
-            missing = _raw_bytes(*_IHDR.unpack(content))
+            missing = _raw_bytes(bytes(content))
         elif chunk.kind == b"IDAT":
             try:
                 while content and missing > 0 and not inflate.eof:
@@ -191,12 +191,12 @@ def check_pixels(data: bytes) -> None:
         raise UnreadableImageError(f"broken PNG: pixels are missing (bytes: {missing})")
 
 
-def _raw_bytes(width: int, height: int, bits: int, colour_type: int, *others: int) -> int:
-    """Bytes of all scanlines with their filter types, from the fields of IHDR."""
+def _raw_bytes(header: bytes) -> int:
+    """Bytes of all scanlines with their filter types, from the content of IHDR."""
+    width, height, bits, colour_type, _, _, interlace_method = _IHDR.unpack(header)
     per_pixel = bits * _CHANNELS.get(colour_type, 0)
-    is_interlaced = others[-1] == 1
     total = 0
-    for x, y, step_x, step_y in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
+    for x, y, step_x, step_y in _ADAM7 if interlace_method == 1 else ((0, 0, 1, 1),):
         columns, rows = -(-(width - x) // step_x), -(-(height - y) // step_y)
         if columns > 0 and rows > 0:
             total += rows * (1 + -(-columns * per_pixel // 8))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.imaging.decode import decode
+from model.imaging.decode import decode, from_pillow
 from model.imaging.errors import UnreadableImageError
 from model.imaging.header import read_header
 from tests.malformed import png, png_chunk, saved
@@ -256,3 +256,17 @@ def test_the_pixels_of_a_png_may_lie_in_many_chunks():
     data = whole[:at] + b"".join([*parts, png_chunk(b"IDAT", b""), png_chunk(b"IEND", b"")])
     _, image = decode(data, max_pixels=LIMIT)
     np.testing.assert_array_equal(image.rgb, np.asarray(scene()))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_program_gets_no_image_that_has_lost_pixels(kind):
+    """Pillow opens these, and makes up what is missing: black in a PNG, grey in a JPEG."""
+    if kind == "PNG":
+        data = png(8, 9, 8, 2, scanlines(5, 9, 24, [(0, 0, 1, 1)]))
+    else:
+        whole = saved(scene(), "JPEG")
+        data = whole[: len(whole) // 2] + b"\xff\xd9"
+    opened = Image.open(io.BytesIO(data))
+    with pytest.raises(UnreadableImageError, match=f"broken {kind}"):
+        from_pillow(opened)
+    opened.load()
