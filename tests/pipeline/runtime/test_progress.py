@@ -23,16 +23,8 @@ def command(folder):
     for i in range(3):
         (folder / f"in/{i}.png").write_bytes(image_bytes(36, 36, file_format="PNG", seed=i))
     (folder / "in/bad.jpg").write_bytes(b"no image")
-    options = [
-        "--run_id",
-        "night1",
-        "--max_failure_rate",
-        "1",
-        "--report",
-        "no",
-        "--model",
-        "rdn-small",
-    ]
+    options = ["--run_id", "night1", "--max_failure_rate", "1", "--report", "no"]
+    options += ["--model", "rdn-small"]
     places = ["--input", f"{folder}/in/", "--output", f"{folder}/out"]
     return [sys.executable, ROOT / "run_pipeline.py", *places, *options]
 
