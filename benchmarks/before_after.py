@@ -17,6 +17,7 @@ import benchmarks.quiet  # noqa: F401 - first, for its effect
 from model.evaluate.panels import Panel, Row, lay_out, zoomed
 from model.imaging import resampling
 from model.imaging.decode import assumed_quality, decode
+from model.inference.measured import upscale_with_self_test
 from model.inference.upscaler import Upscaler
 from model.network import loading
 from pipeline.demo.before_after import max_detail_block
@@ -39,7 +40,10 @@ def block_of(path: Path, upscaler: Upscaler) -> tuple[np.ndarray, np.ndarray]:
         The block by bicubic and by the network, zoomed; both uint8 [280, 280, 3] at most.
     """
     header, image = decode(path.read_bytes(), max_pixels=_MAX_PIXELS)
-    result = upscaler.upscale_image(image, jpeg_quality=assumed_quality(header)).over_white()
+    made = upscale_with_self_test(
+        upscaler, image, jpeg_quality=assumed_quality(header), extent="off"
+    )
+    result = made.result.over_white()
     bicubic = resampling.to_uint8(resampling.bicubic(image.over_white(), *result.shape[:2]))
     block = max_detail_block(bicubic, _BLOCK_PX)
     return zoomed(bicubic[block], _ZOOM), zoomed(result[block], _ZOOM)

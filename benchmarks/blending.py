@@ -32,7 +32,7 @@ from model.data.hr_sources import HrImage, list_images
 from model.data.recipes import RECIPES
 from model.imaging import resampling
 from model.imaging.image import RasterImage
-from model.inference.measured import UpscaledImage
+from model.inference.measured import upscale_with_self_test
 from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.metrics.quality import Measures
@@ -64,6 +64,7 @@ class Sample:
     change: float
     detail_error: float | None
     nyquist_ratio_source: float | None
+    told_sharpening: float | None
 
     def gain_db(self, share: float) -> float:
         """PSNR of a blend over bicubic's."""
@@ -73,7 +74,9 @@ class Sample:
     def share(self, limits: BlendLimits) -> float:
         """The network's, by these limits."""
         measures = Measures(
-            detail_error=self.detail_error, nyquist_ratio_source=self.nyquist_ratio_source
+            detail_error=self.detail_error,
+            nyquist_ratio_source=self.nyquist_ratio_source,
+            told_sharpening=self.told_sharpening,
         )
         return network_share(measures, 100, limits)
 
@@ -88,8 +91,8 @@ def samples(
         for name in recipes:
             generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
             lr = RECIPES[name].make_lr(hr, scale, generator)
-            sr = network.upscale_rgb(lr)
-            measures = UpscaledImage(RasterImage(lr), RasterImage(sr), scale).measure()
+            made = upscale_with_self_test(network, RasterImage(lr), jpeg_quality=100, extent="off")
+            sr, measures = made.result.rgb, made.measure()
             bicubic = resampling.to_uint8(resampling.bicubic(lr, *hr.shape[:2]))
             truth, start, end = (
                 full_reference.luma(full_reference.crop_border(rgb, scale))
@@ -104,6 +107,7 @@ def samples(
                 float(np.mean(change**2)),
                 measures.detail_error,
                 measures.nyquist_ratio_source,
+                measures.told_sharpening,
             )
 
 

@@ -2,7 +2,7 @@ r"""Measures every network on LR images made by every recipe: what shops do to i
 
     python -m benchmarks.degradations HR_FOLDER [--shrink_first 2] [--limit 60] [--model NAME ...]
         [--recipes jpeg75 nearest ...] [--quality_from file|pixels|truth] [--scale 4]
-        [--tell_sharpening [truth|estimate]] [--json FILE]
+        [--tell_sharpening [truth|estimate|nothing]] [--json FILE]
 
 HR images come from a folder, an `s3://` prefix or a `.txt` list. LR is made by the recipes of
 `model.data.recipes`. Methods: bicubic, Lanczos, each network, and each network after the quality
@@ -19,9 +19,10 @@ right quality       share of the images whose true JPEG quality the network is c
                     within 1.
 
 That quality is what the file states; with `--quality_from pixels` what `find_jpeg` finds if it is
-lower; with `truth` the lowest that the image went through. With `--tell_sharpening` networks that
-can be told of it get one number for each recipe, as users give it by `--source_sharpening`: the
-mean of the true sharpening over the images, or what `model.sharpening` estimates from LR alone.
+lower; with `truth` the lowest that the image went through. Networks that can be told how an image
+was sharpened see it in the image itself, as in the job. With `--tell_sharpening` they get one
+number for each recipe instead, as users give it by `--source_sharpening`: the mean of the true
+sharpening over the images, or what `model.sharpening` estimates from LR alone; or `nothing`.
 """
 
 import argparse
@@ -107,7 +108,8 @@ def results(
         networks: by name.
         jpeg_quality: 1..100 to tell them.
         scale: of the results.
-        sharpening: log2, to tell those that can be told; None where it is unknown.
+        sharpening: log2, to tell those that can be told, not a number for unknown; None where they
+            see for themselves.
 
     Returns:
         By method, uint8 [H * scale, W * scale, 3].
@@ -120,7 +122,7 @@ def results(
     }
     for name, network in networks.items():
         plan = TargetSize(scale).plan(lr.shape[0], lr.shape[1], network.scale)
-        told = sharpening if network.knows_sharpening else None
+        told = sharpening if network.knows_sharpening else None  # else it sees nothing, too
         upscaled = upscale_with_self_test(
             network,
             RasterImage(lr),
@@ -291,7 +293,8 @@ def main(argv: list[str] | None = None) -> int:
         nargs="?",
         choices=list(told_sharpening.WAYS),
         const="truth",
-        help="tell one number for each recipe: the mean of the truth, or an estimate from LR",
+        help="tell one number for each recipe: the mean of the truth, or an estimate from LR; or "
+        "nothing; by default networks see for themselves",
     )
     parser.add_argument("--scale", type=int, help="of the results; default: the first network's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="settings and all figures")
@@ -316,14 +319,15 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(table(rows))
     for name, value in sharpening.items():
-        print(f"{name:30}told of a sharpening of {value:+.2f}")
+        told_of = "nothing" if math.isnan(value) else f"a sharpening of {value:+.2f}"
+        print(f"{name:30}told of {told_of}")
     if arguments.json:
         settings = {
             "place": arguments.place,
             "shrink_first": arguments.shrink_first,
             "quality_from": arguments.quality_from,
             "tell_sharpening": arguments.tell_sharpening,
-            "told_sharpening": sharpening,
+            "told_sharpening": {n: v for n, v in sharpening.items() if not math.isnan(v)},
             "scale": scale,
             "models": {name: one.sha256 for name, one in saved.items()},
         }

@@ -257,7 +257,10 @@ class Network:
             with np.load(path) as kept:
                 result = source.with_pixels(kept["rgb"], kept.get("alpha"))
                 self_test = quality.self_test(source, self.scale)
-                return UpscaledImage(source, result, self.scale, self_test, kept.get("self_sr"))
+                told = float(kept["told"]) if "told" in kept else None
+                return UpscaledImage(
+                    source, result, self.scale, self_test, kept.get("self_sr"), told
+                )
         upscaled = upscale_with_self_test(
             self._upscaler, source, jpeg_quality=assumed_quality(header)
         )
@@ -265,6 +268,7 @@ class Network:
             path.parent.mkdir(parents=True, exist_ok=True)
             result = upscaled.result
             kept = {"rgb": result.rgb, "alpha": result.alpha, "self_sr": upscaled.self_sr}
+            kept["told"] = None if upscaled.sharpening is None else np.array(upscaled.sharpening)
             kept = {name: pixels for name, pixels in kept.items() if pixels is not None}
             np.savez(path, **kept)
         return upscaled
@@ -273,7 +277,11 @@ class Network:
         """Where the result of an image is kept."""
         if self._cache is None:
             return None
-        return self._cache / self._sha256[:16] / f"{hashlib.sha256(data).hexdigest()[:16]}.npz"
+        return (
+            self._cache
+            / f"{self._sha256[:16]}-seen"
+            / f"{hashlib.sha256(data).hexdigest()[:16]}.npz"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import contextlib
+import math
 import multiprocessing
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import tensorflow as tf
 from model.imaging.decode import assumed_quality, decode
 from model.imaging.encode import choose_format, encode
 from model.inference.measured import UpscaledImage
+from model.inference.seen_sharpening import see_sharpening
 from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.network import loading
@@ -81,13 +83,16 @@ def _pass(paths: list[Path], upscaler: Upscaler) -> dict[str, float]:
         with timed("decoding"):
             header, image = decode(data, max_pixels=_MAX_PIXELS)
         jpeg_quality = assumed_quality(header)
+        with timed("sharpening"):
+            sharpening = see_sharpening(upscaler, image, jpeg_quality)
         with timed("network"):
-            result = upscaler.upscale_image(image, jpeg_quality=jpeg_quality)
+            told = math.nan if sharpening is None else sharpening
+            result = upscaler.upscale_image(image, jpeg_quality=jpeg_quality, sharpening=told)
         with timed("self PSNR"):
             test = quality.self_test(image, upscaler.scale)
             self_sr = None if test is None else upscaler.upscale_rgb(test.lr)
         with timed("measures"):
-            upscaled = UpscaledImage(image, result, upscaler.scale, test, self_sr)
+            upscaled = UpscaledImage(image, result, upscaler.scale, test, self_sr, sharpening)
             verdict = blending.judge(upscaled, jpeg_quality)
         with timed("encoding"):
             encode(verdict.image, choose_format(header, "auto"), lossless=header.is_lossless)

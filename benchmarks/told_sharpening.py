@@ -1,6 +1,7 @@
-"""What `benchmarks.degradations` tells networks of the sharpening: one number for each recipe."""
+"""What `benchmarks.degradations` tells networks of the sharpening instead of what they see."""
 
 import contextlib
+import math
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -53,9 +54,16 @@ def by_estimate(
     return {name: _can_be_given(float(np.median(each))) for name, each in values.items() if each}
 
 
+def nothing(
+    _images: Sequence[HrImage], recipes: dict[str, Recipe], _told: QualityOf, _scale: int
+) -> dict[str, float]:
+    """That it is unknown: not a number, by recipe."""
+    return dict.fromkeys(recipes, math.nan)
+
+
 def _can_be_given(value: float) -> float:
     """The nearest number that `--source_sharpening` takes."""
     return min(max(value, presets.MIN_SHARPENING), presets.MAX_SHARPENING)
 
 
-WAYS = {"truth": by_truth, "estimate": by_estimate}
+WAYS = {"truth": by_truth, "estimate": by_estimate, "nothing": nothing}

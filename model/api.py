@@ -66,7 +66,8 @@ def upscale(
         jpeg_quality: 1..100, with which the images were compressed, 100 for never; by default that
             of the file that Pillow opened, or that which the pixels show.
         source_sharpening: how the images were sharpened when they were made, log2, -0.75..1.5, as
-            `python -m model.sharpening` measures it; None where it is unknown.
+            `python -m model.sharpening` measures it; None where the network shall see in each
+            image for itself.
         self_ensemble: the mean over eight flipped and rotated versions, at eight times the time.
 
     Returns:

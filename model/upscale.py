@@ -64,7 +64,7 @@ def upscale_file(
         image_format: one of `IMAGE_FORMATS`.
         max_pixels: refuse a source with more.
         size: of the result.
-        source_sharpening: log2, -0.75..1.5; None where it is unknown.
+        source_sharpening: log2, -0.75..1.5; None: the network sees for itself.
         encoding: quality, profile and metadata. WebP is lossless without a quality.
 
     Returns:
@@ -246,7 +246,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--source_sharpening",
         type=presets.sharpening_or_unknown,
         metavar="LOG2",
-        help="how IN was sharpened when it was made, as model.sharpening measures it",
+        help="how IN was sharpened, as model.sharpening measures it; unknown: as the network sees",
     )
     _add_encoding(parser)
     parser.add_argument(

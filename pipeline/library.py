@@ -97,7 +97,8 @@ class UpscaleImages(beam.PTransform):
         target_side: longer side of each result, pixels; None for `scale` times the source. An
             image that has it already becomes an error, `large_enough`.
         source_sharpening: how all images were sharpened when they were made, log2, -0.75..1.5, as
-            `python -m model.sharpening` measures it; None where it is unknown.
+            `python -m model.sharpening` measures it; None where the network shall see in each
+            image for itself.
         image_format: of the results: `auto` (as the source, lossless stays lossless), `png`,
             `jpeg` or `webp`.
         precision: dtype that the network computes in. With `bfloat16` and `float16` results

@@ -2,11 +2,12 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from model.imaging.image import RasterImage
+from model.inference.seen_sharpening import see_sharpening
 from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.metrics.quality import Measures, SelfTest
@@ -22,7 +23,8 @@ class UpscaledImage:
         scale: of all passes of the network.
         self_test: see `model.metrics.quality.self_test`; None for an image too small for it.
         self_sr: `self_test.lr` upscaled by the same network, uint8; None with `self_test`.
-        inference_ms: the network's time for `result`.
+        sharpening: of the source, log2, as the network was told; None for unknown.
+        inference_ms: the network's time for `result`, and to see how the source was sharpened.
         self_test_ms: the time of the self-test: its choice, and the network's time for it.
 
     Example:
@@ -37,6 +39,7 @@ class UpscaledImage:
     scale: int
     self_test: SelfTest | None = None
     self_sr: np.ndarray | None = None
+    sharpening: float | None = None
     inference_ms: float = 0.0
     self_test_ms: float = 0.0
 
@@ -46,13 +49,14 @@ class UpscaledImage:
         Raises:
             ValueError: if the sizes of source and result do not belong together.
         """
-        return quality.measure(
+        measures = quality.measure(
             self.source,
             self.result,
             scale=self.scale,
             self_test=self.self_test,
             self_sr=self.self_sr,
         )
+        return replace(measures, told_sharpening=self.sharpening)
 
 
 def upscale_with_self_test(
@@ -74,8 +78,9 @@ def upscale_with_self_test(
         upscaler: the network.
         source: decoded, of any size.
         jpeg_quality: 1..100, with which the source was compressed; 100 if it was not.
-        sharpening: of the source, log2, see `Recipe.sharpening`; None where it is unknown. The LR
-            image of the self-test, which is made by plain bicubic, then has 0.
+        sharpening: of the source, log2, see `Recipe.sharpening`; None where the network shall see
+            for itself, not a number where it shall be told that it is unknown. The LR image of the
+            self-test, which is made by plain bicubic, has 0.
         extent: of the self-test, `window`, `full` or `off`; see `model.metrics.quality.self_test`.
         passes: how many times the network upscales, the next time its own result.
 
@@ -87,7 +92,10 @@ def upscale_with_self_test(
     """
     scale = upscaler.scale**passes
     started = time.perf_counter()
+    if sharpening is None:
+        sharpening = see_sharpening(upscaler, source, jpeg_quality)
     told = math.nan if sharpening is None else sharpening
+    is_known = not math.isnan(told)
     result = upscaler.upscale_image(source, jpeg_quality=jpeg_quality, sharpening=told)
     for _ in range(passes - 1):
         result = upscaler.upscale_image(result, jpeg_quality=100)
@@ -95,7 +103,7 @@ def upscale_with_self_test(
     self_test = quality.self_test(source, scale, extent)
     self_sr = None
     if self_test is not None:
-        of_lr = math.nan if sharpening is None else 0.0
+        of_lr = 0.0 if is_known else math.nan
         self_sr = upscaler.upscale_rgb(self_test.lr, sharpening=of_lr)
         for _ in range(passes - 1):
             self_sr = upscaler.upscale_rgb(self_sr)
@@ -105,6 +113,7 @@ def upscale_with_self_test(
         scale,
         self_test,
         self_sr,
+        told if is_known else None,
         inference_ms=(upscaled - started) * 1000,
         self_test_ms=(time.perf_counter() - upscaled) * 1000,
     )

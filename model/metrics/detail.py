@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from model.metrics import full_reference
+
 # A flat image has no detail to speak of: rounding alone reaches a tenth of this.
 _MIN_ENERGY = 0.05
 
@@ -62,6 +64,24 @@ def detail_error(luma: np.ndarray, error: np.ndarray, removed_noise: float) -> f
         return None
     energy = float(np.square(error).mean(dtype=np.float64)) - removed_noise**2
     return max(0.0, energy) / finest
+
+
+def most_detailed_window(rgb: np.ndarray, side: int) -> np.ndarray:
+    """Selects the part of an image with the largest steps between neighbours.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        side: of the part, pixels.
+
+    Returns:
+        uint8 [min(side, H), min(side, W), 3], a view.
+    """
+    luma = full_reference.luma(rgb, dtype=np.float32)
+    steps = np.abs(luma[:-1, :-1] - luma[1:, :-1]) + np.abs(luma[:-1, :-1] - luma[:-1, 1:])
+    height, width = min(side, rgb.shape[0]), min(side, rgb.shape[1])
+    by_corner = full_reference.window_sums(np.pad(steps, ((0, 1), (0, 1))), height, width)
+    top, left = np.unravel_index(by_corner.argmax(), by_corner.shape)
+    return rgb[top : top + height, left : left + width]
 
 
 def finest_detail_ratio(found: np.ndarray, expected: np.ndarray) -> float:

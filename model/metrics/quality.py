@@ -128,6 +128,13 @@ class Measures:
         float | None,
         Meaning("round-trip error of the network's result over the source's finest detail"),
     ] = None
+    told_sharpening: Annotated[
+        float | None,
+        Meaning(
+            "how the source was sharpened, log2, as the network was told: the number given for "
+            "it, or what the network saw itself"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -186,18 +193,8 @@ def self_test(source: RasterImage, scale: int, extent: str = "window") -> SelfTe
     if extent == "off" or min(reference.shape[:2]) < _SMALLEST_SIDE_PX + 2 * scale:
         return None
     if extent == "window":
-        reference = _max_detail_window(reference, _WINDOW_PX - _WINDOW_PX % scale)
+        reference = detail.most_detailed_window(reference, _WINDOW_PX - _WINDOW_PX % scale)
     return SelfTest(reference, resampling.to_uint8(resampling.shrink(reference, scale)))
-
-
-def _max_detail_window(rgb: np.ndarray, side: int) -> np.ndarray:
-    """The window of uint8 [H, W, 3] with the largest steps between neighbours, side x side."""
-    luma = full_reference.luma(rgb, dtype=np.float32)
-    steps = np.abs(luma[:-1, :-1] - luma[1:, :-1]) + np.abs(luma[:-1, :-1] - luma[:-1, 1:])
-    height, width = min(side, rgb.shape[0]), min(side, rgb.shape[1])
-    by_corner = full_reference.window_sums(np.pad(steps, ((0, 1), (0, 1))), height, width)
-    top, left = np.unravel_index(by_corner.argmax(), by_corner.shape)
-    return rgb[top : top + height, left : left + width]
 
 
 def measure(

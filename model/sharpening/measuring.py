@@ -7,8 +7,9 @@ import numpy as np
 from model.data import degradation
 from model.data.patches import variation
 from model.imaging import resampling
+from model.inference.seen_sharpening import taken_away
 from model.metrics import full_reference
-from model.metrics.detail import common_detail_ratio, finest_detail_ratio
+from model.metrics.detail import finest_detail_ratio
 
 if TYPE_CHECKING:  # it imports TensorFlow, which pairs need not wait for
     from model.inference.upscaler import Upscaler
@@ -87,9 +88,7 @@ def estimate(thumbnail: np.ndarray, jpeg_quality: int, upscaler: "Upscaler") -> 
     """
     _check_size(thumbnail)
     _check_detail(thumbnail)
-    result = upscaler.upscale_rgb(thumbnail, jpeg_quality=jpeg_quality)
-    clean = resampling.to_uint8(resampling.bicubic(result, *thumbnail.shape[:2]))
-    return common_detail_ratio(full_reference.luma(thumbnail), full_reference.luma(clean))
+    return taken_away(upscaler, thumbnail, jpeg_quality)
 
 
 def _check_size(thumbnail: np.ndarray) -> None:

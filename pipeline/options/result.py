@@ -49,7 +49,7 @@ class ResultOptions:
     )
     source_sharpening: float | None = declare(
         "how the sources were sharpened, as model.sharpening measures it; unknown: the network "
-        "decides by what it sees",
+        "sees in each image for itself",
         None,
         parse=presets.sharpening_or_unknown,
         metavar="LOG2",

@@ -23,8 +23,8 @@ class BlendLimits:
                  doubt         detail error
 
     Attributes:
-        max_blended_sharpening: log2; where the network was told of a stronger sharpening, undoing
-            it is no doubt.
+        max_blended_sharpening: log2; where somebody told the network of a stronger sharpening,
+            undoing it is no doubt.
         min_jpeg_quality: of a source to which this applies. Removing stronger compression
             contradicts the source's detail in any case, and hides sharpening and aliasing.
         doubt: detail error times the third power of the Nyquist ratio over `usual_nyquist_ratio`:
@@ -53,7 +53,8 @@ class Verdict:
 
     Attributes:
         image: of all passes' scale, not yet shrunk to its published size.
-        measures: of `image`; self PSNR and detail error are the network's in any case.
+        measures: of `image`; self PSNR, detail error and told sharpening are the network's in any
+            case.
         network_share: 0..1 of the network's result in `image`; the rest is bicubic.
         rejection: by the quality gate, if the share is 0.
 
@@ -93,13 +94,15 @@ def judge(
     Args:
         upscaled: the network's result.
         jpeg_quality: 1..100 on which the network was conditioned.
-        sharpening: of the source, which the network was told, log2; None where it is unknown.
+        sharpening: of the source, log2, as somebody told it; None where the network saw for
+            itself.
 
     Returns:
         See `Verdict`.
     """
     measures = upscaled.measure()
-    limits = quality_gate.GateLimits().at_scale(upscaled.scale).for_sharpening(sharpening)
+    limits = quality_gate.GateLimits().at_scale(upscaled.scale)
+    limits = limits.for_sharpening(upscaled.sharpening, is_seen=sharpening is None)
     rejection = failed_rule(measures, limits)
     if rejection is not None:
         share = 0.0
@@ -111,7 +114,10 @@ def judge(
     if share > 0:
         image = blend(upscaled.result, image, share)
     of_image = UpscaledImage(upscaled.source, image, upscaled.scale).measure()
-    of_network = ("self_psnr_db", "self_bicubic_psnr_db", "self_gain_db", "detail_error")
+    of_network = (
+        *("self_psnr_db", "self_bicubic_psnr_db", "self_gain_db"),
+        *("detail_error", "told_sharpening"),
+    )
     kept = {name: getattr(measures, name) for name in of_network}
     return Verdict(image, dataclasses.replace(of_image, **kept), share, rejection)
 
@@ -129,11 +135,12 @@ def network_share(
         measures: of the network's result.
         jpeg_quality: 1..100 on which the network was conditioned.
         limits: see `BlendLimits`.
-        sharpening: of the source, which the network was told, log2; None where it is unknown.
+        sharpening: of the source, log2, as somebody told it; None where the network saw for
+            itself.
 
     Returns:
         `limits.min_share`..1, in steps of 0.01; 1 where the source has no measurable detail, or
-        the network was told of more than `limits.max_blended_sharpening`.
+        somebody told of more than `limits.max_blended_sharpening`.
     """
     error, ratio = measures.detail_error, measures.nyquist_ratio_source
     is_certain = (sharpening or 0.0) > limits.max_blended_sharpening

@@ -57,6 +57,7 @@ CONTRACT = [
     ("chroma_noise", "float"),
     ("nyquist_ratio_source", "float"),
     ("detail_error", "float"),
+    ("told_sharpening", "float"),
     ("fetch_ms", "float"),
     ("decode_ms", "float"),
     ("inference_ms", "float"),
