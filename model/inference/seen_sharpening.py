@@ -8,7 +8,6 @@ from model.imaging import resampling
 from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.metrics import detail, full_reference
-from model.network import presets
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from model.inference.upscaler import Upscaler
@@ -16,11 +15,15 @@ if TYPE_CHECKING:  # it imports TensorFlow
 _WINDOW_PX = 96
 _MIN_SIDE_PX = 16
 # Knowing nothing, a network takes away less than there is.
-_SEEN_OF_TRUTH = 1 / 1.15
-# Of a compressed source: up to the first, what it takes away is compression noise; from the second
-# on it counts in full.
+_TRUE_OF_SEEN = 1.15
+_MOST = 0.9
+# Of an uncompressed source a smaller value is no sign: sharpened images out of focus have it, too.
+_LEAST_UNCOMPRESSED = 0.15
 _COMPRESSED_BELOW = 97
+# Of a compressed one: up to the first, what the network takes away is compression noise; from the
+# second on it counts in full. Stronger compression than the quality leaves less to undo.
 _NOISE = (0.1, 0.4)
+_FULL_QUALITY = 75
 
 
 def see_sharpening(upscaler: "Upscaler", source: RasterImage, jpeg_quality: int) -> float | None:
@@ -36,23 +39,26 @@ def see_sharpening(upscaler: "Upscaler", source: RasterImage, jpeg_quality: int)
         jpeg_quality: 1..100, with which it was compressed; 100 if it was not.
 
     Returns:
-        log2, see `Recipe.sharpening`, to tell the network; 0 for a source that was not sharpened,
-        or whose kernel was softer. None for a network that cannot be told, and for a source too
-        small to show it.
+        log2, see `Recipe.sharpening`, to tell the network: 0 for a compressed source that does not
+        look sharpened, up to 0.9. None for an uncompressed one that does not, for a network that
+        cannot be told, and for a source too small to show it.
 
     Raises:
         OutOfMemoryError: if the device cannot hold even a small tile.
     """
     if not upscaler.knows_sharpening or min(source.height, source.width) < _MIN_SIDE_PX:
         return None
-    is_plain = source.alpha is None or source.is_opaque
-    colours = source.rgb if is_plain else bleed_colours(source.rgb, source.alpha)
+    if source.alpha is None or source.is_opaque:
+        colours = source.rgb
+    else:
+        colours = bleed_colours(source.rgb, source.alpha)
     block = np.ascontiguousarray(detail.most_detailed_window(colours, _WINDOW_PX))
     seen = taken_away(upscaler, block, jpeg_quality)
-    if jpeg_quality < _COMPRESSED_BELOW:
-        start, end = _NOISE
-        seen = max(0.0, min(seen, (seen - start) * end / (end - start)))
-    return min(max(seen / _SEEN_OF_TRUTH, presets.MIN_SHARPENING), presets.MAX_SHARPENING)
+    if jpeg_quality >= _COMPRESSED_BELOW:
+        return min(_TRUE_OF_SEEN * seen, _MOST) if seen >= _LEAST_UNCOMPRESSED else None
+    start, end = _NOISE
+    seen = max(0.0, min(seen, (seen - start) * end / (end - start)))
+    return min(_TRUE_OF_SEEN * seen, _MOST * min(1.0, jpeg_quality / _FULL_QUALITY))
 
 
 def taken_away(upscaler: "Upscaler", rgb: np.ndarray, jpeg_quality: int) -> float:

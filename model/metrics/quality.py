@@ -132,7 +132,7 @@ class Measures:
         float | None,
         Meaning(
             "how the source was sharpened, log2, as the network was told: the number given for "
-            "it, or what the network saw itself"
+            "it, or what the network saw itself; null if nothing"
         ),
     ] = None
 

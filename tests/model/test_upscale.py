@@ -15,6 +15,7 @@ from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.scenes.drawing import draw_cutout, draw_scene
 from tests.model.imaging.metadata import files
+from tests.results import result_of
 
 
 def test_upscale_an_image(tmp_path, capsys):
@@ -123,7 +124,7 @@ def test_upscale_writes_what_the_network_makes(tmp_path, shipped, precision):
     places = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert upscale.main([*places, "--precision", precision]) == 0
     compute_dtype = backends.fastest_dtype() if precision == "auto" else precision
-    expected = Upscaler(shipped, compute_dtype=compute_dtype).upscale_rgb(rgb)
+    expected = result_of(Upscaler(shipped, compute_dtype=compute_dtype), rgb)
     with Image.open(tmp_path / "b.png") as result:
         np.testing.assert_array_equal(np.asarray(result), expected)
 
@@ -228,9 +229,9 @@ def test_upscale_with_self_ensemble(tmp_path, shipped, upscaler):
     assert upscale.main(options) == 0
     with Image.open(tmp_path / "b.png") as result:
         written = np.asarray(result)
-    expected = Upscaler(shipped, self_ensemble=True).upscale_rgb(rgb)
+    expected = result_of(Upscaler(shipped, self_ensemble=True), rgb)
     np.testing.assert_array_equal(written, expected)
-    assert (written != upscaler.upscale_rgb(rgb)).any()
+    assert (written != result_of(upscaler, rgb)).any()
 
 
 def test_upscale_prints_the_measures_of_what_it_made(tmp_path, capsys):

@@ -21,6 +21,7 @@ from model.network import loading, presets
 from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
 from tests.image_data import BENCHMARKS, needs_benchmarks
+from tests.results import result_of
 
 
 @pytest.fixture
@@ -436,7 +437,7 @@ def test_networks_are_conditioned_on_the_quality_of_lr_files(tmp_path):
     upscaler = Upscaler(loading.load_by_name(presets.DEFAULT))
     for quality, expected in ((100, 40), (75, 40), (20, 20)):
         (score,) = evaluation.evaluate([pair], upscaler, jpeg_quality=quality)
-        result = upscaler.upscale_rgb(pair.lr, jpeg_quality=expected)
+        result = result_of(upscaler, pair.lr, expected)
         assert score.figures["ours"] == scoring.measure(pair.hr, result, 2)
 
 

@@ -27,14 +27,22 @@ def seen_in(upscaler, recipe):
 
 
 def test_the_network_sees_what_was_sharpened_and_what_was_not(upscaler):
-    for recipe in ("bicubic", "bilinear"):
-        assert np.abs(seen_in(upscaler, recipe)).max() < 0.15, recipe
+    for recipe in ("bicubic", "bilinear"):  # uncompressed: no sign is no statement
+        assert seen_in(upscaler, recipe) == [None] * len(SCENES), recipe
     for recipe in ("jpeg75", "jpeg50"):
         assert min(seen_in(upscaler, recipe)) >= 0 and max(seen_in(upscaler, recipe)) < 0.2
     for recipe in ("sharpened80", "sharpened80-jpeg80"):
         truth = [RECIPES[recipe].sharpening(hr, 2) for hr in SCENES]
         assert np.mean(seen_in(upscaler, recipe)) == pytest.approx(np.mean(truth), abs=0.25)
     assert np.mean(seen_in(upscaler, "sharpened150")) > np.mean(seen_in(upscaler, "sharpened80"))
+
+
+def test_what_it_sees_is_no_more_than_networks_can_be_told_with_some_certainty(upscaler):
+    checkerboard = RasterImage(np.indices((40, 40)).sum(axis=0).astype(np.uint8)[..., None] % 2)
+    checkerboard = RasterImage(np.repeat(255 * checkerboard.rgb, 3, axis=-1))
+    assert see_sharpening(upscaler, checkerboard, 100) == 0.9
+    assert see_sharpening(upscaler, checkerboard, 75) == 0.9
+    assert see_sharpening(upscaler, checkerboard, 50) == pytest.approx(0.6)
 
 
 def test_it_is_told_what_it_has_seen(upscaler):
@@ -68,16 +76,16 @@ def test_results_are_better_than_those_of_a_network_that_guesses(upscaler, recip
 
 def test_colours_that_transparency_hides_say_nothing(upscaler):
     """Below them may lie anything; a cut-out's edge is not one of the photograph."""
-    source = lr_of("bicubic")
+    source = lr_of("sharpened80")
     alpha = np.zeros((source.height, source.width), np.uint8)
     alpha[20:100, 30:110] = 255
     noise = source.rgb.copy()
     noise[alpha == 0] = np.random.default_rng(0).integers(0, 256, (alpha == 0).sum())[:, None]
     seen = {see_sharpening(upscaler, RasterImage(one, alpha), 100) for one in (source.rgb, noise)}
-    assert len(seen) == 1 and abs(seen.pop()) < 0.3
+    assert len(seen) == 1
     opaque = np.full_like(alpha, 255)
     with_alpha = see_sharpening(upscaler, RasterImage(source.rgb, opaque), 100)
-    assert with_alpha == see_sharpening(upscaler, source, 100)
+    assert with_alpha == see_sharpening(upscaler, source, 100) > 0.3
 
 
 def test_who_cannot_see_says_so(upscaler):
@@ -93,4 +101,5 @@ def test_who_cannot_see_says_so(upscaler):
 def test_a_plain_colour_was_not_sharpened(upscaler):
     for level in (0, 128, 255):
         flat = RasterImage(np.full((40, 40, 3), level, np.uint8))
-        assert see_sharpening(upscaler, flat, 100) == pytest.approx(0, abs=0.02)
+        assert see_sharpening(upscaler, flat, 100) is None
+        assert see_sharpening(upscaler, flat, 60) == 0
