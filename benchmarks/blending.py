@@ -64,7 +64,6 @@ class Sample:
     change: float
     detail_error: float | None
     nyquist_ratio_source: float | None
-    told_sharpening: float | None
 
     def gain_db(self, share: float) -> float:
         """PSNR of a blend over bicubic's."""
@@ -74,9 +73,7 @@ class Sample:
     def share(self, limits: BlendLimits) -> float:
         """The network's, by these limits."""
         measures = Measures(
-            detail_error=self.detail_error,
-            nyquist_ratio_source=self.nyquist_ratio_source,
-            told_sharpening=self.told_sharpening,
+            detail_error=self.detail_error, nyquist_ratio_source=self.nyquist_ratio_source
         )
         return network_share(measures, 100, limits)
 
@@ -107,7 +104,6 @@ def samples(
                 float(np.mean(change**2)),
                 measures.detail_error,
                 measures.nyquist_ratio_source,
-                measures.told_sharpening,
             )
 
 

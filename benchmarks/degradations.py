@@ -122,7 +122,7 @@ def results(
     }
     for name, network in networks.items():
         plan = TargetSize(scale).plan(lr.shape[0], lr.shape[1], network.scale)
-        told = sharpening if network.knows_sharpening else None  # else it sees nothing, too
+        told = sharpening if network.knows_sharpening else None
         upscaled = upscale_with_self_test(
             network,
             RasterImage(lr),

@@ -34,6 +34,7 @@ from model.inference.upscaler import Upscaler
 from model.metrics import quality
 from model.metrics.quality import Measures
 from model.network import loading, presets
+from pipeline.settings import RESULT_VERSION
 from pipeline.upscale import quality_gate
 
 _MAX_PIXELS = 40_000_000
@@ -277,11 +278,8 @@ class Network:
         """Where the result of an image is kept."""
         if self._cache is None:
             return None
-        return (
-            self._cache
-            / f"{self._sha256[:16]}-seen"
-            / f"{hashlib.sha256(data).hexdigest()[:16]}.npz"
-        )
+        folder = self._cache / f"{self._sha256[:16]}-{RESULT_VERSION}"
+        return folder / f"{hashlib.sha256(data).hexdigest()[:16]}.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,10 +310,11 @@ def judge(network: Network, paths: list[Path], source_quality: int | None) -> It
         source_quality: JPEG quality at which the images are compressed first; None leaves
             them as they are.
     """
-    limits = quality_gate.GateLimits()
     images = [_read(path, source_quality) for path in (*paths, paths[0])]
     for path, data, next_data in zip(paths, images, images[1:], strict=False):
         good = network.upscale(data)
+        limits = quality_gate.GateLimits().at_scale(good.scale)
+        limits = limits.for_sharpening(good.sharpening, is_seen=True)
         sr = good.result.rgb
         next_rgb = Image.fromarray(network.upscale(next_data).result.rgb)
         other = np.asarray(next_rgb.resize(sr.shape[1::-1]))

@@ -119,7 +119,7 @@ class LocalUpscaler:
         )
 
     def _sharpening(self, decoded: Decoded) -> float | None:
-        """What the network is told of the source's sharpening: the image's own, or the option's.
+        """What somebody told of the source's sharpening, for the image or the run; None: nobody.
 
         Raises:
             RunError: if the network cannot be told.
