@@ -63,8 +63,7 @@ def clear(files: Storage, staging_folder: str) -> None:
     """Removes all files in the staging folder of a finished run, unfinished ones too."""
     for uri in list_if_any(files, staging_folder):
         files.delete(uri)
-    if locations.scheme_of(staging_folder) != "s3":
-        remove_unfinished(staging_folder)
+    remove_unfinished(staging_folder)
 
 
 def _join_small(shards: Iterable[Shard], part_bytes: int) -> Iterator[list[Shard]]:

@@ -5,7 +5,8 @@
     python -m pipeline.prune s3://shop/upscaled --keep 1 --compact --images
 
 Without `--keep`, `--compact` or `--images` it changes nothing. It refuses to work while a run is
-going on, and no run starts while it works. After a kill the same command does the rest.
+going on, and no run starts while it works. After a kill the same command does the rest. In a local
+output it also deletes what killed processes left half written, under hidden names.
 """
 
 import argparse
@@ -136,6 +137,8 @@ def _foretell(files: Storage, runs: list[StoredRun], options: argparse.Namespace
     if options.images:
         images = deletion.unnamed_images(files, options.output, staying)
         print(f"would delete {_sum(images)} under images/")
+    if unfinished := deletion.unfinished_files(options.output):
+        print(f"would delete {_sum(unfinished)} that killed processes left half written")
     if options.compact:
         newest = _latest(files, options.output)
         copies = sum(sum(run.refers_to.values()) for run in runs if run.run_id == newest)
@@ -157,8 +160,11 @@ def _prune(files: Storage, options: argparse.Namespace, check: Callable[[], None
         runs = [run for run in runs if run.run_id in choice.stays]
     if options.images:
         images = deletion.unnamed_images(files, output, runs)
-        deletion.delete_images(files, output, images, check=check)
+        deletion.delete_files(files, output, images, check=check)
         print(f"deleted {_sum(images)} under images/")
+    if unfinished := deletion.unfinished_files(output):
+        deletion.delete_files(files, output, unfinished, check=check)
+        print(f"deleted {_sum(unfinished)} that killed processes left half written")
     finished.name_latest(files, output)
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pipeline.prune.inventory import DELETING, State, StoredRun, list_if_any, parts_among
 from pipeline.records import RunError
 from pipeline.runs import reader
-from pipeline.runs.layout import Layout
-from pipeline.storage import locations
+from pipeline.runs.layout import OWN_FOLDERS, Layout
+from pipeline.storage import local, locations
 from pipeline.storage.base import Storage, StoredObject
-from pipeline.storage.local import local_errors
 
 _THREADS = 16
 # What the job writes under images/: named by content key, in a folder of its first two digits.
@@ -138,13 +137,26 @@ def unnamed_images(files: Storage, output: str, runs: Iterable[StoredRun]) -> li
     ]
 
 
-def delete_images(
-    files: Storage, output: str, images: Collection[StoredObject], *, check: Callable[[], None]
+def delete_files(
+    files: Storage, output: str, items: Collection[StoredObject], *, check: Callable[[], None]
 ) -> None:
-    """Deletes files under `images/`; see `unnamed_images` and `delete_run`."""
+    """Deletes `unnamed_images` or `unfinished_files` of an output; see `delete_run`."""
     check()
-    _delete_all(files, {item.uri for item in images})
+    _delete_all(files, {item.uri for item in items})
     remove_empty_folders(Layout(output, "").images)
+
+
+def unfinished_files(output: str) -> list[StoredObject]:
+    """Lists what killed processes left half written among a local output's files.
+
+    Args:
+        output: folder or prefix that holds all runs; while one goes on, its files are listed, too.
+
+    Raises:
+        StorageError: if a file cannot be looked at.
+    """
+    folders = (locations.join(output, name) for name in OWN_FOLDERS)
+    return [item for folder in folders for item in local.unfinished_files(folder)]
 
 
 def remove_empty_folders(folder: str) -> None:
@@ -152,7 +164,7 @@ def remove_empty_folders(folder: str) -> None:
     if locations.scheme_of(folder) == "s3":
         return
     root = locations.local_path(folder)
-    with local_errors():
+    with local.local_errors():
         deepest_first = sorted(
             (path for path in root.rglob("*") if path.is_dir()),
             key=lambda path: len(path.parts),

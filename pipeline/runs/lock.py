@@ -22,6 +22,7 @@ from pipeline.records import Reason, RunError
 from pipeline.runs import finished
 from pipeline.runs.layout import Layout
 from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.local import remove_unfinished
 
 _log = logging.getLogger(__name__)
 
@@ -112,16 +113,16 @@ class Holder:
 
 
 def remove_if_dead(files: Storage, layout: Layout) -> None:
-    """Removes the lock of a finished run if the process that left it is known to be dead.
+    """Removes a finished run's lock, and what is half written, of a process known to be dead.
 
     Args:
         files: where the run wrote.
-        layout: of a run with `_SUCCESS`, which needs no lock any more.
+        layout: of a run with `_SUCCESS`.
     """
     with contextlib.suppress(StorageError):
-        found = _read(files, layout.lock)
-        holder = Holder.from_bytes(found) if found else None
+        holder = Holder.from_bytes(_read(files, layout.lock) or b"")
         if holder and holder.is_alive() is False:
+            remove_unfinished(layout.folder)
             files.delete(layout.lock)
 
 

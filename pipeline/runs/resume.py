@@ -20,6 +20,7 @@ from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import OPTIONS, RESULT_VERSION, RunPlan
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.local import remove_unfinished
 from pipeline.storage.routing import list_if_any
 
 _log = logging.getLogger(__name__)
@@ -185,6 +186,8 @@ def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
         RunError: if they cannot be read.
     """
     try:
+        for folder in (layout.folder, layout.rows):
+            remove_unfinished(folder)
         for uri in list_if_any(files, layout.rows):
             name = uri.rpartition("/")[2]
             if name.endswith(".parquet"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from model import files as whole_files
 from pipeline.records import Reason, RunError
 from pipeline.storage.base import ListedPage, StorageError, StoredObject
-from pipeline.storage.locations import local_path
+from pipeline.storage.locations import local_path, scheme_of
 
 _MAX_DIGEST_BYTES = 1 << 30
 _PAGE_FILES = 1000
@@ -28,19 +28,38 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 _TAKES_NOTHING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def remove_unfinished(folder: str) -> None:
-    """Removes hidden files that killed processes left while they wrote into a folder.
+def unfinished_files(folder: str) -> list[StoredObject]:
+    """Returns the hidden files below a folder that somebody is writing, or was killed over.
 
     Args:
-        folder: a path or file:// URI in which nobody writes now; it may not exist.
+        folder: its URI or path; it may not exist. On S3 there are none.
+
+    Raises:
+        StorageError: if a file cannot be looked at.
+    """
+    found = []
+    if scheme_of(folder) != "s3":
+        with local_errors():
+            for path in sorted(local_path(folder).absolute().rglob(".*")):
+                with contextlib.suppress(FileNotFoundError):
+                    state = path.lstat()
+                    if _PARTIAL.fullmatch(path.name) and stat.S_ISREG(state.st_mode):
+                        modified_at = _utc(state.st_mtime)
+                        found.append(StoredObject(path.as_uri(), None, state.st_size, modified_at))
+    return found
+
+
+def remove_unfinished(folder: str) -> None:
+    """Removes the `unfinished_files` below a folder.
+
+    Args:
+        folder: its URI or path; nobody writes into it now, other than with `Storage.create`.
 
     Raises:
         StorageError: if a file cannot be removed.
     """
-    with local_errors():
-        for path in local_path(folder).glob(".*"):
-            if _PARTIAL.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+    for item in unfinished_files(folder):
+        LocalStorage().delete(item.uri)
 
 
 class LocalStorage:
@@ -122,14 +141,10 @@ class LocalStorage:
     def create(self, uri: str, data: bytes) -> bool:
         """Writes a file unless it exists; see `Storage.create`."""
         with _write_errors(uri) as path:
-            complete = whole_files.hidden_beside(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                complete.write_bytes(data)
-                whole_files.flush_to_disk(complete)
-                return _link_or_create(complete, path, data)
-            finally:
-                complete.unlink(missing_ok=True)
+                return _create(path, data)
+            except FileNotFoundError:  # another process has tidied up: `remove_unfinished`
+                return _create(path, data)
 
     def honours_conditions(self, folder: str) -> bool:
         """Returns True: a link or an exclusive creation never replaces a file."""
@@ -236,6 +251,18 @@ def _appearing(uri: str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_files.appearing(path) as partial:
             yield partial
+
+
+def _create(path: Path, data: bytes) -> bool:
+    """Writes a file whole, unless its name is taken."""
+    complete = whole_files.hidden_beside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        complete.write_bytes(data)
+        whole_files.flush_to_disk(complete)
+        return _link_or_create(complete, path, data)
+    finally:
+        complete.unlink(missing_ok=True)
 
 
 def _link_or_create(complete: Path, path: Path, data: bytes) -> bool:

@@ -2,8 +2,8 @@
 
     python -m tests.pipeline.killed_run KILL_AT INFERENCES_LOG <options of run_pipeline.py>
 
-Events are each image upscaled in this process, and the moments before and after each write. With
-KILL_AT 0 the run finishes.
+Events are each image upscaled in this process, and the moments before, in and after each write
+(a local file has its data then, and not yet its name). With KILL_AT 0 the run finishes.
 """
 
 import functools
@@ -19,6 +19,7 @@ from tests.pipeline import started  # noqa: F401 - first, as in run_pipeline.py
 # isort: split
 from apache_beam.transforms import core
 
+from model import files as whole_files
 from model.inference.upscaler import Upscaler
 from pipeline import job
 from pipeline.storage.local import LocalStorage
@@ -74,6 +75,7 @@ def run(kill_at, inferences, arguments, said=None):
     for storage in (LocalStorage, S3Storage):
         for name in ("write", "write_file", "create", "move", "delete"):
             setattr(storage, name, events.noisy(getattr(storage, name)))
+    whole_files.flush_to_disk = events.noisy(whole_files.flush_to_disk)
     core.get_function_args_defaults = remembering(core.get_function_args_defaults)
     Upscaler.upscale_image = events.logged(Upscaler.upscale_image)
     sys.exit(job.run(arguments))

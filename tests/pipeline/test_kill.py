@@ -137,7 +137,7 @@ def undisturbed(catalog, tmp_path_factory):
 def test_killed_at_many_moments(catalog, tmp_path, undisturbed):
     """Before and among the rows, then one after the other in the run's last steps."""
     tries = Tries(catalog, tmp_path / "killed", "--look_ahead", str(LOOK_AHEAD))
-    among_rows, last_steps = iter((3, 40, 70, 55)), itertools.count(2, 3)
+    among_rows, last_steps = iter((3, 40, 70, 55)), itertools.count(2, 5)
     status, kills = None, 0
     while status != 0:
         before = len(tries.inferences)

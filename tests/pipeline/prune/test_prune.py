@@ -338,6 +338,30 @@ def test_images_in_files_stay_unless_no_row_names_them(outputs, capsys):
     assert outputs.images("n2") == {name: image(name) for name in "bc"}
 
 
+@pytest.mark.parametrize("outputs", ["local"], indirect=True)
+def test_what_killed_processes_left_half_written_goes(outputs, capsys):
+    outputs.add("n1", as_files="a")
+    folder = locations.local_path(outputs.output)
+    left = [
+        folder / f"{image_file('a')[: len('images/ab')]}/.x.png.partial-12-345",
+        folder / "runs/.latest.json.partial-1-2",
+        folder / "rows/run_id=n1/.part-0.parquet.partial-1-2",
+    ]
+    theirs = folder / "notes/.a.txt.partial-1-2"
+    theirs.parent.mkdir()
+    for path in [*left, theirs]:
+        path.write_bytes(b"half")
+    assert outputs.prune("--keep", "1", "--dry_run") == 0
+    assert "would delete 3 files, 12 bytes, that killed processes" in capsys.readouterr().out
+    assert all(path.exists() for path in left)
+    assert outputs.prune("--keep", "1") == 0
+    assert "deleted 3 files, 12 bytes, that killed processes" in capsys.readouterr().out
+    assert not any(path.exists() for path in left)
+    assert theirs.exists() and outputs.images("n1") == {"a": image("a")}
+    assert outputs.prune("--keep", "1") == 0
+    assert "half written" not in capsys.readouterr().out
+
+
 def test_files_that_the_job_did_not_write_stay(outputs):
     """`images/` is a usual name: a shop's own may lie there, too."""
     outputs.add("n1", as_files="a")

@@ -274,7 +274,10 @@ def test_a_storage_fault_during_a_heartbeat_is_a_warning(local_files, tmp_path, 
 def test_a_finished_run_keeps_no_lock_of_a_dead_process(local_files, tmp_path):
     layout = Layout(str(tmp_path), "night1")
     dead = dataclasses.replace(Holder.here("token"), pid=2**22 + 1, started="1")
+    half = Path(layout.folder, ".report.html.partial-12-345")
     for holder, stays in ((dead, False), (Holder.here("token"), True)):
         local_files.write(layout.lock, holder.to_bytes())
+        half.write_bytes(b"half")
         lock.remove_if_dead(local_files, layout)
         assert Path(layout.lock).exists() is stays
+        assert half.exists() is stays

@@ -9,6 +9,7 @@ from pipeline.records import RunError, Totals
 from pipeline.runs import reader, resume
 from pipeline.runs.layout import Layout
 from pipeline.settings import OPTIONS, RESULT_VERSION
+from pipeline.storage.local import unfinished_files
 from pipeline.storage.routing import list_if_any
 from tests.pipeline.conftest import finish_run, make_plan, make_row
 
@@ -53,8 +54,11 @@ def test_complete_shards_are_kept_and_leftovers_removed(run, caplog):
     stage(files, plan, "a", "b")
     stage(files, plan, "c")
     files.write(f"{Layout.of(plan.settings).staging}/0123.parquet", b"PAR1 half")
-    files.write(f"{Layout.of(plan.settings).staging}/.x.parquet.partial-1-2", b"half")
-    kept = resume.recover(files, Layout.of(plan.settings))
+    layout = Layout.of(plan.settings)
+    for folder in (layout.staging, layout.rows, layout.folder):
+        files.write(f"{folder}/.x.parquet.partial-1-2", b"half")
+    kept = resume.recover(files, layout)
+    assert unfinished_files(layout.output) == []
     assert uris(files, kept) == [["a", "b"], ["c"]]
     assert f"run {plan.settings.run_id} continues with 3 finished rows" in caplog.text
     assert all(shard.size_bytes > 1000 for shard in kept)

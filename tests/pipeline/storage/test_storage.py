@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from model import files as whole_files
 from pipeline.records import Reason, RunError
-from pipeline.storage import ranged
+from pipeline.storage import local, ranged
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.ranged import open_file, open_object
 from pipeline.storage.routing import list_if_any, open_storage
@@ -176,6 +177,38 @@ def test_unfinished_files_are_not_listed(local_files, tmp_path):
     assert [item.uri.rpartition("/")[2] for item in local_files.list(f"{tmp_path}/")] == [
         ".hidden.jpg"
     ]
+
+
+def test_unfinished_files_are_found_in_all_folders_and_removed(local_files, tmp_path):
+    local_files.write(str(tmp_path / "a b/.c/x.parquet"), b"x")
+    left = ["a b/.c/.x.parquet.partial-12-345", "a b/.y.keras.partial-1-2.keras"]
+    for path in left:
+        (tmp_path / path).write_bytes(b"half")
+    (tmp_path / ".folder.partial-1-2").mkdir()
+    (tmp_path / ".link.partial-1-2").symlink_to(tmp_path / "a b/.c/x.parquet")
+    for folder in (str(tmp_path), tmp_path.as_uri()):
+        found = local.unfinished_files(folder)
+        assert [(item.uri, item.size_bytes) for item in found] == [
+            ((tmp_path / path).as_uri(), 4) for path in left
+        ]
+    local.remove_unfinished(str(tmp_path))
+    assert local.unfinished_files(str(tmp_path)) == []
+    assert (tmp_path / "a b/.c/x.parquet").exists() and (tmp_path / ".link.partial-1-2").exists()
+    assert local.unfinished_files(str(tmp_path / "missing")) == []
+
+
+def test_a_creator_is_not_disturbed_by_who_tidies_up(local_files, tmp_path, monkeypatch):
+    flush = whole_files.flush_to_disk
+
+    def tidied_up_meanwhile(path):
+        flush(path)
+        monkeypatch.undo()
+        local.remove_unfinished(str(tmp_path))
+
+    monkeypatch.setattr(whole_files, "flush_to_disk", tidied_up_meanwhile)
+    assert local_files.create(str(tmp_path / "lock"), b"mine")
+    assert local_files.read(str(tmp_path / "lock")) == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_one_creator_wins(place):
