@@ -66,18 +66,22 @@ def test_lines_tell_how_far_it_is(caplog):
     with progress.shown(line_every_s=0.05):
         for _ in range(10):
             progress.HERE.found()
-        time.sleep(0.12)
+        wait_for_line(caplog, r"10 images found so far")
         progress.HERE.done(4)
         progress.HERE.done(failed=True)
-        time.sleep(0.12)
-    told = caplog.messages
-    assert told[0] in ("0 images found so far", "10 images found so far")
-    assert any(re.match(r"5 of 10 images, [\d.]+ a second, .* left, 1 failed", m) for m in told)
+        wait_for_line(caplog, r"5 of 10 images, [\d.]+ a second, .* left, 1 failed")
+    assert caplog.messages[0] in ("0 images found so far", "10 images found so far")
     with progress.shown(line_every_s=0.05):
         assert progress.HERE.uris_done == 0
         progress.HERE.found()
-        time.sleep(0.12)
-    assert "1 image found so far" in caplog.messages
+        wait_for_line(caplog, "1 image found so far")
+
+
+def wait_for_line(caplog, pattern):
+    deadline = time.monotonic() + 60
+    while not any(re.match(pattern, message) for message in caplog.messages):
+        assert time.monotonic() < deadline, caplog.messages
+        time.sleep(0.02)
 
 
 def test_a_traceback_is_one_line():
