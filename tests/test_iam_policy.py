@@ -260,3 +260,17 @@ def test_the_document_names_what_the_policy_allows():
     assert "(../deploy/iam-policy.json)" in text
     for action, _ in ALLOWED:
         assert f"`{action}`" in text, action
+
+
+def test_a_bucket_takes_the_lifecycle_rule_and_drops_uploads_of_the_output():
+    rules = json.loads((ROOT / "deploy/s3-lifecycle.json").read_text())
+    with loopback_s3() as endpoint, made_up_credentials():
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="shop")
+        client.put_bucket_lifecycle_configuration(Bucket="shop", LifecycleConfiguration=rules)
+        (rule,) = client.get_bucket_lifecycle_configuration(Bucket="shop")["Rules"]
+    assert rule["Status"] == "Enabled"
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert ("s3:AbortMultipartUpload", f"arn:aws:s3:::shop/{rule['Filter']['Prefix']}*") in ALLOWED
+    assert "Expiration" not in rule  # no rows or images
+    assert "(../deploy/s3-lifecycle.json)" in text_of("docs/operating.md")

@@ -32,7 +32,8 @@ def unfinished_files(folder: str) -> list[StoredObject]:
     """Returns the hidden files below a folder that somebody is writing, or was killed over.
 
     Args:
-        folder: its URI or path; it may not exist. On S3 there are none.
+        folder: its URI or path; it may not exist. None are found on S3, whose buckets drop
+            unfinished uploads themselves: `docs/operating.md`, Permissions.
 
     Raises:
         StorageError: if a file cannot be looked at.
