@@ -57,7 +57,8 @@ def upscale(
             [H, W, 3] RGB or [H, W, 4] RGBA, straight alpha; or a list of these, of any sizes.
         model: name of a shipped network, or path of a `.keras` file that `model.train` wrote.
         precision: dtype that the network computes in, `float32`, `bfloat16` or `float16`; `auto`
-            is the fastest on this machine. Results differ by one grey level at most.
+            is the fastest on this machine. Results differ by one grey level at most, and by more
+            of rare images that one dtype takes for sharpened and another does not.
         scale: enlargement, 2 to 4; of a network of scale 2, 4 is two passes and 3 is 4 shrunk. By
             default that of the network. With `target_side` the largest one allowed.
         target_side: longer side of each result, pixels: the smallest enlargement that reaches it,

@@ -258,7 +258,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--precision",
         choices=("auto", *COMPUTE_DTYPES),
         default="auto",
-        help="compute dtype of the network; results differ by one grey level at most",
+        help="compute dtype of the network; results hardly differ (docs/network.md)",
     )
     parser.add_argument(
         "--compare",

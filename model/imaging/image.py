@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.imaging import resampling
+from model.imaging.alpha import bleed_colours
 from model.imaging.metadata.rights import Rights
 
 
@@ -77,6 +78,15 @@ class RasterImage:
             return self.with_pixels(rgb, None)
         alpha = resampling.to_uint8(resampling.lanczos(self.alpha, height, width))
         return self.with_pixels(rgb, alpha)
+
+    def bled(self) -> np.ndarray:
+        """Returns the colours as networks see them, extended under transparency: uint8 [H, W, 3].
+
+        See `alpha.bleed_colours`.
+        """
+        if self.alpha is None or self.is_opaque:
+            return self.rgb
+        return bleed_colours(self.rgb, self.alpha)
 
     def over_white(self) -> np.ndarray:
         """Composites the image over white, as a product page shows it: uint8 [H, W, 3]."""

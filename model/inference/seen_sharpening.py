@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.imaging import resampling
-from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.metrics import detail, full_reference
 
@@ -48,11 +47,7 @@ def see_sharpening(upscaler: "Upscaler", source: RasterImage, jpeg_quality: int)
     """
     if not upscaler.knows_sharpening or min(source.height, source.width) < _MIN_SIDE_PX:
         return None
-    if source.alpha is None or source.is_opaque:
-        colours = source.rgb
-    else:
-        colours = bleed_colours(source.rgb, source.alpha)
-    block = np.ascontiguousarray(detail.most_detailed_window(colours, _WINDOW_PX))
+    block = np.ascontiguousarray(detail.most_detailed_window(source.bled(), _WINDOW_PX))
     seen = taken_away(upscaler, block, jpeg_quality)
     if jpeg_quality >= _COMPRESSED_BELOW:
         return min(_TRUE_OF_SEEN * seen, _MOST) if seen >= _LEAST_UNCOMPRESSED else None

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from model.imaging import resampling
-from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.inference import background, tiling
 from model.inference.backends import ExecutionBackend, choose_backend
@@ -31,15 +30,16 @@ class Upscaler:
     Args:
         rdn: the network.
         compute_dtype: one of `dtypes.COMPUTE_DTYPES`. In bfloat16 results differ from those in
-            float32 by one grey level at most, in one value of 60, and a CPU with bfloat16 takes
-            half the time; see `backends.fastest_dtype`.
+            float32 by one grey level at most, in one value of 60, if the network is told the same,
+            and a CPU with bfloat16 takes half the time; see `backends.fastest_dtype`.
         max_call_px: most LR pixels of one call; larger images are cut into tiles. By default
             `DEFAULT_MAX_CALL_PX`, and less for a network that keeps more of each pixel in memory.
         skip_background: fill constant white background instead of upscaling it; see
             `model.inference.background`. Without effect if the network changes white.
         self_ensemble: return the mean over the eight dihedral transforms of each image, "RDN+" in
             papers: slightly better at eight times the time and the same memory. The result of a
-            flipped or rotated image is then exactly the flipped or rotated result.
+            flipped or rotated image is then exactly the flipped or rotated result, if the network
+            is told the same.
         backend: runs the network instead of the backend that fits the machine; `compute_dtype`
             then only sets the default of `max_call_px`.
 
@@ -128,8 +128,7 @@ class Upscaler:
             sr = self.upscale_rgb(image.rgb, jpeg_quality=jpeg_quality, sharpening=sharpening)
             alpha = None if image.alpha is None else np.full(sr.shape[:2], 255, np.uint8)
         else:
-            colours = bleed_colours(image.rgb, image.alpha)
-            rgba = np.dstack([colours, image.alpha])
+            rgba = np.dstack([image.bled(), image.alpha])
             alpha_told = self._conditions(100, 0.0)
             conditions = np.concatenate([self._conditions(jpeg_quality, sharpening), alpha_told])
             upscale = functools.partial(self._rgba_tile, conditions=conditions)

@@ -17,6 +17,7 @@ from model.data.hr_sources import is_image, list_uris, read_bytes
 from model.imaging.decode import assumed_quality, decode
 from model.imaging.errors import ImageError
 from model.imaging.header import lift_pillow_limits
+from model.imaging.image import RasterImage
 from model.network import presets
 from model.sharpening import measuring
 
@@ -147,8 +148,8 @@ def measure_all(uris: Iterable[str], upscaler: "Upscaler") -> Iterator[tuple[str
     """
     for uri in uris:
         try:
-            rgb, jpeg_quality = read_image(uri)
-            value = measuring.estimate(_middle(rgb), jpeg_quality, upscaler)
+            image, jpeg_quality = read_image(uri)
+            value = measuring.estimate(_middle(image.bled()), jpeg_quality, upscaler)
         except measuring.UnmeasurableError as error:
             print(f"model.sharpening: {uri}: {error}", file=sys.stderr)
         except OSError as error:
@@ -157,14 +158,14 @@ def measure_all(uris: Iterable[str], upscaler: "Upscaler") -> Iterator[tuple[str
             yield uri, value
 
 
-def read_image(uri: str) -> tuple[np.ndarray, int]:
+def read_image(uri: str) -> tuple[RasterImage, int]:
     """Reads an image.
 
     Args:
         uri: a path or an `s3://` URI.
 
     Returns:
-        uint8 [H, W, 3] over white, and the JPEG quality, 1..100.
+        The image, and its JPEG quality, 1..100.
 
     Raises:
         OSError: if it cannot be read or is no image; the message names it.
@@ -174,7 +175,7 @@ def read_image(uri: str) -> tuple[np.ndarray, int]:
         header, image = decode(read_bytes(uri), max_pixels=_MAX_PIXELS)
     except (ImageError, OSError) as error:
         raise OSError(f"{uri}: {error}") from error
-    return image.over_white(), assumed_quality(header)
+    return image, assumed_quality(header)
 
 
 def _middle(rgb: np.ndarray) -> np.ndarray:

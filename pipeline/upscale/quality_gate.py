@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from model.imaging import resampling
-from model.imaging.alpha import bleed_colours
 from model.imaging.image import RasterImage
 from model.metrics.quality import Measures
 
@@ -208,11 +207,7 @@ def bicubic_image(source: RasterImage, scale: int) -> RasterImage:
         beyond its edge first.
     """
     size = (source.height * scale, source.width * scale)
-    if source.alpha is None or source.is_opaque:
-        colours = source.rgb
-    else:
-        colours = bleed_colours(source.rgb, source.alpha)
-    rgb = resampling.to_uint8(resampling.bicubic(colours, *size))
+    rgb = resampling.to_uint8(resampling.bicubic(source.bled(), *size))
     if source.alpha is None:
         return source.with_pixels(rgb, None)
     return source.with_pixels(rgb, resampling.to_uint8(resampling.bicubic(source.alpha, *size)))

@@ -10,9 +10,11 @@ from PIL import Image
 from model.data.object_store import open_s3
 from model.data.recipes import RECIPES, Recipe
 from model.imaging import resampling
+from model.inference.upscaler import Upscaler
+from model.network import loading
 from model.scenes.drawing import draw_scene
 from model.sharpening import __main__ as sharpening
-from model.sharpening import measuring, table
+from model.sharpening import estimates, measuring, table
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
 
 scene = functools.cache(draw_scene)
@@ -44,6 +46,31 @@ def test_it_finds_what_the_recipe_did_through_jpeg_too(tmp_path, capsys, name, q
         expected, abs=0.06
     )
     assert "several ways" not in printed
+
+
+def test_the_hard_edge_of_a_cut_out_is_no_detail(tmp_path, capsys):
+    """Alpha of 0 and 255 only, as GIF and palette PNG have it; scenes lie under it."""
+    places = save_pairs(tmp_path, Recipe())
+    for place in places:
+        for path in Path(place).iterdir():
+            image = Image.open(path)
+            rows, columns = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : image.width * 1j]
+            inside = rows**2 + columns**2 < 0.6
+            image.putalpha(Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)))
+            image.save(path)
+    assert sharpening.main(places) == 0
+    printed = capsys.readouterr().out.split("--source_sharpening ")[1]
+    assert float(printed.split()[0]) == pytest.approx(0, abs=0.06)
+    cut_out = Image.open(tmp_path / "thumbnails/0.png")
+    image, _ = estimates.read_image(str(tmp_path / "thumbnails/0.png"))
+    assert np.array_equal(image.alpha, np.asarray(cut_out)[..., 3])
+    upscaler = Upscaler(loading.load_by_name(measuring.ESTIMATED_BY))
+    opaque = np.asarray(cut_out)[..., :3]
+    expected = measuring.estimate(opaque, 100, upscaler)
+    (found,) = [
+        value for _, value in estimates.measure_all([str(tmp_path / "thumbnails/0.png")], upscaler)
+    ]
+    assert found == pytest.approx(expected, abs=0.1)
 
 
 def test_an_original_may_have_any_larger_size():
