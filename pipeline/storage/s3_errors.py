@@ -1,18 +1,27 @@
 """Whose fault an error of S3 is: the attempt's, the object's or the run's."""
 
 import botocore.exceptions as boto_errors
+from botocore.parsers import ResponseParserError
 
 from pipeline.records import Reason, RunError
 from pipeline.storage.base import StorageError
 from pipeline.storage.retries import TransientError
 
 BOTO_ERRORS = (boto_errors.BotoCoreError, boto_errors.ClientError)
+# Of a number or a time in a header that is none; boto3 lets them pass, as that of broken XML.
+_BROKEN_HEADER = (ValueError, OverflowError)
+REQUEST_ERRORS = (*BOTO_ERRORS, ResponseParserError, *_BROKEN_HEADER)
 _BROKEN_BODY = (
     boto_errors.IncompleteReadError,
     boto_errors.ResponseStreamingError,
     boto_errors.FlexibleChecksumError,
 )
 _NO_ANSWER = (boto_errors.ConnectionError, boto_errors.HTTPClientError)
+_PASSING: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (_BROKEN_BODY, "the answer broke off"),
+    (_NO_ANSWER, "no answer from the S3 endpoint"),
+    ((ResponseParserError,), "S3 answered with something that is no XML"),
+)
 _NO_CREDENTIALS = (
     boto_errors.NoCredentialsError,
     boto_errors.PartialCredentialsError,
@@ -93,7 +102,7 @@ def sort_error(error: Exception) -> Exception:
     """Returns our error for one of boto's; texts carry codes and statuses, no headers, no URLs.
 
     Args:
-        error: one of `BOTO_ERRORS`.
+        error: one of `REQUEST_ERRORS`.
 
     Returns:
         `TransientError` where another attempt may succeed, `RunError` for missing credentials
@@ -113,16 +122,14 @@ def sort_error(error: Exception) -> Exception:
             "the certificate of the S3 endpoint is not trusted: name its authority's file in "
             "AWS_CA_BUNDLE"
         )
-    if isinstance(error, _BROKEN_BODY):
-        return TransientError(f"the answer broke off ({name})")
-    if isinstance(error, _NO_ANSWER):
-        return TransientError(f"no answer from the S3 endpoint ({name})")
-    is_name_impossible = isinstance(error, boto_errors.ParamValidationError)
-    return (
-        StorageError(Reason.BAD_URI, "no bucket can have this name, or no object this key")
-        if is_name_impossible
-        else StorageError(Reason.STORAGE_ERROR, name)
-    )
+    for kinds, problem in _PASSING:
+        if isinstance(error, kinds):
+            return TransientError(f"{problem} ({name})")
+    if isinstance(error, boto_errors.ParamValidationError):
+        return StorageError(Reason.BAD_URI, "no bucket can have this name, or no object this key")
+    is_header = isinstance(error, _BROKEN_HEADER)
+    detail = f"S3 answered with a broken header ({name})" if is_header else name
+    return StorageError(Reason.STORAGE_ERROR, detail)
 
 
 def _sort_answer(error: boto_errors.ClientError) -> Exception:

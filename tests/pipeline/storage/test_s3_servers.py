@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.records import Reason, RunError
 from pipeline.storage import retries, s3_body
-from pipeline.storage.base import StorageConfig, StorageError
+from pipeline.storage.base import UNKNOWN_TIME, StorageConfig, StorageError
 from pipeline.storage.ranged import open_object
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3_client import forget_connections, open_connection
@@ -331,6 +331,39 @@ def test_an_answer_that_gets_lost_is_no_failure(bucket, proxy, tmp_path, method)
     files.write_file(bucket.uri("shard"), tmp_path / "shard")
     files.move(bucket.uri("shard"), bucket.uri("part"))
     assert bucket.keys() == ["part"] and bucket.get("part") == data and lost
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        ({"Content-Length": None, "Transfer-Encoding": "chunked"}, "no ContentLength"),
+        ({"Content-Length": "ten"}, "a broken header"),
+        ({"Last-Modified": "yesterday"}, "a broken header"),
+    ],
+)
+def test_a_strange_answer_to_head_costs_one_object(bucket, proxy, headers, detail):
+    uri = bucket.put("a", b"0123")
+    proxy.headers = headers
+    with pytest.raises(StorageError, match=detail) as caught:
+        through(proxy).identify(uri)
+    assert caught.value.reason == Reason.STORAGE_ERROR and "\n" not in caught.value.detail
+
+
+def test_an_object_whose_time_the_server_does_not_say(bucket, proxy):
+    uri = bucket.put("a", b"0123")
+    proxy.headers = {"Last-Modified": None}
+    found = through(proxy).identify(uri)
+    assert (found.size_bytes, found.modified_at) == (4, UNKNOWN_TIME)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Sign in</html>", b"<!doctype html><br>Sign in"])
+def test_an_upload_that_is_answered_with_no_id_costs_one_object(bucket, proxy, tmp_path, body):
+    path = tmp_path / "large"
+    path.write_bytes(bytes(17 << 20))
+    proxy.change = lambda method, _, data: body if method == "POST" else data
+    call = through(proxy).write_file
+    assert reason_of(call, bucket.uri("large"), path) == Reason.STORAGE_ERROR
+    assert not proxy.of("PUT", "partNumber")
 
 
 def test_a_failed_upload_leaves_no_parts(bucket, proxy, tmp_path):
