@@ -43,10 +43,13 @@ RUN_CODES = {
 # Answers to HEAD have no body and so no code: the status alone may stand for one of the above.
 MUTE_CODES = {"400", "403"}
 # Servers give them different codes, and answers to HEAD none: their statuses count, too.
-_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException"}
-_TRANSIENT = {"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"}
+_THROTTLED = {
+    *("SlowDown", "Throttling", "ThrottlingException"),
+    *("RequestLimitExceeded", "ServiceUnavailable"),
+}
+_TRANSIENT = {"InternalError", "RequestTimeout", "OperationAborted"}
 _TIMED_OUT_STATUS = 408
-_THROTTLED_STATUS = 429
+_THROTTLED_STATUSES = {429, 503}
 _REASON_OF_CODE = {
     "404": Reason.NOT_FOUND,
     "NoSuchKey": Reason.NOT_FOUND,
@@ -137,7 +140,7 @@ def _sort_answer(error: boto_errors.ClientError) -> Exception:
     code = code_of(error)
     message = f"S3 answered {code} to {error.operation_name}"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _THROTTLED or status == _THROTTLED_STATUS:
+    if code in _THROTTLED or status in _THROTTLED_STATUSES:
         return TransientError(message, throttled=True)
     is_of_server = status >= 500 or status == _TIMED_OUT_STATUS
     if code in _TRANSIENT or (is_of_server and not is_refusal(code)):

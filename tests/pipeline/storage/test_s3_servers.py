@@ -6,11 +6,12 @@ import threading
 import pytest
 
 from pipeline.records import Reason, RunError
-from pipeline.storage import retries, s3_body
+from pipeline.storage import retries, s3, s3_body
 from pipeline.storage.base import UNKNOWN_TIME, StorageConfig, StorageError
 from pipeline.storage.ranged import open_object
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3_client import forget_connections, open_connection
+from pipeline.storage.s3_errors import sort_error
 from tests.pipeline.fault_proxy import fault_proxy
 
 
@@ -122,6 +123,22 @@ def test_a_status_that_passes_is_retried_whatever_its_code(bucket, proxy, operat
     proxy.fault = fail_twice
     getattr(through(proxy), operation)(uri)
     assert left[0] < 0
+
+
+@pytest.mark.parametrize("fault", ["SlowDown", "503", "RequestLimitExceeded"])
+@pytest.mark.parametrize("operation", ["read", "identify"])
+def test_a_throttled_request_waits_longer(bucket, proxy, operation, fault, monkeypatch):
+    """HEAD has no code, only a status."""
+    uri, found = bucket.put("a", b"x"), []
+
+    def note(error):
+        found.append(sort_error(error))
+        return found[-1]
+
+    monkeypatch.setattr(s3, "sort_error", note)
+    proxy.fault = lambda *_: None if found else fault
+    getattr(through(proxy), operation)(uri)
+    assert [error.throttled for error in found] == [True]
 
 
 def test_a_missing_object_can_be_deleted_on_a_server_that_says_so(bucket, proxy):
