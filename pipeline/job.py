@@ -44,6 +44,7 @@ from pipeline.settings import RunPlan, Settings
 from pipeline.signals import outcome
 from pipeline.signals.announcer import Announcer
 from pipeline.storage.routing import open_storage
+from pipeline.storage.temporary import temporary_file_errors
 
 DONE, FAILED, TOO_MANY_FAILURES = 0, 1, 3
 
@@ -240,7 +241,7 @@ def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Pipeli
 @contextlib.contextmanager
 def _local_means() -> Iterator[str]:
     """Shows the progress of this machine's run; yields a folder for what crosses its shuffles."""
-    with scratch.temporary_file_errors():
+    with temporary_file_errors():
         folder = tempfile.TemporaryDirectory(prefix="shuffle-")
     with folder as path, progress.shown():
         yield path

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from pipeline.redaction import redact
 
+# Before the reason why a result has no measures against its reference, in a row's `detail`.
+NOT_COMPARED = "not compared with the reference: "
+
 
 class Status(enum.StrEnum):
     """Outcome of a URI: each URI of the catalog ends in exactly one row, with one status.
@@ -81,7 +84,7 @@ class CatalogEntry(NamedTuple):
         size_bytes: of the file.
         reference_etag: identity of the reference's content; None if it cannot be looked up.
         reason: a `Reason` once the entry is rejected.
-        detail: one line for people about `reason`.
+        detail: one line for people about `reason`, or about a reference that cannot be fetched.
         mentions: how many lines of the catalog the entry stands for.
 
     Example:

@@ -21,7 +21,7 @@ from pipeline.catalog.manifests.text_files import keep_quiet
 from pipeline.catalog.places import BadUriError, Place
 from pipeline.catalog.selection import WHOLE_CATALOG, Selection, select
 from pipeline.columns import concat
-from pipeline.records import CatalogEntry, Reason, RunError
+from pipeline.records import NOT_COMPARED, CatalogEntry, Reason, RunError
 from pipeline.redaction import redact, redact_uri
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
@@ -31,6 +31,10 @@ from pipeline.storage.ranged import open_file
 _MAX_BROKEN = 100_000
 # Of a line of JSON, for an error.
 _MAX_KEYS = 100
+_PRESIGNED = (
+    "a presigned URI, or one with credentials: give s3://bucket/key, credentials come from the "
+    "environment"
+)
 
 
 def input_folder(source: str) -> str:
@@ -210,12 +214,16 @@ def _entry(place: Place, name: str, position: int, record: Record) -> CatalogEnt
         mentions=record.mentions,
     )
     try:
-        if uri != record.uri and locations.scheme_of(uri) in ("s3", "file", ""):
-            raise BadUriError(
-                Reason.BAD_URI,
-                "a presigned URI, or one with credentials: give s3://bucket/key, credentials "
-                "come from the environment",
-            )
-        return place.locate_entry(entry)
+        if _is_presigned(record.uri):
+            raise BadUriError(Reason.BAD_URI, _PRESIGNED)
+        entry = place.locate_entry(entry)
     except BadUriError as error:
         return entry.rejected(error.reason, f"line {record.line}: {error.detail}")
+    if record.reference_uri and _is_presigned(record.reference_uri):
+        return entry._replace(reference_location=None, detail=NOT_COMPARED + _PRESIGNED)
+    return entry
+
+
+def _is_presigned(uri: str) -> bool:
+    """Whether a URI that could be fetched holds credentials, which its row does not."""
+    return redact_uri(uri) != uri and locations.scheme_of(uri) in ("s3", "file", "")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from pipeline.records import CatalogEntry, Reason
+from pipeline.records import NOT_COMPARED, CatalogEntry, Reason
 from pipeline.storage import locations
 
 # Schemes of URIs that can be read; a plain path has none.
@@ -65,14 +65,18 @@ class Place:
     def locate_entry(self, entry: CatalogEntry) -> CatalogEntry:
         """Fills in where an entry's image and its reference are fetched.
 
+        A reference that names nothing fetchable costs the comparison alone: `detail` says why.
+
         Raises:
-            BadUriError: see `locate`.
+            BadUriError: of the image; see `locate`.
         """
-        reference = entry.reference_uri
-        return entry._replace(
-            location=self.locate(entry.uri),
-            reference_location=self.locate(reference) if reference else None,
-        )
+        entry = entry._replace(location=self.locate(entry.uri))
+        if not entry.reference_uri:
+            return entry
+        try:
+            return entry._replace(reference_location=self.locate(entry.reference_uri))
+        except BadUriError as error:
+            return entry._replace(detail=NOT_COMPARED + error.detail)
 
     def _locate_path(self, uri: str) -> str:
         try:

@@ -14,9 +14,9 @@ from pipeline import columns
 from pipeline.output import schema as row_schema
 from pipeline.records import RunError, Shard
 from pipeline.row.row import Row
-from pipeline.runtime.scratch import temporary_file_errors
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.temporary import temporary_file_errors
 
 # A row group is held in memory, and a reader reads it in one piece.
 ROW_GROUP_BYTES = 16 << 20

@@ -7,11 +7,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
-
-from pipeline.records import RunError
 
 _PREFIX = "catalog-magnifier-"
 # The saved model, what TensorFlow and Beam write, and the first shard.
@@ -65,19 +62,6 @@ def remove_own_folder() -> None:
             os.environ["TMPDIR"] = str(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
-
-
-@contextlib.contextmanager
-def temporary_file_errors() -> Iterator[None]:
-    """Ends the run with one line if a temporary file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        problem = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
-        raise RunError(
-            f"cannot write temporary files in {tempfile.gettempdir()}: {problem}; free space, or "
-            "set TMPDIR to another folder"
-        ) from error
 
 
 def _remove_unless_locked(folder: Path) -> None:

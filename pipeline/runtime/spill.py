@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import columns
-from pipeline.runtime.scratch import temporary_file_errors
 from pipeline.settings import RunPlan
+from pipeline.storage.temporary import temporary_file_errors
 
 # No packed batch begins like this: they begin with a size.
 _MARK = b"\xff" * 8

@@ -64,7 +64,7 @@ class StoredObject:
 
 
 # An object whose time is unknown may have been written just now.
-_UNKNOWN_TIME = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+UNKNOWN_TIME = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _utc_time(text: str) -> datetime.datetime:
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
-        return _UNKNOWN_TIME
+        return UNKNOWN_TIME
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 

@@ -1,5 +1,6 @@
 """Objects as files for readers that seek."""
 
+import contextlib
 import io
 import tempfile
 import time
@@ -10,6 +11,7 @@ from pipeline.records import Reason
 from pipeline.storage.base import MIN_BYTES_PER_S, Storage, StorageError
 from pipeline.storage.local import local_errors
 from pipeline.storage.locations import local_path, scheme_of
+from pipeline.storage.temporary import temporary_file_errors
 
 _BLOCK_BYTES = 16 << 20
 # An object whose blocks together take longer is given up, however many there are.
@@ -21,17 +23,23 @@ def open_file(storage: Storage, uri: str) -> BinaryIO:
 
     Raises:
         StorageError: if it cannot be read, or changes meanwhile.
+        RunError: if the temporary file cannot be written.
     """
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    with temporary_file_errors():
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
         found, at = storage.identify(uri), 0
         while at < found.size_bytes:
             stop = min(at + _BLOCK_BYTES, found.size_bytes)
-            file.write(_exactly(storage.read(uri, at, stop, found.etag), at, stop))
+            data = _exactly(storage.read(uri, at, stop, found.etag), at, stop)
+            with temporary_file_errors():
+                file.write(data)
             at = stop
-        file.seek(0)
+        with temporary_file_errors():
+            file.seek(0)
     except BaseException:
-        file.close()
+        with contextlib.suppress(OSError):  # what is left to write has no room either
+            file.close()
         raise
     return file
 

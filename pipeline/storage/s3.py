@@ -10,11 +10,17 @@ from typing import Any, TypeVar
 
 from pipeline.records import Reason, RunError
 from pipeline.storage import s3_body, s3_errors, s3_folders, s3_listing
-from pipeline.storage.base import ListedPage, StorageConfig, StorageError, StoredObject
+from pipeline.storage.base import (
+    UNKNOWN_TIME,
+    ListedPage,
+    StorageConfig,
+    StorageError,
+    StoredObject,
+)
 from pipeline.storage.locations import join, split_s3
 from pipeline.storage.retries import TransientError
 from pipeline.storage.s3_client import Connection, open_connection
-from pipeline.storage.s3_errors import BOTO_ERRORS, RUN_CODES, code_of, sort_error
+from pipeline.storage.s3_errors import REQUEST_ERRORS, RUN_CODES, code_of, sort_error
 from pipeline.storage.s3_listing import ListingPage
 
 _T = TypeVar("_T")
@@ -85,10 +91,10 @@ class S3Storage:
                 raise
             found = self._ask("get_object", Bucket=bucket, Key=key)
             found["Body"].close()
-        stored = _stored(uri, found, found["ContentLength"])
-        if not stored.etag:
+        etag, size_bytes = _etag(found), _field(found, "ContentLength")
+        if not etag:
             raise StorageError(Reason.STORAGE_ERROR, "the server gives the object no ETag")
-        return stored
+        return StoredObject(uri, etag, size_bytes, found.get("LastModified", UNKNOWN_TIME))
 
     def read(
         self, uri: str, start: int = 0, stop: int | None = None, etag: str | None = None
@@ -219,14 +225,15 @@ class S3Storage:
         bucket, key = split_s3(uri)
         with _naming(bucket):
             place = {"Bucket": bucket, "Key": key}
-            place["UploadId"] = self._ask("create_multipart_upload", **place)["UploadId"]
+            begun = self._ask("create_multipart_upload", **place)
+            place["UploadId"] = _field(begun, "UploadId")
             try:
                 parts: list[dict[str, Any]] = []
                 with path.open("rb") as file:
                     while data := file.read(_PART_BYTES):
                         number = len(parts) + 1
                         done = self._ask("upload_part", PartNumber=number, Body=data, **place)
-                        parts.append({"PartNumber": number, "ETag": done["ETag"]})
+                        parts.append({"PartNumber": number, "ETag": _field(done, "ETag")})
                 self._complete(uri, path.stat().st_size, place, parts)
             except BaseException:
                 self._abort(place)
@@ -279,7 +286,7 @@ class S3Storage:
         def send() -> _T:
             try:
                 return call()
-            except BOTO_ERRORS as error:
+            except REQUEST_ERRORS as error:
                 self._stop_run_if_meant(error, bucket)
                 raise sort_error(error) from error
 
@@ -308,7 +315,7 @@ class S3Storage:
         """The code of an answer about a bucket, `""` for success, None if nothing useful came."""
         try:
             getattr(self._connection.client, operation)(Bucket=bucket, **arguments)
-        except BOTO_ERRORS as error:
+        except REQUEST_ERRORS as error:
             return None if isinstance(sort_error(error), TransientError) else code_of(error)
         except TransientError:  # a listing that cannot be read
             return None
@@ -325,8 +332,11 @@ def _naming(bucket: str) -> Iterator[None]:
         raise StorageError(error.reason, detail, error.code) from error
 
 
-def _stored(uri: str, answer: dict[str, Any], size_bytes: int) -> StoredObject:
-    return StoredObject(uri, _etag(answer), size_bytes, answer["LastModified"])
+def _field(answer: dict[str, Any], name: str) -> Any:
+    """What S3 gives in each such answer; other servers, and proxies before them, may not."""
+    if name not in answer:
+        raise StorageError(Reason.STORAGE_ERROR, f"the server's answer has no {name}")
+    return answer[name]
 
 
 def _etag(answer: dict[str, Any]) -> str | None:

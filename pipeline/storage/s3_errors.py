@@ -1,18 +1,27 @@
 """Whose fault an error of S3 is: the attempt's, the object's or the run's."""
 
 import botocore.exceptions as boto_errors
+from botocore.parsers import ResponseParserError
 
 from pipeline.records import Reason, RunError
 from pipeline.storage.base import StorageError
 from pipeline.storage.retries import TransientError
 
 BOTO_ERRORS = (boto_errors.BotoCoreError, boto_errors.ClientError)
+# Of a number or a time in a header that is none; boto3 lets them pass, as that of broken XML.
+_BROKEN_HEADER = (ValueError, OverflowError)
+REQUEST_ERRORS = (*BOTO_ERRORS, ResponseParserError, *_BROKEN_HEADER)
 _BROKEN_BODY = (
     boto_errors.IncompleteReadError,
     boto_errors.ResponseStreamingError,
     boto_errors.FlexibleChecksumError,
 )
 _NO_ANSWER = (boto_errors.ConnectionError, boto_errors.HTTPClientError)
+_PASSING: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (_BROKEN_BODY, "the answer broke off"),
+    (_NO_ANSWER, "no answer from the S3 endpoint"),
+    ((ResponseParserError,), "S3 answered with something that is no XML"),
+)
 _NO_CREDENTIALS = (
     boto_errors.NoCredentialsError,
     boto_errors.PartialCredentialsError,
@@ -34,10 +43,13 @@ RUN_CODES = {
 # Answers to HEAD have no body and so no code: the status alone may stand for one of the above.
 MUTE_CODES = {"400", "403"}
 # Servers give them different codes, and answers to HEAD none: their statuses count, too.
-_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException"}
-_TRANSIENT = {"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"}
+_THROTTLED = {
+    *("SlowDown", "Throttling", "ThrottlingException"),
+    *("RequestLimitExceeded", "ServiceUnavailable"),
+}
+_TRANSIENT = {"InternalError", "RequestTimeout", "OperationAborted"}
 _TIMED_OUT_STATUS = 408
-_THROTTLED_STATUS = 429
+_THROTTLED_STATUSES = {429, 503}
 _REASON_OF_CODE = {
     "404": Reason.NOT_FOUND,
     "NoSuchKey": Reason.NOT_FOUND,
@@ -93,7 +105,7 @@ def sort_error(error: Exception) -> Exception:
     """Returns our error for one of boto's; texts carry codes and statuses, no headers, no URLs.
 
     Args:
-        error: one of `BOTO_ERRORS`.
+        error: one of `REQUEST_ERRORS`.
 
     Returns:
         `TransientError` where another attempt may succeed, `RunError` for missing credentials
@@ -113,16 +125,14 @@ def sort_error(error: Exception) -> Exception:
             "the certificate of the S3 endpoint is not trusted: name its authority's file in "
             "AWS_CA_BUNDLE"
         )
-    if isinstance(error, _BROKEN_BODY):
-        return TransientError(f"the answer broke off ({name})")
-    if isinstance(error, _NO_ANSWER):
-        return TransientError(f"no answer from the S3 endpoint ({name})")
-    is_name_impossible = isinstance(error, boto_errors.ParamValidationError)
-    return (
-        StorageError(Reason.BAD_URI, "no bucket can have this name, or no object this key")
-        if is_name_impossible
-        else StorageError(Reason.STORAGE_ERROR, name)
-    )
+    for kinds, problem in _PASSING:
+        if isinstance(error, kinds):
+            return TransientError(f"{problem} ({name})")
+    if isinstance(error, boto_errors.ParamValidationError):
+        return StorageError(Reason.BAD_URI, "no bucket can have this name, or no object this key")
+    is_header = isinstance(error, _BROKEN_HEADER)
+    detail = f"S3 answered with a broken header ({name})" if is_header else name
+    return StorageError(Reason.STORAGE_ERROR, detail)
 
 
 def _sort_answer(error: boto_errors.ClientError) -> Exception:
@@ -130,7 +140,7 @@ def _sort_answer(error: boto_errors.ClientError) -> Exception:
     code = code_of(error)
     message = f"S3 answered {code} to {error.operation_name}"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _THROTTLED or status == _THROTTLED_STATUS:
+    if code in _THROTTLED or status in _THROTTLED_STATUSES:
         return TransientError(message, throttled=True)
     is_of_server = status >= 500 or status == _TIMED_OUT_STATUS
     if code in _TRANSIENT or (is_of_server and not is_refusal(code)):

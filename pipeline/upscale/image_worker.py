@@ -120,7 +120,7 @@ class ImageWorker:
     def _compare(self, entry: CatalogEntry, decoded: Decoded, upscaled: Upscaled) -> Comparison:
         """Compares the result with the entry's own reference, if it has one."""
         if entry.reference_location is None:
-            return Comparison()
+            return Comparison(trouble=entry.detail)
         return compare_with_reference(
             decoded,
             upscaled,

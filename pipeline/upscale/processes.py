@@ -20,9 +20,9 @@ from model.network.presets import SavedModel
 from model.startup import import_tensorflow
 from pipeline.records import RunError
 from pipeline.runtime import logs
-from pipeline.runtime.scratch import temporary_file_errors
 from pipeline.settings import RunPlan
 from pipeline.storage.base import Storage
+from pipeline.storage.temporary import temporary_file_errors
 from pipeline.upscale.machine import count_cores
 from pipeline.upscale.saved_model import read_model
 from pipeline.upscale.steps import Decoded, Upscaled

@@ -6,7 +6,7 @@ from model.imaging.formats import EXTENSIONS
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.metrics import quality
 from model.metrics.quality import ReferenceMeasures
-from pipeline.records import RunError
+from pipeline.records import NOT_COMPARED, RunError
 from pipeline.row.parts import EncodedImage
 from pipeline.settings import Settings
 from pipeline.storage import locations
@@ -113,5 +113,5 @@ def compare_with_reference(
     except DecoderUnavailableError as error:
         raise RunError(str(error)) from error
     except (StorageError, ValueError) as error:
-        return Comparison(trouble=f"not compared with the reference: {error}")
+        return Comparison(trouble=f"{NOT_COMPARED}{error}")
     return Comparison(measures)

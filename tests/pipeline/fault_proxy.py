@@ -32,7 +32,8 @@ class Proxy:
     `trickle`, a body of one byte each `pause_s`; it may be replaced while requests come in.
     `before(method, path)` runs before a request is passed on, `strip` names its headers that the
     server shall not know, `address(path)` returns the path that it sees, and
-    `change(method, path, data)` the body that is passed back.
+    `change(method, path, data)` the body that is passed back. `headers` replaces headers of
+    answers to HEAD; None leaves one out.
     """
 
     endpoint: str = ""
@@ -41,6 +42,7 @@ class Proxy:
     change: Callable[[str, str, bytes], bytes] = lambda method, path, data: data
     address: Callable[[str], str] = lambda path: path
     strip: frozenset[str] = frozenset()
+    headers: dict[str, str | None] = field(default_factory=dict)
     pause_s: float = 0.05
     requests: list[tuple[str, str]] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
@@ -118,13 +120,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         data = self.proxy.change(self.command, self.path, data)
         self.send_response_only(answer.status, answer.reason)
-        for name, value in answer.getheaders():
-            if name.lower() not in _HOP_BY_HOP:
+        is_head = self.command == "HEAD"
+        length = answer.getheader("Content-Length", "0") if is_head else str(len(data))
+        passed = {k.title(): v for k, v in answer.getheaders() if k.lower() not in _HOP_BY_HOP}
+        passed |= {"Content-Length": length} | (self.proxy.headers if is_head else {})
+        for name, value in passed.items():
+            if value is not None:
                 self.send_header(name, value)
-        length = answer.getheader("Content-Length", "0")
-        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(data)))
         self.end_headers()
-        if self.command == "HEAD":
+        if is_head:
             return
         if fault == "short_body" and len(data) > 1:
             self.wfile.write(data[: len(data) // 2])

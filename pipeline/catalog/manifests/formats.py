@@ -64,11 +64,14 @@ def _read_jsonl(
             yield record_of(number, value, columns) if is_object else problem
 
 
-def _exact_number(digits: str) -> int | decimal.Decimal | float:
+def _exact_number(digits: str) -> int | decimal.Decimal | str:
     """A number with all its digits, which a float has not; 7.0 of a product is 7."""
-    value = decimal.Decimal(digits)
+    try:
+        value = decimal.Decimal(digits)
+    except decimal.InvalidOperation:  # even its exponent is too large
+        return digits
     if abs(value.adjusted()) > _MAX_EXPONENT:
-        return float(digits)
+        return digits
     return int(value) if value == value.to_integral_value() else value
 
 

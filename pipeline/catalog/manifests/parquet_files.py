@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,8 @@ from pipeline.catalog.manifests.record import Record, record_of
 from pipeline.records import RunError
 
 _BATCH_ROWS = 65_536
+# Of a year, a duration, a time zone (a KeyError) or a text in a list that Python cannot hold.
+_NO_PYTHON_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Lines:
     def records(self, columns: ManifestColumns) -> Iterator[Record]:
         """Yields a record for each line, in order; a broken one with its problem."""
         names = self.values.schema.names
-        fields = [column.to_pylist() for column in self.values.columns]
+        fields = [_python_values(column) for column in self.values.columns]
         numbers, mentions = self.numbers.tolist(), self.mentions.tolist()
         for number, count, *values in zip(numbers, mentions, *fields, strict=True):
             record = record_of(number, dict(zip(names, values, strict=True)), columns)
@@ -124,6 +126,32 @@ def _plain(column: pa.Array) -> pa.Array:
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if is_text or pa.types.is_string_view(column.type):
         return column.cast(pa.large_binary())
-    if pa.types.is_timestamp(column.type):  # Python knows no nanoseconds
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":  # which Python has not
         return column.cast(pa.timestamp("us", column.type.tz), safe=False)
     return column
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    """The values of a column; as Arrow's text where Python has no such value."""
+    try:
+        return column.to_pylist()
+    except _NO_PYTHON_VALUE:
+        return [_python_value(value) for value in column]
+
+
+def _python_value(value: pa.Scalar) -> Any:
+    """The same of one value; None where Arrow has no text for it either."""
+    try:
+        return value.as_py()
+    except _NO_PYTHON_VALUE:
+        pass
+    if isinstance(value, pa.ListScalar):
+        return [_python_value(one) for one in value.values]
+    if isinstance(value, pa.StructScalar):
+        return {name: _python_value(value[name]) for name in value}
+    try:
+        if getattr(value.type, "tz", None):  # it may be the zone that is unknown
+            value = value.cast(pa.timestamp(value.type.unit, "UTC"))
+        return value.cast(pa.string()).as_py()
+    except _NO_PYTHON_VALUE:
+        return None

@@ -102,6 +102,47 @@ def test_values_of_all_kinds_are_text_and_none_costs_its_line(local_files, tmp_p
     assert list(found) == [name for name in kinds if name != "secret"]
 
 
+# Values of Parquet that Python has not: as a type, the value in memory, and its text.
+BEYOND_PYTHON = [
+    (pa.date32(), 10**7, "29349-01-26"),
+    (pa.timestamp("us"), 2**62, "<value out of range: 4611686018427387904>"),
+    (pa.timestamp("ms"), 9223372036825200, "<value out of range: 9223372036825200>"),
+    (pa.timestamp("ms", "Mars/Base"), 0, "1970-01-01 00:00:00.000Z"),
+    (pa.duration("s"), 2**50, "1125899906842624"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "text"), BEYOND_PYTHON, ids=str)
+def test_a_value_that_python_has_not_is_text(local_files, tmp_path, kind, value, text):
+    """Years beyond 9999, time zones that nobody knows: such a value ended the run."""
+    number = pa.int32() if kind == pa.date32() else pa.int64()
+    column = pa.array([value, None], number).cast(kind)
+    columns = {
+        "uri": ["s3://shop/1", "s3://shop/2"],
+        "product_id": column,
+        "brand": column,
+        "list": pa.array([[value], None], pa.list_(number)).cast(pa.list_(kind)),
+        "object": pa.StructArray.from_arrays([column], ["a"]),
+    }
+    (tmp_path / "m.parquet").write_bytes(parquet(columns))
+    kept = ManifestColumns(kept=("brand", "list", "object"))
+    first, second = read(local_files, tmp_path / "m.parquet", kept)
+    assert (first.reason, first.product_id) == (None, text)
+    as_json = {"list": json.dumps([text]), "object": json.dumps({"a": text})}
+    assert texts(first) == {"brand": text} | as_json
+    assert (second.reason, second.product_id, texts(second)["brand"]) == (None, None, None)
+
+
+def test_a_text_in_a_list_that_is_not_utf8_is_null(local_files, tmp_path):
+    tags = pa.array([[b"a\xff", b"b"]], pa.list_(pa.binary()))
+    offsets, data = tags.offsets, tags.values
+    broken = pa.Array.from_buffers(pa.string(), len(data), data.buffers())
+    columns = {"uri": ["s3://shop/1"], "brand": pa.ListArray.from_arrays(offsets, broken)}
+    (tmp_path / "m.parquet").write_bytes(parquet(columns))
+    (entry,) = read(local_files, tmp_path / "m.parquet", ManifestColumns(kept=("brand",)))
+    assert texts(entry) == {"brand": '[null, "b"]'}
+
+
 def test_broken_bytes_cost_a_character(local_files, tmp_path):
     (tmp_path / "m.csv").write_bytes(b"uri,brand,price\ns3://shop/1,a\xffb, 3 \n")
     (entry,) = read(local_files, tmp_path / "m.csv")

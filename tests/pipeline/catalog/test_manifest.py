@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.catalog import batches, manifest
 from pipeline.catalog.places import BadUriError, Place
-from pipeline.records import Reason, RunError
+from pipeline.records import CatalogEntry, Reason, RunError
 
 
 def read(files, tmp_path, name, content, schemes=()):
@@ -408,6 +408,14 @@ def test_what_a_manifest_on_s3_may_not_name(uri, reason):
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("reference", ["https://cdn.shop/hr/a.jpg", "s3://shop", "n/a"])
+def test_a_bad_reference_costs_no_image(reference):
+    entry = CatalogEntry("s3://shop/a.jpg", "", 0, reference_uri=reference)
+    found = Place("s3://shop/m.csv").locate_entry(entry)
+    assert (found.location, found.reference_location, found.reason) == (entry.uri, None, None)
+    assert found.detail.startswith("not compared with the reference: ")
+
+
 def test_allow_schemes_lets_a_manifest_on_s3_name_files():
     assert Place("s3://shop/m.csv", ["file"]).locate("file:///data/a.jpg") == "/data/a.jpg"
 
@@ -431,7 +439,8 @@ def test_presigned_s3_uris_are_refused_without_their_secret(local_files, tmp_pat
     text = f"uri,reference_uri\ns3://bb/a.jpg?{query},\ns3://bb/b.jpg,s3://bb/hr.jpg?{query}\n"
     entry, other = read(local_files, tmp_path, "m.csv", text)
     assert entry.reason == Reason.BAD_URI and "presigned" in entry.detail
-    assert other.reason is None
+    assert other.reason is None and other.reference_location is None
+    assert "reference: a presigned URI" in other.detail
     assert "planted" not in repr(entry) + repr(other)
 
 

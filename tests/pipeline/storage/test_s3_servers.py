@@ -6,11 +6,12 @@ import threading
 import pytest
 
 from pipeline.records import Reason, RunError
-from pipeline.storage import retries, s3_body
-from pipeline.storage.base import StorageConfig, StorageError
+from pipeline.storage import retries, s3, s3_body
+from pipeline.storage.base import UNKNOWN_TIME, StorageConfig, StorageError
 from pipeline.storage.ranged import open_object
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3_client import forget_connections, open_connection
+from pipeline.storage.s3_errors import sort_error
 from tests.pipeline.fault_proxy import fault_proxy
 
 
@@ -122,6 +123,22 @@ def test_a_status_that_passes_is_retried_whatever_its_code(bucket, proxy, operat
     proxy.fault = fail_twice
     getattr(through(proxy), operation)(uri)
     assert left[0] < 0
+
+
+@pytest.mark.parametrize("fault", ["SlowDown", "503", "RequestLimitExceeded"])
+@pytest.mark.parametrize("operation", ["read", "identify"])
+def test_a_throttled_request_waits_longer(bucket, proxy, operation, fault, monkeypatch):
+    """HEAD has no code, only a status."""
+    uri, found = bucket.put("a", b"x"), []
+
+    def note(error):
+        found.append(sort_error(error))
+        return found[-1]
+
+    monkeypatch.setattr(s3, "sort_error", note)
+    proxy.fault = lambda *_: None if found else fault
+    getattr(through(proxy), operation)(uri)
+    assert [error.throttled for error in found] == [True]
 
 
 def test_a_missing_object_can_be_deleted_on_a_server_that_says_so(bucket, proxy):
@@ -331,6 +348,39 @@ def test_an_answer_that_gets_lost_is_no_failure(bucket, proxy, tmp_path, method)
     files.write_file(bucket.uri("shard"), tmp_path / "shard")
     files.move(bucket.uri("shard"), bucket.uri("part"))
     assert bucket.keys() == ["part"] and bucket.get("part") == data and lost
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        ({"Content-Length": None, "Transfer-Encoding": "chunked"}, "no ContentLength"),
+        ({"Content-Length": "ten"}, "a broken header"),
+        ({"Last-Modified": "yesterday"}, "a broken header"),
+    ],
+)
+def test_a_strange_answer_to_head_costs_one_object(bucket, proxy, headers, detail):
+    uri = bucket.put("a", b"0123")
+    proxy.headers = headers
+    with pytest.raises(StorageError, match=detail) as caught:
+        through(proxy).identify(uri)
+    assert caught.value.reason == Reason.STORAGE_ERROR and "\n" not in caught.value.detail
+
+
+def test_an_object_whose_time_the_server_does_not_say(bucket, proxy):
+    uri = bucket.put("a", b"0123")
+    proxy.headers = {"Last-Modified": None}
+    found = through(proxy).identify(uri)
+    assert (found.size_bytes, found.modified_at) == (4, UNKNOWN_TIME)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Sign in</html>", b"<!doctype html><br>Sign in"])
+def test_an_upload_that_is_answered_with_no_id_costs_one_object(bucket, proxy, tmp_path, body):
+    path = tmp_path / "large"
+    path.write_bytes(bytes(17 << 20))
+    proxy.change = lambda method, _, data: body if method == "POST" else data
+    call = through(proxy).write_file
+    assert reason_of(call, bucket.uri("large"), path) == Reason.STORAGE_ERROR
+    assert not proxy.of("PUT", "partNumber")
 
 
 def test_a_failed_upload_leaves_no_parts(bucket, proxy, tmp_path):

@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import resource
 
 import pytest
 
@@ -64,6 +65,17 @@ def test_write_file_and_move(place, tmp_path):
     files.move(f"{folder}/staged", f"{folder}/final/part")  # a second try finds it done
     with pytest.raises(StorageError):
         files.move(f"{folder}/staged", f"{folder}/final/another")
+
+
+def test_a_copy_without_room_for_it_names_the_folder(local_files, tmp_path):
+    (tmp_path / "m").write_bytes(bytes(2 << 20))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))  # as a full disk does
+    try:
+        with pytest.raises(RunError, match=r"cannot write temporary files .* set TMPDIR"):
+            open_file(local_files, str(tmp_path / "m"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_open_file_seeks(place):

@@ -448,6 +448,12 @@ def test_reference_measures(world):
     assert 0.9 < row.reference_ssim <= 1
 
 
+def test_why_a_reference_has_no_place_stands_in_the_row(world):
+    here, why = world(), "not compared with the reference: https:// is not supported"
+    (row,) = here.rows(here.entry("a.jpg", image_bytes(40, 40), detail=why))
+    assert (row.status, row.reason, row.detail) == (Status.UPSCALED, None, why)
+
+
 @pytest.mark.parametrize("reference", ["missing", "wrong_size", "text"])
 def test_a_useless_reference_is_said_and_harms_nothing(world, reference):
     here = world()
