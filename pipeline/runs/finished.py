@@ -191,15 +191,14 @@ def name_latest(files: Storage, output: str) -> None:
         files: storage of the runs.
         output: folder or prefix that holds all runs.
     """
-    run_id = latest_finished(files, output)
-    if run_id is None:
-        return
-    layout = Layout(output, run_id)
-    content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
+    latest = Layout(output, "").latest
     try:
-        files.write(layout.latest, (json.dumps(content) + "\n").encode())
+        run_id = latest_finished(files, output)
+        if run_id is not None:
+            content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
+            files.write(latest, (json.dumps(content) + "\n").encode())
     except (StorageError, RunError) as error:  # the run is complete all the same
-        _log.warning("cannot write %s: %s", layout.latest, error)
+        _log.warning("cannot write %s: %s", latest, error)
 
 
 @dataclass(frozen=True)
