@@ -94,7 +94,7 @@ def _arguments(path: str, name: str, value: Any) -> list[str]:
     if isinstance(value, list):
         values = [_text(path, name, one) for one in value]
         # Ours take words between commas, Beam's are repeated.
-        joined = [",".join(values)] if option is not None else values
+        joined = [",".join(values)] if values and option is not None else values
         return [f"--{name}={one}" for one in joined]
     return [f"--{name}={_text(path, name, value)}"]
 

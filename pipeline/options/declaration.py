@@ -148,5 +148,8 @@ def price(text: str) -> float:
 
 
 def comma_list(text: str) -> tuple[str, ...]:
-    """Parses words between commas; empty ones do not count."""
-    return tuple(filter(None, text.split(",")))
+    """Parses words between commas; empty ones do not count, but one is needed."""
+    words = tuple(filter(None, text.split(",")))
+    if not words:  # an empty variable of a shell must not turn a part of a run into a full one
+        raise argparse.ArgumentTypeError(f"leave the option out, or name something: {text!r}")
+    return words

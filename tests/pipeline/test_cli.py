@@ -167,11 +167,30 @@ def test_names_that_are_no_manifests(name, capsys):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("s3://shop/images/", "names a prefix or folder, which has none"),
-        ("s3://shop/m.txt.gz", "names a list of URIs, which has none"),
+        ("s3://shop/images/", "names a prefix or folder"),
+        ("s3://shop/m.txt.gz", "names a list of URIs, without columns"),
     ],
 )
-def test_only_a_manifest_has_columns_to_keep(capsys, source, said):
+@pytest.mark.parametrize("name", ["keep_columns", "uri_column", "id_column"])
+def test_only_a_manifest_has_columns(capsys, source, said, name):
     with pytest.raises(SystemExit) as ended:
-        cli.parse(["--input", source, "--output", "s3://out/o", "--keep_columns", "brand"], NOW)
-    assert ended.value.code == 2 and said in capsys.readouterr().err
+        cli.parse(["--input", source, "--output", "s3://out/o", f"--{name}", "brand"], NOW)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and f"--{name} " in error and said in error
+
+
+def test_only_a_manifest_names_schemes(capsys):
+    places = ["--input", "s3://shop/images/", "--output", "s3://out/o"]
+    with pytest.raises(SystemExit):
+        cli.parse([*places, "--allow_schemes", "file"], NOW)
+    assert "--allow_schemes is about a manifest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("include", ""), ("exclude", ""), ("retry", ","), ("allow_schemes", "")]
+)
+def test_an_empty_variable_of_a_shell_is_no_list(capsys, name, value):
+    with pytest.raises(SystemExit) as ended:
+        parse(f"--{name}", value)
+    assert ended.value.code == 2
+    assert f"--{name}: leave the option out, or name something" in capsys.readouterr().err

@@ -117,6 +117,10 @@ def test_yaml_that_cannot_be_options(write, text, says):
     assert "\n" not in str(caught.value)
 
 
+def test_an_empty_list_is_not_given(write):
+    assert read_arguments(write("include = []\nexperiments = []")) == []
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n"])
 def test_an_empty_file_has_no_options(write, text):
     assert read_arguments(write(text, "night.yaml")) == read_arguments(write(text)) == []
