@@ -63,8 +63,6 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     source, output = _check_places(parser, ours.input, ours.output)
     _check_manifest_options(parser, ours, source)
     _check_secrets(parser, "--model", ours.model)
-    if ours.s3_endpoint_url is not None:
-        _check_endpoint(parser, ours.s3_endpoint_url)
     _check_signals(parser, ours)
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
 
@@ -271,13 +269,3 @@ def _absolute(place: str) -> str:
     if locations.scheme_of(place) == "s3":
         return place.rstrip("/")
     return str(locations.local_path(place).resolve())
-
-
-def _check_endpoint(parser: CommandParser, url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        parser.error("--s3_endpoint_url is http://host:port or https://host")
-    if parts.username or parts.password or parts.query:
-        parser.error(
-            "--s3_endpoint_url may not carry credentials: give them in the environment or profile"
-        )
