@@ -69,11 +69,11 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
 
 def _check_manifest_options(parser: CommandParser, ours: argparse.Namespace, source: str) -> None:
     """Refuses options about a manifest that would have no effect on this input."""
-    columns = ("uri_column", "id_column", "keep_columns")
+    names = ["uri_column", "id_column", "keep_columns"]
     if is_prefix(source):
-        names, kind = (*columns, "allow_schemes"), "prefix or folder"
+        names, kind = [*names, "allow_schemes"], "prefix or folder"
     elif manifest_format(source) == "txt":
-        names, kind = columns, "list of URIs, without columns"
+        kind = "list of URIs, without columns"
     else:
         return
     for name in names:
