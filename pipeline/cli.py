@@ -61,16 +61,27 @@ def parse(argv: list[str], now: datetime.datetime) -> tuple[Settings, list[str]]
     if ours.retry and ours.previous == NONE:
         parser.error("--retry replays a previous run: it cannot go with --previous none")
     source, output = _check_places(parser, ours.input, ours.output)
-    if ours.keep_columns and (is_prefix(source) or manifest_format(source) == "txt"):
-        parser.error(
-            "--keep_columns keeps columns of a manifest: --input names a "
-            f"{'prefix or folder' if is_prefix(source) else 'list of URIs'}, which has none"
-        )
+    _check_manifest_options(parser, ours, source)
     _check_secrets(parser, "--model", ours.model)
-    if ours.s3_endpoint_url is not None:
-        _check_endpoint(parser, ours.s3_endpoint_url)
     _check_signals(parser, ours)
     return Settings(**vars(ours) | {"input": source, "output": output}), rest
+
+
+def _check_manifest_options(parser: CommandParser, ours: argparse.Namespace, source: str) -> None:
+    """Refuses options about a manifest that would have no effect on this input."""
+    names = ["uri_column", "id_column", "keep_columns"]
+    if is_prefix(source):
+        names, kind = [*names, "allow_schemes"], "prefix or folder"
+    elif manifest_format(source) == "txt":
+        kind = "list of URIs, without columns"
+    else:
+        return
+    for name in names:
+        if getattr(ours, name) != OPTIONS[name].default:
+            parser.error(
+                f"--{name} is about a manifest with columns: --input names a {kind}; leave the "
+                "option out"
+            )
 
 
 def _settle_sizes(parser: CommandParser, ours: argparse.Namespace) -> None:
@@ -258,13 +269,3 @@ def _absolute(place: str) -> str:
     if locations.scheme_of(place) == "s3":
         return place.rstrip("/")
     return str(locations.local_path(place).resolve())
-
-
-def _check_endpoint(parser: CommandParser, url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        parser.error("--s3_endpoint_url is http://host:port or https://host")
-    if parts.username or parts.password or parts.query:
-        parser.error(
-            "--s3_endpoint_url may not carry credentials: give them in the environment or profile"
-        )

@@ -68,19 +68,37 @@ def _parse_yaml(path: str, text: str) -> dict[str, Any]:
 
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        given = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
-    if given is None:
+    if tree is None:
         return {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"{path}: holds no options: write `name: value`, one on each line")
-    names = [str(name) for name in given]
-    if len(names) < len(tree.value):  # PyYAML takes the last of equal names silently
-        written = [key.value for key, _ in tree.value]
-        twice = next(name for name in written if written.count(name) > 1)
-        raise ConfigError(f"{path}: {twice} stands in it twice")
-    return dict(zip(names, given.values(), strict=True))
+    options = tree.value if isinstance(tree, yaml.MappingNode) else [(tree, tree)]
+    given: dict[str, Any] = {}
+    for name, node in options:
+        if not isinstance(name, yaml.ScalarNode) or name is node:
+            raise ConfigError(f"{path}: holds no options: write `name: value`, one on each line")
+        if name.value in given:
+            raise ConfigError(f"{path}: {name.value} stands in it twice")
+        is_list = isinstance(node, yaml.SequenceNode)
+        nodes = node.value if is_list else [node]
+        for one in (node, *nodes):
+            if one.tag not in yaml.SafeLoader.yaml_constructors:
+                raise ConfigError(f"{path}: no YAML: {name.value} has the tag {one.tag}")
+        values = [_yaml_value(one) for one in nodes]
+        given[name.value] = values if is_list else values[0]
+    return given
+
+
+def _yaml_value(node: Any) -> Any:
+    """A value as it is written: YAML would read 0123 as 83 and 12:30:00 as 45000."""
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if isinstance(node.value, list):  # `_text` refuses it
+        return {} if kind == "map" else []
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return node.value.lower() in ("yes", "true", "on")
+    return node.value
 
 
 def _arguments(path: str, name: str, value: Any) -> list[str]:
@@ -94,7 +112,7 @@ def _arguments(path: str, name: str, value: Any) -> list[str]:
     if isinstance(value, list):
         values = [_text(path, name, one) for one in value]
         # Ours take words between commas, Beam's are repeated.
-        joined = [",".join(values)] if option is not None else values
+        joined = [",".join(values)] if values and option is not None else values
         return [f"--{name}={one}" for one in joined]
     return [f"--{name}={_text(path, name, value)}"]
 

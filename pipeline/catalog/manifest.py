@@ -123,6 +123,7 @@ class _Manifest:
         self._broken = 0
         self._lacking = set(columns.kept)
         self._found = dict[str, None]()
+        self._have_ids = set[bool]()
 
     def entries(self, tell: Callable[[str], None]) -> Iterator[CatalogEntry]:
         """Its lines as entries, in order."""
@@ -131,7 +132,7 @@ class _Manifest:
             tell(f"{redact(self._source)} has {text.count(len(parts), 'file')}")
         for part in parts:
             yield from self._entries_of(part, tell)
-        self._check_kept()
+        self._check_keys()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its lines as batches of `batches.SCHEMA`, in order; Parquet's stay columns."""
@@ -142,7 +143,7 @@ class _Manifest:
             with _opened(self._files, part) as (file, name):
                 for lines in read_lines(file, name, self._columns):
                     yield self._batch_of(lines, name)
-        self._check_kept()
+        self._check_keys()
 
     def _entries_of(self, part: str, tell: Callable[[str], None]) -> Iterator[CatalogEntry]:
         with _opened(self._files, part) as (file, name):
@@ -173,15 +174,24 @@ class _Manifest:
                 f"the manifest {name} holds {self._broken} broken lines, the last one: "
                 f"line {record.line}: {record.problem}"
             )
+        if record.problem is None:
+            self._have_ids.add(record.product_id is not None)
         if self._lacking and record.problem is None:
             self._lacking = self._lacking.difference(record.keys) if record.keys else set()
             self._found |= dict.fromkeys(record.keys[:_MAX_KEYS])
         return _entry(self._place, name, position, record)
 
-    def _check_kept(self) -> None:
-        """Checks that a line had each column to keep; for manifests without a header."""
+    def _check_keys(self) -> None:
+        """Checks that lines had the columns that options name; for manifests without a header."""
         if self._found:
             self._columns.check_kept(self._lacking, self._found, redact(self._source))
+        key = self._columns.product_id
+        is_asked = key != USUAL_COLUMNS.product_id and manifest_format(self._source) == "jsonl"
+        if is_asked and self._have_ids == {False}:
+            raise RunError(
+                f"no line of the manifest {redact(self._source)} has a value of the key {key}; "
+                "--id_column names another one"
+            )
 
 
 @contextlib.contextmanager

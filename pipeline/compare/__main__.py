@@ -21,6 +21,7 @@ from pipeline.compare.differences import GROUPS, MAX_LOOKED_AT, Difference, comp
 from pipeline.compare.finished_run import display_names, find_run, read_rows
 from pipeline.compare.looking import measure_images
 from pipeline.compare.output import describe, make_report
+from pipeline.options.declaration import place
 from pipeline.read import s3_access
 from pipeline.records import RunError
 from pipeline.redaction import redact
@@ -63,8 +64,8 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("pipeline.compare", __doc__, clean=redact)
     add = parser.add_argument
-    add("run_a", metavar="RUN_A", help="folder of the first run, OUT/runs/<run_id>")
-    add("run_b", metavar="RUN_B", help="folder of the second run, OUT/runs/<run_id>")
+    add("run_a", type=place, metavar="RUN_A", help="folder of the first run, OUT/runs/<run_id>")
+    add("run_b", type=place, metavar="RUN_B", help="folder of the second run, OUT/runs/<run_id>")
     groups = "; ".join(f"{name}: {meaning}" for name, meaning in GROUPS.items())
     add("--group_by", choices=tuple(GROUPS), default="folder", help=groups)
     add("--max_worse", type=float, default=0.01, help="share that may get worse (default: 0.01)")

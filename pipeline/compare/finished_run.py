@@ -54,7 +54,7 @@ def find_run(files: Storage, folder: str) -> FinishedRun:
         layout = Layout.of_folder(folder)
     except ValueError as error:
         raise RunError(f"{folder} is not the folder of a run: give OUT/runs/<run_id>") from error
-    summary = finished.read_summary(files, layout)
+    summary = finished.read_summary(files, layout, finished.WHOLE)
     if summary is None:
         raise RunError(f"there is no finished run in {folder}")
     return FinishedRun(layout.output, layout.run_id, summary)

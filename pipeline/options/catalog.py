@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipeline.options.declaration import comma_list, declare, positive
+from pipeline.options.declaration import comma_list, declare, place, positive
 
 # Values of `--previous` beside a run's id.
 NEWEST, NONE = "newest", "none"
@@ -19,6 +19,7 @@ class CatalogOptions:
     input: str = declare(
         "manifest (.csv .tsv .jsonl .txt, also with .gz, or .parquet), pattern of several such "
         "files, or prefix ending in /",
+        parse=place,
         resume_must_match=True,
     )
     limit: int | None = declare(

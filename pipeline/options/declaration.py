@@ -5,6 +5,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.storage import locations
 
 AUTO = "auto"
 
@@ -148,5 +151,35 @@ def price(text: str) -> float:
 
 
 def comma_list(text: str) -> tuple[str, ...]:
-    """Parses words between commas; empty ones do not count."""
-    return tuple(filter(None, text.split(",")))
+    """Parses words between commas; empty ones do not count, but one is needed."""
+    words = tuple(filter(None, text.split(",")))
+    if not words:  # an empty variable of a shell must not turn a part of a run into a full one
+        raise argparse.ArgumentTypeError(f"leave the option out, or name something: {text!r}")
+    return words
+
+
+def place(text: str) -> str:
+    """Parses a path or URI; its scheme gets small letters, which all comparisons expect."""
+    scheme = locations.scheme_of(text)
+    try:
+        if scheme in ("", "file"):
+            locations.local_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}: {text!r}") from error
+    return scheme + text[len(scheme) :]
+
+
+def endpoint(text: str) -> str:
+    """Parses the address of a server; messages do not repeat it, as it may hold a secret."""
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise argparse.ArgumentTypeError("must be http://host:port or https://host")
+    if parts.username or parts.password or parts.query:
+        raise argparse.ArgumentTypeError(
+            "may not carry credentials: give them in the environment or profile"
+        )
+    return text

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipeline.options.declaration import declare, price
+from pipeline.options.declaration import declare, place, price
 
 LOG_FORMATS = ("text", "json")
 
@@ -24,7 +24,10 @@ class OperationOptions:
         metavar="URL",
     )
     metrics_file: str | None = declare(
-        "local file that gets the outcome as Prometheus metrics", None, metavar="FILE"
+        "local file that gets the outcome as Prometheus metrics",
+        None,
+        parse=place,
+        metavar="FILE",
     )
     log_format: str = declare("form of the lines that the job prints", "text", choices=LOG_FORMATS)
     price_core_hour: float | None = declare(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipeline.options.declaration import declare, share
+from pipeline.options.declaration import declare, place, share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class OutputOptions:
         settings.images  # each option is a field of `pipeline.settings.Settings`
     """
 
-    output: str = declare("S3 prefix or local folder")
+    output: str = declare("S3 prefix or local folder", parse=place)
     run_id: str = declare("names the run; the same id again continues it", default_name="UTC time")
     images: str = declare(
         "where images go: into the rows, into files of their own, or both",

@@ -9,6 +9,7 @@ from pipeline.options.declaration import (
     AUTO,
     declare,
     percent_or_auto,
+    place,
     positive,
     scale_or_auto,
 )
@@ -26,6 +27,7 @@ class ResultOptions:
     model: str = declare(
         f"{', '.join(presets.PRESETS)}, or path or S3 URI of a .keras file of model.train",
         presets.DEFAULT,
+        parse=place,
         resume_must_match=True,
         is_replayed=True,
     )
@@ -62,6 +64,7 @@ class ResultOptions:
         "CSV file, local or on S3, of prefixes and how the sources below each were sharpened, as "
         "model.sharpening --table writes it",
         None,
+        parse=place,
         metavar="FILE",
         resume_must_match=True,
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipeline.options.declaration import declare
+from pipeline.options.declaration import declare, endpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,11 @@ class S3Options:
     """
 
     s3_endpoint_url: str | None = declare(
-        "another S3 server than AWS", None, default_name="AWS", is_replayed=True
+        "another S3 server than AWS",
+        None,
+        parse=endpoint,
+        default_name="AWS",
+        is_replayed=True,
     )
     s3_requester_pays: str = declare(
         "pay for requests to buckets whose owner asks for it",

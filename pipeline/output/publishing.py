@@ -1,5 +1,6 @@
 """Publishes a run's staged shards as the parts of its rows."""
 
+import logging
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.local import remove_unfinished
 from pipeline.storage.ranged import open_file
 from pipeline.storage.routing import list_if_any
+
+_log = logging.getLogger(__name__)
 
 
 def publish(
@@ -61,9 +64,12 @@ def publish(
 
 def clear(files: Storage, staging_folder: str) -> None:
     """Removes all files in the staging folder of a finished run, unfinished ones too."""
-    for uri in list_if_any(files, staging_folder):
-        files.delete(uri)
-    remove_unfinished(staging_folder)
+    try:
+        for uri in list_if_any(files, staging_folder):
+            files.delete(uri)
+        remove_unfinished(staging_folder)
+    except (StorageError, RunError) as error:  # the run is complete all the same
+        _log.warning("cannot empty %s: %s", staging_folder, error)
 
 
 def _join_small(shards: Iterable[Shard], part_bytes: int) -> Iterator[list[Shard]]:

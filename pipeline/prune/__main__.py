@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from model.command_line import CommandParser
 from pipeline import text
+from pipeline.options.declaration import place
 from pipeline.prune import deletion
 from pipeline.prune.compaction import compact
 from pipeline.prune.inventory import State, StoredRun, read_runs
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("pipeline.prune", __doc__, clean=redact)
     add = parser.add_argument
-    add("output", help="the --output of the runs")
+    add("output", type=place, help="the --output of the runs")
     add(
         "--keep",
         type=int,

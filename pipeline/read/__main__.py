@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from model.command_line import CommandParser
 from pipeline import text
+from pipeline.options.declaration import place
 from pipeline.read import export, images, names, s3_access
 from pipeline.read.names import Naming
 from pipeline.records import RunError
@@ -65,8 +66,8 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("pipeline.read", __doc__, clean=redact)
-    parser.add_argument("output", help="the --output of the runs")
-    parser.add_argument("folder", help="folder or S3 prefix for the images")
+    parser.add_argument("output", type=place, help="the --output of the runs")
+    parser.add_argument("folder", type=place, help="folder or S3 prefix for the images")
     parser.add_argument(
         "--names",
         choices=names.SCHEMES,

@@ -21,7 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser: of a command about finished runs.
     """
     for option in _OPTIONS.values():
-        parser.add_argument(f"--{option.name}", choices=option.choices or None, help=option.help)
+        parser.add_argument(
+            f"--{option.name}",
+            type=option.parse or str,
+            choices=option.choices or None,
+            help=option.help,
+        )
 
 
 def open_runs(options: argparse.Namespace) -> Storage:

@@ -17,6 +17,7 @@ from pathlib import Path
 from model.command_line import CommandParser
 from model.imaging.sandbox import DecoderPool
 from pipeline import text
+from pipeline.options.declaration import place
 from pipeline.read import s3_access
 from pipeline.records import RunError
 from pipeline.redaction import redact
@@ -100,7 +101,7 @@ def _query(options: argparse.Namespace) -> Query:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("pipeline.report", __doc__, clean=redact)
-    parser.add_argument("output", help="the --output of the runs")
+    parser.add_argument("output", type=place, help="the --output of the runs")
     parser.add_argument(
         "--run_id",
         help="default: as latest.json says: the newest finished run that is no trial (--limit, "

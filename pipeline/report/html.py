@@ -50,7 +50,7 @@ def write_report(
         StorageError: if the report cannot be written.
     """
     layout = Layout(output, run_id)
-    summary = finished.read_summary(files, layout)
+    summary = finished.read_summary(files, layout, finished.WHOLE)
     if summary is None:
         raise RunError(f"there is no finished run {run_id} under {output}")
     report = make_report(files, output, summary, sources=sources)

@@ -4,7 +4,7 @@ import concurrent.futures
 import datetime
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,13 @@ from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError, StoredObject
 
 _THREADS = 16
+# Of a summary.json, for those who tell of its run; the runs of all versions have them.
+WHOLE = frozenset(
+    {
+        *("run_id", "rows", "uris", "by_status", "by_reason", "failure_rate", "percentiles"),
+        *("input", "output", "started_at", "finished_at", "wall_seconds", "model", "settings"),
+    }
+)
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +49,15 @@ def is_finished(files: Storage, layout: Layout) -> bool:
     return _read(files, layout.success) is not None
 
 
-def read_summary(files: Storage, layout: Layout) -> dict[str, Any] | None:
+def read_summary(
+    files: Storage, layout: Layout, keys: Set[str] = frozenset()
+) -> dict[str, Any] | None:
     """Reads the summary of a finished run.
 
     Args:
         files: storage of the run.
         layout: of the run.
+        keys: without which it is damaged: `WHOLE`, or none where each missing one has a default.
 
     Returns:
         The content of summary.json; None if the run is not finished, or does not exist.
@@ -55,15 +65,15 @@ def read_summary(files: Storage, layout: Layout) -> dict[str, Any] | None:
     Raises:
         RunError: if it cannot be read.
     """
-    return _load_summary(files, layout) if is_finished(files, layout) else None
+    return _load_summary(files, layout, keys) if is_finished(files, layout) else None
 
 
-def _load_summary(files: Storage, layout: Layout) -> dict[str, Any]:
+def _load_summary(files: Storage, layout: Layout, keys: Set[str] = frozenset()) -> dict[str, Any]:
     """Content of summary.json of a run that has `_SUCCESS`; raises UnreadableSummaryError."""
     text = _read(files, layout.summary)
     try:
         summary = json.loads(text or b"")
-        if isinstance(summary, dict):
+        if isinstance(summary, dict) and keys <= summary.keys():
             return summary
     except ValueError:
         pass
@@ -178,7 +188,7 @@ def find_summary(
         RunError: if there is no such run, or it is not finished.
     """
     found = run_id or latest_finished(files, output)
-    summary = read_summary(files, Layout(output, found)) if found else None
+    summary = read_summary(files, Layout(output, found), WHOLE) if found else None
     if found is None or summary is None:
         raise RunError(f"there is no finished run {run_id or ''}".rstrip() + f" under {output}")
     return found, summary
@@ -191,15 +201,14 @@ def name_latest(files: Storage, output: str) -> None:
         files: storage of the runs.
         output: folder or prefix that holds all runs.
     """
-    run_id = latest_finished(files, output)
-    if run_id is None:
-        return
-    layout = Layout(output, run_id)
-    content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
+    latest = Layout(output, "").latest
     try:
-        files.write(layout.latest, (json.dumps(content) + "\n").encode())
+        run_id = latest_finished(files, output)
+        if run_id is not None:
+            content = {"run_id": run_id, "rows": f"rows/run_id={run_id}"}
+            files.write(latest, (json.dumps(content) + "\n").encode())
     except (StorageError, RunError) as error:  # the run is complete all the same
-        _log.warning("cannot write %s: %s", layout.latest, error)
+        _log.warning("cannot write %s: %s", latest, error)
 
 
 @dataclass(frozen=True)

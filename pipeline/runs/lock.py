@@ -7,22 +7,21 @@ by its token that it lost the run: before each step that others can see, `check`
 
 import contextlib
 import dataclasses
-import json
 import logging
-import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 
 from pipeline.records import Reason, RunError
 from pipeline.runs import finished
 from pipeline.runs.layout import Layout
+from pipeline.runtime.holder import Holder
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.local import remove_unfinished
+
+_ATTEMPTS = 3  # to leave a lock
 
 _log = logging.getLogger(__name__)
 
@@ -48,70 +47,6 @@ class Timing:
     settle_s: float = 3.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Holder:
-    """The process that holds a lock.
-
-    Attributes:
-        token: random, of one holding.
-        host: name of its machine.
-        boot, pid_space, pid, started: identify the process on Linux; `boot`, `pid_space` and
-            `started` are empty elsewhere.
-        beats: heartbeats so far.
-        is_left: whether it left the run to a job that goes on without it, and without heartbeat.
-
-    Example:
-        >>> Holder.from_bytes(Holder.here("token").to_bytes()).token
-        'token'
-    """
-
-    token: str
-    host: str
-    boot: str
-    pid_space: str
-    pid: int
-    started: str
-    beats: int = 0
-    is_left: bool = False
-
-    @classmethod
-    def here(cls, token: str, beats: int = 0, *, is_left: bool = False) -> "Holder":
-        """This process."""
-        has_proc = Path("/proc/self").exists()
-        return cls(
-            token=token,
-            host=socket.gethostname(),
-            boot=_proc("sys/kernel/random/boot_id"),
-            pid_space=str(Path("/proc/self/ns/pid").readlink()) if has_proc else "",
-            pid=os.getpid(),
-            started=_started(os.getpid()),
-            beats=beats,
-            is_left=is_left,
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Holder | None":
-        """Reads a lock file; None if it is damaged, or another version wrote it."""
-        try:
-            return cls(**json.loads(data))
-        except (ValueError, TypeError):
-            return None
-
-    def to_bytes(self) -> bytes:
-        """Content of the lock file."""
-        return json.dumps(dataclasses.asdict(self)).encode()
-
-    def is_alive(self) -> bool | None:
-        """Whether its process runs; None if this machine cannot know."""
-        me = Holder.here("")
-        if not self.boot or (self.boot, self.pid_space) != (me.boot, me.pid_space):
-            return None
-        return _started(self.pid) == self.started
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
-
-
 def remove_if_dead(files: Storage, layout: Layout) -> None:
     """Removes a finished run's lock, and what is half written, of a process known to be dead.
 
@@ -119,7 +54,7 @@ def remove_if_dead(files: Storage, layout: Layout) -> None:
         files: where the run wrote.
         layout: of a run with `_SUCCESS`.
     """
-    with contextlib.suppress(StorageError):
+    with contextlib.suppress(StorageError, RunError):
         holder = Holder.from_bytes(_read(files, layout.lock) or b"")
         if holder and holder.is_alive() is False:
             remove_unfinished(layout.folder)
@@ -190,20 +125,20 @@ class RunLock:
         """
         self._is_left = True
         self._stop()
-        try:
-            if _token(self._files, self._layout) == self.token:  # else the job has ended already
-                left = Holder.here(self.token, is_left=True)
-                self._files.write(self._layout.lock, left.to_bytes())
-        except StorageError as error:
-            _log.warning("cannot renew the lock %s: %s", self._layout.lock, error)
+        left = Holder.here(self.token, is_left=True).to_bytes()
+        for _ in range(_ATTEMPTS):  # a lock that stays as it is looks like one of a dead process
+            try:
+                if _token(self._files, self._layout) == self.token:  # else the job has ended
+                    self._files.write(self._layout.lock, left)
+                return
+            except (StorageError, RunError) as error:
+                _log.warning("cannot leave the lock %s to the job: %s", self._layout.lock, error)
+                time.sleep(self._timing.beat_s)
 
     def release(self) -> None:
         """Ends the heartbeat and removes the file, if it is still this process's."""
         self._stop()
-        try:
-            remove(self._files, self._layout, self.token)
-        except StorageError as failed:
-            _log.warning("cannot remove the lock %s: %s", self._layout.lock, failed.detail)
+        remove(self._files, self._layout, self.token)
 
     def refuse_if_held(self) -> None:
         """Returns if no process works on the run; may watch a lock of another machine for minutes.
@@ -323,9 +258,12 @@ def check(files: Storage, layout: Layout, token: str) -> None:
 
 
 def remove(files: Storage, layout: Layout, token: str) -> None:
-    """Deletes a lock file if it has this token."""
-    if _token(files, layout) == token:
-        files.delete(layout.lock)
+    """Deletes a lock file if it has this token; one that cannot be deleted fails no run."""
+    try:
+        if _token(files, layout) == token:
+            files.delete(layout.lock)
+    except (StorageError, RunError) as error:
+        _log.warning("cannot remove the lock %s: %s", layout.lock, error)
 
 
 def _token(files: Storage, layout: Layout) -> str | None:
@@ -342,19 +280,3 @@ def _read(files: Storage, uri: str) -> bytes | None:
         if error.reason != Reason.NOT_FOUND:
             raise
         return None
-
-
-def _started(pid: int) -> str:
-    """When a process began, in ticks since boot; empty if it does not run."""
-    # The name in parentheses may hold spaces; the start is the 20th field after it.
-    fields = _proc(f"{pid}/stat").rpartition(")")[2].split()
-    is_running = len(fields) > 19 and fields[0] not in ("Z", "X")
-    return fields[19] if is_running else ""
-
-
-def _proc(name: str) -> str:
-    """Content of a file under /proc; empty where there is none."""
-    try:
-        return Path("/proc", name).read_text().strip()
-    except OSError:
-        return ""

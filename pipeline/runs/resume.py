@@ -14,7 +14,7 @@ from pipeline.catalog import batches
 from pipeline.catalog.batches import KEPT
 from pipeline.records import Reason, RunError, Shard
 from pipeline.runs import reader
-from pipeline.runs.finished import is_finished, read_summary
+from pipeline.runs.finished import WHOLE, is_finished, read_summary
 from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import OPTIONS, RESULT_VERSION, RunPlan
@@ -40,7 +40,7 @@ def finished_summary(files: Storage, plan: RunPlan) -> dict[str, Any] | None:
         RunError: if the run began with other settings, or rows are missing.
     """
     layout = Layout.of(plan.settings)
-    summary = read_summary(files, layout)
+    summary = read_summary(files, layout, WHOLE)
     if summary is None:
         return None
     _check_settings(plan, _read_started(files, layout))

@@ -149,8 +149,8 @@ def add_metrics(
     summary = summary | {"beam_metrics": metrics}
     try:
         _write(files, layout, summary)
-    except StorageError as error:
-        _log.warning("%s stays without beam_metrics: %s", layout.summary, error.detail)
+    except (StorageError, RunError) as error:  # the run is complete all the same
+        _log.warning("%s stays without beam_metrics: %s", layout.summary, error)
     return summary
 
 

@@ -81,6 +81,16 @@ def test_beam_options_are_passed_on():
         (["--input", "/shop/out/rows/", "--output", "/shop/out"], "rows/ of --output"),
         (["--s3_endpoint_url", "localhost:9000"], "--s3_endpoint_url"),
         (["--s3_endpoint_url", "http://me:secret@host"], "may not carry credentials"),
+        (["--s3_endpoint_url", "http://[::1"], "--s3_endpoint_url: must be http://host:port"),
+        (
+            ["--s3_endpoint_url", "http://host:99999"],
+            "--s3_endpoint_url: must be http://host:port",
+        ),
+        (["--input", "file://host/a/"], "--input: a file URI is file:///path, on this machine"),
+        (["--input", "file:///x%00/"], "--input: a path may not hold a NUL byte"),
+        (["--output", "file://host/a"], "--output: a file URI"),
+        (["--metrics_file", "file://host/a"], "--metrics_file: a file URI"),
+        (["--input", "S3://shop/", "--output", "s3://shop/out"], "is below --input"),
     ],
 )
 def test_a_wrong_command_line_ends_with_status_2_and_one_line(capsys, arguments, says):
@@ -116,6 +126,20 @@ def test_local_places_become_absolute(tmp_path, monkeypatch):
     assert settings.output == f"{tmp_path}/out"
     settings, _ = cli.parse(["--input", "m.txt", "--output", "out"], NOW)
     assert settings.input == f"{tmp_path}/m.txt"
+
+
+def test_schemes_become_small_letters(tmp_path):
+    places = {
+        "--input": "S3://shop/a/",
+        "--output": "S3://out/B",
+        "--model": "S3://shop/M.keras",
+        "--sharpening_table": "S3://shop/t.csv",
+        "--metrics_file": f"FILE://{tmp_path}/m.prom",
+    }
+    settings, _ = cli.parse([word for pair in places.items() for word in pair], NOW)
+    assert (settings.input, settings.output) == ("s3://shop/a/", "s3://out/B")
+    assert (settings.model, settings.sharpening_table) == ("s3://shop/M.keras", "s3://shop/t.csv")
+    assert settings.metrics_file == f"{tmp_path}/m.prom"
 
 
 def test_a_sibling_with_a_common_start_is_not_below_the_input(tmp_path):
@@ -167,11 +191,30 @@ def test_names_that_are_no_manifests(name, capsys):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("s3://shop/images/", "names a prefix or folder, which has none"),
-        ("s3://shop/m.txt.gz", "names a list of URIs, which has none"),
+        ("s3://shop/images/", "names a prefix or folder"),
+        ("s3://shop/m.txt.gz", "names a list of URIs, without columns"),
     ],
 )
-def test_only_a_manifest_has_columns_to_keep(capsys, source, said):
+@pytest.mark.parametrize("name", ["keep_columns", "uri_column", "id_column"])
+def test_only_a_manifest_has_columns(capsys, source, said, name):
     with pytest.raises(SystemExit) as ended:
-        cli.parse(["--input", source, "--output", "s3://out/o", "--keep_columns", "brand"], NOW)
-    assert ended.value.code == 2 and said in capsys.readouterr().err
+        cli.parse(["--input", source, "--output", "s3://out/o", f"--{name}", "brand"], NOW)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and f"--{name} " in error and said in error
+
+
+def test_only_a_manifest_names_schemes(capsys):
+    places = ["--input", "s3://shop/images/", "--output", "s3://out/o"]
+    with pytest.raises(SystemExit):
+        cli.parse([*places, "--allow_schemes", "file"], NOW)
+    assert "--allow_schemes is about a manifest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("include", ""), ("exclude", ""), ("retry", ","), ("allow_schemes", "")]
+)
+def test_an_empty_variable_of_a_shell_is_no_list(capsys, name, value):
+    with pytest.raises(SystemExit) as ended:
+        parse(f"--{name}", value)
+    assert ended.value.code == 2
+    assert f"--{name}: leave the option out, or name something" in capsys.readouterr().err

@@ -108,6 +108,11 @@ def test_a_wrong_file_ends_with_one_line_that_names_it(write, capsys, text, says
         ("- max_side", "holds no options"),
         ("max_side: [", "no YAML: "),
         ("a: &a [*a]", "takes one value"),
+        ("a: [{}]", "takes one value"),
+        ("<<: {}", "takes one value"),
+        ("? {}\n: 1", "holds no options"),
+        ("? [a]\n: 1", "holds no options"),
+        ("max_side", "holds no options"),
     ],
 )
 def test_yaml_that_cannot_be_options(write, text, says):
@@ -117,9 +122,26 @@ def test_yaml_that_cannot_be_options(write, text, says):
     assert "\n" not in str(caught.value)
 
 
+def test_an_empty_list_is_not_given(write):
+    assert read_arguments(write("include = []\nexperiments = []")) == []
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n"])
 def test_an_empty_file_has_no_options(write, text):
     assert read_arguments(write(text, "night.yaml")) == read_arguments(write(text)) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["0123", "010", "1_000", "12:30:00", "1.50", "2026-07-08", "1e3"]
+)
+def test_values_of_yaml_stay_as_they_are_written(write, value):
+    path = write(f"run_id: {value}\n0x10: [{value}]", "night.yaml")
+    assert read_arguments(path) == [f"--run_id={value}", f"--0x10={value}"]
+
+
+def test_quoted_words_of_yaml_are_no_booleans(write):
+    path = write('id_column: "yes"\nuri_column: "null"\ndry_run: On', "night.yaml")
+    assert read_arguments(path) == ["--id_column=yes", "--uri_column=null", "--dry_run"]
 
 
 def test_yaml_builds_no_objects(write):

@@ -12,8 +12,9 @@ from pipeline import job
 from pipeline.prune.lock import pruning
 from pipeline.records import Reason, RunError, Status
 from pipeline.runs.layout import Layout
-from pipeline.runs.lock import Holder, RunLock, Timing
+from pipeline.runs.lock import RunLock, Timing
 from pipeline.runs.reader import UnreadableRowsError
+from pipeline.runtime.holder import Holder
 from pipeline.storage.base import StorageError
 from pipeline.storage.local import LocalStorage
 from tests.pipeline.conftest import make_settings

@@ -20,7 +20,8 @@ from pipeline.read.images import ImageReader
 from pipeline.records import RunError, Status
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
-from pipeline.runs.lock import Holder, Timing
+from pipeline.runs.lock import Timing
+from pipeline.runtime.holder import Holder
 from pipeline.storage import locations
 from pipeline.storage.ranged import open_file
 from tests.pipeline.conftest import make_row

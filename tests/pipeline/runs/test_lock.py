@@ -13,7 +13,8 @@ import pytest
 from pipeline.records import Reason, RunError
 from pipeline.runs import lock
 from pipeline.runs.layout import Layout
-from pipeline.runs.lock import Holder, RunLock, Timing
+from pipeline.runs.lock import RunLock, Timing
+from pipeline.runtime.holder import Holder
 from pipeline.storage.base import StorageError
 
 QUICK = Timing(beat_s=0.02, dead_after_s=0.4, settle_s=0.1)
@@ -195,6 +196,36 @@ def test_a_finished_job_that_removed_its_lock_is_not_lost(local_files, tmp_path)
         local_files.write(layout.success, b"")
         lock.remove(local_files, layout, held.token)
         assert not lost.wait(0.3)
+
+
+class Away:
+    """A storage whose endpoint does not answer the next requests."""
+
+    def __init__(self, files):
+        self._files, self.unanswered = files, 0
+
+    def __getattr__(self, name):
+        if self.unanswered:
+            self.unanswered -= 1
+            raise RunError("the endpoint does not answer")
+        return getattr(self._files, name)
+
+
+def test_a_lock_is_left_once_the_endpoint_answers_again(local_files, tmp_path, monkeypatch):
+    layout, files, pauses_s = Layout(str(tmp_path / "out"), "night1"), Away(local_files), []
+    monkeypatch.setattr(lock.time, "sleep", pauses_s.append)
+    with locked(files, layout) as held:
+        files.unanswered = 2
+        held.leave()
+    assert Holder.from_bytes(local_files.read(layout.lock)).is_left
+    assert pauses_s == [SLOW.beat_s] * 2
+
+
+def test_a_lock_that_cannot_be_removed_is_a_warning(local_files, tmp_path, caplog):
+    files = Away(local_files)
+    with locked(files, Layout(str(tmp_path / "out"), "night1")):
+        files.unanswered = 9
+    assert "cannot remove the lock" in caplog.text
 
 
 class IgnoresConditions:

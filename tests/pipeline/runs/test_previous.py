@@ -118,6 +118,13 @@ def test_runs_of_older_versions_saw_all(world):
     assert world.find().selection == WHOLE_CATALOG
 
 
+def test_a_summary_without_its_keys_is_damaged_for_who_tells_of_its_run(world):
+    layout = world.finish("night1")
+    with pytest.raises(RunError, match=r"summary\.json is missing or damaged .* restore the file"):
+        finished.find_summary(world.files, world.output, "night1")
+    assert finished.read_summary(world.files, layout)["selection"] is None
+
+
 def test_a_damaged_summary_loses_no_results(world, caplog):
     world.finish("night1")
     damaged = world.finish("night2")

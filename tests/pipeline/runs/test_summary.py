@@ -11,7 +11,7 @@ from pipeline.records import Reason, RunError, Status, Totals
 from pipeline.report import html
 from pipeline.runs import finished, reader, resume, summary
 from pipeline.runs.layout import Layout
-from pipeline.runs.lock import Holder
+from pipeline.runtime.holder import Holder
 from pipeline.storage.base import StorageError
 from tests.pipeline.conftest import finish_run, image_bytes, make_plan, make_row
 
@@ -89,6 +89,27 @@ def test_a_latest_file_that_cannot_be_written_does_not_fail_a_finished_run(run, 
     finish_run(ReadOnly(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
     assert finished.is_finished(files, Layout.of(plan.settings))
     assert "cannot write" in caplog.text and "latest.json" in caplog.text
+
+
+@pytest.mark.parametrize("fault", [StorageError(Reason.TIMEOUT, "away"), RunError("away")])
+def test_a_storage_that_goes_away_after_success_does_not_fail_a_finished_run(run, fault, caplog):
+    files, plan, stage = run
+    plan = dataclasses.replace(plan, lock_token="ours")
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+
+    class GoesAway:
+        def __getattr__(self, attribute):
+            if finished.is_finished(files, layout) and not self.is_check(attribute):
+                raise fault
+            return getattr(files, attribute)
+
+        def is_check(self, attribute):  # of the lock, right after _SUCCESS
+            return attribute == "read" and not caplog.text
+
+    finish_run(GoesAway(), plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
+    for said in ("cannot write", "cannot empty", "cannot remove the lock"):
+        assert said in caplog.text
 
 
 @pytest.mark.parametrize("uris", [1, 3])
@@ -267,10 +288,13 @@ def test_without_its_run_json_a_run_began_with_this_attempt(run, damage):
     assert result["started_at"] == plan.started_at.isoformat()
 
 
-def test_metrics_that_cannot_be_written_do_not_fail_a_finished_run(caplog):
+@pytest.mark.parametrize(
+    "fault", [StorageError(Reason.STORAGE_ERROR, "no space left"), RunError("no space left")]
+)
+def test_metrics_that_cannot_be_written_do_not_fail_a_finished_run(fault, caplog):
     class Full:
         def write(self, uri, data):
-            raise StorageError(Reason.STORAGE_ERROR, "no space left")
+            raise fault
 
     layout = Layout("/nowhere", "night1")
     assert summary.add_metrics(Full(), layout, {"uris": 1}, {"counters": {}})["uris"] == 1
