@@ -23,7 +23,7 @@ from model.imaging.image import RasterImage
 from model.imaging.jpeg_history import find_jpeg
 from model.imaging.metadata import exif, xmp
 from model.inference.dtypes import COMPUTE_DTYPES
-from model.inference.target import TargetSize
+from model.inference.target import TargetSize, whole_number
 from model.network import presets
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -86,7 +86,7 @@ def upscale(
         >>> upscale(np.full((20, 30), 128, np.uint8), model="rdn-small").shape
         (40, 60)
     """
-    _check_options(precision, jpeg_quality)
+    jpeg_quality = _check_options(precision, jpeg_quality)
     presets.check_sharpening_range(source_sharpening)
     size = TargetSize(scale, target_side)
     together: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
@@ -137,13 +137,15 @@ def _upscale_one(
     return upscaled.result.shrunk_to(plan.height, plan.width)
 
 
-def _check_options(precision: str, jpeg_quality: int | None) -> None:
+def _check_options(precision: str, jpeg_quality: int | None) -> int | None:
+    """Returns the JPEG quality as int, None for None."""
     if precision not in (AUTO, *COMPUTE_DTYPES):
         allowed = ", ".join((AUTO, *COMPUTE_DTYPES))
         raise ValueError(f"precision is one of {allowed}. Received: {precision!r}")
-    is_whole = isinstance(jpeg_quality, int)
-    if jpeg_quality is not None and not (is_whole and 1 <= jpeg_quality <= 100):
-        raise ValueError(f"jpeg_quality is 1 to 100. Received: {jpeg_quality!r}")
+    quality = whole_number(jpeg_quality)
+    if jpeg_quality is not None and quality not in range(1, 101):
+        raise ValueError(f"jpeg_quality is a whole number, 1 to 100. Received: {jpeg_quality!r}")
+    return quality
 
 
 def _read(image: object, jpeg_quality: int | None) -> tuple[RasterImage, int]:

@@ -157,7 +157,10 @@ def find_images(folder: Path) -> list[Path]:
         FileNotFoundError: if the folder does not exist or holds no image.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
+        is_file = folder.exists()
+        raise FileNotFoundError(
+            f"{folder} is a file: name a folder" if is_file else f"no such folder: {folder}"
+        )
     images = sorted(p for p in folder.iterdir() if is_image(p.name))
     if not images:
         raise FileNotFoundError(f"no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folder}")
@@ -184,6 +187,10 @@ def list_images(
         uris = list(list_uris(place, store=store))
     elif place.endswith(".txt"):
         uris = _read_list(Path(place))
+    elif Path(place).is_file():
+        raise FileNotFoundError(
+            f"{place} is a file: name a folder, an s3:// prefix or a .txt list of images"
+        )
     else:
         uris = [str(path) for path in find_images(Path(place))]
     if not uris:

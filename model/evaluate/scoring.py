@@ -107,6 +107,11 @@ class Score:
         return all(math.isfinite(one.psnr_y_db) for one in self.figures.values())
 
     @property
+    def has_color_error(self) -> bool:
+        """Whether no method's chroma is exact, as it is of grey images: `is_finite` of PSNR-C."""
+        return all(math.isfinite(one.psnr_c_db) for one in self.figures.values())
+
+    @property
     def has_background(self) -> bool:
         """Whether the image has a flat background beside an object."""
         return not math.isnan(self.figures[OURS].background_noise)
@@ -151,10 +156,10 @@ def compare(
 
 
 def _upscale(network: Upscaler, lr: np.ndarray, jpeg_quality: int) -> np.ndarray:
-    """As the job, but without the quality gate."""
-    made = upscale_with_self_test(
-        network, RasterImage(lr), jpeg_quality=jpeg_quality, extent="off"
-    )
+    """As the job, but without the quality gate; equal planes count as one grey plane."""
+    is_grey = bool((lr == lr[..., :1]).all())
+    source = RasterImage(lr, is_grey=is_grey)
+    made = upscale_with_self_test(network, source, jpeg_quality=jpeg_quality, extent="off")
     return made.result.rgb
 
 

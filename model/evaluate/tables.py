@@ -49,6 +49,7 @@ def as_json(scores: list[Score], settings: dict[str, Any]) -> str:
     content = {
         **settings,
         "images_in_mean_psnr": sum(one.is_finite for one in scores),
+        "images_in_mean_psnr_c": sum(one.has_color_error for one in scores),
         "images_in_mean_noise": sum(one.has_background for one in scores),
         "mean": strict(scoring.mean(scores)),
         "images": [strict(one) for one in scores],
@@ -139,5 +140,12 @@ def _left_out(scores: list[Score]) -> list[str]:
         notes.append(
             f"background noise: mean over {flat} of {len(scores)} images, "
             "the others have no flat background"
+        )
+    grey = [one.name for one in scores if not one.has_color_error]
+    if grey:
+        images = "image" if len(grey) == 1 else "images"
+        notes.append(
+            f"mean PSNR-C without {len(grey)} {images} on which a method's chroma is exact, as of "
+            f"grey ones: {', '.join(grey[:5])}{', ...' if len(grey) > 5 else ''}"
         )
     return notes

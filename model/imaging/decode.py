@@ -196,7 +196,8 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
     tiff.check_first(opened)
     if not first_frame and _has_frames(opened):
         raise AnimatedImageError(
-            "more than one frame: the job takes the first with --animated first_frame"
+            "more than one frame: the job takes the first with --animated first_frame; "
+            "other commands need one frame, saved as an image of its own"
         )
     image = _to_raster(opened, data)
     return opened.mode, dataclasses.replace(image, rights=read_rights(opened))

@@ -1,5 +1,6 @@
 """Target size: plans the passes of a network and the final shrink of each image."""
 
+import numbers
 from dataclasses import dataclass
 
 # The largest enlargement by two passes: a second pass of x3 or x4 would invent too much.
@@ -62,10 +63,18 @@ class TargetSize:
     side_px: int | None = None
 
     def __post_init__(self) -> None:
-        if self.scale is not None and self.scale not in range(2, MAX_SCALE + 1):
-            raise ValueError(f"scale is 2 to {MAX_SCALE}. Received: {self.scale!r}")
-        if self.side_px is not None and self.side_px < 1:
-            raise ValueError(f"target_side is at least 1 pixel. Received: {self.side_px!r}")
+        scale, side_px = whole_number(self.scale), whole_number(self.side_px)
+        if self.scale is not None and scale not in range(2, MAX_SCALE + 1):
+            raise ValueError(
+                f"scale is a whole number, 2 to {MAX_SCALE}. Received: {self.scale!r}"
+            )
+        if self.side_px is not None and (side_px is None or side_px < 1):
+            raise ValueError(
+                f"target_side is a whole number, at least 1 pixel. Received: {self.side_px!r}"
+            )
+        # Products of numpy's small integers would overflow.
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "side_px", side_px)
 
     def check(self, network_scale: int) -> None:
         """Checks that a network can reach the scale in at most two passes.
@@ -130,6 +139,13 @@ class TargetSize:
         largest = self.scale or (twice if twice <= MAX_SCALE else network_scale)
         is_enough = network_scale < largest and network_scale * longer_px >= self.side_px
         return network_scale if is_enough else largest
+
+
+def whole_number(value: object) -> int | None:
+    """Returns any library's whole number as int; None for what is none, such as 2.0 or True."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return None
 
 
 def _fit_side(height: int, width: int, side_px: int) -> tuple[int, int]:

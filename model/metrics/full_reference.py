@@ -56,7 +56,7 @@ def chroma(rgb: np.ndarray, *, dtype: type[np.floating] = np.float64) -> np.ndar
         dtype: of the computation and the result; float32 takes half the time of float64.
 
     Returns:
-        float [..., 2], Cb and Cr, 16..240, grey at 128, not rounded.
+        float [..., 2], Cb and Cr, 16..240, grey at exactly 128, not rounded.
 
     Raises:
         ValueError: if the last axis does not hold three planes.
@@ -66,8 +66,13 @@ def chroma(rgb: np.ndarray, *, dtype: type[np.floating] = np.float64) -> np.ndar
     """
     if rgb.shape[-1] != 3:
         raise ValueError(f"chroma needs RGB in the last axis. Received: shape {rgb.shape}")
-    weights = np.array([[-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
-    return rgb.astype(dtype) @ weights.T.astype(dtype) + dtype(128)
+    # The weights of R, G, B sum to 0, but rounded they would leave 1e-14 of grey; R - G and B - G
+    # are exactly 0, and G counts no more: (-37.797, -74.203, 112) and (112, -93.786, -18.214).
+    weights = np.array([[-37.797, 0.0, 112.0], [112.0, 0.0, -18.214]]) / 255.0
+    differences = rgb.astype(dtype)
+    for k in (0, 2):
+        differences[..., k] -= differences[..., 1]
+    return differences @ weights.T.astype(dtype) + dtype(128)
 
 
 def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:

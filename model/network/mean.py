@@ -80,7 +80,8 @@ def main(argv: list[str]) -> int:
         print(f"model.network.mean: {error}", file=sys.stderr)
         return 1
     digest = presets.resolve(str(options.out)).sha256
-    print(f"{printable(str(options.out))}: the mean of {len(networks)} networks, sha256 {digest}")
+    count = "1 network" if len(networks) == 1 else f"{len(networks)} networks"
+    print(f"{printable(str(options.out))}: the mean of {count}, sha256 {digest}")
     return 0
 
 

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import io
 import json
+import numbers
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -233,7 +234,7 @@ def check_sharpening_range(sharpening: float | None) -> None:
     """
     if sharpening is None:
         return
-    is_number = isinstance(sharpening, (int, float)) and not isinstance(sharpening, bool)
+    is_number = isinstance(sharpening, numbers.Real) and not isinstance(sharpening, bool)
     if not is_number or not MIN_SHARPENING <= sharpening <= MAX_SHARPENING:
         raise ValueError(
             f"source_sharpening is None or a number from {MIN_SHARPENING} to {MAX_SHARPENING}. "

@@ -74,7 +74,7 @@ def _conclusion(options: argparse.Namespace) -> Callable[[], int]:
         OSError, ValueError: if there are no images to measure, or the table is none.
     """
     if options.originals is not None:
-        pairs = _pairs(Path(options.thumbnails), options.originals)
+        pairs = _pairs(options.thumbnails, options.originals)
         return functools.partial(_conclude_pairs, pairs)
     if options.table is not None:
         return functools.partial(_fill_table, options.table, *_lacking(options))
@@ -94,9 +94,7 @@ def _parser() -> CommandParser:
         metavar="THUMBNAILS",
         help="a local folder; without originals also an s3:// prefix, or a .txt list of one shop",
     )
-    parser.add_argument(
-        "originals", type=Path, nargs="?", metavar="ORIGINALS", help="a local folder"
-    )
+    parser.add_argument("originals", nargs="?", metavar="ORIGINALS", help="a local folder")
     parser.add_argument(
         "--limit",
         type=_count,
@@ -132,7 +130,7 @@ def _spread(images: list[HrFile], limit: int) -> list[HrFile]:
     return [images[i * len(images) // count] for i in range(count)]
 
 
-def _pairs(thumbnails: Path, originals: Path) -> list[_Measurement]:
+def _pairs(thumbnails: str, originals: str) -> list[_Measurement]:
     """Each thumbnail with its original.
 
     Raises:
@@ -145,12 +143,14 @@ def _pairs(thumbnails: Path, originals: Path) -> list[_Measurement]:
     ]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: str) -> dict[str, Path]:
     """The images of a folder by their names without suffix."""
-    if not folder.is_dir():
-        raise ValueError(f"no such folder: {folder}")
+    if not Path(folder).is_dir():
+        raise ValueError(
+            f"not a folder on this machine: {folder} (thumbnails and originals both lie in one)"
+        )
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(Path(folder).iterdir()):
         if not is_image(path.name) or not path.is_file():
             continue
         if path.stem in found:

@@ -205,4 +205,9 @@ def _option_fields() -> list[dataclasses.Field]:
 def _weighted_name(text: str) -> tuple[str, float]:
     """`bicubic=0.4` to ("bicubic", 0.4)."""
     name, _, weight = text.partition("=")
-    return name, float(weight)
+    try:
+        return name, float(weight)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"needs a name and its weight, as in bicubic=0.4. Received: {text}"
+        ) from error

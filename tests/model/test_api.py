@@ -121,6 +121,14 @@ def test_the_quality_conditions_the_network():
     assert (low != high).any()
 
 
+def test_numbers_of_numpy_are_numbers():
+    image = draw_scene(1, 20, 30)
+    plain = {"jpeg_quality": 80, "source_sharpening": 0.5, "scale": 4, "target_side": 100}
+    kinds = {"source_sharpening": np.float32}
+    of_numpy = {name: kinds.get(name, np.uint8)(value) for name, value in plain.items()}
+    np.testing.assert_array_equal(upscale(image, **of_numpy), upscale(image, **plain))
+
+
 @pytest.mark.parametrize(
     ("options", "shape"),
     [
@@ -152,6 +160,8 @@ def test_an_image_that_has_the_target_side_is_returned_as_it_is():
         (np.zeros((4, 4), np.uint8), {"precision": "half"}, ValueError, "precision is one of"),
         (np.zeros((4, 4), np.uint8), {"jpeg_quality": 0}, ValueError, "1 to 100. Received: 0"),
         (np.zeros((4, 4), np.uint8), {"jpeg_quality": "90"}, ValueError, "Received: '90'"),
+        (np.zeros((4, 4), np.uint8), {"jpeg_quality": True}, ValueError, "Received: True"),
+        (np.zeros((4, 4), np.uint8), {"jpeg_quality": 80.0}, ValueError, "whole number, 1 to 100"),
         (np.zeros((4, 4), np.uint8), {"source_sharpening": 4}, ValueError, "Received: 4"),
         (np.zeros((4, 4), np.uint8), {"source_sharpening": "0.5"}, ValueError, "Received: '0.5'"),
         (np.zeros((4, 4), np.uint8), {"source_sharpening": True}, ValueError, "Received: True"),
@@ -161,6 +171,7 @@ def test_an_image_that_has_the_target_side_is_returned_as_it_is():
         ),
         (np.zeros((4, 4), np.uint8), {"scale": 5}, ValueError, "2 to 4. Received: 5"),
         (np.zeros((4, 4), np.uint8), {"target_side": 0}, ValueError, "1 pixel. Received: 0"),
+        (np.zeros((4, 4), np.uint8), {"target_side": "100"}, ValueError, "Received: '100'"),
         (np.zeros((4, 4), np.uint8), {"model": "rdn"}, ValueError, "no model 'rdn'"),
         (Image.new("F", (4, 4)), {}, ImageError, "no defined white"),
         (Image.new("RGB", (0, 5)), {}, ImageError, "an image of 5 x 0 pixels"),

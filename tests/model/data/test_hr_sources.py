@@ -114,6 +114,14 @@ def test_places_without_images(tmp_path):
         list_images(str(tmp_path / "none.txt"))
 
 
+def test_a_file_is_no_folder(folder):
+    image = folder / "b.png"
+    with pytest.raises(FileNotFoundError, match=r"b\.png is a file: name a folder$"):
+        find_images(image)
+    with pytest.raises(FileNotFoundError, match=r"b\.png is a file: .* or a \.txt list of images"):
+        list_images(str(image))
+
+
 def test_an_image_is_read_as_the_pipeline_decodes_it(tmp_path):
     scene = Image.fromarray(draw_scene(1, 24, 32))
     exif = Image.Exif()

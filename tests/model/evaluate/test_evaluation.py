@@ -226,6 +226,21 @@ def test_the_table():
     ]
 
 
+def test_a_grey_image_is_no_part_of_the_mean_of_psnr_c(pairs, tmp_path, capsys, untrained):
+    for kind in ("LR", "HR"):
+        Image.open(pairs / f"img_0_{kind}.png").convert("L").save(pairs / f"grey_{kind}.png")
+    out = tmp_path / "out.json"
+    assert run("--pairs", pairs, "--model", untrained(), "--json", out) == 0
+    content = strict_json(out)
+    grey, *others = content["images"]
+    assert grey["psnr_c_db"] is None and grey["psnr_y_db"] is not None
+    expected = np.mean([one["psnr_c_db"] for one in others])
+    assert content["mean"]["psnr_c_db"] == pytest.approx(expected)
+    assert (content["images_in_mean_psnr"], content["images_in_mean_psnr_c"]) == (3, 2)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("mean PSNR-C without 1 image on") and last.endswith(": grey")
+
+
 def test_evaluate_names_the_missing_file(pairs, capsys, untrained):
     (pairs / "img_1_HR.png").unlink()
     assert run("--pairs", pairs, "--model", untrained()) == 1

@@ -51,6 +51,19 @@ def test_every_method_upscales_the_same_image(upscaler):
     assert list(scoring.compare(pair, upscaler).upscaled) == ["bicubic", "lanczos", "ours"]
 
 
+def test_grey_images_have_exact_chroma_by_every_method():
+    rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4)
+    generator = np.random.default_rng(1)
+    rdn.set_weights([generator.normal(0, 0.3, w.shape) for w in rdn.get_weights()])
+    colored = scene_pair()
+    lr, hr = (np.repeat(one[..., :1], 3, axis=-1) for one in (colored.lr, colored.hr))
+    figures = scoring.score(scoring.compare(Pair("grey", lr, hr), Upscaler(rdn))).figures
+    assert {method: one.psnr_c_db for method, one in figures.items()} == dict.fromkeys(
+        ("bicubic", "lanczos", "ours"), math.inf
+    )
+    assert all(math.isfinite(one.psnr_y_db) for one in figures.values())
+
+
 def test_both_networks_get_the_quality():
     rdn = RDN(convs_per_block=1, num_blocks=1, growth_rate=4, features=4, knows_quality=True)
     generator = np.random.default_rng(1)

@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pytest
 
 from model.inference.target import TargetSize
@@ -55,6 +58,18 @@ def test_a_scale_that_a_network_cannot_reach_is_refused():
         TargetSize(4).check(3)
     with pytest.raises(ValueError, match="x3 upscales by 3 or less"):
         TargetSize(4, side_px=500).max_result_side(1000, 3)
+
+
+@pytest.mark.parametrize("value", ["100", 100.5, 2.0, True, np.bool_(True), math.nan])
+@pytest.mark.parametrize("name", ["scale", "side_px"])
+def test_what_is_no_whole_number_is_refused(name, value):
+    with pytest.raises(ValueError, match=r"a whole number, .* Received: "):
+        TargetSize(**{name: value})
+
+
+def test_small_integers_of_numpy_do_not_overflow():
+    plan = TargetSize(np.uint8(4), np.int16(1000)).plan(400, 300, 2)
+    assert plan == TargetSize(4, 1000).plan(400, 300, 2)
 
 
 @pytest.mark.parametrize("side", [None, 300, 700, 5000])

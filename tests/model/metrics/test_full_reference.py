@@ -114,7 +114,7 @@ def test_psnr_c_is_the_psnr_of_the_chroma_and_blind_to_grey():
     )
     assert full_reference.psnr_c(a, b, border=2) == pytest.approx(expected)
     grey = np.repeat(np.arange(240, dtype=np.uint8).reshape(12, 20, 1), 3, axis=-1)
-    assert full_reference.psnr_c(grey, grey[::-1], border=0) > 200
+    assert full_reference.psnr_c(grey, grey[::-1], border=0) == float("inf")
     with pytest.raises(ValueError, match="one shape"):
         full_reference.psnr_c(a, b[1:], border=2)
 

@@ -28,6 +28,13 @@ def test_the_mean_of_three_is_saved_and_loads(tmp_path, capsys):
     assert [path.name for path in out.parent.iterdir()] == ["mean.keras"]
 
 
+def test_the_mean_of_one_is_itself(tmp_path, capsys):
+    one, out = tmp_path / "one.keras", tmp_path / "mean.keras"
+    saved(one, 1)
+    assert mean.main([str(out), str(one)]) == 0
+    assert ": the mean of 1 network, sha256 " in capsys.readouterr().out
+
+
 def test_the_order_does_not_matter_to_the_last_bit():
     generator = np.random.default_rng(4)
     weights = [[generator.normal(0, 1, (50, 50)).astype(np.float32)] for _ in range(3)]

@@ -142,7 +142,15 @@ def test_a_missing_folder_is_named(tmp_path, capsys, missing):
     with pytest.raises(SystemExit) as error:
         sharpening.main(places)
     assert error.value.code == 2
-    assert f"no such folder: {tmp_path / missing}" in capsys.readouterr().err
+    assert f"not a folder on this machine: {tmp_path / missing} (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["s3://shop/thumbs/", "list.txt"])
+def test_pairs_need_two_folders_of_this_machine(tmp_path, capsys, place):
+    for places in ([place, str(tmp_path)], [str(tmp_path), place]):
+        with pytest.raises(SystemExit):
+            sharpening.main(places)
+        assert f"not a folder on this machine: {place} (" in capsys.readouterr().err
 
 
 def test_two_images_of_one_name_are_refused(tmp_path, capsys):

@@ -664,6 +664,15 @@ def test_the_command_line(data, tmp_path, capsys, run_by_command):
     assert not (tmp_path / "z").exists()
 
 
+@pytest.mark.parametrize("value", ["bicubic=abc", "bicubic", "bicubic="])
+def test_a_kernel_needs_a_weight(data, tmp_path, capsys, value):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--data", str(data), "--out", str(tmp_path / "run"), "--kernels", value])
+    assert f"needs a name and its weight, as in bicubic=0.4. Received: {value} (" in (
+        capsys.readouterr().err
+    )
+
+
 def test_an_image_that_cannot_be_read_is_named(tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert command.main(["--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
