@@ -184,9 +184,11 @@ def _measure_pair(thumbnail: Path, original: Path | None) -> float:
     large, _ = estimates.read_image(str(original))
     # The edge of a transparency is none of the detail that was sharpened.
     is_cut_out = not (small.is_opaque or large.is_opaque)
-    both = [image.bled() if is_cut_out else image.over_white() for image in (small, large)]
+    small_rgb, large_rgb = (
+        image.bled() if is_cut_out else image.over_white() for image in (small, large)
+    )
     try:
-        return measuring.measure(*both, jpeg_quality)
+        return measuring.measure(small_rgb, large_rgb, jpeg_quality)
     except measuring.UnmeasurableError as error:
         raise ValueError(f"{thumbnail}: {error}") from error
 
