@@ -121,9 +121,8 @@ class _Manifest:
         self._columns = columns
         self._position = 0
         self._broken = 0
-        self._lacking = set(columns.kept)
+        self._lacking = set(columns.asked)
         self._found = dict[str, None]()
-        self._have_ids = set[bool]()
 
     def entries(self, tell: Callable[[str], None]) -> Iterator[CatalogEntry]:
         """Its lines as entries, in order."""
@@ -174,24 +173,15 @@ class _Manifest:
                 f"the manifest {name} holds {self._broken} broken lines, the last one: "
                 f"line {record.line}: {record.problem}"
             )
-        if record.problem is None:
-            self._have_ids.add(record.product_id is not None)
         if self._lacking and record.problem is None:
             self._lacking = self._lacking.difference(record.keys) if record.keys else set()
             self._found |= dict.fromkeys(record.keys[:_MAX_KEYS])
         return _entry(self._place, name, position, record)
 
     def _check_keys(self) -> None:
-        """Checks that lines had the columns that options name; for manifests without a header."""
+        """Checks that a line had each column that options name; for manifests without a header."""
         if self._found:
-            self._columns.check_kept(self._lacking, self._found, redact(self._source))
-        key = self._columns.product_id
-        is_asked = key != USUAL_COLUMNS.product_id and manifest_format(self._source) == "jsonl"
-        if is_asked and self._have_ids == {False}:
-            raise RunError(
-                f"no line of the manifest {redact(self._source)} has a value of the key {key}; "
-                "--id_column names another one"
-            )
+            self._columns.check_keys(self._lacking, self._found, redact(self._source))
 
 
 @contextlib.contextmanager

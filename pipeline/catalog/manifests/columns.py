@@ -1,6 +1,7 @@
 """The columns of a manifest that the job reads."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 
 from pipeline.records import RunError
@@ -27,6 +28,15 @@ class ManifestColumns:
     reference_uri: str = "reference_uri"
     source_sharpening: str = "source_sharpening"
     kept: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def asked(self) -> dict[str, str]:
+        """The columns that the user asked for, other than that of URIs, by the option."""
+        asked = dict.fromkeys(self.kept, "--keep_columns")
+        if self.product_id != ManifestColumns.product_id:
+            asked[self.product_id] = "--id_column"
+        asked.pop(self.uri, None)
+        return asked
 
     def read(self) -> set[str]:
         """All columns that the job reads."""
@@ -57,11 +67,7 @@ class ManifestColumns:
                     f"the manifest {name} has several columns {column}; rename or remove one. "
                     f"Received: {_listed(found)}"
                 )
-        asked = {self.uri: "--uri_column"}
-        if self.product_id != ManifestColumns.product_id:
-            asked[self.product_id] = "--id_column"
-        asked |= dict.fromkeys(set(self.kept) - set(asked), "--keep_columns")
-        for column, option in asked.items():
+        for column, option in ({self.uri: "--uri_column"} | self.asked).items():
             if found.count(column) != 1:
                 has = "several columns" if column in found else "no column"
                 raise RunError(
@@ -69,11 +75,11 @@ class ManifestColumns:
                     f"Received: {_listed(found)}"
                 )
 
-    def check_kept(self, lacking: Iterable[str], found: Iterable[str], name: str) -> None:
+    def check_keys(self, lacking: Iterable[str], found: Iterable[str], name: str) -> None:
         """Checks a manifest without a header, whose lines have each their own keys.
 
         Args:
-            lacking: columns to keep that no line has.
+            lacking: columns that the user asked for and no line has.
             found: keys of its lines.
             name: of the manifest.
 
@@ -82,8 +88,8 @@ class ManifestColumns:
         """
         for column in sorted(lacking):
             raise RunError(
-                f"no line of the manifest {name} has the key {column}; --keep_columns names "
-                f"another one. Received: {_listed(found)}"
+                f"no line of the manifest {name} has the key {column}; {self.asked[column]} "
+                f"names another one. Received: {_listed(found)}"
             )
 
 

@@ -24,7 +24,7 @@ class Record:
         uri, product_id, reference_uri: as the line spells them; None if empty.
         source_sharpening: log2; None if empty.
         catalog: the columns to keep, as a JSON object of texts; None if none is kept.
-        keys: of the line, if it lacks a column to keep; else empty.
+        keys: of the line, if it lacks a column that the user asked for; else empty.
         problem: why the line holds no record; None if it does.
         mentions: how many lines it stands for.
 
@@ -72,7 +72,7 @@ def record_of(line: int, values: Mapping[str, Any], columns: ManifestColumns) ->
         found["reference_uri"],
         sharpening,
         catalog=json.dumps(kept, ensure_ascii=False) if kept else None,
-        keys=() if values.keys() >= kept.keys() else tuple(values),
+        keys=() if values.keys() >= columns.asked.keys() else tuple(values),
     )
 
 

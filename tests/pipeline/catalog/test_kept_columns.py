@@ -167,10 +167,17 @@ def test_a_column_that_is_not_there_ends_the_run(local_files, tmp_path, name):
 def test_a_key_of_ids_that_no_line_has_ends_the_run(local_files, tmp_path):
     lines = [{"uri": "s3://shop/a.jpg"}, {"uri": "s3://shop/b.jpg", "sku": "7"}]
     (tmp_path / "1.jsonl").write_bytes(json_lines(lines))
-    with pytest.raises(RunError, match=r"1\.jsonl has a value of the key skuu; --id_column"):
+    with pytest.raises(RunError) as told:
         read(local_files, tmp_path / "1.jsonl", ManifestColumns(product_id="skuu"))
+    assert str(told.value).endswith(
+        "1.jsonl has the key skuu; --id_column names another one. Received: uri, sku"
+    )
     found = read(local_files, tmp_path / "1.jsonl", ManifestColumns(product_id="sku"))
     assert [entry.product_ids for entry in found] == [(), ("7",)]
+    # A night whose products have no ids yet is none of a wrong key.
+    (tmp_path / "2.jsonl").write_bytes(json_lines([{"uri": "s3://shop/a.jpg", "sku": None}]))
+    (entry,) = read(local_files, tmp_path / "2.jsonl", ManifestColumns(product_id="sku"))
+    assert entry.product_ids == ()
 
 
 def test_a_key_that_no_line_has_ends_the_run(local_files, tmp_path):
