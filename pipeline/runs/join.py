@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.catalog import batches
 from pipeline.output import schema
-from pipeline.records import Job, Reason, content_keys
+from pipeline.records import NOT_COMPARED, Job, Reason, content_keys
 from pipeline.runs import reuse
 from pipeline.settings import Settings
 
@@ -106,7 +107,19 @@ def _rejected_rows(entries: pa.RecordBatch) -> pa.RecordBatch:
 def _reused_rows(entries: pa.RecordBatch, results: pa.RecordBatch) -> pa.RecordBatch:
     """Rows of entries whose result is reused, that of the same line of `results`."""
     names = ("status", "reason", *reuse.REUSED_COLUMNS)
-    return _rows(entries, **{name: results[name] for name in names})
+    reused = {name: results[name] for name in names}
+    return _rows(entries, **reused | {"detail": _details(entries, results["detail"])})
+
+
+def _details(entries: pa.RecordBatch, reused: pa.Array) -> pa.Array:
+    """The details of results; of an entry without the reference of its result, or any, its own."""
+    others = f"(; )?{re.escape(NOT_COMPARED)}.*"
+    bare = pc.replace_substring_regex(reused, pattern=others, replacement="")
+    bare = pc.if_else(pc.equal(bare, ""), pa.scalar(None, pa.string()), bare)
+    both = pc.binary_join_element_wise(bare, entries["detail"], "; ")
+    own = pc.coalesce(both, bare, entries["detail"])
+    is_own = pc.or_(pc.is_null(entries["reference_uri"]), pc.is_valid(entries["detail"]))
+    return pc.if_else(is_own, own, reused)
 
 
 def _rows(entries: pa.RecordBatch, **found: pa.Array) -> pa.RecordBatch:

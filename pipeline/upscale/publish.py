@@ -6,7 +6,7 @@ from model.imaging.formats import EXTENSIONS
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.metrics import quality
 from model.metrics.quality import ReferenceMeasures
-from pipeline.records import NOT_COMPARED, RunError
+from pipeline.records import NOT_COMPARED, Reason, RunError
 from pipeline.row.parts import EncodedImage
 from pipeline.settings import Settings
 from pipeline.storage import locations
@@ -17,6 +17,11 @@ from pipeline.upscale.steps import Decoded, Upscaled
 class Comparison(NamedTuple):
     """Measures against a reference, or a line for people about what prevented them.
 
+    Attributes:
+        measures: None without a reference, or with `trouble`.
+        trouble: why there are none; None if nothing is wrong.
+        may_pass: whether the trouble was the storage's, so that another night may have none.
+
     Example:
         >>> Comparison(trouble="not compared with the reference: no such file").measures is None
         True
@@ -24,6 +29,7 @@ class Comparison(NamedTuple):
 
     measures: ReferenceMeasures | None = None
     trouble: str | None = None
+    may_pass: bool = False
 
 
 def publish(
@@ -113,5 +119,6 @@ def compare_with_reference(
     except DecoderUnavailableError as error:
         raise RunError(str(error)) from error
     except (StorageError, ValueError) as error:
-        return Comparison(trouble=f"{NOT_COMPARED}{error}")
+        may_pass = isinstance(error, StorageError) and error.reason == Reason.STORAGE_ERROR
+        return Comparison(trouble=f"{NOT_COMPARED}{error}", may_pass=may_pass)
     return Comparison(measures)

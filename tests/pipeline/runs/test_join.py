@@ -69,6 +69,27 @@ def test_a_reused_result_is_a_finished_row_and_the_rest_is_a_job():
     assert (row.reference.reference_uri, row.reference.reference_etag) == ("hr.png", "hr")
 
 
+NOT_FOUND = "not compared with the reference: S3 answered 404"
+
+
+@pytest.mark.parametrize(
+    ("found", "entry", "expected"),
+    [
+        (NOT_FOUND, {}, None),
+        (f"4 of 5 frames; {NOT_FOUND}", {}, "4 of 5 frames"),
+        ("4 of 5 frames", {}, "4 of 5 frames"),
+        (None, {}, None),
+        (NOT_FOUND, {"reference_uri": "hr.png"}, NOT_FOUND),
+        (f"4 of 5 frames; {NOT_FOUND}", {"reference_uri": "ftp://hr", "detail": "own"}, "own"),
+        (None, {"reference_uri": "ftp://hr", "detail": "own"}, "own"),
+    ],
+)
+def test_what_a_row_says_of_a_reference_is_about_its_own(found, entry, expected):
+    (row,), _ = joined([OLD._replace(**entry)], [result(OLD, detail=found)])
+    prefix = "4 of 5 frames; " if expected == "own" and found else ""
+    assert row.detail == (expected and prefix + expected)
+
+
 def test_jobs_have_their_uris_by_position_and_rejected_entries_are_rows():
     names = [("c", 2, "1"), ("a", 0, "1"), ("b", 1, "2")]
     entries = [CatalogEntry(uri, uri, at, etag=etag, size_bytes=1) for uri, at, etag in names]

@@ -467,6 +467,28 @@ def test_a_useless_reference_is_said_and_harms_nothing(world, reference):
 
 
 @pytest.mark.parametrize(
+    ("reason", "kept"), [(Reason.STORAGE_ERROR, None), (Reason.ACCESS_DENIED, "r1")]
+)
+def test_a_reference_that_the_storage_lost_for_a_night_is_asked_for_again(
+    world, monkeypatch, reason, kept
+):
+    """The next run looks for a result with the reference's ETag, and finds none."""
+    here = world()
+    identify = here.files.identify
+
+    def refuse(uri):
+        if uri == "hr":
+            raise StorageError(reason, "no answer")
+        return identify(uri)
+
+    monkeypatch.setattr(here.files, "identify", refuse)
+    entry = here.entry("a.jpg", image_bytes(40, 40), reference_uri="r", reference_etag="r1")
+    (row,) = here.rows(entry._replace(reference_location="hr"))
+    assert (row.status, row.reference_uri, row.reference_etag) == (Status.UPSCALED, "r", kept)
+    assert row.detail == "not compared with the reference: no answer"
+
+
+@pytest.mark.parametrize(
     ("mode", "file_format", "expected"),
     [
         ("RGB", "PNG", ("PNG", "RGB")),
