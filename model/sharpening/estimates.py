@@ -206,7 +206,12 @@ def sample_folders(place: str, limit: int) -> tuple[dict[str, list[str]], int]:
     else:
         folder = Path(os.path.normpath(Path(place).absolute()))
         if not folder.is_dir():
-            raise FileNotFoundError(f"no such folder: {place}")
+            is_file = folder.exists()
+            raise FileNotFoundError(
+                f"{place} is a file: name the folder that holds those of the shops"
+                if is_file
+                else f"no such folder: {place}"
+            )
         files = (path for path in folder.rglob("*") if is_image(path.name) and path.is_file())
         root, uris = f"{str(folder).rstrip('/')}/", map(str, files)
     chosen: dict[str, list[tuple[int, str]]] = {}

@@ -313,6 +313,7 @@ def test_a_table_gets_the_shops_that_it_lacks(tmp_path, capsys, monkeypatch):
     ("arguments", "message"),
     [
         (["s3://shops", "--table", "{}/t.csv"], "s3://shops: a prefix of shops ends in /"),
+        ([__file__, "--table", "{}/t.csv"], "is a file: name the folder that holds"),
         (["{}/none", "--table", "{}/t.csv"], "no such folder: {}/none"),
         (["{}", "--table", "{}/t.csv"], "{}: no images in folders below it"),
         (["{}", "--table", "{}/none/t.csv"], "no such folder: {}/none"),
