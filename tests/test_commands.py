@@ -42,7 +42,7 @@ from tests.test_dataflow import NOW
 # Code within a sentence is a command if it begins with one of these.
 PROGRAMS = {
     *("python", "python3", "make", "pip", "tensorboard", ".ci/run"),
-    *("docker", "gcloud", "kubectl", "sudo", "systemctl", "java", "mvn", "curl"),
+    *("docker", "gcloud", "aws", "kubectl", "sudo", "systemctl", "java", "mvn", "curl"),
     "catalog-magnifier",
 }
 
@@ -175,6 +175,7 @@ NOT_RUN = {
     "docker ": "needs Docker and CUDA's image; tests/test_dataflow.py",
     "IMAGE=": "names that image",
     "gcloud ": "needs Google; tests/test_dataflow.py",
+    "aws ": "needs AWS's program; tests/test_iam_policy.py gives a server what it would",
     "git show ": "needs the history, which a copy of the sources lacks",
     "python -m benchmarks.device": "needs Keras on JAX from the start; tests/test_device.py",
     "python -m benchmarks.host_work": "forks, before any thread; tests/test_device.py",
