@@ -258,7 +258,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--precision",
         choices=("auto", *COMPUTE_DTYPES),
         default="auto",
-        help="compute dtype of the network; results hardly differ (docs/network.md)",
+        help="compute dtype of the network; results hardly differ (docs/library.md)",
     )
     parser.add_argument(
         "--compare",

@@ -79,8 +79,7 @@ def _check_manifest_options(parser: CommandParser, ours: argparse.Namespace, sou
     for name in names:
         if getattr(ours, name) != OPTIONS[name].default:
             parser.error(
-                f"--{name} is about a manifest with columns: --input names a {kind}; leave the "
-                "option out"
+                f"--{name} is about a manifest: --input names a {kind}; leave the option out"
             )
 
 

@@ -91,12 +91,17 @@ def test_a_latest_file_that_cannot_be_written_does_not_fail_a_finished_run(run, 
     assert "cannot write" in caplog.text and "latest.json" in caplog.text
 
 
+def locked(files, plan):
+    """(plan, layout) of a run whose lock is this process's."""
+    layout = Layout.of(plan.settings)
+    files.write(layout.lock, Holder.here("ours").to_bytes())
+    return dataclasses.replace(plan, lock_token="ours"), layout
+
+
 @pytest.mark.parametrize("fault", [StorageError(Reason.TIMEOUT, "away"), RunError("away")])
 def test_a_storage_that_goes_away_after_success_does_not_fail_a_finished_run(run, fault, caplog):
     files, plan, stage = run
-    plan = dataclasses.replace(plan, lock_token="ours")
-    layout = Layout.of(plan.settings)
-    files.write(layout.lock, Holder.here("ours").to_bytes())
+    plan, layout = locked(files, plan)
 
     class GoesAway:
         def __getattr__(self, attribute):
@@ -169,9 +174,7 @@ def test_who_lost_the_run_publishes_nothing(run):
 def test_who_loses_the_run_while_it_finishes_leaves_no_success(run, name):
     """At the last moment: before or after _SUCCESS is written."""
     files, plan, stage = run
-    plan = dataclasses.replace(plan, lock_token="ours")
-    layout = Layout.of(plan.settings)
-    files.write(layout.lock, Holder.here("ours").to_bytes())
+    plan, layout = locked(files, plan)
 
     class TakenOver:
         def __getattr__(self, attribute):
@@ -199,9 +202,7 @@ def test_who_loses_the_run_while_it_finishes_leaves_no_success(run, name):
 def test_a_step_that_a_runner_repeats_changes_nothing(run):
     """The lock is gone by then, and so are the shards."""
     files, plan, stage = run
-    plan = dataclasses.replace(plan, lock_token="ours")
-    layout = Layout.of(plan.settings)
-    files.write(layout.lock, Holder.here("ours").to_bytes())
+    plan, layout = locked(files, plan)
     shards = [stage(make_row("s3://b/1"))]
     first = finish_run(files, plan, shards, Totals(1, 1, 1))
     stage(make_row("s3://b/1"))
@@ -213,9 +214,7 @@ def test_a_step_that_a_runner_repeats_changes_nothing(run):
 def test_a_run_that_the_other_process_has_finished_stays_finished(run):
     """This one was stopped right before it wrote _SUCCESS."""
     files, plan, stage = run
-    plan = dataclasses.replace(plan, lock_token="ours")
-    layout = Layout.of(plan.settings)
-    files.write(layout.lock, Holder.here("ours").to_bytes())
+    plan, layout = locked(files, plan)
 
     class Stopped:
         def __getattr__(self, attribute):
@@ -232,9 +231,7 @@ def test_a_run_that_the_other_process_has_finished_stays_finished(run):
 
 def test_a_finished_run_has_no_lock(run):
     files, plan, stage = run
-    plan = dataclasses.replace(plan, lock_token="ours")
-    layout = Layout.of(plan.settings)
-    files.write(layout.lock, Holder.here("ours").to_bytes())
+    plan, layout = locked(files, plan)
     finish_run(files, plan, [stage(make_row("s3://b/1"))], Totals(1, 1, 1))
     names = {item.uri.rpartition("/")[2] for item in files.list(f"{layout.folder}/")}
     assert names == {"_SUCCESS", "summary.json"}
