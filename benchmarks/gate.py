@@ -314,7 +314,7 @@ def judge(network: Network, paths: list[Path], source_quality: int | None) -> It
     for path, data, next_data in zip(paths, images, images[1:], strict=False):
         good = network.upscale(data)
         limits = quality_gate.GateLimits().at_scale(good.scale)
-        limits = limits.for_sharpening(good.sharpening, is_seen=True)
+        limits = limits.for_sharpening(good.sharpening)
         sr = good.result.rgb
         next_rgb = Image.fromarray(network.upscale(next_data).result.rgb)
         other = np.asarray(next_rgb.resize(sr.shape[1::-1]))

@@ -83,6 +83,7 @@ class Flat:
 
     scale = 2
     knows_sharpening = False
+    believes_source = True
 
     def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
         return np.full((2 * lr.shape[0], 2 * lr.shape[1], 3), 128, np.uint8)

@@ -24,6 +24,8 @@ class UpscaledImage:
         self_test: see `model.metrics.quality.self_test`; None for an image too small for it.
         self_sr: `self_test.lr` upscaled by the same network, uint8; None with `self_test`.
         sharpening: of the source, log2, as the network was told; None for unknown.
+        believes_source: whether the network takes every source for a clean one, shrunk softly:
+            it has no input plane for anything else.
         inference_ms: the network's time for `result`, and to see how the source was sharpened.
         self_test_ms: the time of the self-test: its choice, and the network's time for it.
 
@@ -40,6 +42,7 @@ class UpscaledImage:
     self_test: SelfTest | None = None
     self_sr: np.ndarray | None = None
     sharpening: float | None = None
+    believes_source: bool = False
     inference_ms: float = 0.0
     self_test_ms: float = 0.0
 
@@ -114,6 +117,7 @@ def upscale_with_self_test(
         self_test,
         self_sr,
         told if is_known else None,
+        upscaler.believes_source,
         inference_ms=(upscaled - started) * 1000,
         self_test_ms=(time.perf_counter() - upscaled) * 1000,
     )

@@ -66,6 +66,7 @@ class Upscaler:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
         self.knows_sharpening = rdn.knows_sharpening
+        self.believes_source = not any(rdn.planes)
         self._halo_px = rdn.halo_px
         self._conditions = rdn.conditions
         self._max_call_px = max_call_px or _fitting_px(rdn, compute_dtype)

@@ -37,6 +37,29 @@ def nyquist_ratio(luma: np.ndarray) -> float | None:
     return _finest_energy(luma) / middle if middle >= 1 else None
 
 
+def edge_steepness(luma: np.ndarray) -> float | None:
+    """Measures how steep the edges of an image are, its flat parts left out.
+
+    Args:
+        luma: float [H, W], grey levels.
+
+    Returns:
+        Grey levels from one pixel to the next: root of the mean square of the gradient, each
+        pixel weighted by that square. None for a flat image, or one below 3 x 3.
+
+    Source:
+        Our own.
+    """
+    if min(luma.shape) < 3:
+        return None
+    squared = np.square(luma[1:-1, 2:] - luma[1:-1, :-2])
+    squared += np.square(luma[2:, 1:-1] - luma[:-2, 1:-1])
+    total = float(squared.sum(dtype=np.float64)) / 4
+    if total < squared.size:
+        return None
+    return math.sqrt(float(np.square(squared).sum(dtype=np.float64)) / 16 / total)
+
+
 def detail_error(luma: np.ndarray, error: np.ndarray, removed_noise: float) -> float | None:
     """Compares the round-trip error of a result with the finest detail of its source.
 

@@ -128,6 +128,17 @@ class Measures:
         float | None,
         Meaning("round-trip error of the network's result over the source's finest detail"),
     ] = None
+    self_detail_error: Annotated[
+        float | None,
+        Meaning("`detail_error` of the block of `self_psnr_db`: usual for a softly shrunk source"),
+    ] = None
+    edge_steepness_source: Annotated[
+        float | None,
+        Meaning(
+            "how steep the edges of the source are, in grey levels from pixel to pixel",
+            "grey levels",
+        ),
+    ] = None
     told_sharpening: Annotated[
         float | None,
         Meaning(
@@ -239,6 +250,7 @@ def measure(
         self_psnr_db=self_psnr,
         self_bicubic_psnr_db=self_bicubic,
         self_gain_db=self_psnr - self_bicubic,
+        self_detail_error=_self_detail_error(self_test.lr, self_sr, scale),
     )
 
 
@@ -277,7 +289,19 @@ def _compare(source: np.ndarray, result: np.ndarray, scale: int) -> Measures:
         chroma_noise=noise.flat_chroma_noise(inside_rgb, flat, pixel_px=scale),
         nyquist_ratio_source=detail.nyquist_ratio(inside_luma),
         detail_error=detail.detail_error(inside_luma, luma_error, removed_noise),
+        edge_steepness_source=detail.edge_steepness(inside_luma),
     )
+
+
+def _self_detail_error(lr: np.ndarray, sr: np.ndarray, scale: int) -> float | None:
+    """Detail error of a self-test of uint8 [H, W, 3], `scale` times as large; None if small."""
+    if min(lr.shape[:2]) < 2 * scale + 3:
+        return None
+    again, luma = (
+        full_reference.luma(full_reference.crop_border(rgb, scale), dtype=np.float32)
+        for rgb in (round_trip.shrink(sr, scale), lr)
+    )
+    return detail.detail_error(luma, again - luma, removed_noise=0.0)
 
 
 def measure_against_reference(

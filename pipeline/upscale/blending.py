@@ -19,32 +19,43 @@ class BlendLimits:
         share of the network
         1.0  ----.                  .----
                   \\                /
-        0.2        '--------------'
-                 doubt         detail error
+        0.25       '--------------'
+                 doubt         undone
+
+    The excess is the source's Nyquist ratio over what is usual for edges as steep as its own: high
+    where it was sharpened or shrunk without a filter.
 
     Attributes:
         max_blended_sharpening: log2; where somebody told the network of a stronger sharpening,
             undoing it is no doubt.
-        min_jpeg_quality: of a source to which this applies. Removing stronger compression
-            contradicts the source's detail in any case, and hides sharpening and aliasing.
-        doubt: detail error times the third power of the Nyquist ratio over `usual_nyquist_ratio`:
-            up to the first the network's result is published, from the second on `min_share`.
-        detail_error: from the first on the share grows again, up to all at the second: the
-            network has clearly recognised and undone a sharpening.
-        usual_nyquist_ratio: of a source that was shrunk softly.
+        min_jpeg_quality: of a source to which this applies, unless the network believes its
+            source. Removing stronger compression contradicts the source's detail in any case, and
+            hides sharpening and aliasing.
+        doubt: detail error times the fourth power of an excess above 1: up to the first the
+            network's result is published, from the second on `min_share`.
+        undone: detail error over the excess: from the first on the share grows again, up to all at
+            the second: the network has clearly recognised and undone a sharpening.
         min_share: 0..1 of the network in the most doubtful result.
+        believed_doubt: of a network that believes its source: its detail error over that of its
+            self-test, times the square of such an excess. It changes hardly anything of a source,
+            so that a small error says much.
+        believed_min_share: `min_share` of such a network.
 
     Example:
-        >>> network_share(Measures(detail_error=0.15, nyquist_ratio_source=0.3), 100)
-        0.2
+        >>> measures = Measures(
+        ...     detail_error=0.15, nyquist_ratio_source=0.3, edge_steepness_source=53.0
+        ... )
+        >>> network_share(measures, 100)
+        0.25
     """
 
     max_blended_sharpening: float = 0.25
     min_jpeg_quality: int = 97
-    doubt: tuple[float, float] = (0.01, 0.03)
-    detail_error: tuple[float, float] = (0.2, 0.6)
-    usual_nyquist_ratio: float = 0.2
-    min_share: float = 0.2
+    doubt: tuple[float, float] = (0.04, 0.25)
+    undone: tuple[float, float] = (0.15, 0.7)
+    min_share: float = 0.25
+    believed_doubt: tuple[float, float] = (0.45, 4.2)
+    believed_min_share: float = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +90,17 @@ class Verdict:
             f"published is {self.network_share:.0%} of the network's result and bicubic: the "
             "source looks sharpened or aliased, detail error "
             f"{self.measures.detail_error:.2g}, Nyquist ratio "
-            f"{self.measures.nyquist_ratio_source:.2g}"
+            f"{self.measures.nyquist_ratio_source:.2g} where {_usual_ratio(self.measures):.2g} "
+            "is usual"
         )
 
 
 _BLEND_LIMITS = BlendLimits()
+# Of softly shrunk sources, for each grey level of their edges' steepness; and the steepness below
+# which the ratio falls no more.
+_USUAL_RATIO, _LEAST_STEEPNESS = 0.2 / 53, 30.0
+# Detail error that rounding to 8 bits leaves.
+_LEAST_ERROR = 0.0001
 
 
 def judge(
@@ -102,12 +119,17 @@ def judge(
     """
     measures = upscaled.measure()
     limits = quality_gate.GateLimits().at_scale(upscaled.scale)
-    limits = limits.for_sharpening(upscaled.sharpening, is_seen=sharpening is None)
+    limits = limits.for_sharpening(upscaled.sharpening)
     rejection = failed_rule(measures, limits)
     if rejection is not None:
         share = 0.0
     else:
-        share = network_share(measures, jpeg_quality, sharpening=sharpening)
+        share = network_share(
+            measures,
+            jpeg_quality,
+            sharpening=sharpening,
+            believes_source=upscaled.believes_source,
+        )
     if share == 1:
         return Verdict(upscaled.result, measures, share)
     image = bicubic_image(upscaled.source, upscaled.scale)
@@ -116,7 +138,7 @@ def judge(
     of_image = UpscaledImage(upscaled.source, image, upscaled.scale).measure()
     of_network = (
         *("self_psnr_db", "self_bicubic_psnr_db", "self_gain_db"),
-        *("detail_error", "told_sharpening"),
+        *("detail_error", "self_detail_error", "told_sharpening"),
     )
     kept = {name: getattr(measures, name) for name in of_network}
     return Verdict(image, dataclasses.replace(of_image, **kept), share, rejection)
@@ -128,6 +150,7 @@ def network_share(
     limits: BlendLimits = _BLEND_LIMITS,
     *,
     sharpening: float | None = None,
+    believes_source: bool = False,
 ) -> float:
     """Decides how much of the network's result is published.
 
@@ -137,18 +160,37 @@ def network_share(
         limits: see `BlendLimits`.
         sharpening: of the source, log2, as somebody told it; None where the network saw for
             itself.
+        believes_source: whether the network takes every source for a clean one, shrunk softly.
 
     Returns:
-        `limits.min_share`..1, in steps of 0.01; 1 where the source has no measurable detail, or
-        somebody told of more than `limits.max_blended_sharpening`.
+        The smallest share of `limits`..1, in steps of 0.01; 1 where the source has no measurable
+        detail, or somebody told of more than `limits.max_blended_sharpening`, or a network that
+        believes its source has no self-test.
     """
     error, ratio = measures.detail_error, measures.nyquist_ratio_source
     is_certain = (sharpening or 0.0) > limits.max_blended_sharpening
-    if is_certain or jpeg_quality < limits.min_jpeg_quality or not error or not ratio:
+    removes_noise = jpeg_quality < limits.min_jpeg_quality and not believes_source
+    if is_certain or removes_noise or not error or not ratio:
         return 1.0
-    doubt = error * (ratio / limits.usual_nyquist_ratio) ** 3
-    trusted = max(1 - _ramp(doubt, *limits.doubt), _ramp(error, *limits.detail_error))
-    return round(limits.min_share + (1 - limits.min_share) * trusted, 2)
+    excess = ratio / _usual_ratio(measures)
+    too_much = max(1.0, excess)
+    if believes_source:
+        usual_error = measures.self_detail_error
+        if usual_error is None:
+            return 1.0
+        least = limits.believed_min_share
+        doubt = error / (usual_error + _LEAST_ERROR) * too_much**2
+        trusted = 1 - _ramp(doubt, *limits.believed_doubt)
+    else:
+        least = limits.min_share
+        doubt = error * too_much**4
+        trusted = max(1 - _ramp(doubt, *limits.doubt), _ramp(error / excess, *limits.undone))
+    return round(least + (1 - least) * trusted, 2)
+
+
+def _usual_ratio(measures: Measures) -> float:
+    """The Nyquist ratio of a softly shrunk source with edges as steep."""
+    return _USUAL_RATIO * max(measures.edge_steepness_source or 0.0, _LEAST_STEEPNESS)
 
 
 def _ramp(value: float, start: float, stop: float) -> float:

@@ -28,8 +28,6 @@ class GateLimits:
         max_sharpness_ratio: above it the result is noise or halos rather than detail.
         min_sharpness_ratio: below it the result is blurred; undoing a sharpening takes less.
         shift_of_sharpening_px: undoing a sharpening of 1, log2, looks like a shift up to this.
-        shift_of_seen_px: the same where nobody told the sharpening but the network saw it, and may
-            be wrong: crisp graphics look sharpened.
         min_self_gain_db: below it bicubic upscales this very image better.
 
     Example:
@@ -49,7 +47,6 @@ class GateLimits:
     min_sharpness_ratio: float = 0.65
     min_self_gain_db: float = -2.0
     shift_of_sharpening_px: float = 0.25
-    shift_of_seen_px: float = 0.05
 
     def at_scale(self, scale: int) -> "GateLimits":
         """The limits for results of another scale than 2.
@@ -60,22 +57,20 @@ class GateLimits:
         larger = self.max_sharpness_ratio * max(1.0, scale / 2) ** 1.5
         return replace(self, max_sharpness_ratio=larger)
 
-    def for_sharpening(self, sharpening: float | None, *, is_seen: bool = False) -> "GateLimits":
-        """The limits where the network was told how the source was sharpened.
+    def for_sharpening(self, sharpening: float | None) -> "GateLimits":
+        """The limits where the network was told how the source was sharpened, or saw it itself.
 
         A source whose finest detail was doubled loses half of it again, and its edges their
         overshoot, which is not the same on both sides.
 
         Args:
             sharpening: log2, see `Recipe.sharpening`; None where it is unknown.
-            is_seen: whether the network saw it, rather than somebody told it.
         """
         undone = max(0.0, sharpening or 0.0)
-        shift_px = self.shift_of_seen_px if is_seen else self.shift_of_sharpening_px
         return replace(
             self,
             min_sharpness_ratio=self.min_sharpness_ratio * 2**-undone,
-            max_block_shift_px=self.max_block_shift_px + shift_px * undone,
+            max_block_shift_px=self.max_block_shift_px + self.shift_of_sharpening_px * undone,
         )
 
 

@@ -60,6 +60,7 @@ def test_two_passes_are_measured_at_their_scale_and_the_second_counts_as_fresh(
     class Network:
         scale = 2
         knows_sharpening = False
+        believes_source = True
 
         def upscale_image(self, image, *, jpeg_quality, sharpening=math.nan):
             told.append(jpeg_quality)

@@ -40,6 +40,18 @@ def test_stripes_have_the_ratio_that_their_frequency_says():
     assert detail.nyquist_ratio(wide) == pytest.approx(0.25)
 
 
+def test_edges_are_as_steep_as_they_were_drawn_however_little_of_the_image_they_take():
+    """A ramp of 3 pixels from 40 to 160: 40 a pixel in it, half of that beside its ends."""
+    row = np.full(400, 40.0)
+    row[200:203], row[203:] = [40, 80, 120], 160
+    steps = np.array([20.0, 40.0, 40.0, 20.0])
+    expected = np.sqrt((steps**4).sum() / (steps**2).sum())
+    for plane in (row[None].repeat(50, 0), row[150:250, None].repeat(50, 1)):
+        assert detail.edge_steepness(plane) == pytest.approx(expected)
+    diagonal = 30.0 * (np.arange(40)[:, None] + np.arange(40))
+    assert detail.edge_steepness(diagonal) == pytest.approx(30 * np.sqrt(2))
+
+
 def test_an_error_is_relative_to_the_finest_detail():
     source = np.tile(np.array([0.0, 0.0, 100.0, 100.0]), (32, 8))
     finest = 25.0**2  # |-1, 2, -1| / 4 of a step of 100
@@ -57,7 +69,7 @@ def test_noise_that_a_result_lacks_is_no_error_of_the_detail():
 
 @pytest.mark.parametrize("plane", [np.full((40, 40), 200.0), np.zeros((2, 40))])
 def test_flat_and_tiny_images_have_no_detail_to_measure(plane):
-    assert detail.nyquist_ratio(plane) is None
+    assert detail.nyquist_ratio(plane) is None and detail.edge_steepness(plane) is None
     assert detail.detail_error(plane, np.ones_like(plane), 0.0) is None
 
 

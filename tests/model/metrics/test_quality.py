@@ -7,7 +7,7 @@ from model.data import degradation
 from model.imaging import profiles, resampling
 from model.imaging.colour import from_h273, icc_profile
 from model.imaging.image import RasterImage
-from model.metrics import full_reference, quality
+from model.metrics import detail, full_reference, quality
 from model.scenes.drawing import draw_cutout, draw_scene
 
 
@@ -63,6 +63,47 @@ def test_removed_noise_is_no_error_of_the_detail_but_removed_detail_is():
         for name, lr in {"denoised": clean, "softened": degradation.blur(clean, 1.0)}.items()
     }
     assert error["denoised"] < 0.15 and error["softened"] > 1
+
+
+def test_the_self_test_tells_the_usual_error_of_the_detail(source):
+    """By hand: of its own result, shrunk again, against what it was made from."""
+    test = quality.self_test(source, 2)
+    result = RasterImage(bicubic_x2(source.rgb))
+    measures = measure(source, result, bicubic_x2)
+    inside = np.s_[2:-2, 2:-2]
+    lr = full_reference.luma(test.lr[inside])
+    again = full_reference.luma(resampling.shrink(bicubic_x2(test.lr), 2)[inside])
+    expected = detail.detail_error(lr, again - lr, removed_noise=0.0)
+    assert measures.self_detail_error == pytest.approx(expected, rel=1e-4)
+    assert 0.05 < expected < 1  # bicubic softens
+    without = quality.measure(source, result, scale=2, self_test=None, self_sr=None)
+    assert without.self_detail_error is None and without.detail_error is not None
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_small_images_have_the_measures_that_fit_in(scale):
+    noise = np.random.default_rng(1).integers(0, 256, (50, 51, 3), np.uint8)
+    found = {}
+    for side in range(1, 50):
+        source = RasterImage(noise[:side, : side + 1])
+        size = scale * side, scale * (side + 1)
+        result = RasterImage(resampling.to_uint8(resampling.bicubic(source.rgb, *size)))
+        test = quality.self_test(source, scale)
+        if test is not None:
+            self_sr = resampling.to_uint8(resampling.bicubic(test.lr, *test.reference.shape[:2]))
+        found[side] = quality.measure(
+            *(source, result),
+            scale=scale,
+            self_test=test,
+            self_sr=None if test is None else self_sr,
+        )
+    least = {
+        name: min(side for side, one in found.items() if getattr(one, name) is not None)
+        for name in ("roundtrip_psnr_db", "self_psnr_db", "self_detail_error")
+    }
+    assert least["roundtrip_psnr_db"] == 8 + 2 * scale
+    assert least["self_psnr_db"] <= 10 + 3 * scale
+    assert least["self_detail_error"] == (2 * scale + 3) * scale
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_publish_joins_small_shards_and_is_safe_to_repeat(local_files, tmp_path,
 def test_joined_shards_keep_every_column_and_bounded_row_groups(
     local_files, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(publishing, "ROW_GROUP_BYTES", 10_000)
+    monkeypatch.setattr(publishing, "ROW_GROUP_BYTES", 11_000)
     writer = ShardWriter(local_files, str(tmp_path / "staging"))
     made, shards = [], []
     for i in range(12):

@@ -57,6 +57,8 @@ CONTRACT = [
     ("chroma_noise", "float"),
     ("nyquist_ratio_source", "float"),
     ("detail_error", "float"),
+    ("self_detail_error", "float"),
+    ("edge_steepness_source", "float"),
     ("told_sharpening", "float"),
     ("fetch_ms", "float"),
     ("decode_ms", "float"),

@@ -9,8 +9,10 @@ from model.data.recipes import RECIPES
 from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.inference.measured import upscale_with_self_test
+from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.metrics.quality import Measures
+from model.network import loading
 from model.scenes.drawing import draw_scene
 from pipeline.upscale import blending
 from pipeline.upscale.quality_gate import bicubic_image
@@ -18,38 +20,66 @@ from pipeline.upscale.quality_gate import bicubic_image
 HR = draw_scene(2_000_021, 300, 300)
 
 
-def share_of(error, ratio=0.2, jpeg_quality=100):
-    measures = Measures(detail_error=error, nyquist_ratio_source=ratio)
-    return blending.network_share(measures, jpeg_quality)
+def share_of(error, ratio=0.2, steepness=53.0, jpeg_quality=100, usual_error=None, believes=False):
+    measures = Measures(
+        detail_error=error,
+        nyquist_ratio_source=ratio,
+        edge_steepness_source=steepness,
+        self_detail_error=usual_error,
+    )
+    return blending.network_share(measures, jpeg_quality, believes_source=believes)
 
 
 @pytest.mark.parametrize(
     ("error", "ratio", "share"),
     [
-        (0.005, 0.2, 1.0),  # the network believes the source
-        (0.004, 0.3, 0.78),  # nearly
-        (0.15, 0.3, 0.2),  # neither believed nor undone
-        (0.35, 0.3, 0.61),  # most of a sharpening is undone
-        (0.7, 0.3, 1.0),
+        (0.03, 0.2, 1.0),  # the network believes the source
+        (0.1, 0.2, 0.62),  # half way from 0.04 to 0.25
+        (0.012, 0.3, 0.83),  # doubt is 0.061
+        (0.15, 0.3, 0.25),  # neither believed nor undone
+        (0.486, 0.3, 0.62),  # undone is 0.324, half way from 0.15 to 0.7
+        (1.2, 0.3, 1.0),
         (None, 0.3, 1.0),
         (0.15, None, 1.0),
         (0.0, 0.3, 1.0),
     ],
 )
 def test_the_share_falls_with_doubt_and_grows_with_certainty(error, ratio, share):
-    assert share_of(error, ratio) == pytest.approx(share, abs=0.02)
+    assert share_of(error, ratio) == pytest.approx(share, abs=0.01)
 
 
 def test_more_detail_near_nyquist_is_more_doubtful():
-    shares = [share_of(0.01, ratio) for ratio in (0.15, 0.22, 0.25, 0.4)]
-    assert shares == sorted(shares, reverse=True) and shares[0] == 1 and shares[-1] == 0.2
+    shares = [share_of(0.02, ratio) for ratio in (0.15, 0.22, 0.25, 0.3, 0.4)]
+    assert shares == sorted(shares, reverse=True) and shares[1] == 1 and shares[-1] == 0.25
+
+
+def test_steep_edges_have_a_high_nyquist_ratio_without_any_sharpening():
+    """In proportion, down to 30 grey levels a pixel; of none the least is assumed."""
+    shares = [share_of(0.05, 0.3, steepness) for steepness in (106.0, 79.5, 60.0, 30.0)]
+    assert shares == sorted(shares, reverse=True) and shares[0] == share_of(0.05, 0.15)
+    assert shares[1] == share_of(0.05, 0.2) and shares[3] == 0.25
+    assert share_of(0.01, 0.16, 30.0) == share_of(0.01, 0.16, 3.0) == share_of(0.01, 0.16, None)
 
 
 def test_removing_compression_noise_is_no_doubt():
     assert share_of(0.15, 0.3, jpeg_quality=90) == 1
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_network_that_believes_its_source_is_measured_by_its_own_usual_error():
+    """Undoing a sharpening is nothing that it does; and it keeps the noise of JPEG."""
+    of_network = {"usual_error": 0.0009, "believes": True}
+    assert share_of(0.00045, **of_network) == 1
+    for share in (
+        share_of(0.001375, **of_network),  # half way from 0.45 to 4.2
+        share_of(0.001375, jpeg_quality=75, **of_network),
+        share_of(0.001375 / 1.5**2, 0.3, **of_network),
+    ):
+        assert share == pytest.approx(0.575, abs=0.01)
+    assert share_of(0.0042, **of_network) == share_of(0.9, **of_network) == 0.15
+    assert share_of(0.9, believes=True) == 1  # nobody knows what is usual
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
 def test_a_blend_lies_between_both_and_keeps_the_kind_of_image(share):
     source = RasterImage(HR[:60, :80], np.full((60, 80), 9, np.uint8), icc_profile=b"profile")
     bicubic = bicubic_image(source, 2)
@@ -83,7 +113,8 @@ def test_good_results_are_the_network_s_own(upscaler, recipe, quality):
 def test_a_source_without_filter_gets_a_milder_result(upscaler, recipe, told):
     """Which is not far below bicubic where the network's own result is, if it must guess."""
     upscaled, verdict = judged(upscaler, recipe, sharpening=told)
-    assert 0.2 <= verdict.network_share < 1 and verdict.rejection is None
+    assert 0.25 <= verdict.network_share < 1 and verdict.rejection is None
+    assert "% of the network's result and bicubic: the source looks sharpened or" in verdict.detail
     assert f"{verdict.network_share:.0%} of the network's result" in verdict.detail
     bicubic = resampling.to_uint8(resampling.bicubic(upscaled.source.rgb, 300, 300))
     by_name = {"bicubic": bicubic, "network": upscaled.result.rgb, "blend": verdict.image.rgb}
@@ -93,11 +124,27 @@ def test_a_source_without_filter_gets_a_milder_result(upscaler, recipe, told):
         assert psnr["blend"] > psnr["network"]
 
 
+@pytest.mark.parametrize("recipe", ["sharpened80", "aliased", "sharpened80-jpeg80"])
+def test_most_harm_of_a_network_that_believes_its_source_is_not_published(recipe):
+    upscaled, verdict = judged(Upscaler(loading.load_by_name("rdn-small")), recipe)
+    images = {"network": upscaled.result, "blend": verdict.image}
+    images["bicubic"] = bicubic_image(upscaled.source, 2)
+    psnr = {name: full_reference.psnr_y(HR, one.rgb, border=2) for name, one in images.items()}
+    loss = {name: psnr["bicubic"] - psnr[name] for name in ("network", "blend")}
+    assert loss["network"] > 3 and loss["blend"] < 0.3 * loss["network"]
+
+
+def test_a_network_that_believes_its_source_is_trusted_where_that_is_right():
+    _, verdict = judged(Upscaler(loading.load_by_name("rdn-small")), "bicubic")
+    assert verdict.network_share > 0.7
+
+
 def test_measures_are_those_of_the_published_image_and_the_verdict_s_cause_stays(upscaler):
     upscaled, verdict = judged(upscaler, "nearest")
     of_network = upscaled.measure()
     again = dataclasses.replace(upscaled, result=verdict.image).measure()
     assert verdict.measures.detail_error == of_network.detail_error != again.detail_error
+    assert verdict.measures.self_detail_error == of_network.self_detail_error > 0
     assert verdict.measures.self_psnr_db == of_network.self_psnr_db
     assert verdict.measures.roundtrip_psnr_db == again.roundtrip_psnr_db
 
@@ -124,7 +171,7 @@ def test_a_sharpening_that_was_told_is_undone_without_doubt(upscaler, recipe):
 def test_where_hardly_a_sharpening_was_told_doubt_remains(upscaler):
     """A source that was made in another way than its user says gets the milder result still."""
     _, verdict = judged(upscaler, "nearest", sharpening=0.0)
-    assert 0.2 <= verdict.network_share < 1
+    assert 0.25 <= verdict.network_share < 1
 
 
 def moved(rgb):

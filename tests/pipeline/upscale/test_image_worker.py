@@ -384,6 +384,7 @@ def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
     class NoMemory:
         scale = 2
         knows_sharpening = False
+        believes_source = True
         one_at_a_time = True
 
         def upscale_image(self, image, *, jpeg_quality, **_):
@@ -400,6 +401,7 @@ class Tinting:
 
     one_at_a_time = True
     knows_sharpening = False
+    believes_source = True
 
     def __init__(self, upscaler):
         self._upscaler = upscaler

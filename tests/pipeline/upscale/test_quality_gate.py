@@ -139,16 +139,11 @@ def moved(sr):
 
 
 @pytest.mark.parametrize(
-    ("sharpening", "is_seen", "min_ratio", "max_shift_px"),
-    [
-        *((None, False, 0.65, 0.3), (0.0, False, 0.65, 0.3), (-0.4, False, 0.65, 0.3)),
-        *((1.0, False, 0.325, 0.55), (1.0, True, 0.325, 0.35), (None, True, 0.65, 0.3)),
-    ],
+    ("sharpening", "min_ratio", "max_shift_px"),
+    [(None, 0.65, 0.3), (0.0, 0.65, 0.3), (-0.4, 0.65, 0.3), (1.0, 0.325, 0.55)],
 )
-def test_undoing_a_sharpening_takes_detail_and_moves_edges(
-    sharpening, is_seen, min_ratio, max_shift_px
-):
-    limits = GateLimits().for_sharpening(sharpening, is_seen=is_seen)
+def test_undoing_a_sharpening_takes_detail_and_moves_edges(sharpening, min_ratio, max_shift_px):
+    limits = GateLimits().for_sharpening(sharpening)
     assert limits.min_sharpness_ratio == pytest.approx(min_ratio)
     assert limits.max_block_shift_px == pytest.approx(max_shift_px)
     others = {"min_sharpness_ratio": 0.65, "max_block_shift_px": 0.3}

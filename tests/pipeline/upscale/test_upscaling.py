@@ -54,6 +54,7 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
     class Gpu:
         scale = 2
         knows_sharpening = False
+        believes_source = True
         one_at_a_time = False
 
         def upscale_image(self, image, *, jpeg_quality, **_):
