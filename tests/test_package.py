@@ -148,6 +148,6 @@ def test_a_worker_with_nothing_but_the_package_does_the_job(bucket, worker_pool)
     rows = ds.dataset("remote/out/rows", filesystem=files, partitioning="hive").to_table()
     assert sorted(rows["uri"].to_pylist()) == [bucket.uri(key) for key in sorted(images)]
     assert set(rows["status"].to_pylist()) == {"upscaled"}
-    assert set(rows["model"].to_pylist()) == {model}
+    assert {name.removesuffix(" blended") for name in rows["model"].to_pylist()} == {model}
     assert set(rows["model_sha256"].to_pylist()) == {saved.sha256}
     assert "Starting worker with command ['catalog-magnifier-worker'" in log.read_text()
