@@ -4,6 +4,7 @@
 deploy/flink.
 """
 
+import io
 import json
 import os
 import signal
@@ -12,9 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
+from PIL import Image
 
 from deploy.flink.local_cluster import ROOT, LocalCluster, missing_tools
 from pipeline import job
@@ -90,12 +93,21 @@ def small_catalog():
         for key, (data, *_) in IMAGES.items()
         if key != "bad/pixels.png"  # it has too many for a limit that no option sets here
     ]
+    samples.append(Sample("squares.png", black_and_white_squares(), "squares"))
     samples.append(Sample("good/twin.jpg", IMAGES["good/rgb.jpg"][0], "twin"))
     samples.append(
         Sample("good/paired.jpg", image_bytes(50, 60), "paired", reference_key="hr.png")
     )
     samples += (Sample(f"{i}.jpg", image_bytes(150, 160, seed=i), f"P{i}") for i in range(8))
     return SampleCatalog(samples, {"hr.png": image_bytes(100, 120, file_format="PNG")})
+
+
+def black_and_white_squares():
+    """Of 2 x 2 pixels at random: what the network makes of them, the gate takes for noise."""
+    squares = np.random.default_rng(1).integers(0, 2, (32, 32)).astype(np.uint8) * 255
+    buffer = io.BytesIO()
+    Image.fromarray(squares.repeat(2, 0).repeat(2, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
