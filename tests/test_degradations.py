@@ -17,6 +17,7 @@ from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.network import loading, presets
 from model.scenes.drawing import draw_scene
+from tests.fake_networks import FakeNetwork
 
 # Scenes that no network was trained on.
 IMAGES = [
@@ -123,12 +124,8 @@ def test_figures_are_those_of_the_recipes_own_images(shipped):
     assert (bicubic.gain_db, bicubic.worse_share, bicubic.rejected_share) == (0, 0, 0)
 
 
-class Ruins:
+class Ruins(FakeNetwork):
     """A network whose results are noise."""
-
-    scale = 2
-    knows_sharpening = False
-    believes_source = True
 
     def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
         size = (2 * lr.shape[0], 2 * lr.shape[1], 3)

@@ -10,6 +10,7 @@ from benchmarks.ocr import FEWEST, HR, LR, Read
 from benchmarks.print_lines import Line, Page, Reading
 from model.data.hr_sources import HrArray
 from model.data.recipes import RECIPES
+from tests.fake_networks import FakeNetwork
 
 
 @pytest.mark.parametrize(
@@ -78,12 +79,8 @@ class Clear:
         return [Reading("Alpro!" if contrast > 100 else "A1pr", self.confidence)]
 
 
-class Flat:
+class Flat(FakeNetwork):
     """A network whose results are grey."""
-
-    scale = 2
-    knows_sharpening = False
-    believes_source = True
 
     def upscale_rgb(self, lr, *, jpeg_quality=100, **_):
         return np.full((2 * lr.shape[0], 2 * lr.shape[1], 3), 128, np.uint8)

@@ -11,6 +11,7 @@ from model.inference.measured import UpscaledImage, upscale_with_self_test
 from model.inference.seen_sharpening import see_sharpening
 from model.metrics import full_reference, quality
 from model.scenes.drawing import draw_scene
+from tests.fake_networks import FakeNetwork
 
 
 @pytest.mark.parametrize("extent", ["window", "full", "off"])
@@ -57,11 +58,7 @@ def test_two_passes_are_measured_at_their_scale_and_the_second_counts_as_fresh(
     """Neither compressed nor known to be sharpened; plain bicubic makes LR of the self-test."""
     told, sharpenings, in_self_test = [], [], []
 
-    class Network:
-        scale = 2
-        knows_sharpening = False
-        believes_source = True
-
+    class Network(FakeNetwork):
         def upscale_image(self, image, *, jpeg_quality, sharpening=math.nan):
             told.append(jpeg_quality)
             sharpenings.append(sharpening)

@@ -21,6 +21,7 @@ from pipeline.storage.base import StorageError
 from pipeline.upscale import image_worker
 from pipeline.upscale.image_worker import ImageWorker
 from pipeline.upscale.upscaling import LocalUpscaler
+from tests.fake_networks import FakeNetwork
 from tests.pipeline.conftest import image_bytes, make_plan
 from tests.pipeline.output.test_schema import by_column
 
@@ -381,12 +382,7 @@ def test_large_images_are_decoded_one_at_a_time(world, monkeypatch):
 
 
 def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
-    class NoMemory:
-        scale = 2
-        knows_sharpening = False
-        believes_source = True
-        one_at_a_time = True
-
+    class NoMemory(FakeNetwork):
         def upscale_image(self, image, *, jpeg_quality, **_):
             raise OutOfMemoryError("no memory for 4096 pixels")
 
@@ -396,12 +392,8 @@ def test_a_device_without_memory_fails_the_image_not_the_run(world, decoders):
     assert (row.status, row.reason) == (Status.FAILED, Reason.OUT_OF_MEMORY)
 
 
-class Tinting:
+class Tinting(FakeNetwork):
     """A network that went wrong: all it makes is a little redder."""
-
-    one_at_a_time = True
-    knows_sharpening = False
-    believes_source = True
 
     def __init__(self, upscaler):
         self._upscaler = upscaler

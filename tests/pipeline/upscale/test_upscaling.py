@@ -13,6 +13,7 @@ from pipeline.row.parts import NOT_TIMED
 from pipeline.upscale import quality_gate, upscaling
 from pipeline.upscale.steps import Decoded
 from pipeline.upscale.upscaling import LocalUpscaler
+from tests.fake_networks import FakeNetwork
 from tests.pipeline.conftest import image_bytes, make_plan
 
 
@@ -51,10 +52,7 @@ def test_with_a_gpu_images_do_not_wait_for_each_other():
     """Two images meet within the device: with turns, the first would wait for ever."""
     meeting = threading.Barrier(2, timeout=60)
 
-    class Gpu:
-        scale = 2
-        knows_sharpening = False
-        believes_source = True
+    class Gpu(FakeNetwork):
         one_at_a_time = False
 
         def upscale_image(self, image, *, jpeg_quality, **_):
