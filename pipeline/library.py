@@ -100,9 +100,10 @@ class UpscaleImages(beam.PTransform):
             `python -m model.sharpening` measures it; None where the network shall see in each
             image for itself.
         image_format: of the results: `auto` (as the source, lossless stays lossless), `png`,
-            `jpeg` or `webp`.
+            `jpeg`, `webp` or `avif`.
         precision: dtype that the network computes in. With `bfloat16` and `float16` results
-            differ by one grey level at most between kinds of machines.
+            differ by one grey level between kinds of machines, and by more where one of them just
+            takes a source for sharpened and another does not.
         max_pixels: a file with more becomes an error.
         first_frame: of an animated image upscale the first frame, instead of returning an error.
 

@@ -27,7 +27,7 @@ from pipeline.records import Shard
 from pipeline.storage.base import StorageConfig
 
 # Raise it when the same image and settings give another result than before.
-RESULT_VERSION = 6
+RESULT_VERSION = 7
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -53,8 +53,21 @@ def _fill(premultiplied: np.ndarray, weight: np.ndarray) -> np.ndarray:
     colour = _halve(premultiplied) / np.maximum(coarse_weight, _MIN_WEIGHT / 4)
     covered = (coarse_weight > _MIN_WEIGHT / 4).astype(np.float32)
     coarse = _fill(colour * covered, covered)
-    behind = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    behind = _double(coarse)[:height, :width]
     return premultiplied + (1 - weight) * behind
+
+
+def _double(plane: np.ndarray) -> np.ndarray:
+    """Enlarges [H, W, 3] by 2, linearly: steps would count as detail that networks sharpen."""
+    for axis in (0, 1):
+        rows = np.moveaxis(plane, axis, 0)
+        before, after = (
+            np.concatenate([rows[:1], rows[:-1]]),
+            np.concatenate([rows[1:], rows[-1:]]),
+        )
+        pairs = np.stack([3 * rows + before, 3 * rows + after], axis=1) / 4
+        plane = np.moveaxis(pairs.reshape(-1, *rows.shape[1:]), 0, axis)
+    return plane
 
 
 def _halve(plane: np.ndarray) -> np.ndarray:

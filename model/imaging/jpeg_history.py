@@ -152,9 +152,10 @@ def _find_other_grid(luma: np.ndarray, is_clipped: np.ndarray) -> tuple[int, int
 def _estimate(luma: np.ndarray, is_clipped: np.ndarray, grid: tuple[int, int]) -> JpegTrace | None:
     """The quality that fits best if the blocks begin at the upper left corner."""
     blocks = _windows(luma, _BLOCK_PX, _BLOCK_PX)
-    chosen = blocks[~_clipped_blocks(is_clipped)][:: max(1, len(blocks) // _MAX_BLOCKS)]
-    if not len(chosen):
+    usable = blocks[~_clipped_blocks(is_clipped)]
+    if not len(usable):
         return None
+    chosen = usable[:: max(1, len(usable) // _MAX_BLOCKS)]
     # Blocks that are equal but for their brightness, as drawings and gradients have them, are no
     # independent evidence.
     flat = chosen.reshape(-1, _BLOCK_PX**2)

@@ -24,8 +24,7 @@ class UpscaledImage:
         self_test: see `model.metrics.quality.self_test`; None for an image too small for it.
         self_sr: `self_test.lr` upscaled by the same network, uint8; None with `self_test`.
         sharpening: of the source, log2, as the network was told; None for unknown.
-        believes_source: whether the network takes every source for a clean one, shrunk softly:
-            it has no input plane for anything else.
+        believes_source: see `RDN`.
         inference_ms: the network's time for `result`, and to see how the source was sharpened.
         self_test_ms: the time of the self-test: its choice, and the network's time for it.
 

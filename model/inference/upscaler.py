@@ -66,7 +66,7 @@ class Upscaler:
         self.scale = rdn.scale
         self.self_ensemble = self_ensemble
         self.knows_sharpening = rdn.knows_sharpening
-        self.believes_source = not any(rdn.planes)
+        self.believes_source = rdn.believes_source
         self._halo_px = rdn.halo_px
         self._conditions = rdn.conditions
         self._max_call_px = max_call_px or _fitting_px(rdn, compute_dtype)

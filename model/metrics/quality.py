@@ -17,6 +17,7 @@ MAX_PSNR_DB = 100.0
 # With shorter sides inside the border a PSNR has no meaning.
 _SMALLEST_SIDE_PX = 8
 _WINDOW_PX = 96
+_OF_COLOURS = ("detail_error", "nyquist_ratio_source", "edge_steepness_source")
 
 
 class Meaning(NamedTuple):
@@ -218,9 +219,10 @@ def measure(
 ) -> Measures:
     """Measures a result with its source as the only reference.
 
-    Transparent images are measured over white. Borders of `scale` pixels are excluded. The source
-    contains its own noise: a network that removes compression noise scores lower than a network
-    that keeps it.
+    Transparent images are measured over white, their finest detail on their colours, as networks
+    see them: a hard edge of the transparency is no sharpening. `scale` pixels at the borders are
+    left out, but for blocks and clipping. The source contains its own noise: a network that
+    removes compression noise scores lower than one that keeps it.
 
     Args:
         source: [H, W].
@@ -239,6 +241,11 @@ def measure(
     measures = Measures()
     if min(original.shape[:2]) >= _SMALLEST_SIDE_PX + 2 * scale:
         measures = _compare(original, published, scale)
+        if original is not source.rgb:
+            of_colours = _compare(source.bled(), result.rgb, scale)
+            measures = replace(
+                measures, **{name: getattr(of_colours, name) for name in _OF_COLOURS}
+            )
     if self_test is None or self_sr is None:
         return measures
     reference = self_test.reference

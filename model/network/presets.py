@@ -69,7 +69,7 @@ PRESETS = {
         Preset(
             name="rdn-small",
             description="RDN C3 D6 G32 G0 32, x2, trained on clean photographs; fits a CPU",
-            sha256="b708f9061d1bf92276882cf7789d67c11b6cb08834db457a29a3d1c2416a6732",
+            sha256="d9733865dd5ffeb7faa59fa9f0238de41cca8decfb4830a15cdda0f2d802a3e7",
             parameters=395404,
             scale=2,
             set5_psnr_y_db=37.74,

@@ -44,6 +44,8 @@ class RDN(keras.Model):
         scale: upscaling factor, at least 2.
         knows_quality: whether the network is conditioned on the JPEG quality of its input.
         knows_sharpening: whether on its sharpening, see `Recipe.sharpening`.
+        believes_source: whether it learned from clean, softly shrunk images alone: it takes noise
+            and the overshoot of a sharpening for detail. Changes nothing of its results.
 
     Raises:
         ValueError: if a parameter is below its minimum.
@@ -69,6 +71,7 @@ class RDN(keras.Model):
         scale: int = 2,
         knows_quality: bool = False,
         knows_sharpening: bool = False,
+        believes_source: bool = False,
         name: str = "rdn",
         **kwargs: Any,
     ) -> None:
@@ -114,6 +117,7 @@ class RDN(keras.Model):
         self.scale = scale
         self.knows_quality = knows_quality
         self.knows_sharpening = knows_sharpening
+        self.believes_source = believes_source
 
     @property
     def halo_px(self) -> int:
@@ -158,6 +162,7 @@ class RDN(keras.Model):
             "scale": self.scale,
             "knows_quality": self.knows_quality,
             "knows_sharpening": self.knows_sharpening,
+            "believes_source": self.believes_source,
             "name": self.name,
         }
 

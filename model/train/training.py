@@ -147,6 +147,7 @@ def new_network(config: TrainConfig) -> RDN:
         scale=config.scale,
         knows_quality=bool(config.knows_quality),
         knows_sharpening=bool(config.knows_sharpening),
+        believes_source=config.degradation.degraded_share == 0,
     )
     if config.initial_weights:
         grow(loading.load_by_name(config.initial_weights), rdn)

@@ -117,9 +117,9 @@ class ResultOptions:
         resume_must_match=True,
         is_replayed=True,
     )
-    # Not in the content key: results differ by one grey level at most.
+    # Not in the content key: results hardly differ.
     precision: str = declare(
-        "dtype that the network computes in; results differ by one grey level at most",
+        "dtype that the network computes in; results differ by one grey level, rarely by more",
         AUTO,
         choices=(AUTO, *COMPUTE_DTYPES),
         is_replayed=True,
@@ -128,6 +128,8 @@ class ResultOptions:
         "measure the self PSNR on the block with most detail, on the full image, or not at all",
         "window",
         choices=("window", "full", "off"),
+        # The gate and the blending with bicubic depend on it.
+        in_content_key=True,
         resume_must_match=True,
         is_replayed=True,
     )

@@ -64,9 +64,10 @@ class Verdict:
 
     Attributes:
         image: of all passes' scale, not yet shrunk to its published size.
-        measures: of `image`; self PSNR, detail error and told sharpening are the network's in any
-            case.
+        measures: of `image`; self PSNR, both detail errors and told sharpening are the network's
+            in any case.
         network_share: 0..1 of the network's result in `image`; the rest is bicubic.
+        doubt: why `image` is a blend, for people; None if it is none.
         rejection: by the quality gate, if the share is 0.
 
     Example:
@@ -77,6 +78,7 @@ class Verdict:
     image: RasterImage
     measures: Measures
     network_share: float
+    doubt: str | None = None
     rejection: Rejection | None = None
 
     @property
@@ -84,15 +86,10 @@ class Verdict:
         """One line for people, unless the network's own result is published."""
         if self.rejection is not None:
             return f"published is bicubic: {self.rejection.detail}"
-        if self.network_share == 1:
+        if self.doubt is None:
             return None
-        return (
-            f"published is {self.network_share:.0%} of the network's result and bicubic: the "
-            "source looks sharpened or aliased, detail error "
-            f"{self.measures.detail_error:.2g}, Nyquist ratio "
-            f"{self.measures.nyquist_ratio_source:.2g} where {_usual_ratio(self.measures):.2g} "
-            "is usual"
-        )
+        share = f"{self.network_share:.0%} of the network's result"
+        return f"published is {share} and bicubic: {self.doubt}"
 
 
 _BLEND_LIMITS = BlendLimits()
@@ -133,15 +130,17 @@ def judge(
     if share == 1:
         return Verdict(upscaled.result, measures, share)
     image = bicubic_image(upscaled.source, upscaled.scale)
-    if share > 0:
+    doubt = None
+    if rejection is None:
         image = blend(upscaled.result, image, share)
+        doubt = _in_words(measures, believes_source=upscaled.believes_source)
     of_image = UpscaledImage(upscaled.source, image, upscaled.scale).measure()
     of_network = (
         *("self_psnr_db", "self_bicubic_psnr_db", "self_gain_db"),
         *("detail_error", "self_detail_error", "told_sharpening"),
     )
     kept = {name: getattr(measures, name) for name in of_network}
-    return Verdict(image, dataclasses.replace(of_image, **kept), share, rejection)
+    return Verdict(image, dataclasses.replace(of_image, **kept), share, doubt, rejection)
 
 
 def network_share(
@@ -160,7 +159,7 @@ def network_share(
         limits: see `BlendLimits`.
         sharpening: of the source, log2, as somebody told it; None where the network saw for
             itself.
-        believes_source: whether the network takes every source for a clean one, shrunk softly.
+        believes_source: see `RDN`.
 
     Returns:
         The smallest share of `limits`..1, in steps of 0.01; 1 where the source has no measurable
@@ -191,6 +190,19 @@ def network_share(
 def _usual_ratio(measures: Measures) -> float:
     """The Nyquist ratio of a softly shrunk source with edges as steep."""
     return _USUAL_RATIO * max(measures.edge_steepness_source or 0.0, _LEAST_STEEPNESS)
+
+
+def _in_words(measures: Measures, *, believes_source: bool) -> str:
+    """Why a result is blended, for people."""
+    ratio, usual = measures.nyquist_ratio_source, _usual_ratio(measures)
+    looks = "the network contradicts the detail of the source"
+    if ratio is not None and ratio > usual:
+        looks = "the source looks sharpened or aliased, Nyquist ratio "
+        looks += f"{ratio:.2g} where {usual:.2g} is usual"
+    error = f"detail error {measures.detail_error:.2g}"
+    if believes_source:
+        error += f" where {measures.self_detail_error:.2g} is usual for this network"
+    return f"{looks}, {error}"
 
 
 def _ramp(value: float, start: float, stop: float) -> float:

@@ -93,7 +93,7 @@ def test_the_content_key_changes_with_what_changes_an_image(name):
     changed = make_plan(**{name: OTHER[name][1]}) if name != "workers" else make_plan(workers=3)
     is_other = changed.fingerprint != make_plan().fingerprint
     of_files = {"image_format", "quality", "progressive", "profile", "metadata"}
-    of_results = {"animated", "blank", "scale", "target_side", "source_sharpening"}
+    of_results = {"animated", "blank", "scale", "target_side", "source_sharpening", "self_psnr"}
     assert is_other == (name in of_files | of_results)
 
 

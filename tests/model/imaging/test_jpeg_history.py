@@ -40,6 +40,20 @@ def test_a_hidden_jpeg_is_found(quality, subsampling):
         assert abs(trace.quality - quality) <= 1 and trace.grid == (0, 0)
 
 
+@pytest.mark.parametrize("quality", [50, 75, 90])
+def test_a_hidden_jpeg_is_found_however_large_its_white_background_is(quality):
+    """The clipped blocks of the background show nothing, and take no place of those that do."""
+    qualities = []
+    for hr in SCENES:
+        small = lr_of(Recipe(), hr)[:112, :112]
+        for side in (112, 960):
+            canvas = np.full((side, side, 3), 255, np.uint8)
+            canvas[:112, :112] = small
+            trace = find_jpeg(degradation.compress_jpeg(canvas, quality))
+            qualities.append(trace and trace.quality)
+    np.testing.assert_allclose(np.array(qualities, float), quality, atol=1)
+
+
 @pytest.mark.parametrize("grid", [(3, 5), (0, 1), (7, 0)])
 def test_the_grid_of_a_cropped_jpeg_is_found(grid):
     rows, columns = ((8 - at) % 8 for at in grid)

@@ -610,6 +610,7 @@ def test_drawn_scenes_as_data(tmp_path):
     path = training.train(drawn, tmp_path)
     network = keras.saving.load_model(path)
     assert network.knows_quality and not network.knows_sharpening
+    assert not network.believes_source
     assert "drawn_jpeg75_psnr_y_db" in log_of(tmp_path)[0]
 
 

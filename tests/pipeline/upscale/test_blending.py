@@ -13,6 +13,7 @@ from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
 from model.metrics.quality import Measures
 from model.network import loading
+from model.network.rdn import RDN
 from model.scenes.drawing import draw_scene
 from pipeline.upscale import blending
 from pipeline.upscale.quality_gate import bicubic_image
@@ -137,6 +138,62 @@ def test_most_harm_of_a_network_that_believes_its_source_is_not_published(recipe
 def test_a_network_that_believes_its_source_is_trusted_where_that_is_right():
     _, verdict = judged(Upscaler(loading.load_by_name("rdn-small")), "bicubic")
     assert verdict.network_share > 0.7
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe", "why"),
+    [
+        ("rdn-product", "nearest", "the source looks sharpened or aliased, Nyquist ratio "),
+        ("rdn-small", "aliased", "the source looks sharpened or aliased, Nyquist ratio "),
+        ("rdn-small", "enlarged", "the network contradicts the detail of the source, detail "),
+    ],
+)
+def test_the_row_says_why_a_result_is_blended(model, recipe, why):
+    """A source with less fine detail than usual does not look sharpened."""
+    _, verdict = judged(Upscaler(loading.load_by_name(model)), recipe)
+    share = f"published is {verdict.network_share:.0%} of the network's result and bicubic: "
+    assert verdict.detail.startswith(share + why)
+    assert verdict.detail.endswith("usual for this network") == (model == "rdn-small")
+
+
+def without_planes(rdn):
+    """The network that takes every source for a JPEG of quality 75, and cannot be told another."""
+    config = rdn.get_config() | {"knows_quality": False, "knows_sharpening": False}
+    blind, told = RDN(**config), rdn.conditions(75, math.nan)[0]
+    for layer in rdn.layers:
+        weights = layer.get_weights()
+        if layer.name == "sfe1":
+            kernel, bias = weights
+            weights = [
+                kernel[:, :, :3],
+                bias + np.tensordot(told, kernel[:, :, 3:].sum((0, 1)), 1),
+            ]
+        if weights:
+            blind.get_layer(layer.name).set_weights(weights)
+    return Upscaler(blind)
+
+
+@pytest.mark.parametrize("recipe", ["jpeg75", "jpeg50"])
+def test_a_network_that_removes_noise_without_being_told_of_it_is_trusted_to(recipe):
+    """`model.train` makes such ones, unless it is given --knows_quality."""
+    upscaled, verdict = judged(without_planes(loading.load_by_name("rdn-product")), recipe, 75)
+    assert upscaled.measure().detail_error > 0.04 and verdict.image is upscaled.result
+
+
+@pytest.mark.parametrize("model", ["rdn-product", "rdn-small"])
+def test_the_hard_edge_of_a_cut_out_is_no_doubtful_detail(model):
+    """As GIFs have it: it is the transparency's, not the colours'."""
+    rows, columns = np.mgrid[-1:1:150j, -1:1:150j]
+    rgb = RECIPES["bicubic"].make_lr(HR, 2, np.random.default_rng(1))
+    alpha = np.where(np.hypot(rows, columns) < 0.8, 255, 0).astype(np.uint8)
+    upscaler = Upscaler(loading.load_by_name(model))
+    shares = [
+        blending.judge(
+            upscale_with_self_test(upscaler, source, jpeg_quality=100), 100
+        ).network_share
+        for source in (RasterImage(rgb), RasterImage(rgb, alpha))
+    ]
+    assert shares[1] > 0.85 * shares[0]
 
 
 def test_measures_are_those_of_the_published_image_and_the_verdict_s_cause_stays(upscaler):
