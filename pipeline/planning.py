@@ -5,6 +5,7 @@ import datetime
 import itertools
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from model.imaging.encode import check_format
 from model.network.presets import SavedModel
@@ -84,7 +85,9 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     plan = dataclasses.replace(plan, partitions=partitions)
     if previous is None:
         return plan
-    _warn_of_idle_retry(files, settings, Layout(settings.output, previous.run_id))
+    summary = _summary_of(files, settings, previous.run_id)
+    _warn_of_idle_retry(settings, previous.run_id, summary)
+    _warn_of_images_in_rows(settings, previous.run_id, summary)
     return dataclasses.replace(
         plan,
         previous_run=previous.run_id,
@@ -101,11 +104,15 @@ def _uris_of(files: Storage, settings: Settings, previous: PreviousRuns | None) 
     """URIs of the previous run; None if nobody knows, or it saw less than this run."""
     if previous is None or not previous.seen.covers(_seen_by(settings)):
         return None
+    return _summary_of(files, settings, previous.run_id).get("uris")
+
+
+def _summary_of(files: Storage, settings: Settings, run_id: str) -> dict[str, Any]:
+    """The summary of a previous run; empty if it is damaged, which `find_previous` has said."""
     try:
-        summary = finished.read_summary(files, Layout(settings.output, previous.run_id))
-    except RunError:  # a damaged one, which `find_previous` has named
-        return None
-    return (summary or {}).get("uris")
+        return finished.read_summary(files, Layout(settings.output, run_id)) or {}
+    except RunError:
+        return {}
 
 
 def _seen_by(settings: Settings) -> Seen:
@@ -207,10 +214,9 @@ def _parts_of(files: Storage, settings: Settings, run_id: str) -> tuple[str, ...
     return tuple(parts)
 
 
-def _warn_of_idle_retry(files: Storage, settings: Settings, previous: Layout) -> None:
+def _warn_of_idle_retry(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
     """Warns of reasons of `--retry` that no row of the previous run has, or that stay."""
-    summary = finished.read_summary(files, previous) if settings.retry else None
-    found = (summary or {}).get("by_reason", {})
+    found = summary.get("by_reason", {})
     for reason in settings.retry:
         if reason in NEVER_REPEATED:
             _log.warning(
@@ -222,6 +228,17 @@ def _warn_of_idle_retry(files: Storage, settings: Settings, previous: Layout) ->
             _log.warning(
                 "--retry %s: no row of run %s has this reason; its reasons: %s",
                 reason,
-                previous.run_id,
+                previous,
                 ", ".join(found) or "none",
             )
+
+
+def _warn_of_images_in_rows(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
+    """Warns that a run whose images shall be files reuses none that lie in rows."""
+    in_rows = summary.get("settings", {}).get("images") == "parquet"
+    if in_rows and settings.images != "parquet":
+        _log.warning(
+            "run %s has its images in its rows: with --images %s they are upscaled again",
+            previous,
+            settings.images,
+        )

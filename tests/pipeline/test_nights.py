@@ -233,6 +233,16 @@ def test_images_as_files_are_found_too(nights):
     assert inferences(nights.run("night4", "--images", "files")) == 3
 
 
+def test_that_images_in_rows_serve_no_run_with_files_is_told(nights, caplog, capsys):
+    nights.run("night1")
+    nights.run("night2")
+    in_rows = "images:  in the rows, those of unchanged rows where image_uri says\n"
+    assert in_rows in capsys.readouterr().out and "upscaled again" not in caplog.text
+    nights.run("night3", "--images", "files")
+    told = "run night2 has its images in its rows: with --images files they are upscaled again"
+    assert told in caplog.text
+
+
 def test_an_image_whose_file_was_deleted_is_made_again(nights):
     nights.run("night1")
     for part in locations.local_path(f"{nights.output}/rows/run_id=night1").iterdir():
