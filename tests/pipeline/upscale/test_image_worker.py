@@ -11,6 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from model.data.recipes import RECIPES
+from model.imaging.errors import (
+    DecoderKilledError,
+    DecodeTimeoutError,
+    TooManyPixelsError,
+    UnreadableImageError,
+)
 from model.inference.errors import OutOfMemoryError
 from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
@@ -461,25 +467,36 @@ def test_a_useless_reference_is_said_and_harms_nothing(world, reference):
 
 
 @pytest.mark.parametrize(
-    ("reason", "kept"), [(Reason.STORAGE_ERROR, None), (Reason.ACCESS_DENIED, "r1")]
+    ("trouble", "kept"),
+    [
+        (StorageError(Reason.STORAGE_ERROR, "no luck"), None),
+        (StorageError(Reason.TIMEOUT, "no luck"), None),
+        (DecodeTimeoutError("no luck"), None),
+        (DecoderKilledError("no luck"), None),
+        (StorageError(Reason.ACCESS_DENIED, "no luck"), "r1"),
+        (UnreadableImageError("no luck"), "r1"),
+        (TooManyPixelsError("no luck"), "r1"),
+        (ValueError("no luck"), "r1"),
+    ],
 )
-def test_a_reference_that_the_storage_lost_for_a_night_is_asked_for_again(
-    world, monkeypatch, reason, kept
+def test_a_reference_with_trouble_that_may_pass_is_asked_for_again(
+    world, monkeypatch, trouble, kept
 ):
     """The next run looks for a result with the reference's ETag, and finds none."""
-    here = world()
-    identify = here.files.identify
+    here, reference = world(), b"a reference"
+    (here.folder / "hr").write_bytes(reference)
+    decode = here.decoders.decode
 
-    def refuse(uri):
-        if uri == "hr":
-            raise StorageError(reason, "no answer")
-        return identify(uri)
+    def fail(data, **options):
+        if data == reference:
+            raise trouble
+        return decode(data, **options)
 
-    monkeypatch.setattr(here.files, "identify", refuse)
+    monkeypatch.setattr(here.decoders, "decode", fail)
     entry = here.entry("a.jpg", image_bytes(40, 40), reference_uri="r", reference_etag="r1")
-    (row,) = here.rows(entry._replace(reference_location="hr"))
+    (row,) = here.rows(entry._replace(reference_location=str(here.folder / "hr")))
     assert (row.status, row.reference_uri, row.reference_etag) == (Status.UPSCALED, "r", kept)
-    assert row.detail == "not compared with the reference: no answer"
+    assert row.detail == "not compared with the reference: no luck"
 
 
 @pytest.mark.parametrize(
