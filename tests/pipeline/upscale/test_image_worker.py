@@ -229,6 +229,17 @@ def test_what_cannot_be_upscaled_is_one_row_with_a_reason(world, name):
     assert row.image is None and row.width is None
 
 
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [("text.jpg", ["fetch_ms"]), ("truncated.jpg", ["fetch_ms", "decode_ms"])],
+)
+def test_a_broken_file_tells_how_long_its_stages_took(world, name, stages):
+    here = world()
+    (row,) = here.rows(here.entry(name, REJECTED[name][0]))
+    assert all(getattr(row, stage) > 0 for stage in stages)
+    assert row.inference_ms is None
+
+
 def test_skipped_images_still_tell_what_was_found(world):
     here = world(max_side=200)
     (row,) = here.rows(here.entry("a.jpg", image_bytes(40, 300, quality=60)))
@@ -553,6 +564,8 @@ def test_a_result_that_cannot_be_written_is_a_failed_row(world):
     (row,) = here.rows(here.entry("a.png", image_bytes(40, 40, file_format="PNG")))
     assert row.status == Status.FAILED and row.image_uri is None
     assert row.detail.startswith("the result could not be written: ")
+    for name in ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms"):
+        assert getattr(row, name) > 0, name
 
 
 def test_a_full_disk_stops_the_run_instead_of_failing_each_image(world, monkeypatch):
