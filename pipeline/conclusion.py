@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -15,13 +16,15 @@ from pipeline.dofns import ProbeDoFn, join_run
 from pipeline.records import Job, RunError, Shard, Totals
 from pipeline.runs import counting, estimation
 from pipeline.runs.counting import RowCounts, UriCounts
-from pipeline.runs.reader import UnreadableRowsError
+from pipeline.runs.reader import RowsError
 from pipeline.runs.summary import finish_run, publish_shards
 from pipeline.runtime import spill
 from pipeline.settings import RunPlan
 from pipeline.storage.base import StorageError
 from pipeline.upscale.processes import open_upscaler
 from pipeline.upscale.source import SourceReader
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False)
@@ -125,8 +128,10 @@ def count_part(
 def read_previous_uris(part: str, plan: RunPlan) -> Iterator[tuple[int, bytes]]:
     """Packs the URIs of a previous run's file by their partition; none if it cannot be read."""
     uris = counting.read_uris(join_run(plan.settings), part)
-    with contextlib.suppress(UnreadableRowsError):  # reading its results has said so
+    try:
         yield from spill.split(uris, columns.uri_of, plan)
+    except RowsError as error:
+        _log.warning("%s; its URIs that disappeared are not counted", error)
 
 
 def compare_uris(group: tuple[int, dict[str, Iterable[bytes]]]) -> UriCounts:

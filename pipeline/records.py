@@ -63,8 +63,18 @@ class Reason(enum.StrEnum):
             return Status.UNCHANGED
         return Status.SKIPPED if self in _SKIPPED else Status.FAILED
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same file may be fine another night, though nobody changes anything.
+
+        Failed rows are repeated all the same, unless their content is broken; this decides where
+        a repetition costs the work on an image that has its result.
+        """
+        return self in _PASSING
+
 
 _SKIPPED = {Reason.TOO_SMALL, Reason.LARGE_ENOUGH, Reason.ANIMATED, Reason.NOT_AN_IMAGE}
+_PASSING = {Reason.TIMEOUT, Reason.STORAGE_ERROR, Reason.OUT_OF_MEMORY, Reason.DECODE_TIMEOUT}
 
 
 class CatalogEntry(NamedTuple):

@@ -7,7 +7,7 @@ from pipeline.prune.inventory import list_if_any
 from pipeline.records import RunError
 from pipeline.runs import lock
 from pipeline.runs.layout import Layout
-from pipeline.runs.lock import RunLock, Timing
+from pipeline.runs.lock import HeldError, RunLock, Timing
 from pipeline.storage import locations
 from pipeline.storage.base import Storage
 
@@ -31,19 +31,22 @@ def pruning(
         this one for dead.
 
     Raises:
-        RunError: if a run is going on, or another process prunes; nothing was changed.
+        RunError: if a run is going on, another process prunes, or a lock cannot be read; nothing
+            was changed.
     """
     layout = Layout(output, _ID)
     own = RunLock(files, layout, lambda: None, timing)
     try:
         own.__enter__()
+    except HeldError as error:
+        raise RunError(f"cannot prune {output}: another process prunes it; wait for it") from error
     except RunError as error:
-        raise RunError(f"cannot prune {output}: {_in_words(error)}") from error
+        raise RunError(f"cannot prune {output}: {error}") from error
     try:
         for run_id in _locked_runs(files, layout):
             try:
                 _lock_of(files, output, run_id, timing).refuse_if_held()
-            except RunError as error:
+            except HeldError as error:
                 raise RunError(f"nothing is deleted while a run is going on: {error}") from error
         yield lambda: lock.check(files, layout, own.token)
     finally:
@@ -66,11 +69,11 @@ def refuse_while_pruning(files: Storage, output: str, timing: Timing | None = No
     """Returns unless `pipeline.prune` works on an output; call it with the run's lock held.
 
     Raises:
-        RunError: if it does.
+        RunError: if it does, or its lock cannot be read.
     """
     try:
         _lock_of(files, output, _ID, timing).refuse_if_held()
-    except RunError as error:
+    except HeldError as error:
         raise RunError(
             f"pipeline.prune is deleting runs under {output}: start again when it has ended"
         ) from error
@@ -78,8 +81,3 @@ def refuse_while_pruning(files: Storage, output: str, timing: Timing | None = No
 
 def _lock_of(files: Storage, output: str, run_id: str, timing: Timing | None) -> RunLock:
     return RunLock(files, Layout(output, run_id), lambda: None, timing)
-
-
-def _in_words(error: RunError) -> str:
-    is_held = "already going on" in str(error) or "being started" in str(error)
-    return "another process prunes it; wait for it" if is_held else str(error)

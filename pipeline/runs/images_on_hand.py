@@ -2,14 +2,15 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.records import Reason
+from pipeline.records import RunError
 from pipeline.runs import reader
-from pipeline.runs.reader import UnreadableRowsError
+from pipeline.runs.reader import RowsError
 from pipeline.storage.base import Storage, StorageError
 from pipeline.storage.routing import list_if_any
 
@@ -24,8 +25,9 @@ class ImagesOnHand:
     """Knows of image URIs whether their image can be read.
 
     A file of its own must be there; an image in a row needs a complete Parquet file with so many
-    rows. Memory: the missing names of one part, one folder's listing while it is compared, and a
-    number for each Parquet file.
+    rows. An image that the storage does not give counts as missing: it is upscaled again, and
+    nothing is lost. Memory: the missing names of one part, one folder's listing while it is
+    compared, and a number for each Parquet file.
 
     Args:
         files: storage of images and rows.
@@ -45,7 +47,7 @@ class ImagesOnHand:
         """Looks up all image files that a part's rows point to.
 
         Raises:
-            UnreadableRowsError: if the part is no complete file of rows.
+            RowsError: if the part cannot be read.
         """
         by_folder: dict[str, set[str]] = collections.defaultdict(set)
         for *_, batch in reader.read_batches(self._files, [part], ["image_uri"]):
@@ -59,7 +61,7 @@ class ImagesOnHand:
         self._missing = pa.array(sorted(missing), pa.string())
 
     def there(self, image_uris: pa.Array) -> pa.Array:
-        """Whether each image is there; True for a null.
+        """Whether each image can be read; True for a null.
 
         Args:
             image_uris: absolute; of files only after `look_up` of the part that names them.
@@ -73,18 +75,18 @@ class ImagesOnHand:
         return pc.fill_null(pc.coalesce(in_rows, in_files), True)
 
     def _missing_in(self, folder: str, names: set[str]) -> set[str]:
-        """URIs of the names that a folder does not have."""
+        """URIs of the names whose image cannot be found or read."""
         if len(names) > _ASKED_ONE_BY_ONE:
-            listed = {uri.rpartition("/")[2] for uri in list_if_any(self._files, folder)}
-            names = names - listed  # a listing may be incomplete: a request decides
+            # A listing may be refused or incomplete: a request for each other name decides.
+            with contextlib.suppress(RunError):
+                listed = list_if_any(self._files, folder)
+                names = names - {uri.rpartition("/")[2] for uri in listed}
         return {uri for uri in (f"{folder}/{name}" for name in names) if not self._exists(uri)}
 
     def _exists(self, uri: str) -> bool:
         try:
             self._files.identify(uri)
-        except StorageError as error:
-            if error.reason != Reason.NOT_FOUND:
-                raise
+        except StorageError:
             return False
         return True
 
@@ -92,5 +94,5 @@ class ImagesOnHand:
         """Rows of a complete file; 0 for one that cannot be read."""
         try:
             return reader.count_rows(self._files, part)
-        except UnreadableRowsError:
+        except RowsError:
             return 0

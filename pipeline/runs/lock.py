@@ -47,6 +47,17 @@ class Timing:
     settle_s: float = 3.0
 
 
+class HeldError(RunError):
+    """Another process works on the run.
+
+    Example:
+        try:
+            RunLock(files, layout, on_lost=sys.exit).refuse_if_held()
+        except HeldError as error:
+            print(error)  # names the process
+    """
+
+
 def remove_if_dead(files: Storage, layout: Layout) -> None:
     """Removes a finished run's lock, and what is half written, of a process known to be dead.
 
@@ -74,8 +85,8 @@ class RunLock:
         timing: see `Timing`.
 
     Raises:
-        RunError: on entering, if another process works on the run, or the folder cannot be
-            written.
+        HeldError: on entering, if another process works on the run.
+        RunError: on entering, if the folder cannot be written.
 
     Example:
         with RunLock(files, layout, on_lost=sys.exit) as lock:
@@ -144,11 +155,15 @@ class RunLock:
         """Returns if no process works on the run; may watch a lock of another machine for minutes.
 
         Raises:
-            RunError: if a process works on it.
+            HeldError: if a process works on it.
+            RunError: if the lock cannot be read.
         """
-        found = _read(self._files, self._layout.lock)
-        if found is not None:
-            self._refuse_unless_dead(found)
+        try:
+            found = _read(self._files, self._layout.lock)
+            if found is not None:
+                self._refuse_unless_dead(found)
+        except StorageError as error:
+            raise RunError(f"cannot read the lock {self._layout.lock}: {error.detail}") from error
 
     def _stop(self) -> None:
         self._ended.set()
@@ -172,7 +187,7 @@ class RunLock:
                 is_exclusive = False  # another process may delete the file that follows
             if self._create(is_exclusive=is_exclusive):
                 return
-        raise RunError(f"run {self._layout.run_id} is being started by another process")
+        raise HeldError(f"run {self._layout.run_id} is being started by another process")
 
     def _create(self, *, is_exclusive: bool) -> bool:
         """Writes the lock file; whether it is this process's in the end."""
@@ -182,10 +197,10 @@ class RunLock:
         return _token(self._files, self._layout) == self.token
 
     def _refuse_unless_dead(self, found: bytes) -> None:
-        """Returns if the lock's holder is dead; raises RunError if it works on the run."""
+        """Returns if the lock's holder is dead; raises HeldError if it works on the run."""
         holder = Holder.from_bytes(found)
         if holder and holder.is_left:
-            raise RunError(
+            raise HeldError(
                 f"run {self._layout.run_id} was submitted to a runner by {holder} and has not "
                 f"ended: wait for _SUCCESS; if that job has failed, delete {self._layout.lock}"
             )
@@ -194,7 +209,7 @@ class RunLock:
         if is_alive is None:
             is_alive = self._changes(found, name)
         if is_alive:
-            raise RunError(
+            raise HeldError(
                 f"run {self._layout.run_id} is already going on: {name}; wait for it, or take "
                 "another --run_id"
             )

@@ -1,7 +1,7 @@
 """Reads a run's Parquet files by ranged requests: the only module that opens them.
 
-A truncated, empty or foreign file raises `UnreadableRowsError`, which names the file; the caller
-decides whether the run can do without it.
+A truncated, empty or foreign file raises `UnreadableRowsError`, one that the storage does not give
+`RowsError`. Both name the file; the caller decides whether the run can do without it.
 """
 
 import contextlib
@@ -26,7 +26,20 @@ ROW_MARK = "#row="
 _ABSOLUTE = "^(/|[A-Za-z][A-Za-z0-9+.-]*:/)"
 
 
-class UnreadableRowsError(RunError):
+class RowsError(RunError):
+    """A Parquet file of rows cannot be read. The file may be sound: the storage failed.
+
+    An endpoint that is away as a whole raises another `RunError`.
+
+    Example:
+        try:
+            rows = count_rows(files, part)
+        except RowsError as error:
+            print(error)  # names the file
+    """
+
+
+class UnreadableRowsError(RowsError):
     """A Parquet file of rows is missing, truncated, empty, or holds something else.
 
     Example:
@@ -132,6 +145,7 @@ def read_batches(
 
     Raises:
         UnreadableRowsError: if a part is no complete file of rows.
+        RowsError: if the storage does not give it.
     """
     wanted = list(columns)
     for part in parts:
@@ -156,6 +170,7 @@ def count_rows(files: Storage, part: str) -> int:
 
     Raises:
         UnreadableRowsError: if it is none.
+        RowsError: if the storage does not give it.
     """
     with _open(files, part) as table:
         return table.metadata.num_rows
@@ -176,7 +191,8 @@ def read_row_group(
         Number of the group's first row, and the group.
 
     Raises:
-        UnreadableRowsError: if the file cannot be read, or has no such row.
+        UnreadableRowsError: if it is no complete file of rows, or has no such row.
+        RowsError: if the storage does not give it.
     """
     with _open(files, part) as table:
         start = 0
@@ -208,6 +224,7 @@ def read_row_groups(files: Storage, part: str) -> Iterator[pa.RecordBatch]:
 
     Raises:
         UnreadableRowsError: if it is no complete file of rows.
+        RowsError: if the storage does not give it.
     """
     names = schema.SCHEMA.names
     with _open(files, part) as table:
@@ -231,7 +248,7 @@ def _open(files: Storage, part: str) -> Iterator[pq.ParquetFile]:
     except StorageError as error:
         if error.reason in (Reason.NOT_FOUND, Reason.CHANGED):
             raise _unreadable(part, error.detail) from error
-        raise RunError(f"cannot read the rows in {part}: {error.detail}") from error
+        raise RowsError(f"cannot read the rows in {part}: {error.detail}") from error
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(part, str(error).partition("\n")[0].rstrip(".")) from error
 

@@ -18,7 +18,7 @@ from pipeline.row.parts import TIMED_STAGES
 from pipeline.row.row import COLUMNS
 from pipeline.runs import reader
 from pipeline.runs.images_on_hand import ImagesOnHand
-from pipeline.runs.reader import UnreadableRowsError
+from pipeline.runs.reader import RowsError
 from pipeline.settings import Settings
 from pipeline.storage.base import Storage
 
@@ -50,7 +50,7 @@ def read_previous_results(part: str, files: Storage) -> Iterator[pa.RecordBatch]
     """Reads the results that a previous run's rows hold, without their images.
 
     Results whose image is gone or cannot be read are left out: their images are upscaled again.
-    So are all results of a file that cannot be read, after a warning.
+    So are all results of a file that cannot be read. Warnings say so.
 
     Args:
         part: URI of one of the previous run's Parquet files.
@@ -69,11 +69,12 @@ def read_previous_results(part: str, files: Storage) -> Iterator[pa.RecordBatch]
             there = images.there(reader.absolute_pointers(part, results["image_uri"]))
             lost += results.num_rows - pc.sum(there).as_py() if results.num_rows else 0
             yield results.filter(there)
-    except UnreadableRowsError as error:
+    except RowsError as error:
         _log.warning("%s; its images are upscaled again", error)
     if lost:
         _log.warning(
-            "%s that %s points to cannot be found; upscaled again", text.count(lost, "image"), part
+            "%s that %s points to cannot be found or read; upscaled again",
+            *(text.count(lost, "image"), part),
         )
 
 

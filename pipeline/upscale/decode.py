@@ -31,16 +31,18 @@ def decode(
     started = time.perf_counter()
     data = probed.file.whole()
     fetch_ms = (probed.timings.fetch_ms or 0.0) + ms_since(started)
+    timings = dataclasses.replace(probed.timings, fetch_ms=fetch_ms)
     started = time.perf_counter()
     try:
         header, image = decoders.decode(
             data, max_pixels=limits.max_pixels, first_frame=first_frame
         )
     except ImageError as error:
-        return Rejected(Reason(error.reason), str(error), probed.header, probed.timings)
+        timings = dataclasses.replace(timings, decode_ms=ms_since(started))
+        return Rejected(Reason(error.reason), str(error), probed.header, timings)
     except DecoderUnavailableError as error:
         raise RunError(str(error)) from error
-    timings = dataclasses.replace(probed.timings, fetch_ms=fetch_ms, decode_ms=ms_since(started))
+    timings = dataclasses.replace(timings, decode_ms=ms_since(started))
     rejection = reject_size(header.height, header.width, limits)
     if rejection is not None:
         return Rejected(*rejection, header, timings)

@@ -83,7 +83,12 @@ class ImageWorker:
         """All URIs that wait get rows with the upscaled image, or with what prevented it."""
         try:
             upscaled = self._upscaler.upscale(decoded, keep_result=rows.has_reference)
-            started = time.perf_counter()
+        except OutOfMemoryError as error:
+            reason, detail = Reason.OUT_OF_MEMORY, str(error)
+            rows.reject_all(Rejected(reason, detail, decoded.header, decoded.timings))
+            return
+        started = time.perf_counter()
+        try:
             encoded = publish(
                 upscaled,
                 rows.content_key,
@@ -91,13 +96,9 @@ class ImageWorker:
                 images=self._settings.images,
                 folder=self._images_folder,
             )
-        except OutOfMemoryError as error:
-            reason, detail = Reason.OUT_OF_MEMORY, str(error)
-            rows.reject_all(Rejected(reason, detail, decoded.header, decoded.timings))
-            return
         except StorageError as error:
             detail = f"the result could not be written: {error.detail}"
-            rows.reject_all(Rejected(error.reason, detail, decoded.header, decoded.timings))
+            rows.reject_all(Rejected(error.reason, detail, decoded.header, upscaled.timings))
             return
         encode_ms = (upscaled.timings.encode_ms or 0.0) + ms_since(started)
         timings = dataclasses.replace(upscaled.timings, encode_ms=encode_ms)

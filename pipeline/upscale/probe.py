@@ -45,7 +45,8 @@ def probe(
     try:
         header = decoders.read_header(file)
     except ImageError as error:
-        return Rejected(Reason(error.reason), str(error))
+        timings = Timings(fetch_ms=ms_since(started))
+        return Rejected(Reason(error.reason), str(error), timings=timings)
     except DecoderUnavailableError as error:
         raise RunError(str(error)) from error
     timings = Timings(fetch_ms=ms_since(started))

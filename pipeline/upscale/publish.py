@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from model.imaging.errors import ImageError
 from model.imaging.formats import EXTENSIONS
 from model.imaging.sandbox import DecoderPool, DecoderUnavailableError
 from model.metrics import quality
@@ -20,7 +21,7 @@ class Comparison(NamedTuple):
     Attributes:
         measures: None without a reference, or with `trouble`.
         trouble: why there are none; None if nothing is wrong.
-        may_pass: whether the trouble was the storage's, so that another night may have none.
+        may_pass: whether another night may have none; see `Reason.may_pass`.
 
     Example:
         >>> Comparison(trouble="not compared with the reference: no such file").measures is None
@@ -118,7 +119,9 @@ def compare_with_reference(
         )
     except DecoderUnavailableError as error:
         raise RunError(str(error)) from error
-    except (StorageError, ValueError) as error:
-        may_pass = isinstance(error, StorageError) and error.reason == Reason.STORAGE_ERROR
+    except (StorageError, ImageError) as error:
+        may_pass = Reason(error.reason).may_pass
         return Comparison(trouble=f"{NOT_COMPARED}{error}", may_pass=may_pass)
+    except ValueError as error:
+        return Comparison(trouble=f"{NOT_COMPARED}{error}")
     return Comparison(measures)

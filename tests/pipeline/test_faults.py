@@ -153,6 +153,36 @@ def test_an_image_that_cannot_be_fetched_at_all_is_a_failed_row_and_can_be_retri
     assert (summary["by_status"]["upscaled"], summary["by_status"]["unchanged"]) == (1, 1)
 
 
+@pytest.mark.parametrize("lost", ["an image", "the rows"])
+def test_previous_results_that_the_storage_does_not_give_are_upscaled_again(
+    bucket, proxy, caplog, lost
+):
+    """One HEAD that failed for good ended the run with a traceback."""
+    for seed in range(2):
+        bucket.put(f"in/{seed}.png", image_bytes(36, 40, file_format="PNG", seed=seed))
+    options = ("--images", "files", "--report", "no")
+    assert run_job(bucket, proxy, *options) == 0
+    (image, _), (rows,) = bucket.keys("out/images/"), bucket.keys("out/rows/")
+
+    def fault(method, path):
+        if lost == "the rows":
+            return "500" if path.endswith(rows.partition("=")[2]) else None
+        is_written = proxy.of("PUT", image)  # again, by this night
+        return "500" if method == "HEAD" and path.endswith(image) and not is_written else None
+
+    proxy.requests.clear()
+    proxy.fault = fault
+    assert run_job(bucket, proxy, *options, "--run_id", "night2") == 0
+    assert proxy.injected
+    summary = json.loads(bucket.get("out/runs/night2/summary.json"))
+    done_again = 1 if lost == "an image" else 2
+    assert summary["by_status"]["upscaled"] == done_again
+    assert summary["by_status"]["unchanged"] == 2 - done_again
+    assert "upscaled again" in caplog.text
+    is_said = "; its URIs that disappeared are not counted" in caplog.text
+    assert is_said == (lost == "the rows")
+
+
 def test_an_image_that_changes_between_probe_and_read_is_taken_as_it_is_now(bucket, proxy):
     old, new = (image_bytes(300, 300, file_format="PNG", seed=i, quality=95) for i in (1, 2))
     # Larger than a probe's block, so that a second request follows.

@@ -99,6 +99,23 @@ def test_no_run_starts_while_old_ones_are_deleted(arguments, tmp_path, capsys):
     assert (tmp_path / "out/runs/latest.json").is_file()
 
 
+def test_a_lock_that_cannot_be_read_ends_the_run_with_one_line(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    pruned, read = Layout(str(tmp_path / "out"), ".prune").lock, LocalStorage.read
+
+    def faulty(self, uri, *more, **options):
+        if uri == pruned:
+            raise StorageError(Reason.TIMEOUT, "no answer, 5 attempts")
+        return read(self, uri, *more, **options)
+
+    monkeypatch.setattr(LocalStorage, "read", faulty)
+    assert job.run(arguments) == job.FAILED
+    error = f"run_pipeline.py: cannot read the lock {pruned}: no answer, 5 attempts"
+    assert capsys.readouterr().err.splitlines()[-1] == error
+    assert not Path(Layout(str(tmp_path / "out"), "night1").lock).exists()
+
+
 def test_a_finished_run_whose_rows_are_gone_is_no_success(arguments, tmp_path, capsys):
     arguments = [*arguments, "--max_failure_rate", "1"]
     assert job.run(arguments) == 0

@@ -17,12 +17,13 @@ from pipeline.prune.inventory import State
 from pipeline.prune.lock import pruning, refuse_while_pruning
 from pipeline.read import images
 from pipeline.read.images import ImageReader
-from pipeline.records import RunError, Status
+from pipeline.records import Reason, RunError, Status
 from pipeline.runs import finished, reader
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import Timing
 from pipeline.runtime.holder import Holder
 from pipeline.storage import locations
+from pipeline.storage.base import StorageError
 from pipeline.storage.ranged import open_file
 from tests.pipeline.conftest import make_row
 
@@ -495,6 +496,40 @@ def test_no_run_starts_meanwhile_and_no_second_prune(three_nights):
             pass
     refuse_while_pruning(files, output)
     assert not [name for name in three_nights.names() if "lock.json" in name]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (StorageError(Reason.TIMEOUT, "no answer"), "cannot read the lock {}: no answer"),
+        (RunError("s3.example.com did not answer for 20 s"), "s3.example.com did not answer"),
+    ],
+)
+def test_a_lock_that_cannot_be_read_is_told_as_such(three_nights, error, says):
+    """Neither by a traceback nor as the lock of another process."""
+    files, output = three_nights.files, three_nights.output
+    mine, theirs = Layout(output, ".prune").lock, Layout(output, "n4").lock
+    files.write(theirs, b"")
+
+    class Silent:
+        def __init__(self, unread):
+            self._unread = unread
+
+        def __getattr__(self, name):
+            return getattr(files, name)
+
+        def read(self, uri, *more):
+            if uri == self._unread:
+                raise error
+            return files.read(uri, *more)
+
+    with pytest.raises(RunError, match=says.format(mine)):
+        refuse_while_pruning(Silent(mine), output)
+    with (
+        pytest.raises(RunError, match=says.format(theirs)),
+        pruning(Silent(theirs), output, QUICK),
+    ):
+        pass
 
 
 def test_whoever_is_taken_for_dead_deletes_nothing_more(three_nights):

@@ -4,8 +4,10 @@ import pytest
 
 from pipeline.output import publishing
 from pipeline.output.shard_writer import ShardWriter
+from pipeline.records import Reason, RunError
 from pipeline.runs import reader, reuse
 from pipeline.runs.layout import Layout
+from pipeline.storage.base import StorageError
 from tests.pipeline.conftest import make_row
 
 
@@ -94,15 +96,7 @@ def test_rows_whose_image_files_are_gone_are_done_again(world, caplog, count):
 
 
 def test_an_image_that_a_listing_lacks_is_asked_for(local_files, tmp_path):
-    layout = Layout(str(tmp_path / "out"), "night1")
-    names = [f"{i}" for i in range(9)]
-    for name in names:
-        local_files.write(f"{layout.images}/ab/ab{name}.png", b"image")
-    part = publish(
-        local_files,
-        layout,
-        *(row(name, image_uri=f"{layout.images}/ab/ab{name}.png") for name in names),
-    )
+    names, part = image_files(local_files, str(tmp_path / "out"), 9)
 
     class Forgetful:
         def __getattr__(self, name):
@@ -112,6 +106,92 @@ def test_an_image_that_a_listing_lacks_is_asked_for(local_files, tmp_path):
             return (item for item in local_files.list(prefix) if not item.uri.endswith("ab3.png"))
 
     assert found(Forgetful(), part) == names
+
+
+def image_files(files, output, count):
+    """(names, part) of a run with so many images in files of one folder."""
+    layout = Layout(output, "night1")
+    uris = {f"{i}": f"{layout.images}/ab/ab{i}.png" for i in range(count)}
+    for uri in uris.values():
+        files.write(uri, b"image")
+    part = publish(files, layout, *(row(name, image_uri=uri) for name, uri in uris.items()))
+    return list(uris), part
+
+
+class Refusing:
+    """A storage that fails for all objects, or listings, whose URI ends like this."""
+
+    def __init__(self, files, end, error):
+        self._files, self._end, self._error = files, end, error
+
+    def _checked(self, name, uri, *arguments):
+        if uri.endswith(self._end):
+            raise self._error
+        return getattr(self._files, name)(uri, *arguments)
+
+    def identify(self, uri):
+        return self._checked("identify", uri)
+
+    def read(self, uri, *arguments):
+        return self._checked("read", uri, *arguments)
+
+    def list(self, prefix, after=""):
+        return self._checked("list", prefix, after)
+
+
+@pytest.mark.parametrize("count", [2, 9])
+@pytest.mark.parametrize(
+    "reason", [Reason.STORAGE_ERROR, Reason.ACCESS_DENIED, Reason.TIMEOUT, Reason.CHANGED]
+)
+def test_an_image_that_the_storage_does_not_give_is_done_again(
+    local_files, tmp_path, caplog, reason, count
+):
+    names, part = image_files(local_files, str(tmp_path / "out"), count)
+
+    class Unlisted(Refusing):  # a name that a listing has needs no request
+        def list(self, prefix, after=""):
+            return (item for item in super().list(prefix) if not item.uri.endswith(self._end))
+
+    error = StorageError(reason, "S3 answered 500 to HeadObject, 5 attempts")
+    files = Unlisted(local_files, "ab1.png", error)
+    assert found(files, part) == [name for name in names if name != "1"]
+    assert f"1 image that {part} points to cannot be found or read; upscaled again" in caplog.text
+
+
+def test_a_folder_that_may_not_be_listed_is_asked_for_each_image(local_files, tmp_path, caplog):
+    names, part = image_files(local_files, str(tmp_path / "out"), 9)
+    files = Refusing(local_files, "images/ab/", RunError("cannot list images/ab/: AccessDenied"))
+    assert found(files, part) == names
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("of", ["the images", "the rows"])
+def test_rows_that_the_storage_does_not_give_are_done_again(s3_files, bucket, caplog, of):
+    output = bucket.uri("out")
+    holder = publish(s3_files, Layout(output, "night1"), row("a", b"image"))
+    pointing = row("a", image_uri=f"{holder}#row=0")
+    part = publish(s3_files, Layout(output, "night2"), pointing, row("b", b"image"))
+    refused = part if of == "the rows" else holder
+    error = StorageError(Reason.STORAGE_ERROR, "S3 answered 500 to GetObject, 5 attempts")
+    assert found(Refusing(s3_files, refused, error), part) == (["b"] if refused == holder else [])
+    warnings = {
+        holder: f"1 image that {part} points to cannot be found or read; upscaled again",
+        part: f"cannot read the rows in {part}: {error}; its images are upscaled again",
+    }
+    assert [record.getMessage() for record in caplog.records] == [warnings[refused]]
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_a_storage_that_is_away_as_a_whole_ends_the_run(local_files, tmp_path, count):
+    _, part = image_files(local_files, str(tmp_path / "out"), count)
+    error = RunError("s3.example.com did not answer for 900 s")
+
+    class Away(Refusing):
+        def list(self, prefix, after=""):
+            raise self._error
+
+    with pytest.raises(RunError, match="did not answer for 900 s"):
+        found(Away(local_files, ".png", error), part)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "gone"])

@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ LIMITS = SizeLimits(min_side_px=32, max_side_px=1000, max_pixels=40_000_000)
 
 
 class File:
-    """A source that is fetched already."""
+    """A source whose rest takes some time to fetch."""
 
     def whole(self):
+        time.sleep(0.01)
         return b"data"
 
 
@@ -30,6 +32,7 @@ class Decoders:
         self.size, self.error = (height, width), error
 
     def decode(self, data, *, max_pixels, first_frame):
+        time.sleep(0.01)
         if self.error is not None:
             raise self.error
         height, width = self.size
@@ -46,7 +49,7 @@ def test_a_probed_source_is_decoded():
     found = decoded_by(Decoders())
     assert isinstance(found, Decoded)
     assert (found.image.height, found.image.width) == (100, 100)
-    assert found.timings.fetch_ms >= 2 and found.timings.decode_ms >= 0
+    assert found.timings.fetch_ms >= 12 and found.timings.decode_ms >= 10
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,12 @@ def test_the_size_filter_is_asked_again_about_the_decoded_size(height, width, re
 def test_a_broken_file_keeps_what_its_header_said():
     found = decoded_by(Decoders(error=UnreadableImageError("truncated")))
     assert (found.reason, found.detail) == (Reason.UNREADABLE, "truncated")
-    assert found.header == HEADER and found.timings == Timings(fetch_ms=2.0)
+    assert found.header == HEADER
+
+
+def test_a_broken_file_tells_how_long_it_took():
+    found = decoded_by(Decoders(error=UnreadableImageError("truncated")))
+    assert found.timings.fetch_ms >= 12 and found.timings.decode_ms >= 10
 
 
 def test_a_machine_without_decoders_stops_the_run():

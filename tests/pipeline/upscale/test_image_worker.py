@@ -11,6 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from model.data.recipes import RECIPES
+from model.imaging.errors import (
+    DecoderKilledError,
+    DecodeTimeoutError,
+    TooManyPixelsError,
+    UnreadableImageError,
+)
 from model.inference.errors import OutOfMemoryError
 from model.inference.upscaler import Upscaler
 from model.metrics import full_reference
@@ -221,6 +227,17 @@ def test_what_cannot_be_upscaled_is_one_row_with_a_reason(world, name):
     assert (row.status, row.reason) == (reason.status, reason)
     assert row.detail and "\n" not in row.detail
     assert row.image is None and row.width is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [("text.jpg", ["fetch_ms"]), ("truncated.jpg", ["fetch_ms", "decode_ms"])],
+)
+def test_a_broken_file_tells_how_long_its_stages_took(world, name, stages):
+    here = world()
+    (row,) = here.rows(here.entry(name, REJECTED[name][0]))
+    assert all(getattr(row, stage) > 0 for stage in stages)
+    assert row.inference_ms is None
 
 
 def test_skipped_images_still_tell_what_was_found(world):
@@ -461,25 +478,36 @@ def test_a_useless_reference_is_said_and_harms_nothing(world, reference):
 
 
 @pytest.mark.parametrize(
-    ("reason", "kept"), [(Reason.STORAGE_ERROR, None), (Reason.ACCESS_DENIED, "r1")]
+    ("trouble", "kept"),
+    [
+        (StorageError(Reason.STORAGE_ERROR, "no luck"), None),
+        (StorageError(Reason.TIMEOUT, "no luck"), None),
+        (DecodeTimeoutError("no luck"), None),
+        (DecoderKilledError("no luck"), None),
+        (StorageError(Reason.ACCESS_DENIED, "no luck"), "r1"),
+        (UnreadableImageError("no luck"), "r1"),
+        (TooManyPixelsError("no luck"), "r1"),
+        (ValueError("no luck"), "r1"),
+    ],
 )
-def test_a_reference_that_the_storage_lost_for_a_night_is_asked_for_again(
-    world, monkeypatch, reason, kept
+def test_a_reference_with_trouble_that_may_pass_is_asked_for_again(
+    world, monkeypatch, trouble, kept
 ):
     """The next run looks for a result with the reference's ETag, and finds none."""
-    here = world()
-    identify = here.files.identify
+    here, reference = world(), b"a reference"
+    (here.folder / "hr").write_bytes(reference)
+    decode = here.decoders.decode
 
-    def refuse(uri):
-        if uri == "hr":
-            raise StorageError(reason, "no answer")
-        return identify(uri)
+    def fail(data, **options):
+        if data == reference:
+            raise trouble
+        return decode(data, **options)
 
-    monkeypatch.setattr(here.files, "identify", refuse)
+    monkeypatch.setattr(here.decoders, "decode", fail)
     entry = here.entry("a.jpg", image_bytes(40, 40), reference_uri="r", reference_etag="r1")
-    (row,) = here.rows(entry._replace(reference_location="hr"))
+    (row,) = here.rows(entry._replace(reference_location=str(here.folder / "hr")))
     assert (row.status, row.reference_uri, row.reference_etag) == (Status.UPSCALED, "r", kept)
-    assert row.detail == "not compared with the reference: no answer"
+    assert row.detail == "not compared with the reference: no luck"
 
 
 @pytest.mark.parametrize(
@@ -536,6 +564,8 @@ def test_a_result_that_cannot_be_written_is_a_failed_row(world):
     (row,) = here.rows(here.entry("a.png", image_bytes(40, 40, file_format="PNG")))
     assert row.status == Status.FAILED and row.image_uri is None
     assert row.detail.startswith("the result could not be written: ")
+    for name in ("fetch_ms", "decode_ms", "inference_ms", "measure_ms", "encode_ms"):
+        assert getattr(row, name) > 0, name
 
 
 def test_a_full_disk_stops_the_run_instead_of_failing_each_image(world, monkeypatch):
