@@ -47,7 +47,7 @@ def publish(
     }
     names = {_name(part) for part in parts}
     try:
-        there = {_name(uri): uri for uri in list_if_any(files, rows_folder)}
+        there = {_name(item.uri): item.uri for item in list_if_any(files, rows_folder)}
         for name in there.keys() - names:
             files.delete(there[name])
         for part, joined in parts.items():
@@ -65,8 +65,8 @@ def publish(
 def clear(files: Storage, staging_folder: str) -> None:
     """Removes all files in the staging folder of a finished run, unfinished ones too."""
     try:
-        for uri in list_if_any(files, staging_folder):
-            files.delete(uri)
+        for item in list(list_if_any(files, staging_folder)):
+            files.delete(item.uri)
         remove_unfinished(staging_folder)
     except (StorageError, RunError) as error:  # the run is complete all the same
         _log.warning("cannot empty %s: %s", staging_folder, error)

@@ -6,7 +6,6 @@ replaced in one step, after all its images are written: whenever this ends, each
 an image, and the command can be repeated.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,16 +117,12 @@ def _read(images: ImageReader, part: str, row: Mapping) -> bytes | None:
     """The image of a row; None, with a warning, if it is gone or another one."""
     place = reader.absolute_pointer(part, row["image_uri"])
     try:
-        data = images.read(place)
+        return images.read(place, row["image_sha256"])
     except StorageError as error:
         if error.reason != Reason.NOT_FOUND:
             raise
         _log.warning("not copied: %s", error.detail)
         return None
-    if hashlib.sha256(data).hexdigest() != row["image_sha256"]:
-        _log.warning("not copied: the image at %s is not the one of %s", place, row["uri"])
-        return None
-    return data
 
 
 class _ImageWriter:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.prune.inventory import DELETING, State, StoredRun, list_if_any, parts_among
+from pipeline.prune.inventory import DELETING, State, StoredRun, parts_among
 from pipeline.records import RunError
 from pipeline.runs import reader
 from pipeline.runs.layout import OWN_FOLDERS, Layout
 from pipeline.storage import local, locations
 from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.routing import list_if_any
 
 _THREADS = 16
 # What the job writes under images/: named by content key, in a folder of its first two digits.

@@ -18,6 +18,7 @@ from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.routing import list_if_any
 
 # Local listings spell the equals sign as %3D.
 _ROWS_FILE = re.compile(r".*/run_id(?:=|%3D)([^/]+)/[^/]+", re.DOTALL)
@@ -130,13 +131,6 @@ def _files_by_run(files: Storage, output: str) -> dict[str, list[StoredObject]]:
         if slash and not run_id.startswith("."):  # not latest.json, nor this command's lock
             found[run_id].append(item)
     return dict(found)
-
-
-def list_if_any(files: Storage, folder: str) -> Iterable[StoredObject]:
-    """Lists all objects below a folder; none where a local one does not exist."""
-    if locations.scheme_of(folder) != "s3" and not locations.local_path(folder).is_dir():
-        return ()
-    return files.list(f"{folder.rstrip('/')}/")
 
 
 def _read_run(files: Storage, layout: Layout, items: list[StoredObject]) -> StoredRun:

@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from pipeline.prune.inventory import list_if_any
 from pipeline.records import RunError
 from pipeline.runs import lock
 from pipeline.runs.layout import Layout
 from pipeline.runs.lock import HeldError, RunLock, Timing
 from pipeline.storage import locations
 from pipeline.storage.base import Storage
+from pipeline.storage.routing import list_if_any
 
 # No run can have this id: ids begin with a letter or a digit.
 _ID = ".prune"

@@ -43,7 +43,7 @@ def export(
         folder: path or S3 URI; created if it is missing. Files of the same names are replaced.
 
     Returns:
-        The images that could not be read, each with its error.
+        The images that could not be read or are damaged, each with its error.
 
     Raises:
         StorageError: if a file cannot be written.
@@ -56,7 +56,7 @@ def export(
         for named in sorted(images, key=lambda one: one.image.image_uri):
             image = named.image
             try:
-                data = reader.read(image.image_uri)
+                data = reader.read(image.image_uri, image.sha256)
             except StorageError as error:
                 failed.append((image, error))
                 continue

@@ -1,5 +1,6 @@
 """Lists and reads images of a run: from its rows, previous runs' rows or files."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,11 @@ class RunImage:
         image_format: of the result, as in the rows.
         content_key: of the source.
         product_ids: from the manifest.
+        sha256: of the result, as in the rows; None in rows without one.
 
     Example:
         for image in list_images(files, "s3://shop/upscaled", "night1"):
-            print(image.uri, len(reader.read(image.image_uri)))
+            print(image.uri, len(reader.read(image.image_uri, image.sha256)))
     """
 
     uri: str
@@ -34,6 +36,7 @@ class RunImage:
     image_format: str
     content_key: str
     product_ids: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 class ImageReader:
@@ -55,19 +58,27 @@ class ImageReader:
         self._rows = range(0)
         self._images: pa.ChunkedArray | None = None
 
-    def read(self, image_uri: str) -> bytes:
+    def read(self, image_uri: str, sha256: str | None = None) -> bytes:
         """Reads one image.
 
         Args:
             image_uri: absolute: a file of its own, or `<Parquet file>#row=<number>`; see
                 `reader.absolute_pointer`.
+            sha256: of the image, as its row says; None for any.
 
         Returns:
             The encoded image.
 
         Raises:
-            StorageError: if it cannot be read, or the row holds no image.
+            StorageError: if it cannot be read, the row holds no image, or it is another one.
         """
+        data = self._read(image_uri)
+        if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+            what = f"the {len(data):,} bytes at {image_uri} are not the image of its row"
+            raise StorageError(Reason.NOT_FOUND, f"{what}: damaged, or written again since")
+        return data
+
+    def _read(self, image_uri: str) -> bytes:
         pointer = reader.split_pointer(image_uri)
         if pointer is None:
             return self._files.read(image_uri)
@@ -104,7 +115,7 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
         RunError: if the rows cannot be read.
     """
     products = ("product_id", "product_ids")
-    columns = ["uri", "content_key", "image_format", "image_uri", *products]
+    columns = ["uri", "content_key", "image_format", "image_uri", "image_sha256", *products]
     parts = reader.parts_of(files, Layout(output, run_id))
     for part, first, batch in reader.read_batches(files, parts, columns):
         for number, row in enumerate(batch.to_pylist(), start=first):
@@ -118,6 +129,7 @@ def list_images(files: Storage, output: str, run_id: str) -> Iterator[RunImage]:
                 row["image_format"],
                 row["content_key"],
                 product_ids=_product_ids(row),
+                sha256=row["image_sha256"],
             )
 
 

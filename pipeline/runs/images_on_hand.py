@@ -18,16 +18,18 @@ from pipeline.storage.routing import list_if_any
 # request; a few names are asked for one by one.
 _ASKED_ONE_BY_ONE = 4
 _THREADS = 16
+# Bytes by file name.
+_Sizes = dict[str, int | None]
 _POINTER = "^(?P<part>.*)" + reader.ROW_MARK + "(?P<number>[0-9]{1,18})$"
 
 
 class ImagesOnHand:
     """Knows of image URIs whether their image can be read.
 
-    A file of its own must be there; an image in a row needs a complete Parquet file with so many
-    rows. An image that the storage does not give counts as missing: it is upscaled again, and
-    nothing is lost. Memory: the missing names of one part, one folder's listing while it is
-    compared, and a number for each Parquet file.
+    A file of its own must be there, with so many bytes as its row says; an image in a row needs a
+    complete Parquet file with so many rows. An image that the storage does not give counts as
+    missing: it is upscaled again, and nothing is lost. Memory: the names that one part points to,
+    one folder's listing while it is compared, and a number for each Parquet file.
 
     Args:
         files: storage of images and rows.
@@ -49,13 +51,15 @@ class ImagesOnHand:
         Raises:
             RowsError: if the part cannot be read.
         """
-        by_folder: dict[str, set[str]] = collections.defaultdict(set)
-        for *_, batch in reader.read_batches(self._files, [part], ["image_uri"]):
-            uris = reader.absolute_pointers(part, batch["image_uri"].drop_null())
+        by_folder: dict[str, _Sizes] = collections.defaultdict(dict)
+        for *_, batch in reader.read_batches(self._files, [part], ["image_uri", "image_bytes"]):
+            named = batch.filter(pc.is_valid(batch["image_uri"]))
+            uris = reader.absolute_pointers(part, named["image_uri"])
             is_file = pc.invert(pc.match_substring_regex(uris, _POINTER))
-            for uri in uris.filter(is_file).to_pylist():
+            sizes = named["image_bytes"].filter(is_file).to_pylist()
+            for uri, size_bytes in zip(uris.filter(is_file).to_pylist(), sizes, strict=True):
                 folder, _, name = uri.rpartition("/")
-                by_folder[folder].add(name)
+                by_folder[folder][name] = size_bytes
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
             missing = set().union(*threads.map(self._missing_in, by_folder, by_folder.values()))
         self._missing = pa.array(sorted(missing), pa.string())
@@ -74,21 +78,27 @@ class ImagesOnHand:
         in_files = pc.invert(pc.is_in(image_uris, self._missing))
         return pc.fill_null(pc.coalesce(in_rows, in_files), True)
 
-    def _missing_in(self, folder: str, names: set[str]) -> set[str]:
-        """URIs of the names whose image cannot be found or read."""
-        if len(names) > _ASKED_ONE_BY_ONE:
+    def _missing_in(self, folder: str, sizes: _Sizes) -> set[str]:
+        """URIs of the names whose image cannot be found or read, or has another size."""
+        listed: _Sizes = {}
+        if len(sizes) > _ASKED_ONE_BY_ONE:
             # A listing may be refused or incomplete: a request for each other name decides.
             with contextlib.suppress(RunError):
-                listed = list_if_any(self._files, folder)
-                names = names - {uri.rpartition("/")[2] for uri in listed}
-        return {uri for uri in (f"{folder}/{name}" for name in names) if not self._exists(uri)}
+                for item in list_if_any(self._files, folder):
+                    listed[item.uri.rpartition("/")[2]] = item.size_bytes
+        return {
+            f"{folder}/{name}"
+            for name, size_bytes in sizes.items()
+            if not _has_size(listed.get(name), size_bytes)
+            and not _has_size(self._size_of(f"{folder}/{name}"), size_bytes)
+        }
 
-    def _exists(self, uri: str) -> bool:
+    def _size_of(self, uri: str) -> int | None:
+        """Bytes of a file; None if it cannot be found or read."""
         try:
-            self._files.identify(uri)
+            return self._files.identify(uri).size_bytes
         except StorageError:
-            return False
-        return True
+            return None
 
     def _count_rows(self, part: str) -> int:
         """Rows of a complete file; 0 for one that cannot be read."""
@@ -96,3 +106,8 @@ class ImagesOnHand:
             return reader.count_rows(self._files, part)
         except RowsError:
             return 0
+
+
+def _has_size(found: int | None, expected: int | None) -> bool:
+    """Whether a file is there and as large as its row says; rows of older versions may not."""
+    return found is not None and expected in (None, found)

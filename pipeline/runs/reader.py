@@ -123,9 +123,9 @@ def relative_pointers(part: str, image_uris: pa.Array) -> pa.Array:
 def parts_of(files: Storage, layout: Layout) -> list[str]:
     """URIs of a run's Parquet files; other files in the folder are no rows."""
     return [
-        uri
-        for uri in list_if_any(files, layout.rows)
-        if uri.rpartition("/")[2].startswith("part-") and uri.endswith(".parquet")
+        item.uri
+        for item in list_if_any(files, layout.rows)
+        if item.uri.rpartition("/")[2].startswith("part-") and item.uri.endswith(".parquet")
     ]
 
 

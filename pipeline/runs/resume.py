@@ -19,7 +19,7 @@ from pipeline.runs.layout import Layout
 from pipeline.runs.reader import UnreadableRowsError
 from pipeline.settings import OPTIONS, RESULT_VERSION, RunPlan
 from pipeline.storage import locations
-from pipeline.storage.base import Storage, StorageError
+from pipeline.storage.base import Storage, StorageError, StoredObject
 from pipeline.storage.local import remove_unfinished
 from pipeline.storage.routing import list_if_any
 
@@ -164,8 +164,8 @@ def _forget(files: Storage, layout: Layout) -> None:
     leftovers = [*list_if_any(files, layout.staging), *list_if_any(files, layout.rows)]
     if leftovers:
         _log.warning("run %s begins again: its finished rows may not fit", layout.run_id)
-    for uri in leftovers:
-        files.delete(uri)
+    for item in leftovers:
+        files.delete(item.uri)
 
 
 def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
@@ -188,11 +188,11 @@ def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
     try:
         for folder in (layout.folder, layout.rows):
             remove_unfinished(folder)
-        for uri in list_if_any(files, layout.rows):
-            name = uri.rpartition("/")[2]
+        for item in list(list_if_any(files, layout.rows)):
+            name = item.uri.rpartition("/")[2]
             if name.endswith(".parquet"):
-                files.move(uri, locations.join(layout.staging, name))
-        shards = _disjoint(files, list_if_any(files, layout.staging))
+                files.move(item.uri, locations.join(layout.staging, name))
+        shards = _disjoint(files, list(list_if_any(files, layout.staging)))
     except StorageError as error:
         raise RunError(f"cannot continue run {layout.run_id}: {error.detail}") from error
     if shards:
@@ -201,13 +201,12 @@ def recover(files: Storage, layout: Layout) -> tuple[Shard, ...]:
     return shards
 
 
-def _disjoint(files: Storage, uris: list[str]) -> tuple[Shard, ...]:
+def _disjoint(files: Storage, items: list[StoredObject]) -> tuple[Shard, ...]:
     """Shards whose rows are in no other; the larger of two that overlap stays."""
     found: list[tuple[Shard, set[str]]] = []
-    for uri in uris:
-        rows = _uris_of(files, uri)
-        size_bytes = files.identify(uri).size_bytes if rows else 0
-        found.append((Shard(uri, len(rows), size_bytes), rows))
+    for item in items:
+        rows = _uris_of(files, item.uri)
+        found.append((Shard(item.uri, len(rows), item.size_bytes), rows))
     kept: list[Shard] = []
     seen: set[str] = set()
     for shard, rows in sorted(found, key=lambda one: (-one[0].rows, one[0].uri)):

@@ -18,11 +18,10 @@ def open_storage(config: StorageConfig) -> Storage:
     return _AnyStorage(config)
 
 
-def list_if_any(storage: Storage, folder: str) -> list[str]:
-    """Returns the URIs of all objects below a folder; none where a local one does not exist."""
-    if scheme_of(folder) != "s3" and not local_path(folder).is_dir():
-        return []
-    return [item.uri for item in storage.list(f"{folder.rstrip('/')}/")]
+def list_if_any(storage: Storage, folder: str) -> Iterator[StoredObject]:
+    """Lists all objects below a folder; none where a local one does not exist."""
+    if scheme_of(folder) == "s3" or local_path(folder).is_dir():
+        yield from storage.list(f"{folder.rstrip('/')}/")
 
 
 class _AnyStorage:

@@ -233,6 +233,26 @@ def test_images_as_files_are_found_too(nights):
     assert inferences(nights.run("night4", "--images", "files")) == 3
 
 
+@pytest.mark.parametrize("damaged", [b"", b"<Error/>"])
+def test_a_damaged_image_file_is_upscaled_again_and_not_exported(
+    nights, tmp_path, capsys, caplog, damaged
+):
+    first = nights.run("night1", "--images", "files")
+    place = Path(nights.output, first["0.png"]["image_uri"])
+    right = place.read_bytes()
+    place.write_bytes(damaged)
+    exported = tmp_path / "exported"
+    assert read.main([nights.output, str(exported)]) == 1
+    said = f"the {len(damaged)} bytes at {place.as_uri()} are not the image of its row"
+    assert said in capsys.readouterr().err
+    assert damaged not in [path.read_bytes() for path in exported.iterdir()]
+    second = nights.run("night2", "--images", "files")
+    assert statuses(second)["0.png"] == "upscaled" and inferences(second) == 1
+    assert place.read_bytes() == right
+    assert "1 image that " in caplog.text and "upscaled again" in caplog.text
+    assert read.main([nights.output, str(exported)]) == 0
+
+
 def test_that_images_in_rows_serve_no_run_with_files_is_told(nights, caplog, capsys):
     nights.run("night1")
     nights.run("night2")

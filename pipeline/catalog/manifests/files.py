@@ -69,7 +69,9 @@ def find_files(files: Storage, source: str) -> list[str]:
     if re.search(r"[*?]", name) and not _exists(files, source):
         folder = source.removesuffix(name)
         found = sorted(
-            uri for uri in list_if_any(files, folder or ".") if _is_in(uri, folder, name)
+            item.uri
+            for item in list_if_any(files, folder or ".")
+            if _is_in(item.uri, folder, name)
         )
         if not found:
             raise RunError(f"--input {redact(source)}: no file's name is like this")
@@ -83,9 +85,9 @@ def find_files(files: Storage, source: str) -> list[str]:
 def _in_folder(files: Storage, folder: str, source: str) -> list[str]:
     """All Parquet files below a folder, without those that Spark or Hive hide."""
     found = [
-        uri
-        for uri in list_if_any(files, folder)
-        if uri.lower().endswith(_FOLDER) and uri.rpartition("/")[2][0] not in "._"
+        item.uri
+        for item in list_if_any(files, folder)
+        if item.uri.lower().endswith(_FOLDER) and item.uri.rpartition("/")[2][0] not in "._"
     ]
     if not found:
         raise RunError(f"--input {redact(source)}: there is no such file, and no folder of them")

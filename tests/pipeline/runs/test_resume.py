@@ -41,7 +41,7 @@ def uris(files, shards):
 
 
 def listed(files, folder):
-    return [uri.rpartition("/")[2] for uri in list_if_any(files, folder)]
+    return [item.uri.rpartition("/")[2] for item in list_if_any(files, folder)]
 
 
 def test_a_new_run_has_nothing_to_go_on_with(run):

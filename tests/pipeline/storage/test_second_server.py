@@ -90,7 +90,7 @@ def test_what_is_written_is_there(files, bucket, tmp_path):
     assert bucket.keys() == ["final/part", "folder/a b.bin"]
     files.delete(uri)
     files.delete(uri)
-    assert list_if_any(files, bucket.uri("folder")) == []
+    assert list(list_if_any(files, bucket.uri("folder"))) == []
 
 
 def test_an_object_is_created_once(files, bucket):

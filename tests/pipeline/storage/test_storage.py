@@ -50,7 +50,7 @@ def test_missing_objects(place):
             call(f"{folder}/none")
         assert caught.value.reason == Reason.NOT_FOUND
     files.delete(f"{folder}/none")
-    assert list_if_any(files, f"{folder}/none") == []
+    assert list(list_if_any(files, f"{folder}/none")) == []
 
 
 def test_write_file_and_move(place, tmp_path):
@@ -229,7 +229,7 @@ def test_one_creator_wins(place):
     assert not files.create(f"{folder}/lock", b"theirs")
     assert files.read(f"{folder}/lock") == b"mine"
     assert files.honours_conditions(folder)
-    assert len(list_if_any(files, folder)) == 1
+    assert len(list(list_if_any(files, folder))) == 1
 
 
 def test_a_file_system_without_links_creates_exclusively(local_files, tmp_path, monkeypatch):
