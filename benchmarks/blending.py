@@ -20,7 +20,6 @@ import csv
 import dataclasses
 import math
 import sys
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,7 +28,8 @@ from typing import Any
 import numpy as np
 
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
-from model.data.hr_sources import HrImage, list_images
+from benchmarks.told_sharpening import make_lr
+from model.data.hr_sources import HrImage, list_images, spread
 from model.data.recipes import RECIPES
 from model.imaging import resampling
 from model.imaging.image import RasterImage
@@ -98,8 +98,7 @@ def samples(
     for image in images:
         hr = resampling.crop_to_multiple(image.read(), scale)
         for name in recipes:
-            generator = np.random.default_rng(zlib.crc32(f"{image.name} {name}".encode()))
-            lr = RECIPES[name].make_lr(hr, scale, generator)
+            lr = make_lr(image.name, hr, name, RECIPES[name], scale)
             made = upscale_with_self_test(network, RasterImage(lr), jpeg_quality=100)
             sr, measures = made.result.rgb, made.measure()
             bicubic = resampling.to_uint8(resampling.bicubic(lr, *hr.shape[:2]))
@@ -193,8 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         images = list_images(arguments.place, shrink_first=arguments.shrink_first)
-        count = min(arguments.limit or len(images), len(images))
-        images = [images[i * len(images) // count] for i in range(count)]
+        images = spread(images, arguments.limit)
         network = Upscaler(loading.load_by_name(arguments.model))
         possible = tuple(RECIPES) if network.believes_source else UNCOMPRESSED
         recipes = arguments.recipes or possible

@@ -18,7 +18,8 @@ from PIL import Image
 
 import benchmarks.quiet  # noqa: F401 - first, for its effect
 from benchmarks import degradations
-from model.data.hr_sources import HrFile, make_pair
+from model.data.hr_sources import HrFile
+from model.data.pairs import make_pair
 from model.data.recipes import RECIPES
 from model.evaluate import scoring
 from model.evaluate.panels import Panel, Row, lay_out, zoomed

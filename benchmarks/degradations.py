@@ -40,7 +40,7 @@ import numpy as np
 import pipeline.runtime.startup  # noqa: F401 - first, for its effect
 from benchmarks import told_sharpening
 from benchmarks.told_sharpening import QualityOf
-from model.data.hr_sources import HrImage, list_images
+from model.data.hr_sources import HrImage, list_images, spread
 from model.data.recipes import RECIPES, Recipe
 from model.evaluate import scoring
 from model.evaluate.scoring import BICUBIC, LANCZOS, Figures, Score
@@ -301,8 +301,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         images = list_images(arguments.place, shrink_first=arguments.shrink_first)
-        count = min(arguments.limit or len(images), len(images))
-        images = [images[i * len(images) // count] for i in range(count)]
+        images = spread(images, arguments.limit)
         saved = {name: presets.resolve(name) for name in arguments.model}
         networks = {name: Upscaler(loading.load(one)) for name, one in saved.items()}
         recipes = {name: RECIPES[name] for name in arguments.recipes}

@@ -20,9 +20,8 @@ import keras
 import numpy as np
 
 from benchmarks import figures
-from model.data import hr_sources
 from model.data.feeding import Feed
-from model.data.hr_sources import Pair
+from model.data.pairs import Pair, make_pairs
 from model.data.patches import FEEDINGS, Cutter, prepare
 from model.metrics import full_reference
 from model.train import training, training_data
@@ -130,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     figures.add_json_option(parser)
     arguments = parser.parse_args(argv)
     logging.disable(logging.INFO)
-    pairs = list(hr_sources.make_pairs(arguments.hr, scale=2))
+    pairs = list(make_pairs(arguments.hr, scale=2))
     results = []
     for feeding in arguments.feedings:
         config = TrainConfig(

@@ -24,7 +24,6 @@ import dataclasses
 import itertools
 import math
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +32,7 @@ import numpy as np
 import benchmarks.quiet  # noqa: F401 - first, for its effect
 from benchmarks import degradations, figures, print_lines
 from benchmarks.print_lines import Line, Ocr, OcrMissingError, PaddleOcr, Page, Reading
+from benchmarks.told_sharpening import make_lr
 from model.data.hr_sources import list_images
 from model.data.recipes import RECIPES, Recipe
 from model.evaluate.scoring import BICUBIC
@@ -160,8 +160,7 @@ def read_all(
         hr = resampling.crop_to_multiple(page.hr, scale)
         reads += _reads(named, HR, HR, ocr.read(hr, quads), scale)
         for name, recipe in recipes.items():
-            generator = np.random.default_rng(zlib.crc32(f"{page.name} {name}".encode()))
-            lr = recipe.make_lr(hr, scale, generator)
+            lr = make_lr(page.name, hr, name, recipe, scale)
             small = ocr.read(lr, [quad / scale for quad in quads])
             reads += _reads(named, name, LR, small, scale)
             upscaled = degradations.results(lr, networks, quality_of(recipe, lr), scale)

@@ -2,17 +2,15 @@
 
 import contextlib
 import logging
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from model.data.object_store import ObjectStore, open_s3
 from model.data.processes import forked
-from model.data.recipes import Recipe
 from model.imaging import resampling
 from model.imaging.decode import decode
 from model.imaging.errors import ImageError
@@ -28,6 +26,7 @@ IMAGE_SUFFIXES = {
 _MAX_PIXELS = 1_000_000_000
 
 _log = logging.getLogger(__name__)
+_Image = TypeVar("_Image")
 
 
 class HrImage(Protocol):
@@ -129,27 +128,6 @@ class HrArray:
         return self.pixels
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One image in both resolutions.
-
-    Attributes:
-        name: the file's name.
-        lr: uint8 [H, W, 3] RGB.
-        hr: uint8 [H * scale, W * scale, 3] RGB.
-        jpeg_quality: of the file that LR was read from, 1..100, as the pipeline assumes it; 100
-            for LR that was made here.
-
-    Example:
-        pair = make_pair(HrFile("a.png"), scale=2)  # pair.hr has twice the sides of pair.lr
-    """
-
-    name: str
-    lr: np.ndarray
-    hr: np.ndarray
-    jpeg_quality: int = 100
-
-
 def find_images(folder: Path) -> list[Path]:
     """Lists the image files right in a folder, sorted by name.
 
@@ -196,6 +174,17 @@ def list_images(
     if not uris:
         raise FileNotFoundError(f"no images in {place}")
     return [HrFile(uri, shrink_first, store) for uri in uris]
+
+
+def spread(images: Sequence[_Image], limit: int | None) -> list[_Image]:
+    """Returns so many images, evenly from all of them; all where there are fewer, or no limit.
+
+    Example:
+        >>> spread(["a", "b", "c", "d", "e"], 2)
+        ['a', 'c']
+    """
+    count = min(limit or len(images), len(images))
+    return [images[i * len(images) // count] for i in range(count)]
 
 
 def list_uris(prefix: str, *, store: ObjectStore | None = None) -> Iterator[str]:
@@ -259,49 +248,6 @@ def decode_file(
         return decode(data, max_pixels=_MAX_PIXELS, first_frame=True, finds_jpeg=finds_jpeg)
     except (OSError, ImageError) as error:
         raise OSError(f"cannot read the image {place}: {error}") from error
-
-
-def make_pair(image: HrImage, scale: int, recipe: Recipe | None = None) -> Pair:
-    """Makes LR from HR by a recipe, without one by bicubic; HR is cut to a multiple."""
-    hr = resampling.crop_to_multiple(image.read(), scale)
-    generator = np.random.default_rng(zlib.crc32(image.name.encode()))
-    return Pair(image.name, (recipe or Recipe()).make_lr(hr, scale, generator), hr)
-
-
-def make_pairs(
-    place: str | Path,
-    *,
-    scale: int,
-    shrink_first: int = 1,
-    min_lr_side: int = 16,
-    recipe: Recipe | None = None,
-    store: ObjectStore | None = None,
-) -> Iterator[Pair]:
-    """Makes a pair of every HR image of a place, one at a time.
-
-    Args:
-        place: see `list_images`.
-        scale: of the network.
-        shrink_first: see `HrFile`.
-        recipe: see `make_pair`.
-        min_lr_side: an image whose LR has a shorter side, pixels, is left out with a note.
-        store: see `HrFile`.
-
-    Raises:
-        OSError: if there is no image, none that is large enough, or one that cannot be read;
-            the message names it.
-    """
-    least = min_lr_side * scale
-    found = False
-    for image in list_images(str(place), shrink_first=shrink_first, store=store):
-        hr = image.read()
-        if min(hr.shape[:2]) < least:
-            note_too_small(image.name, hr, least)
-            continue
-        found = True
-        yield make_pair(HrArray(image.name, hr), scale, recipe)
-    if not found:
-        raise FileNotFoundError(f"no image in {place} has at least {least} x {least} pixels")
 
 
 def large_enough(images: Sequence[HrImage], side: int, *, processes: int = 0) -> list[HrArray]:

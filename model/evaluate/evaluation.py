@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.data.hr_sources import Pair, find_images, list_images, make_pairs
+from model.data.hr_sources import find_images, list_images
+from model.data.pairs import Pair, make_pairs
 from model.data.recipes import RECIPES
 from model.evaluate import outputs, pair_files, scoring, tables
 from model.evaluate.scoring import AGAINST, BICUBIC, OURS, Score

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from model.data import degradation
-from model.data.hr_sources import Pair, decode_file, find_images, read_image
+from model.data.hr_sources import decode_file, find_images, read_image
+from model.data.pairs import Pair
 from model.imaging import profiles
 from model.imaging.decode import assumed_quality
 

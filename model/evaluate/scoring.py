@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.data.hr_sources import Pair
+from model.data.pairs import Pair
 from model.imaging import resampling
 from model.imaging.image import RasterImage
 from model.inference.measured import upscale_with_self_test

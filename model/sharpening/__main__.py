@@ -28,7 +28,7 @@ import numpy as np
 
 from model import startup
 from model.command_line import CommandParser, printable
-from model.data.hr_sources import HrFile, is_image, list_images
+from model.data.hr_sources import HrFile, is_image, list_images, spread
 from model.inference.errors import OutOfMemoryError
 from model.network import presets
 from model.sharpening import estimates, measuring, table
@@ -78,8 +78,9 @@ def _conclusion(options: argparse.Namespace) -> Callable[[], int]:
         return functools.partial(_conclude_pairs, pairs)
     if options.table is not None:
         return functools.partial(_fill_table, options.table, *_lacking(options))
-    thumbnails = _spread(list_images(options.thumbnails), options.limit)
-    return functools.partial(_conclude_estimate, thumbnails)
+    thumbnails = list_images(options.thumbnails)
+    estimates.check_count(len(thumbnails))
+    return functools.partial(_conclude_estimate, spread(thumbnails, options.limit))
 
 
 def _parser() -> CommandParser:
@@ -117,17 +118,6 @@ def _count(text: str) -> int:
             f"must be a whole number from {estimates.ENOUGH} on: {text}"
         )
     return int(text)
-
-
-def _spread(images: list[HrFile], limit: int) -> list[HrFile]:
-    """At most so many images, evenly from all of them.
-
-    Raises:
-        ValueError: if there are too few.
-    """
-    estimates.check_count(len(images))
-    count = min(limit, len(images))
-    return [images[i * len(images) // count] for i in range(count)]
 
 
 def _pairs(thumbnails: str, originals: str) -> list[_Measurement]:

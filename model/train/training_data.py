@@ -9,7 +9,8 @@ import numpy as np
 
 from model import files
 from model.data import hr_sources
-from model.data.hr_sources import HrFile, HrImage, HrScene, Pair
+from model.data.hr_sources import HrFile, HrImage, HrScene
+from model.data.pairs import Pair, make_pair
 from model.data.patches import Group
 from model.data.recipes import RECIPES
 from model.train.config import TrainConfig
@@ -180,5 +181,5 @@ def _centres(images: Sequence[HrImage], scale: int) -> list[Pair]:
         height, width = (min(side, _MEASURED_LR_PX * scale) for side in hr.shape[:2])
         top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
         centre = hr_sources.HrArray(image.name, hr[top : top + height, left : left + width])
-        pairs.append(hr_sources.make_pair(centre, scale))
+        pairs.append(make_pair(centre, scale))
     return pairs

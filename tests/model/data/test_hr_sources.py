@@ -12,23 +12,13 @@ from model.data.hr_sources import (
     HrScene,
     find_images,
     list_images,
-    make_pairs,
+    spread,
 )
 from model.data.object_store import open_s3
+from model.data.pairs import make_pairs
 from model.data.processes import forked
-from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 from pipeline.demo.loopback import loopback_s3, made_up_credentials
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for name, size in (("b.png", (40, 60)), ("a.jpg", (41, 61)), ("small.png", (10, 60))):
-        Image.fromarray(draw_scene(1, *[max(16, s) for s in size])[: size[0]]).save(
-            tmp_path / name
-        )
-    (tmp_path / "notes.md").write_text("no image")
-    return tmp_path
 
 
 def test_a_folder_s_images_are_listed_by_name(folder):
@@ -38,6 +28,22 @@ def test_a_folder_s_images_are_listed_by_name(folder):
         "small.png",
     ]
     assert list_images(str(folder))[1].read().shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("limit", "chosen"),
+    [
+        (1, "a"),
+        (2, "ad"),
+        (3, "ace"),
+        (6, "abcdef"),
+        (7, "abcdefg"),
+        (99, "abcdefg"),
+        (None, "abcdefg"),
+    ],
+)
+def test_some_images_are_spread_over_all(limit, chosen):
+    assert spread("abcdefg", limit) == list(chosen)
 
 
 def test_a_list_names_files_beside_it(folder, tmp_path_factory):
@@ -147,23 +153,6 @@ def test_a_broken_image_is_named(tmp_path, content):
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(OSError, match=r"broken\.png"):
         list(make_pairs(tmp_path, scale=2, min_lr_side=8))
-
-
-def test_pairs_are_made_and_small_images_left_out_with_a_note(folder, caplog):
-    pairs = list(make_pairs(folder, scale=2, min_lr_side=12))
-    assert [pair.name for pair in pairs] == ["a.jpg", "b.png"]
-    assert "skipped small.png: 10 x 60" in caplog.text
-    assert pairs[0].hr.shape == (40, 60, 3) and pairs[0].lr.shape == (20, 30, 3)
-    np.testing.assert_array_equal(
-        pairs[1].lr, resampling.to_uint8(resampling.shrink(pairs[1].hr, 2))
-    )
-    with pytest.raises(FileNotFoundError, match="at least 1000 x 1000"):
-        list(make_pairs(folder, scale=2, min_lr_side=500))
-
-
-def test_compressed_images_are_shrunk_before_they_serve_as_hr(folder):
-    (first, *_) = make_pairs(folder, scale=2, min_lr_side=2, shrink_first=2)
-    assert first.hr.shape == (20, 30, 3) and first.lr.shape == (10, 15, 3)
 
 
 def test_drawn_and_held_images():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.hr_sources import Pair, make_pairs
+from model.data.pairs import Pair, make_pairs
 from model.data.recipes import RECIPES
 from model.evaluate import __main__ as command
 from model.evaluate import evaluation, pair_files, scoring, tables

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from model.data.hr_sources import Pair
+from model.data.pairs import Pair
 from model.evaluate import scoring
 from model.evaluate.scoring import Comparison, Figures, Score
 from model.imaging import resampling

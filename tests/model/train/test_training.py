@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
-from model.data.hr_sources import make_pairs
+from model.data.pairs import make_pairs
 from model.data.recipes import RECIPES
 from model.network.rdn import RDN, precision, with_planes
 from model.scenes.drawing import draw_scene
