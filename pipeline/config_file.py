@@ -42,7 +42,7 @@ def read_arguments(path: str) -> list[str]:
     if not path.lower().endswith(_SUFFIXES):
         raise ConfigError(f"{path}: a file of options ends in .toml, .yaml or .yml")
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows puts a mark before it
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

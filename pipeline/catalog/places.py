@@ -8,7 +8,8 @@ from pipeline.storage import locations
 
 # Schemes of URIs that can be read; a plain path has none.
 SCHEMES = ("s3", "file")
-BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+# The first buckets of S3 have up to 255 letters, capitals among them.
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 
 class BadUriError(ValueError):
@@ -96,6 +97,12 @@ class Place:
 
 def _check_s3(uri: str) -> str:
     bucket, key = locations.split_s3(uri)
-    if not BUCKET.fullmatch(bucket) or not key:
+    if not bucket or not key:
         raise BadUriError(Reason.BAD_URI, "an S3 URI is s3://bucket/key")
+    if not BUCKET.fullmatch(bucket):
+        raise BadUriError(
+            Reason.BAD_URI,
+            "no bucket can have this name: a name has 3 to 63 letters, digits, '.' and '-', and "
+            "begins with a letter or digit",
+        )
     return f"s3://{bucket}/{key}"

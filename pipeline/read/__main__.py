@@ -9,8 +9,11 @@ with URI and file; a cell that a spreadsheet would take for a formula begins wit
 """
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from model.command_line import CommandParser
 from pipeline import text
@@ -21,6 +24,7 @@ from pipeline.records import RunError
 from pipeline.redaction import redact
 from pipeline.runs import finished
 from pipeline.runtime import startup
+from pipeline.storage import locations
 from pipeline.storage.base import StorageError
 
 
@@ -44,8 +48,9 @@ def main(argv: list[str]) -> int:
         # All are named, so that a part of them gets the same names.
         all_images = list(images.list_images(files, options.output, run_id))
         naming = names.name_images(all_images, options.names, base)
-        wanted = set(options.uri)
-        chosen = [one for one in naming.images if not wanted or one.image.uri in wanted]
+        wanted = {uri: _spellings(uri, base) for uri in options.uri}
+        uris = set().union(*wanted.values())
+        chosen = [one for one in naming.images if not wanted or one.image.uri in uris]
         sources = images.list_sources(files, options.output, run_id)
         export.check_sources(chosen, options.folder, sources, base)
         failed = export.export(files, chosen, options.folder)
@@ -54,7 +59,8 @@ def main(argv: list[str]) -> int:
         return 1
     for image, problem in failed:
         print(f"pipeline.read: {text.clean(image.uri)}: {problem.detail}", file=sys.stderr)
-    missing = sorted(wanted - {one.image.uri for one in chosen})
+    found = {one.image.uri for one in chosen}
+    missing = sorted(uri for uri, spellings in wanted.items() if found.isdisjoint(spellings))
     for uri in missing:
         print(f"pipeline.read: run {run_id} has no image of {text.clean(uri)}", file=sys.stderr)
     exported = text.count(len(chosen) - len(failed), "image")
@@ -80,9 +86,28 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="default: as latest.json says: the newest finished run that is no trial (--limit, "
         "--sample), if there is one",
     )
-    parser.add_argument("--uri", nargs="*", default=[], help="only the images of these URIs")
+    uris = "only the images of these URIs or local paths"
+    parser.add_argument("--uri", nargs="*", default=[], help=uris)
     s3_access.add_options(parser)
     return parser.parse_args(argv)
+
+
+def _spellings(uri: str, base: str) -> set[str]:
+    """The URIs by which rows may name an image: this one, or those of its local file.
+
+    Args:
+        uri: that the user gave, perhaps a path.
+        base: the run's input; a manifest names files below its folder without it.
+    """
+    spellings = {uri}
+    with contextlib.suppress(ValueError):  # no path can be it: no row has it
+        if locations.scheme_of(uri) in ("", "file"):
+            path = Path(os.path.abspath(locations.local_path(uri)))  # noqa: PTH100 - links stay
+            for one in (path, path.parent.resolve() / path.name):
+                spellings |= {one.as_uri(), str(one)}
+                if one.is_relative_to(Path(base).parent):
+                    spellings.add(str(one.relative_to(Path(base).parent)))
+    return spellings
 
 
 def _notes(naming: Naming) -> Iterator[str]:

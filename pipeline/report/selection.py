@@ -6,9 +6,11 @@ its rows, without their images. Memory: 16 bytes for each row that matches, and 
 
 import collections
 import functools
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +33,8 @@ SORTS = {
     "image_bytes": "bytes of the result",
     "inference_ms": "time of the network",
 }
+# Keys of S3 are what they are; a URI of a file is percent-encoded.
+_ENCODED_FILE = "(?i)^file:.*%"
 # Instead of a status.
 WITH_RESULT, ALL = "with_result", "all"
 STATUSES = (WITH_RESULT, ALL, *(str(status) for status in Status))
@@ -41,7 +45,8 @@ class Query:
     """Which rows, in which order.
 
     Attributes:
-        search: part of the URI or of a product id, in upper or lower case; empty for all.
+        search: part of the URI, of a local file's name or of a product id, in upper or lower
+            case; empty for all.
         status: of `STATUSES`.
         reason: code; a trailing `:` takes all that begin so; empty for all.
         sort: key of `SORTS`; empty for the order of the files.
@@ -175,6 +180,22 @@ def _any_contains(batch: pa.RecordBatch, part: str) -> pa.Array:
     return pa.array(found)
 
 
+def _path_contains(uris: pa.Array, part: str) -> pa.Array:
+    """Whether the name of each local file, which its URI has percent-encoded, contains a part."""
+    is_encoded = pc.match_substring_regex(uris, _ENCODED_FILE)
+    encoded = np.flatnonzero(is_encoded.to_numpy(zero_copy_only=False))
+    names = [_composed(unquote(uri)) for uri in uris.take(pa.array(encoded)).to_pylist()]
+    found = np.zeros(len(uris), bool)
+    is_found = _contains(pa.array(names, pa.string()), _composed(part))
+    found[encoded] = is_found.to_numpy(zero_copy_only=False)
+    return pa.array(found)
+
+
+def _composed(name: str) -> str:
+    """A name in the form that people type: macOS writes an ü as u and two dots."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _matches(batch: pa.RecordBatch, query: Query) -> np.ndarray:
     """Which rows of a batch match, bool [N]."""
     tests = []
@@ -188,7 +209,8 @@ def _matches(batch: pa.RecordBatch, query: Query) -> np.ndarray:
         tests.append(pc.equal(batch["reason"], query.reason))
     if query.search:
         found = [_contains(batch[name], query.search) for name in ("uri", "product_id")]
-        tests.append(functools.reduce(pc.or_, [*found, _any_contains(batch, query.search)]))
+        found += [_any_contains(batch, query.search), _path_contains(batch["uri"], query.search)]
+        tests.append(functools.reduce(pc.or_, found))
     matches = np.ones(batch.num_rows, bool)
     for test in tests:
         matches &= pc.fill_null(test, False).to_numpy(zero_copy_only=False)

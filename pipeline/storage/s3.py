@@ -120,7 +120,8 @@ class S3Storage:
                 raise StorageError(Reason.CHANGED, "the object changed since it was identified")
             return s3_body.read(answer, start, stop)
 
-        return self._request(get, bucket)
+        purpose = s3_errors.purpose_of("get_object", {"Bucket": bucket, "Key": key})
+        return self._request(get, bucket, purpose)
 
     def write(self, uri: str, data: bytes) -> None:
         """Writes by a PUT request: S3 shows an object only when it is complete.
@@ -277,32 +278,36 @@ class S3Storage:
 
     def _ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """One operation of the client by its name, retried and with its error sorted."""
-        call = getattr(self._connection.client, operation)
-        return self._request(lambda: call(**arguments, **self._payer), arguments["Bucket"])
+        purpose = s3_errors.purpose_of(operation, arguments)
+        call = getattr(open_connection(self._config, purpose).client, operation)
+        return self._request(
+            lambda: call(**arguments, **self._payer), arguments["Bucket"], purpose
+        )
 
-    def _request(self, call: Callable[[], _T], bucket: str) -> _T:
+    def _request(self, call: Callable[[], _T], bucket: str, purpose: str) -> _T:
         """Sends a request until it succeeds, or its error is the object's or the run's."""
 
         def send() -> _T:
             try:
                 return call()
             except REQUEST_ERRORS as error:
-                self._stop_run_if_meant(error, bucket)
-                raise sort_error(error) from error
+                self._stop_run_if_meant(error, bucket, purpose)
+                raise sort_error(error, purpose) from error
 
+        retrier = open_connection(self._config, purpose).retrier
         try:
-            return self._connection.retrier.call(send, lambda: self._is_alive(bucket))
+            return retrier.call(send, lambda: self._is_alive(bucket))
         except TransientError as error:
             raise s3_errors.failed(error) from error
 
-    def _stop_run_if_meant(self, error: Exception, bucket: str) -> None:
+    def _stop_run_if_meant(self, error: Exception, bucket: str, purpose: str) -> None:
         """Raises RunError for refused credentials or a wrong clock, unless one key is to blame."""
         code = code_of(error)
         if code not in RUN_CODES:
             return
         # The answer to a GET has a body, and so a code; one to HEAD has none.
         if self._simple_answer(bucket, "list_objects_v2", MaxKeys=1) in RUN_CODES:
-            raise RunError(f"request failed: {RUN_CODES[code]} ({code})") from error
+            raise RunError(f"cannot {purpose}: {RUN_CODES[code]} ({code})") from error
 
     def _is_alive(self, bucket: str) -> bool:
         """Whether the endpoint answers one of two simple questions, be it with a refusal."""

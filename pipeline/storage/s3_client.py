@@ -41,14 +41,26 @@ class Connection:
     is_aws: bool
 
 
-def open_connection(config: StorageConfig) -> Connection:
+def open_connection(config: StorageConfig, purpose: str = "use S3") -> Connection:
     """Returns the process's connection for a configuration; making one takes 0.2 s.
+
+    Args:
+        config: of the run.
+        purpose: of the first request, see `s3_errors.purpose_of`; for messages.
 
     Raises:
         RunError: if the AWS configuration or the endpoint's address is unusable.
     """
-    with _one_connects:  # a cache alone would let threads that start together make many
-        return _connect(config)
+    try:
+        with _one_connects:  # a cache alone would let threads that start together make many
+            return _connect(config)
+    except BOTO_ERRORS as error:
+        raise RunError(f"cannot use S3: {sort_error(error, purpose)}") from error
+    except ValueError as error:  # its text may quote an address with a password
+        raise RunError(
+            "cannot use S3: the endpoint of --s3_endpoint_url, AWS_ENDPOINT_URL_S3 or the AWS "
+            "profile is no address like https://host:port"
+        ) from error
 
 
 def forget_connections() -> None:
@@ -58,20 +70,12 @@ def forget_connections() -> None:
 
 @functools.lru_cache(maxsize=4)
 def _connect(config: StorageConfig) -> Connection:
-    try:
-        core = botocore.session.Session()
-        session = boto3.session.Session(botocore_session=core)
-        client = _client(session, config, {})
-        is_aws = _is_aws(client.meta.endpoint_url)
-        if not is_aws:
-            client = _client(session, config, _for_other_servers(core.get_scoped_config()))
-    except BOTO_ERRORS as error:
-        raise RunError(f"cannot use S3: {sort_error(error)}") from error
-    except ValueError as error:  # its text may quote an address with a password
-        raise RunError(
-            "cannot use S3: the endpoint of --s3_endpoint_url, AWS_ENDPOINT_URL_S3 or the AWS "
-            "profile is no address like https://host:port"
-        ) from error
+    core = botocore.session.Session()
+    session = boto3.session.Session(botocore_session=core)
+    client = _client(session, config, {})
+    is_aws = _is_aws(client.meta.endpoint_url)
+    if not is_aws:
+        client = _client(session, config, _for_other_servers(core.get_scoped_config()))
     retrier = Retrier(
         f"the S3 endpoint {_without_user(client.meta.endpoint_url)}",
         attempts=config.attempts,

@@ -1,8 +1,13 @@
 """Whose fault an error of S3 is: the attempt's, the object's or the run's."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import botocore.exceptions as boto_errors
 from botocore.parsers import ResponseParserError
 
+from pipeline import text
 from pipeline.records import Reason, RunError
 from pipeline.storage.base import StorageError
 from pipeline.storage.retries import TransientError
@@ -10,7 +15,9 @@ from pipeline.storage.retries import TransientError
 BOTO_ERRORS = (boto_errors.BotoCoreError, boto_errors.ClientError)
 # Of a number or a time in a header that is none; boto3 lets them pass, as that of broken XML.
 _BROKEN_HEADER = (ValueError, OverflowError)
-REQUEST_ERRORS = (*BOTO_ERRORS, ResponseParserError, *_BROKEN_HEADER)
+# Of a redirect to another region that no answer names: boto3 asks for it without end.
+_ENDLESS = RecursionError
+REQUEST_ERRORS = (*BOTO_ERRORS, ResponseParserError, *_BROKEN_HEADER, _ENDLESS)
 _BROKEN_BODY = (
     boto_errors.IncompleteReadError,
     boto_errors.ResponseStreamingError,
@@ -67,7 +74,21 @@ _REASON_OF_CODE = {
 }
 
 
+# Of a bucket in another region. boto3 asks there itself where the answer names it and the
+# endpoint is not that of one region.
+_ELSEWHERE = {
+    *("PermanentRedirect", "301"),
+    *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
+}
+_ARCHIVED = "InvalidObjectState"
+_OTHER_REGION = ": the bucket is in another region: set AWS_DEFAULT_REGION to it"
+_REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
 _NOT_PERMITTED = {"AccessDenied", "403", "Forbidden"}
+# What requests do, for messages; all others write.
+_VERBS = {
+    **{"list_objects_v2": "list", "head_object": "read", "get_object": "read"},
+    "delete_object": "delete",
+}
 # What AWS's policies call the permission for a request.
 _ACTIONS = {
     "ListObjectsV2": "s3:ListBucket",
@@ -101,11 +122,28 @@ def is_refusal(code: str) -> bool:
     return code in ("NotImplemented", "501")
 
 
-def sort_error(error: Exception) -> Exception:
+def purpose_of(operation: str, arguments: Mapping[str, Any]) -> str:
+    """Returns what a request is for, for messages.
+
+    Args:
+        operation: of the client.
+        arguments: of the request.
+
+    Example:
+        >>> purpose_of("head_object", {"Bucket": "shop", "Key": "a.jpg"})
+        'read s3://shop/a.jpg'
+    """
+    key = arguments.get("Key", arguments.get("Prefix", ""))
+    uri = text.clean(f"s3://{arguments['Bucket']}/{key}")
+    return f"{_VERBS.get(operation, 'write')} {uri}"
+
+
+def sort_error(error: Exception, purpose: str = "use S3") -> Exception:
     """Returns our error for one of boto's; texts carry codes and statuses, no headers, no URLs.
 
     Args:
         error: one of `REQUEST_ERRORS`.
+        purpose: of the request, see `purpose_of`; names the URI that needs credentials.
 
     Returns:
         `TransientError` where another attempt may succeed, `RunError` for missing credentials
@@ -117,8 +155,9 @@ def sort_error(error: Exception) -> Exception:
         return _sort_answer(error)
     if isinstance(error, _NO_CREDENTIALS):
         return RunError(
-            f"no usable AWS credentials ({_profile_of(error) or name}): set AWS_PROFILE, or "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
+            f"no usable AWS credentials to {purpose} ({_profile_of(error) or name}): set "
+            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine "
+            "a role"
         )
     if isinstance(error, boto_errors.SSLError) and "certificate" in str(error).lower():
         return RunError(
@@ -130,8 +169,11 @@ def sort_error(error: Exception) -> Exception:
             return TransientError(f"{problem} ({name})")
     if isinstance(error, boto_errors.ParamValidationError):
         return StorageError(Reason.BAD_URI, "no bucket can have this name, or no object this key")
-    is_header = isinstance(error, _BROKEN_HEADER)
-    detail = f"S3 answered with a broken header ({name})" if is_header else name
+    detail = name
+    if isinstance(error, _BROKEN_HEADER):
+        detail = f"S3 answered with a broken header ({name})"
+    elif isinstance(error, _ENDLESS):
+        detail = f"S3 answered with a redirect{_OTHER_REGION}"
     return StorageError(Reason.STORAGE_ERROR, detail)
 
 
@@ -145,11 +187,28 @@ def _sort_answer(error: boto_errors.ClientError) -> Exception:
     is_of_server = status >= 500 or status == _TIMED_OUT_STATUS
     if code in _TRANSIENT or (is_of_server and not is_refusal(code)):
         return TransientError(message)
+    return StorageError(reason_of(code), message + _remedy_of_answer(error, code), code)
+
+
+def _remedy_of_answer(error: boto_errors.ClientError, code: str) -> str:
+    """What an answer means, and what to do about it; empty where its code says enough."""
     if code == "404":  # to HEAD, whose answer does not say more
-        message += ": there is no such object or bucket"
+        return ": there is no such object or bucket"
     if code in _NOT_PERMITTED and error.operation_name in _ACTIONS:
-        message += f": the credentials need {_ACTIONS[error.operation_name]} there"
-    return StorageError(reason_of(code), message, code)
+        return f": the credentials need {_ACTIONS[error.operation_name]} there"
+    if code == _ARCHIVED:
+        return ": the object is archived (S3 Glacier): restore it first"
+    if code not in _ELSEWHERE:
+        return ""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    body = error.response.get("Error", {})
+    region = str(headers.get("x-amz-bucket-region") or body.get("Region") or "")
+    if not _REGION.fullmatch(region):
+        return _OTHER_REGION
+    return (
+        f": the bucket is in the region {region}: set AWS_DEFAULT_REGION to it, and let "
+        "--s3_endpoint_url, if you give it, be that region's"
+    )
 
 
 def failed(error: TransientError) -> StorageError:

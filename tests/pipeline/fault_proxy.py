@@ -18,7 +18,7 @@ FAULTS = ("500", "503", "SlowDown", "reset", "short_body", "lost_answer")
 STATUS = {
     **{"500": 500, "503": 503, "SlowDown": 503, "ServiceUnavailable": 503},
     **{"NotImplemented": 501, "ExpiredToken": 400, "RequestTimeTooSkewed": 403},
-    **{"SignatureDoesNotMatch": 403, "AccessDenied": 403},
+    **{"SignatureDoesNotMatch": 403, "AccessDenied": 403, "PermanentRedirect": 301},
     # Codes that AWS has not: the status says what they mean.
     **{"RequestLimitExceeded": 429, "Timeout": 408, "NoSuchKey": 404, "NoSuchBucket": 404},
 }
@@ -33,7 +33,7 @@ class Proxy:
     `before(method, path)` runs before a request is passed on, `strip` names its headers that the
     server shall not know, `address(path)` returns the path that it sees, and
     `change(method, path, data)` the body that is passed back. `headers` replaces headers of
-    answers to HEAD; None leaves one out.
+    answers to HEAD; None leaves one out. `refusal` adds headers to answers of a code of S3.
     """
 
     endpoint: str = ""
@@ -43,6 +43,7 @@ class Proxy:
     address: Callable[[str], str] = lambda path: path
     strip: frozenset[str] = frozenset()
     headers: dict[str, str | None] = field(default_factory=dict)
+    refusal: dict[str, str] = field(default_factory=dict)
     pause_s: float = 0.05
     requests: list[tuple[str, str]] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
@@ -164,6 +165,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response_only(STATUS[fault])
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(text)))
+        for name, value in self.proxy.refusal.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(text)
 

@@ -122,6 +122,13 @@ def test_yaml_that_cannot_be_options(write, text, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "text"), [("n.toml", TOML), ("n.yaml", YAML)])
+def test_a_byte_order_mark_is_no_part_of_the_options(write, name, text):
+    plain = read_arguments(write(text, name))
+    assert read_arguments(write(f"\ufeff{text}", name)) == plain
+    assert read_arguments(write(f"\ufeff{text.strip()}", name)) == plain
+
+
 def test_an_empty_list_is_not_given(write):
     assert read_arguments(write("include = []\nexperiments = []")) == []
 

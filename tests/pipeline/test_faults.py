@@ -17,6 +17,7 @@ from pipeline.storage import base, retries
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3 import S3Storage
+from pipeline.storage.s3_client import forget_connections
 from tests.pipeline.conftest import image_bytes
 from tests.pipeline.fault_proxy import FAULTS, fault_proxy, random_faults
 
@@ -237,26 +238,47 @@ def test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later(
 ):
     for i in range(12):
         bucket.put(f"in/{i:02d}.png", image_bytes(36, 40, file_format="PNG", seed=i))
+    said = "cannot read s3://shop/a.png: the AWS credentials have expired (ExpiredToken)"
     original = S3Storage.read
     reads = []
 
     def expire(self, uri, *arguments, **options):
         reads.append(uri)
         if "/in/" in uri and len([one for one in reads if "/in/" in one]) > 9:
-            raise RunError("request failed: the AWS credentials are refused (ExpiredToken)")
+            raise RunError(said)
         return original(self, uri, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(S3Storage, "read", expire)
         assert run_job(bucket, proxy, "--look_ahead", "1") == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert (
-        error == "run_pipeline.py: request failed: the AWS credentials are refused (ExpiredToken)"
-    )
+    assert capsys.readouterr().err.strip().splitlines()[-1] == f"run_pipeline.py: {said}"
     proxy.requests.clear()
     assert run_job(bucket, proxy, "--report", "no") == 0  # a report reads what it shows
     assert 0 < len(proxy.of("GET", "/in/")) < 12
     assert len(read_rows(bucket)) == 12
+
+
+@pytest.mark.parametrize(
+    "line", ["a.jpg,\ns3://some-bucket/x.jpg,", "a.jpg,s3://some-bucket/x.jpg"]
+)
+def test_a_local_run_that_lacks_credentials_names_the_uri_that_needs_them(
+    tmp_path, monkeypatch, capsys, line
+):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    forget_connections()  # those of earlier tests have credentials
+    (tmp_path / "a.jpg").write_bytes(image_bytes(36, 40))
+    (tmp_path / "mix.csv").write_text(f"uri,reference_uri\n{line}\n")
+    places = ["--input", str(tmp_path / "mix.csv"), "--output", str(tmp_path / "out")]
+    assert job.run([*places, "--model", "rdn-small"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    forget_connections()
+    assert error.startswith(
+        "run_pipeline.py: no usable AWS credentials to read s3://some-bucket/x.jpg ("
+    )
 
 
 def test_no_secret_reaches_rows_logs_errors_or_the_summary(

@@ -408,6 +408,11 @@ def test_what_a_manifest_on_s3_may_not_name(uri, reason):
     assert caught.value.reason == reason
 
 
+def test_a_name_of_a_bucket_that_none_can_have_is_said_to_be_one():
+    with pytest.raises(BadUriError, match="no bucket can have this name: a name has 3 to 63"):
+        Place("/data/m.csv").locate("s3://b/k.jpg")
+
+
 @pytest.mark.parametrize("reference", ["https://cdn.shop/hr/a.jpg", "s3://shop", "n/a"])
 def test_a_bad_reference_costs_no_image(reference):
     entry = CatalogEntry("s3://shop/a.jpg", "", 0, reference_uri=reference)
@@ -436,7 +441,7 @@ def test_presigned_addresses_lose_their_query(local_files, tmp_path):
 
 @pytest.mark.parametrize("query", ["X-Amz-Signature=planted", "AWSAccessKeyId=planted&Expires=1"])
 def test_presigned_s3_uris_are_refused_without_their_secret(local_files, tmp_path, query):
-    text = f"uri,reference_uri\ns3://bb/a.jpg?{query},\ns3://bb/b.jpg,s3://bb/hr.jpg?{query}\n"
+    text = f"uri,reference_uri\ns3://bbb/a.jpg?{query},\ns3://bbb/b.jpg,s3://bbb/hr.jpg?{query}\n"
     entry, other = read(local_files, tmp_path, "m.csv", text)
     assert entry.reason == Reason.BAD_URI and "presigned" in entry.detail
     assert other.reason is None and other.reference_location is None
@@ -445,8 +450,8 @@ def test_presigned_s3_uris_are_refused_without_their_secret(local_files, tmp_pat
 
 
 def test_a_question_mark_in_a_key_is_a_question_mark(local_files, tmp_path):
-    (entry,) = read(local_files, tmp_path, "m.txt", "s3://bb/what?.jpg")
-    assert (entry.uri, entry.location) == ("s3://bb/what?.jpg",) * 2
+    (entry,) = read(local_files, tmp_path, "m.txt", "s3://bbb/what?.jpg")
+    assert (entry.uri, entry.location) == ("s3://bbb/what?.jpg",) * 2
 
 
 def test_a_prefix_lists_every_object_with_its_identity(s3_files, bucket):

@@ -39,6 +39,37 @@ def test_one_uri_or_a_missing_one(finished, tmp_path, capsys):
     assert "no image of s3://b/none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "form", ["{}/a b.png", "file://{}/a b.png", "{}/../in/a b.png", "a b.png"]
+)
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_local_path_names_its_image(finished, tmp_path, capsys, monkeypatch, form, is_link):
+    (tmp_path / "in").symlink_to(finished.parent / "in")
+    source = (tmp_path if is_link else finished.parent) / "in"
+    monkeypatch.chdir(source)
+    arguments = [str(finished), str(tmp_path / "out"), "--uri"]
+    assert command.main([*arguments, form.format(source)]) == 0
+    assert capsys.readouterr().out.startswith("1 image of run r1")
+    assert command.main([*arguments, f"{source}/none.png"]) == 1
+    error = capsys.readouterr().err
+    assert error == f"pipeline.read: run r1 has no image of {source}/none.png\n"
+
+
+def test_a_path_names_an_image_of_a_manifest_with_paths(tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a b.png", "c.png"):
+        (source / name).write_bytes(image_bytes(40, 40, file_format="PNG"))
+    (tmp_path / "m.txt").write_text(f"in/a b.png\n{source}/c.png\n")
+    output = str(tmp_path / "out")
+    assert job.run(["--input", str(tmp_path / "m.txt"), "--output", output, "--run_id", "r1"]) == 0
+    capsys.readouterr()
+    for i, name in enumerate(("a b.png", "c.png")):
+        to = str(tmp_path / str(i))
+        assert command.main([output, to, "--run_id", "r1", "--uri", str(source / name)]) == 0
+        assert capsys.readouterr().out.startswith("1 image of run r1")
+
+
 @pytest.mark.parametrize("run_id", [[], ["--run_id", "zz"]])
 def test_no_run_is_one_clear_line(run_id, tmp_path, capsys):
     assert command.main([str(tmp_path / "empty"), str(tmp_path / "x"), *run_id]) == 1

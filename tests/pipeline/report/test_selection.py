@@ -1,5 +1,7 @@
 """Finding rows of a run by a query, and reading those of a page."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,6 +65,27 @@ def test_which_rows_match_and_in_which_order(parts, local_files, query, found):
     assert (4 * selection.parts + selection.numbers).tolist() == found
     rows = read_rows(local_files, parts, selection, range(100))
     assert [row.columns["uri"] for row in rows] == [f"s3://b/shoes/{i}.jpg" for i in found]
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        *(("sp ace", [0]), ("sp%20ace", [0]), ("ü", [1, 2, 4]), ("Ü.JPG", [1, 2, 4])),
+        *(("u\u0308", [1, 2, 4]), ("100% ", [3]), ("%20", [0, 3, 5])),
+    ],
+)
+def test_files_are_found_by_their_names_and_keys_of_s3_as_they_are(
+    tmp_path, local_files, search, found
+):
+    uris = [
+        Path(f"/shop/{name}").as_uri() for name in ("sp ace", "ü.jpg", "u\u0308.jpg", "100% x")
+    ]
+    uris += ["file:///shop/%C3%BC.jpg", "s3://b/sp%20.ace"]
+    rows = [make_row(uri, image_format="png") for uri in uris]
+    path = tmp_path / "part-0.parquet"
+    pq.write_table(pa.Table.from_batches([to_batch(rows)]), path)
+    selection = select(local_files, [str(path)], Query(search=search))
+    assert selection.numbers.tolist() == found
 
 
 def test_a_row_knows_where_its_image_is(parts, local_files):

@@ -131,8 +131,8 @@ def test_a_throttled_request_waits_longer(bucket, proxy, operation, fault, monke
     """HEAD has no code, only a status."""
     uri, found = bucket.put("a", b"x"), []
 
-    def note(error):
-        found.append(sort_error(error))
+    def note(error, *purpose):
+        found.append(sort_error(error, *purpose))
         return found[-1]
 
     monkeypatch.setattr(s3, "sort_error", note)
@@ -418,6 +418,33 @@ def test_a_cut_attempt_that_comes_last_is_written_over(bucket, proxy):
     )
 
 
+# Answers whose code alone says little.
+
+
+def test_an_archived_object_is_said_to_be_one(bucket, proxy):
+    bucket.client.put_object(Bucket=bucket.name, Key="a", Body=b"x", StorageClass="GLACIER")
+    with pytest.raises(StorageError, match="archived") as caught:
+        through(proxy).read(bucket.uri("a"))
+    assert caught.value.reason == Reason.STORAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says"),
+    [
+        ({"x-amz-bucket-region": "eu-west-1"}, "in the region eu-west-1: set AWS_DEFAULT_REGION"),
+        ({}, "in another region: set AWS_DEFAULT_REGION"),
+    ],
+)
+def test_a_bucket_in_another_region_is_said_to_be_there(bucket, proxy, refusal, says):
+    uri = bucket.put("a", b"x")
+    proxy.fault, proxy.refusal = lambda *_: "PermanentRedirect", refusal
+    for call in (through(proxy).read, through(proxy).identify):
+        with pytest.raises(StorageError, match=says):
+            call(uri)
+    with pytest.raises(RunError, match=says):
+        list(through(proxy).list(uri))
+
+
 # Configuration.
 
 
@@ -482,7 +509,7 @@ def test_a_malformed_endpoint_is_told_without_its_password(monkeypatch):
 
 def test_a_profile_that_does_not_exist_is_named(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nightly")
-    with pytest.raises(RunError, match="nightly"):
+    with pytest.raises(RunError, match=r"to read s3://bucket/a \(.*nightly"):
         open_storage(StorageConfig()).read("s3://bucket/a")
 
 

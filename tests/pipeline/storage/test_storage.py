@@ -296,8 +296,12 @@ def test_missing_credentials_stop_the_run(s3_endpoint, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     files = open_storage(StorageConfig(s3_endpoint, connections=3))
     for call in (files.read, files.identify, lambda uri: list(files.list(uri))):
-        with pytest.raises(RunError, match="credentials"):
-            call("s3://bucket/p")
+        uri = "s3://bucket/a b\n.jpg?X-Amz-Signature=planted"
+        with pytest.raises(RunError, match=r"no usable AWS credentials to \w+ s3://bucket/a \("):
+            call("s3://bucket/a")
+        with pytest.raises(RunError) as caught:
+            call(uri)
+        assert "planted" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 class ShrunkStorage:
