@@ -85,9 +85,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     plan = dataclasses.replace(plan, partitions=partitions)
     if previous is None:
         return plan
-    summary = _summary_of(files, settings, previous.run_id)
-    _warn_of_idle_retry(settings, previous.run_id, summary)
-    _warn_of_images_in_rows(settings, previous.run_id, summary)
+    _warn(settings, previous.run_id, _summary_of(files, settings, previous.run_id))
     return dataclasses.replace(
         plan,
         previous_run=previous.run_id,
@@ -214,8 +212,12 @@ def _parts_of(files: Storage, settings: Settings, run_id: str) -> tuple[str, ...
     return tuple(parts)
 
 
-def _warn_of_idle_retry(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
-    """Warns of reasons of `--retry` that no row of the previous run has, or that stay."""
+def _warn(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
+    """Warns of options that the previous run makes useless or expensive.
+
+    Reasons of `--retry` that none of its rows has, or that stay; images in its rows, which serve
+    no run whose images shall be files.
+    """
     found = summary.get("by_reason", {})
     for reason in settings.retry:
         if reason in NEVER_REPEATED:
@@ -231,10 +233,6 @@ def _warn_of_idle_retry(settings: Settings, previous: str, summary: dict[str, An
                 previous,
                 ", ".join(found) or "none",
             )
-
-
-def _warn_of_images_in_rows(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
-    """Warns that a run whose images shall be files reuses none that lie in rows."""
     in_rows = summary.get("settings", {}).get("images") == "parquet"
     if in_rows and settings.images != "parquet":
         _log.warning(
