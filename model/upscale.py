@@ -98,7 +98,7 @@ def upscale_file(
     encoded = encode(result, image_format, lossless=encoding.quality is None, encoding=encoding)
     if encoded.image_format != image_format:
         raise ImageError(
-            f"the result, {result.height} x {result.width}, is too long for "
+            f"the result, {result.width} x {result.height}, is too long for "
             f"{image_format}: name a .{encoded.image_format} file as OUT"
         )
     target.write_bytes(encoded.data)
@@ -341,7 +341,7 @@ def _upscale(
             print(printable(f"{source} has the target side already: skipped"))
             return True
         plan = size.plan(upscaled.source.height, upscaled.source.width, upscaler.scale)
-        print(printable(f"{source} -> {target} ({plan.height} x {plan.width})"))
+        print(printable(f"{source} -> {target} ({plan.width} x {plan.height})"))
         print(f"  {describe(upscaled.measure())}")
         if arguments.compare:
             sheet = comparison_path(target)

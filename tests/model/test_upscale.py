@@ -22,7 +22,7 @@ def test_upscale_an_image(tmp_path, capsys):
     source = tmp_path / "a.jpg"
     Image.fromarray(draw_scene(1, 40, 51)).save(source)
     assert upscale.main([str(source), str(tmp_path / "b.png")]) == 0
-    assert "80 x 102" in capsys.readouterr().out
+    assert "102 x 80" in capsys.readouterr().out
     with Image.open(tmp_path / "b.png") as result:
         assert (result.format, result.size) == ("PNG", (102, 80))
     assert upscale.main([str(source), str(tmp_path / "b.jpg")]) == 0
@@ -43,7 +43,7 @@ def test_upscale_an_image(tmp_path, capsys):
 def test_upscale_to_a_size(tmp_path, capsys, options, size):
     Image.fromarray(draw_scene(1, 40, 51)).save(tmp_path / "a.png")
     assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png"), *options]) == 0
-    assert f"{size[1]} x {size[0]}" in capsys.readouterr().out
+    assert f"{size[0]} x {size[1]}" in capsys.readouterr().out
     with Image.open(tmp_path / "b.png") as result:
         assert result.size == size
 
@@ -238,7 +238,7 @@ def test_upscale_prints_the_measures_of_what_it_made(tmp_path, capsys):
     Image.fromarray(draw_scene(1, 60, 70)).save(tmp_path / "a.png")
     assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("b.png (120 x 140)")
+    assert first.endswith("b.png (140 x 120)")
     found = dict(part.split() for part in second.strip().split(", "))
     assert float(found["roundtrip_psnr_db"]) > 35 and float(found["self_gain_db"]) > 0
     difference = float(found["self_psnr_db"]) - float(found["self_bicubic_psnr_db"])

@@ -812,7 +812,7 @@ def test_without_memory_there_is_a_reason(monkeypatch):
 
     data = saved(scene(), "PNG")
     monkeypatch.setattr(module, "_to_image", exhausted)
-    with pytest.raises(UnreadableImageError, match="decoding 40 x 56 pixels takes more memory"):
+    with pytest.raises(UnreadableImageError, match="decoding 56 x 40 pixels takes more memory"):
         decode(data, max_pixels=LIMIT)
     monkeypatch.setattr(Image, "open", exhausted)
     with pytest.raises(UnreadableImageError, match="header takes more memory"):
@@ -981,7 +981,7 @@ def test_premultiplied_grey():
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0)])
 def test_an_image_without_pixels(size):
-    with pytest.raises(UnreadableImageError, match=f"{size[1]} x {size[0]} pixels"):
+    with pytest.raises(UnreadableImageError, match=f"{size[0]} x {size[1]} pixels"):
         from_pillow(Image.new("RGB", size))
 
 
