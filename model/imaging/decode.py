@@ -196,8 +196,9 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
     tiff.check_first(opened)
     if not first_frame and _has_frames(opened):
         raise AnimatedImageError(
-            "more than one frame: the job takes the first with --animated first_frame; "
-            "other commands need one frame, saved as an image of its own"
+            "more than one frame: for the first, give the job --animated first_frame, or "
+            "UpscaleImages first_frame=True; other commands need one frame, saved as an image of "
+            "its own"
         )
     image = _to_raster(opened, data)
     return opened.mode, dataclasses.replace(image, rights=read_rights(opened))
@@ -279,7 +280,7 @@ def _check_pixels(height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise TooManyPixelsError(
             f"{width} x {height} is {height * width} pixels, the limit is {max_pixels} "
-            "(--max_pixels)"
+            "(max_pixels)"
         )
     if height < 1 or width < 1:
         raise UnreadableImageError(f"the header says {width} x {height} pixels")

@@ -1015,7 +1015,7 @@ def test_smaller_copies_in_a_tiff_are_no_frames():
     check(tiff_of_pages(0, 1, 1), pixels(scene()), 0)
     check(tiff_of_pages(1), pixels(scene()), 0)  # of what else could it be a copy?
     for kinds in ((0, 0), (0, 1, 0), (0, 2)):
-        with pytest.raises(AnimatedImageError, match="the job takes the first"):
+        with pytest.raises(AnimatedImageError, match="give the job --animated first_frame"):
             decode(tiff_of_pages(*kinds), max_pixels=LIMIT)
     with pytest.raises(UnsupportedFormatError, match="first image is a preview"):
         decode(tiff_of_pages(1, 0), max_pixels=LIMIT, first_frame=True)
