@@ -174,7 +174,7 @@ def test_an_image_that_has_the_target_side_is_returned_as_it_is():
         (np.zeros((4, 4), np.uint8), {"target_side": "100"}, ValueError, "Received: '100'"),
         (np.zeros((4, 4), np.uint8), {"model": "rdn"}, ValueError, "no model 'rdn'"),
         (Image.new("F", (4, 4)), {}, ImageError, "no defined white"),
-        (Image.new("RGB", (0, 5)), {}, ImageError, "an image of 5 x 0 pixels"),
+        (Image.new("RGB", (0, 5)), {}, ImageError, "an image of 0 x 5 pixels"),
     ],
 )
 def test_errors_say_what_was_received(image, options, error, says):

@@ -821,7 +821,7 @@ def test_without_memory_there_is_a_reason(monkeypatch):
 
 def test_a_side_that_no_row_can_hold_is_a_broken_header():
     data = tiff(10, 2**31, bytes(1000), {})
-    with pytest.raises(UnreadableImageError, match="2147483648 pixels"):
+    with pytest.raises(UnreadableImageError, match="2147483648 x 10 pixels"):
         read_header(io.BytesIO(data))
 
 
