@@ -52,6 +52,10 @@ def upscale(
     grey profile, CMYK and Lab become sRGB, 16-bit grey becomes 8-bit, as in the nightly job. The
     job's quality gate is not applied.
 
+    Pillow decodes what the caller has opened. A file that lacks only its end, which the job takes,
+    is an error unless `PIL.ImageFile.LOAD_TRUNCATED_IMAGES` is set. Of an animated image, which
+    the job skips, the current frame is upscaled: the first, or that of `image.seek`.
+
     Args:
         images: a Pillow image; an array, uint8 [H, W], [H, W, 1] grey, [H, W, 2] grey and alpha,
             [H, W, 3] RGB or [H, W, 4] RGBA, straight alpha; or a list of these, of any sizes.

@@ -9,7 +9,8 @@
 Prints the measures of each result under the names of the nightly job's columns; `--compare` also
 writes `photo_x2_compare.png`: bicubic | ours | error map. Orientation, transparency, grey mode,
 colour profile and rights are kept as in the nightly pipeline. `--scale 3` and `4` of a x2 network
-are two passes; `--target_side` leaves out images that have that side already.
+are two passes; `--target_side` leaves out images that have that side already. A folder OUT is
+created. `a.jpg` becomes `a.png` there; where `a.gif` would, too, `a.jpg.png` and `a.gif.png`.
 """
 
 import argparse
@@ -23,24 +24,29 @@ from PIL import Image
 
 from model import startup
 from model.command_line import CommandParser, printable
-from model.data.hr_sources import find_images
 from model.imaging import profiles, resampling
 from model.imaging.decode import assumed_quality, decode
 from model.imaging.encode import DEFAULT_ENCODING, check_format, encode
 from model.imaging.errors import ImageError
-from model.imaging.formats import EXTENSIONS, IMAGE_FORMATS, METADATA, PROFILES, Encoding
+from model.imaging.formats import IMAGE_FORMATS, METADATA, PROFILES, Encoding
 from model.imaging.header import lift_pillow_limits
 from model.inference.dtypes import COMPUTE_DTYPES
 from model.inference.target import TargetSize
 from model.metrics import full_reference
 from model.metrics.quality import Measures
 from model.network import presets
+from model.upscale_plan import (
+    PlannedFile,
+    check_sheets,
+    comparison_path,
+    create_folders,
+    plan_files,
+)
 
 if TYPE_CHECKING:  # they import TensorFlow, which a command line with a typo need not wait for
     from model.inference.measured import UpscaledImage
     from model.inference.upscaler import Upscaler
 
-_FORMAT_OF_SUFFIX = {f".{suffix}": name for name, suffix in EXTENSIONS.items()} | {".jpeg": "jpeg"}
 _NETWORK_S_OWN = TargetSize()
 
 
@@ -98,7 +104,7 @@ def upscale_file(
     encoded = encode(result, image_format, lossless=encoding.quality is None, encoding=encoding)
     if encoded.image_format != image_format:
         raise ImageError(
-            f"the result, {result.height} x {result.width}, is too long for "
+            f"the result, {result.width} x {result.height}, is too long for "
             f"{image_format}: name a .{encoded.image_format} file as OUT"
         )
     target.write_bytes(encoded.data)
@@ -136,68 +142,6 @@ def comparison_sheet(upscaled: "UpscaledImage", name: str) -> np.ndarray:
     return error_maps.error_sheet(name, bicubic, result, error.repeat(scale, 0).repeat(scale, 1))
 
 
-def comparison_path(target: Path) -> Path:
-    """Returns the path of the sheet beside a result."""
-    return target.with_name(f"{target.stem}_compare.png")
-
-
-def _plan(source: Path, target: Path, wanted: str | None) -> list[tuple[Path, Path, str]]:
-    """(source, target, format) of each image.
-
-    Raises ValueError for a source that does not exist or would be overwritten.
-    """
-    if source.is_dir():
-        plan = _plan_folder(source, target, wanted or "png")
-    elif not source.exists():
-        raise ValueError(f"no such file or folder: {source}")
-    else:
-        if target.is_dir():
-            target = target / f"{source.stem}.{EXTENSIONS[wanted or 'png']}"
-        plan = [(source, target, _format_of(target, wanted))]
-    sources = {path.resolve() for path, _, _ in plan}
-    for _, path, _ in plan:
-        if path.resolve() in sources:
-            raise ValueError(f"{path} would be written over its source: name another OUT")
-    return plan
-
-
-def _format_of(target: Path, wanted: str | None) -> str:
-    """The wanted format or that of the file's suffix, which may not contradict it."""
-    named = _FORMAT_OF_SUFFIX.get(target.suffix.lower())
-    if wanted and named not in (None, wanted):
-        raise ValueError(f"{target} is named as {named}, but --format is {wanted}")
-    image_format = wanted or named
-    if image_format is None:
-        suffixes = ", ".join(_FORMAT_OF_SUFFIX)
-        raise ValueError(f"cannot write {target}: name a file with {suffixes}, or give --format")
-    return image_format
-
-
-def _plan_folder(source: Path, target: Path, image_format: str) -> list[tuple[Path, Path, str]]:
-    """Plans the images of a folder and creates the target folder."""
-    target.mkdir(parents=True, exist_ok=True)
-    plan = [
-        (path, target / f"{path.stem}.{EXTENSIONS[image_format]}", image_format)
-        for path in find_images(source)
-    ]
-    stems = [path.stem for path, _, _ in plan]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise ValueError(
-            f"{source} holds several images named {', '.join(twice[:3])}: their results would "
-            "overwrite each other"
-        )
-    return plan
-
-
-def _check_sheets(plan: list[tuple[Path, Path, str]]) -> None:
-    """Raises ValueError if a sheet would overwrite a source or a result."""
-    taken = {path.resolve() for source, target, _ in plan for path in (source, target)}
-    for _, target, _ in plan:
-        if comparison_path(target).resolve() in taken:
-            raise ValueError(f"{comparison_path(target)} would be written over an image")
-
-
 def main(argv: list[str]) -> int:
     """Runs the command.
 
@@ -213,24 +157,31 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
     lift_pillow_limits()
     try:
-        plan = _plan(arguments.source, arguments.target, arguments.format)
+        plan = plan_files(arguments.source, arguments.target, arguments.format)
         if arguments.compare:
-            _check_sheets(plan)
-        for _, _, image_format in plan:
-            check_format(image_format)
+            check_sheets(plan)
+        for each in plan:
+            check_format(each.image_format)
+        create_folders(plan)
         upscaler = _load(arguments)
         TargetSize(arguments.scale, arguments.target_side).check(upscaler.scale)
     except (OSError, ValueError) as error:
         print(f"model.upscale: {error}", file=sys.stderr)
         return 1
-    failures = sum(not _upscale(upscaler, arguments, *each) for each in plan)
+    failures = sum(not _upscale(upscaler, arguments, each) for each in plan)
     return 1 if failures else 0
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("model.upscale", __doc__)
     parser.add_argument("source", type=Path, metavar="IN", help="an image or a folder")
-    parser.add_argument("target", type=Path, metavar="OUT", help="a file or a folder")
+    parser.add_argument(
+        "target",
+        type=Path,
+        metavar="OUT",
+        help="a file or a folder, which is created; in a folder a.jpg and a.gif become a.jpg.png "
+        "and a.gif.png, a.jpg alone a.png",
+    )
     parser.add_argument("--model", default=presets.DEFAULT, help="a shipped name or a .keras file")
     parser.add_argument(
         "--format", choices=IMAGE_FORMATS, help="default: OUT's suffix; png for a folder"
@@ -270,7 +221,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
     """Options about files."""
-    parser.add_argument("--max_pixels", type=int, default=40_000_000)
+    parser.add_argument(
+        "--max_pixels", type=_positive, default=40_000_000, help="refuse an IN with more"
+    )
     parser.add_argument(
         "--quality",
         type=_percent,
@@ -284,6 +237,13 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metadata", choices=METADATA, default="rights", help="of the source that are kept"
     )
+
+
+def _positive(text: str) -> int:
+    """Parses a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1: {text}")
+    return int(text)
 
 
 def _percent(text: str) -> int:
@@ -310,16 +270,11 @@ def _load(arguments: argparse.Namespace) -> "Upscaler":
     )
 
 
-def _upscale(
-    upscaler: "Upscaler",
-    arguments: argparse.Namespace,
-    source: Path,
-    target: Path,
-    image_format: str,
-) -> bool:
+def _upscale(upscaler: "Upscaler", arguments: argparse.Namespace, planned: PlannedFile) -> bool:
     """Upscales one image and describes it; returns False, after a message, if it fails."""
     from model.inference.errors import OutOfMemoryError  # noqa: PLC0415
 
+    source, target, image_format = planned
     size = TargetSize(arguments.scale, arguments.target_side)
     try:
         upscaled = upscale_file(
@@ -341,7 +296,7 @@ def _upscale(
             print(printable(f"{source} has the target side already: skipped"))
             return True
         plan = size.plan(upscaled.source.height, upscaled.source.width, upscaler.scale)
-        print(printable(f"{source} -> {target} ({plan.height} x {plan.width})"))
+        print(printable(f"{source} -> {target} ({plan.width} x {plan.height})"))
         print(f"  {describe(upscaled.measure())}")
         if arguments.compare:
             sheet = comparison_path(target)

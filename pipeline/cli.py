@@ -111,7 +111,7 @@ def _configured(parser: CommandParser, argv: list[str], now: datetime.datetime) 
         parser.error(f"--config {error}")
     of_file = _parser(now, where=f"--config {path}: ")
     _, rest = of_file.parse_known_args(arguments)
-    _check_beam_options(of_file, rest)
+    _check_beam_options(of_file, rest, is_all=False)
     return arguments
 
 
@@ -177,24 +177,25 @@ def _check_required(parser: CommandParser, given: argparse.Namespace, rest: list
             parser.error(f"--{option.name} is required: {option.help}")
 
 
-def _check_beam_options(parser: CommandParser, rest: list[str]) -> None:
-    """Refuses an option that Beam would ignore silently, such as a misspelt one."""
+def _check_beam_options(parser: CommandParser, rest: list[str], *, is_all: bool = True) -> None:
+    """Refuses options that Beam would ignore silently or refuse only in the middle of a run.
+
+    Args:
+        parser: prints the error.
+        rest: the options that are not the job's own.
+        is_all: whether they are all that Beam gets, so that none may be missing.
+    """
     if not rest:
         return
     # Beam takes seconds to import: only a command line with options for it pays.
-    from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415
+    from pipeline.runtime import runner  # noqa: PLC0415
 
-    beam = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options in sorted(PipelineOptions.__subclasses__(), key=lambda one: one.__name__):
-        with_arguments = getattr(options, "_add_argparse_args", None)
-        if with_arguments is not None:
-            with_arguments(beam)
-    _, unknown = beam.parse_known_args(rest)
-    if unknown:
-        known = [f"--{name}" for name in OPTIONS] + re.findall(r"--\w+", beam.format_help())
-        near = difflib.get_close_matches(_name_of(unknown[0]), known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        parser.error(f"unknown option {_name_of(unknown[0])}{hint}")
+    try:
+        runner.check_values(rest, [f"--{name}" for name in OPTIONS])
+        if is_all:
+            runner.check_together(rest)
+    except runner.BeamOptionError as error:
+        parser.error(str(error))
 
 
 def _name_of(argument: str) -> str:

@@ -40,6 +40,7 @@ from pipeline.runs.lock import RunLock, remove_if_dead
 from pipeline.runs.summary import add_metrics
 from pipeline.runtime import logs, progress, scratch
 from pipeline.runtime.metrics import plain_metrics
+from pipeline.runtime.runner import start
 from pipeline.settings import RunPlan, Settings
 from pipeline.signals import outcome
 from pipeline.signals.announcer import Announcer
@@ -221,7 +222,7 @@ def _execute(plan: RunPlan, beam_arguments: list[str], ending: Ending) -> Pipeli
         with _local_means() if is_here else contextlib.nullcontext() as spill_folder:
             pipeline = beam.Pipeline(runner=runner, options=beam_options)
             build(pipeline, dataclasses.replace(plan, spill_folder=spill_folder))
-            result = pipeline.run()
+            result = pipeline.run() if is_here else start(pipeline, str(runner))
             if beam_options.view_as(StandardOptions).no_wait_until_finish:
                 return None
             if not is_here:

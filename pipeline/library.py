@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
@@ -20,6 +21,7 @@ from model.imaging.errors import ImageError
 from model.imaging.formats import IMAGE_FORMATS
 from model.imaging.sandbox import DecoderPool
 from model.inference.dtypes import COMPUTE_DTYPES
+from model.inference.target import whole_number
 from model.metrics.quality import Measures
 from model.network import presets
 from pipeline.options.declaration import AUTO
@@ -104,7 +106,7 @@ class UpscaleImages(beam.PTransform):
         precision: dtype that the network computes in. With `bfloat16` and `float16` results
             differ by one grey level between kinds of machines, and by more where one of them just
             takes a source for sharpened and another does not.
-        max_pixels: a file with more becomes an error.
+        max_pixels: a file with more becomes an error; at least 1.
         first_frame: of an animated image upscale the first frame, instead of returning an error.
 
     Raises:
@@ -131,14 +133,7 @@ class UpscaleImages(beam.PTransform):
 
     def _plan(self) -> RunPlan:
         """What the job's third step needs to know; it reads no catalog and writes nothing."""
-        for name, allowed in (
-            ("image_format", (AUTO, *IMAGE_FORMATS)),
-            ("precision", COMPUTE_DTYPES),
-        ):
-            if getattr(self, name) not in allowed:
-                received = repr(getattr(self, name))
-                raise ValueError(f"{name} is one of {', '.join(allowed)}. Received: {received}")
-        check_format(self.image_format)
+        max_pixels = self._check_options()
         settings = Settings(
             input="",
             output="",
@@ -149,7 +144,7 @@ class UpscaleImages(beam.PTransform):
             source_sharpening=self.source_sharpening,
             image_format=self.image_format,
             precision=self.precision,
-            max_pixels=self.max_pixels,
+            max_pixels=max_pixels,
             animated="first_frame" if self.first_frame else "skip",
         )
         target = settings.target
@@ -167,6 +162,32 @@ class UpscaleImages(beam.PTransform):
             workers=1,
             compute_dtype=self.precision,
         )
+
+    def _check_options(self) -> int:
+        """Checks those that neither `TargetSize` nor the model does; returns `max_pixels`."""
+        _check("model", self.model, _is_name(self.model), "a shipped name, a path or an S3 URI")
+        for name, value, allowed in (
+            ("image_format", self.image_format, (AUTO, *IMAGE_FORMATS)),
+            ("precision", self.precision, COMPUTE_DTYPES),
+        ):
+            _check(name, value, value in allowed, f"one of {', '.join(allowed)}")
+        check_format(self.image_format)
+        is_flag = isinstance(self.first_frame, (bool, np.bool_))
+        _check("first_frame", self.first_frame, is_flag, "True or False")
+        max_pixels = whole_number(self.max_pixels) or 0
+        _check("max_pixels", self.max_pixels, max_pixels >= 1, "a whole number, at least 1")
+        return max_pixels
+
+
+def _is_name(model: object) -> bool:
+    """Whether a model is named at all."""
+    return isinstance(model, str) and bool(model)
+
+
+def _check(name: str, value: object, is_allowed: bool, rule: str) -> None:
+    """Raises the ValueError of an option."""
+    if not is_allowed:
+        raise ValueError(f"{name} is {rule}. Received: {value!r}")
 
 
 class _UpscaleDoFn(beam.DoFn):

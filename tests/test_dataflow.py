@@ -120,8 +120,9 @@ def test_the_templates_choices_are_the_jobs(parameters):
 
 
 def test_the_launcher_leaves_one_process_with_the_gpu_and_does_not_wait():
-    settings, rest = cli.parse(with_defaults([*PLACES, "--accelerator", T4]), NOW)
-    assert settings.accelerator == T4 and rest == list(DEFAULTS)
+    required = ["--project=shop-1", "--region=us-central1", "--temp_location=gs://shop/temp"]
+    settings, rest = cli.parse(with_defaults([*PLACES, "--accelerator", T4, *required]), NOW)
+    assert settings.accelerator == T4 and rest == [*DEFAULTS, *required]
     beam_options = PipelineOptions(rest)
     assert beam_options.view_as(StandardOptions).runner == "DataflowRunner"
     assert beam_options.view_as(StandardOptions).no_wait_until_finish

@@ -19,7 +19,8 @@ FRAMEWORKS = ("tensorflow", "keras", "apache_beam")
 MODEL = [
     *("model.version", "model.command_line", "model.startup", "model.files", "model.imaging"),
     *("model.metrics", "model.network", "model.inference", "model.scenes", "model.data"),
-    *("model.evaluate", "model.train", "model.sharpening", "model.upscale", "model.api"),
+    *("model.evaluate", "model.train", "model.sharpening", "model.upscale_plan"),
+    *("model.upscale", "model.api"),
 ]
 PIPELINE = [
     *("pipeline.redaction", "pipeline.text", "pipeline.records", "pipeline.row"),

@@ -280,7 +280,7 @@ def _read(image: HrImage) -> HrArray:
 def note_too_small(name: str, pixels: np.ndarray, side: int) -> None:
     """Says that an image is not used."""
     height, width = pixels.shape[:2]
-    _log.warning("skipped %s: %d x %d, but needed are %d x %d", name, height, width, side, side)
+    _log.warning("skipped %s: %d x %d, but needed are %d x %d", name, width, height, side, side)
 
 
 def is_image(name: str) -> bool:

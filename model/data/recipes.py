@@ -143,7 +143,7 @@ class Recipe:
         if height % scale or width % scale:
             raise ValueError(
                 f"a recipe needs sides that are multiples of the scale {scale}. "
-                f"Received: {height} x {width}"
+                f"Received: {width} x {height}"
             )
         size = height // scale, width // scale
         small = [max(1, round(side / self.enlarged_by)) for side in size]

@@ -180,7 +180,7 @@ def score(comparison: Comparison) -> Score:
     if min(hr.shape[:2]) < min_px:
         raise ValueError(
             f"{comparison.name} is too small to measure: HR needs at least {min_px} x {min_px}. "
-            f"Received: {hr.shape[0]} x {hr.shape[1]}"
+            f"Received: {hr.shape[1]} x {hr.shape[0]}"
         )
     figures = {
         method: measure(hr, result, border) for method, result in comparison.upscaled.items()

@@ -107,5 +107,5 @@ def sheet_row(comparison: Comparison, score: Score) -> Row:
     middle = comparison.crop(max(0, (height - side) // 2), max(0, (width - side) // 2), side, side)
     captions = {method: panels.decibels(one.psnr_y_db) for method, one in score.figures.items()}
     gain = f"{score.gain_db():+.2f} dB over {BICUBIC}"
-    title = f"{comparison.name}, middle of {height} x {width}: {gain}"
+    title = f"{comparison.name}, middle of {width} x {height}: {gain}"
     return Row(title, panels.all_versions(middle, captions, _SHEET_ZOOM))

@@ -102,7 +102,7 @@ def decode(
         raise UnreadableImageError(f"broken {header.format} file: {one_line(error)}") from error
     except MemoryError as error:
         raise UnreadableImageError(
-            f"decoding {header.height} x {header.width} pixels takes more memory than allowed"
+            f"decoding {header.width} x {header.height} pixels takes more memory than allowed"
         ) from error
     trace = find_jpeg(image.rgb) if finds_jpeg else None
     header = dataclasses.replace(
@@ -134,7 +134,7 @@ def from_pillow(image: Image.Image) -> tuple[Header, RasterImage]:
         ImageError: if the pixels cannot be read, or have no defined appearance.
     """
     if not image.width or not image.height:
-        raise UnreadableImageError(f"an image of {image.height} x {image.width} pixels")
+        raise UnreadableImageError(f"an image of {image.width} x {image.height} pixels")
     try:
         opened, data, header = _opened_again(image) or (image, None, None)
         if data is not None and header is not None:
@@ -190,14 +190,15 @@ def _decode(data: bytes, header: Header, first_frame: bool) -> tuple[str, Raster
     # The size filter has decided by the header: no other size gets decoded.
     if {opened.height, opened.width} != {header.height, header.width}:
         raise UnreadableImageError(
-            f"the header says {header.height} x {header.width} pixels, the decoder "
-            f"{opened.height} x {opened.width}"
+            f"the header says {header.width} x {header.height} pixels, the decoder "
+            f"{opened.width} x {opened.height}"
         )
     tiff.check_first(opened)
     if not first_frame and _has_frames(opened):
         raise AnimatedImageError(
-            "more than one frame: the job takes the first with --animated first_frame; "
-            "other commands need one frame, saved as an image of its own"
+            "more than one frame: for the first, give the job --animated first_frame, or "
+            "UpscaleImages first_frame=True; other commands need one frame, saved as an image of "
+            "its own"
         )
     image = _to_raster(opened, data)
     return opened.mode, dataclasses.replace(image, rights=read_rights(opened))
@@ -278,11 +279,11 @@ def _check_pixels(height: int, width: int, max_pixels: int) -> None:
     """Rejects a size before anything is allocated for it."""
     if height * width > max_pixels:
         raise TooManyPixelsError(
-            f"{height} x {width} is {height * width} pixels, the limit is {max_pixels} "
-            "(--max_pixels)"
+            f"{width} x {height} is {height * width} pixels, the limit is {max_pixels} "
+            "(max_pixels)"
         )
     if height < 1 or width < 1:
-        raise UnreadableImageError(f"the header says {height} x {width} pixels")
+        raise UnreadableImageError(f"the header says {width} x {height} pixels")
 
 
 def _raw_mode(image: Image.Image) -> str | None:

@@ -130,7 +130,7 @@ def read_header(file: BinaryIO | io.RawIOBase) -> Header:
     except MemoryError as error:
         raise UnreadableImageError("reading its header takes more memory than allowed") from error
     if max(header.height, header.width) > MAX_SIDE_PX:
-        raise UnreadableImageError(f"the header says {header.height} x {header.width} pixels")
+        raise UnreadableImageError(f"the header says {header.width} x {header.height} pixels")
     return header
 
 

@@ -61,7 +61,7 @@ def _resize(
     if height < 1 or width < 1 or pixels.size == 0:
         raise ValueError(
             f"{name} needs a non-empty image and a size of at least 1 x 1. "
-            f"Received: {pixels.shape} to {height} x {width}"
+            f"Received: shape {pixels.shape} to {width} x {height}"
         )
     planes = np.atleast_3d(pixels)
     resized = [
@@ -92,7 +92,7 @@ def shrink(pixels: np.ndarray, scale: int) -> np.ndarray:
     if height % scale or width % scale:
         raise ValueError(
             f"shrink needs sides that are multiples of the scale {scale}. "
-            f"Received: {height} x {width}"
+            f"Received: {width} x {height}"
         )
     return bicubic(pixels, height // scale, width // scale)
 

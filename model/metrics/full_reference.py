@@ -141,7 +141,7 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
     height, width = image.shape[:2]
     if min(height, width) <= 2 * border:
         raise ValueError(
-            f"crop_border needs sides above {2 * border} pixels. Received: {height} x {width}"
+            f"crop_border needs sides above {2 * border} pixels. Received: {width} x {height}"
         )
     return image[border : height - border, border : width - border]
 

@@ -336,8 +336,8 @@ def measure_against_reference(
         or min(height, width) <= 2 * scale
     ):
         raise ValueError(
-            f"the reference is {reference.height} x {reference.width}, "
-            f"the result {height} x {width}"
+            f"the reference is {reference.width} x {reference.height}, "
+            f"the result {width} x {height}"
         )
     source_rgb, published, truth = (
         profiles.to_srgb(image).over_white() for image in (source, result, reference)

@@ -201,7 +201,7 @@ def _kind(generator: np.random.Generator) -> Kind:
 def _products(scene_plan: Plan, height: int, width: int) -> tuple[Image.Image, Image.Image]:
     """The products on a large transparent frame, and their shadows as a mask."""
     if min(height, width) < 16:
-        raise ValueError(f"a scene needs sides of at least 16. Received: {height} x {width}")
+        raise ValueError(f"a scene needs sides of at least 16. Received: {width} x {height}")
     size = (width * SUPERSAMPLING, height * SUPERSAMPLING)
     layer, shadow = Image.new("RGBA", size), Image.new("L", size)
     for pose in scene_plan.poses:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 import catalog_magnifier
 from model import upscale as command
@@ -174,7 +174,7 @@ def test_an_image_that_has_the_target_side_is_returned_as_it_is():
         (np.zeros((4, 4), np.uint8), {"target_side": "100"}, ValueError, "Received: '100'"),
         (np.zeros((4, 4), np.uint8), {"model": "rdn"}, ValueError, "no model 'rdn'"),
         (Image.new("F", (4, 4)), {}, ImageError, "no defined white"),
-        (Image.new("RGB", (0, 5)), {}, ImageError, "an image of 5 x 0 pixels"),
+        (Image.new("RGB", (0, 5)), {}, ImageError, "an image of 0 x 5 pixels"),
     ],
 )
 def test_errors_say_what_was_received(image, options, error, says):
@@ -219,3 +219,25 @@ def test_the_package_has_its_names_and_no_others():
     assert catalog_magnifier.upscale is upscale
     with pytest.raises(AttributeError, match="no attribute 'enlarge'"):
         _ = catalog_magnifier.enlarge
+
+
+def test_a_file_without_its_end_needs_pillow_s_consent(monkeypatch):
+    buffer = io.BytesIO()
+    Image.fromarray(draw_scene(1, 24, 30)).save(buffer, "JPEG")
+    whole, cut = buffer.getvalue(), buffer.getvalue()[:-2]
+    with pytest.raises(ImageError, match="truncated"):
+        upscale(Image.open(io.BytesIO(cut)), model=MODEL)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    result = upscale(Image.open(io.BytesIO(cut)), model=MODEL)
+    expected = upscale(Image.open(io.BytesIO(whole)), model=MODEL)
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
+
+
+def test_of_an_animation_the_current_frame_is_upscaled():
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (24, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    image = Image.open(buffer)
+    assert upscale(image, model=MODEL).convert("RGB").getpixel((9, 9))[0] > 200
+    image.seek(1)
+    assert upscale(image, model=MODEL).convert("RGB").getpixel((9, 9))[2] > 200

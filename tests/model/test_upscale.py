@@ -22,7 +22,7 @@ def test_upscale_an_image(tmp_path, capsys):
     source = tmp_path / "a.jpg"
     Image.fromarray(draw_scene(1, 40, 51)).save(source)
     assert upscale.main([str(source), str(tmp_path / "b.png")]) == 0
-    assert "80 x 102" in capsys.readouterr().out
+    assert "102 x 80" in capsys.readouterr().out
     with Image.open(tmp_path / "b.png") as result:
         assert (result.format, result.size) == ("PNG", (102, 80))
     assert upscale.main([str(source), str(tmp_path / "b.jpg")]) == 0
@@ -43,7 +43,7 @@ def test_upscale_an_image(tmp_path, capsys):
 def test_upscale_to_a_size(tmp_path, capsys, options, size):
     Image.fromarray(draw_scene(1, 40, 51)).save(tmp_path / "a.png")
     assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png"), *options]) == 0
-    assert f"{size[1]} x {size[0]}" in capsys.readouterr().out
+    assert f"{size[0]} x {size[1]}" in capsys.readouterr().out
     with Image.open(tmp_path / "b.png") as result:
         assert result.size == size
 
@@ -80,11 +80,41 @@ def test_names_that_are_not_utf8_do_not_end_it(tmp_path, monkeypatch):
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
-def test_upscale_refuses_to_overwrite_one_result_with_another(tmp_path, capsys):
-    for name in ("same.png", "same.jpg"):
-        Image.fromarray(draw_scene(1, 40, 40)).save(tmp_path / name)
-    assert upscale.main([str(tmp_path), str(tmp_path / "out")]) == 1
-    assert "several images named same" in capsys.readouterr().err
+def test_results_of_one_name_keep_the_suffixes_of_their_sources(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "new/out"
+    folder.mkdir()
+    widths = {
+        "same.png": 20,
+        "same.jpg": 24,
+        "same.jpg.webp": 28,
+        "other.gif": 32,
+        "a.jpg.bmp": 36,
+    }
+    for name, width in widths.items():
+        Image.fromarray(draw_scene(1, 20, width)).save(folder / name)
+    assert upscale.main([str(folder), str(out), "--compare", "--model", "rdn-small"]) == 0
+    results = {
+        "same.png.png": 40,
+        "same.jpg.png": 48,
+        "same.jpg.webp.png": 56,
+        "other.png": 64,
+        "a.jpg.png": 72,
+    }
+    sheets = {f"{name.removesuffix('.png')}_compare.png" for name in results}
+    assert {path.name for path in out.iterdir()} == results.keys() | sheets
+    for name, width in results.items():
+        with Image.open(out / name) as result:
+            assert result.width == width
+
+
+def test_a_folder_never_gets_its_own_results(tmp_path, capsys, monkeypatch):
+    Image.fromarray(draw_scene(1, 20, 20)).save(tmp_path / "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    for out in (str(tmp_path), ".", f"../{tmp_path.name}/"):
+        assert upscale.main([str(tmp_path), out]) == 1
+        error = capsys.readouterr().err
+        assert "is the folder of the images: name another OUT" in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def test_a_result_too_long_for_its_format_is_not_written(tmp_path, capsys):
@@ -98,7 +128,7 @@ def test_upscale_never_writes_over_a_source(tmp_path, capsys):
     image = tmp_path / "one.png"
     Image.fromarray(draw_scene(1, 40, 40)).save(image)
     before = image.read_bytes()
-    for source, target in ((tmp_path, tmp_path), (image, image), (image, tmp_path)):
+    for source, target in ((image, image), (image, tmp_path)):
         assert upscale.main([str(source), str(target)]) == 1
         assert "one.png would be written over its source" in capsys.readouterr().err
     assert image.read_bytes() == before
@@ -110,11 +140,26 @@ def test_upscale_without_a_source(tmp_path, capsys):
     assert capsys.readouterr().err == f"model.upscale: no such file or folder: {source}\n"
 
 
-def test_upscale_names_the_folder_that_it_cannot_write_to(tmp_path, capsys):
-    source, target = tmp_path / "a.png", tmp_path / "none/b.png"
+def test_upscale_creates_the_folder_of_an_image_as_of_a_folder(tmp_path):
+    source, target = tmp_path / "a.png", tmp_path / "new/folder/b.png"
     Image.fromarray(draw_scene(1, 20, 20)).save(source)
-    assert upscale.main([str(source), str(target)]) == 1
-    assert capsys.readouterr().err == f"model.upscale: {target}: No such file or directory\n"
+    assert upscale.main([str(source), str(target)]) == 0
+    with Image.open(target) as result:
+        assert result.size == (40, 40)
+
+
+def test_upscale_names_the_folder_that_it_cannot_create_before_it_computes(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(upscale, "_load", None)
+    source = tmp_path / "a.png"
+    Image.fromarray(draw_scene(1, 20, 20)).save(source)
+    for folder, why in ((source, "File exists"), (source / "b", "Not a directory")):
+        assert upscale.main([str(source), str(folder / "c.png")]) == 1
+        error = capsys.readouterr().err
+        assert error == f"model.upscale: cannot create the folder {folder}: {why}\n"
+    assert upscale.main([str(tmp_path), str(source)]) == 1
+    assert f"cannot create the folder {source}: File exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
@@ -189,6 +234,13 @@ def test_upscale_refuses_a_quality_out_of_range(quality, tmp_path, capsys):
     assert "from 1 to 100" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_upscale_refuses_a_limit_that_no_image_meets(limit, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        upscale.main([str(tmp_path), str(tmp_path), f"--max_pixels={limit}"])
+    assert "must be a whole number of at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("sharpening", ["0,75", "nan", "1.6", "-1", ""])
 def test_upscale_refuses_a_sharpening_out_of_range(sharpening, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
@@ -238,7 +290,7 @@ def test_upscale_prints_the_measures_of_what_it_made(tmp_path, capsys):
     Image.fromarray(draw_scene(1, 60, 70)).save(tmp_path / "a.png")
     assert upscale.main([str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("b.png (120 x 140)")
+    assert first.endswith("b.png (140 x 120)")
     found = dict(part.split() for part in second.strip().split(", "))
     assert float(found["roundtrip_psnr_db"]) > 35 and float(found["self_gain_db"]) > 0
     difference = float(found["self_psnr_db"]) - float(found["self_bicubic_psnr_db"])

@@ -183,6 +183,16 @@ def test_a_missing_argument_and_a_missing_place(write, capsys):
         assert says in capsys.readouterr().err
 
 
+def test_what_a_runner_requires_may_stand_in_the_file_and_on_the_command_line(write, capsys):
+    path = write('runner = "DataflowRunner"\nproject = "shop-1"\nregion = "us-central1"')
+    places = ["--input", "s3://a/", "--output", "s3://b", "--config", path]
+    _, rest = parse(*places, "--temp_location", "gs://shop/temp")
+    assert rest[-2:] == ["--temp_location", "gs://shop/temp"]
+    with pytest.raises(SystemExit):
+        parse(*places)
+    assert "--runner DataflowRunner needs --temp_location" in capsys.readouterr().err
+
+
 def test_a_secret_in_a_file_is_not_repeated(write, capsys):
     path = write('s3_endpoint_url = "http://me:PLANTED@host"\nnotify = "PLANTED"')
     with pytest.raises(SystemExit):

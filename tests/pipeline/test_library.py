@@ -67,6 +67,7 @@ def test_files_become_larger_and_errors_have_their_own_output():
         "large": "too_many_pixels",
     }
     assert all(error.detail for error in errors.values())
+    assert errors["large"].detail == "90 x 90 is 8100 pixels, the limit is 5000 (max_pixels)"
     assert {key: (one.image_format, one.height, one.width) for key, one in upscaled.items()} == {
         "png": ("png", 80, 120),
         "jpeg": ("jpeg", 60, 80),
@@ -116,6 +117,7 @@ def test_the_first_frame_of_an_animation():
     files = {"gif": buffer.getvalue()}
     _, errors = outcomes(files, model=MODEL)
     assert errors["gif"].reason == "animated"
+    assert "give" in errors["gif"].detail and "first_frame=True" in errors["gif"].detail
     upscaled, errors = outcomes(files, model=MODEL, first_frame=True)
     assert not errors and pixels(upscaled["gif"].data).shape[:2] == (60, 80)
 
@@ -161,6 +163,20 @@ def test_a_model_of_the_user_s_own(tmp_path):
         ({"source_sharpening": 9}, "a number from -0.75 to 1.5. Received: 9"),
         ({"model": MODEL, "source_sharpening": 0.5}, "rdn-small was not trained to be told how"),
         ({"precision": "half"}, "precision is one of float32.* Received: 'half'"),
+        ({"model": None}, "model is a shipped name, a path or an S3 URI. Received: None"),
+        ({"model": ["rdn-small"]}, r"model is a shipped .* Received: \['rdn-small'\]"),
+        ({"model": ""}, "model is a shipped name, a path or an S3 URI. Received: ''"),
+        ({"image_format": None}, "image_format is one of auto, png.* Received: None"),
+        ({"scale": "2"}, "scale is a whole number, 2 to 4. Received: '2'"),
+        ({"target_side": "800"}, "target_side is a whole number.* Received: '800'"),
+        ({"source_sharpening": "0.5"}, "a number from -0.75 to 1.5. Received: '0.5'"),
+        ({"max_pixels": "a"}, "max_pixels is a whole number, at least 1. Received: 'a'"),
+        ({"max_pixels": 0}, "max_pixels is a whole number, at least 1. Received: 0"),
+        ({"max_pixels": None}, "max_pixels is a whole number, at least 1. Received: None"),
+        ({"max_pixels": 1e6}, "max_pixels is a whole number, at least 1. Received: 1000000.0"),
+        ({"max_pixels": True}, "max_pixels is a whole number, at least 1. Received: True"),
+        ({"first_frame": "no"}, "first_frame is True or False. Received: 'no'"),
+        ({"first_frame": None}, "first_frame is True or False. Received: None"),
     ],
 )
 def test_wrong_options_are_found_before_the_pipeline_runs(options, says):

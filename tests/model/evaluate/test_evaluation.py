@@ -308,7 +308,7 @@ def test_too_small_images_are_skipped_with_a_note(images, caplog, capsys, untrai
     with caplog.at_level(logging.WARNING):
         found = list(make_pairs(str(images), scale=2))
     assert [pair.name for pair in found] == ["2.png"]
-    assert "0.png: 31 x 40" in caplog.text
+    assert "0.png: 40 x 31" in caplog.text
     Image.new("RGB", (1, 1)).save(images / "2.png")
     assert run("--hr", images, "--model", untrained()) == 1
     assert "at least 32 x 32" in capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_the_figures_are_the_metrics(upscaler):
 
 def test_too_small_an_image_is_named():
     tiny = np.zeros((14, 40, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"speck is too small.*15 x 15. Received: 14 x 40"):
+    with pytest.raises(ValueError, match=r"speck is too small.*15 x 15. Received: 40 x 14"):
         scoring.score(Comparison("speck", 2, tiny, {"ours": tiny}, tiny))
 
 

@@ -213,7 +213,7 @@ def test_the_sheet_s_row_is_the_middle_of_the_image():
     row = sheets.sheet_row(*scored(one))
     assert [panel.caption.split()[0] for panel in row.panels] == ["LR", "bicubic", "ours", "HR"]
     assert row.panels[2].caption == "ours  exact"
-    assert "middle of 200 x 260: +inf dB" in row.title
+    assert "middle of 260 x 200: +inf dB" in row.title
     np.testing.assert_array_equal(row.panels[2].pixels, zoomed(ours[20:180, 50:210], 2))
 
 

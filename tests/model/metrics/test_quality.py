@@ -205,14 +205,14 @@ def test_a_reference_may_be_one_row_larger(hr, source, upscaler):
 def test_a_reference_of_another_size_is_refused(hr, source, upscaler):
     result = upscaler.upscale_image(source)
     other = RasterImage(np.asarray(Image.fromarray(hr).resize((100, 100))))
-    with pytest.raises(ValueError, match="100 x 100, the result 160 x 140"):
+    with pytest.raises(ValueError, match="100 x 100, the result 140 x 160"):
         quality.measure_against_reference(source, result, other, scale=2)
 
 
 @pytest.mark.parametrize("size", [(162, 140), (160, 142), (159, 140), (160, 139)])
 def test_a_reference_may_not_be_smaller_or_a_scale_larger(hr, source, size):
     reference = RasterImage(np.resize(hr, (*size, 3)))
-    with pytest.raises(ValueError, match=f"reference is {size[0]} x {size[1]}"):
+    with pytest.raises(ValueError, match=f"reference is {size[1]} x {size[0]}"):
         quality.measure_against_reference(source, RasterImage(hr), reference, scale=2)
 
 

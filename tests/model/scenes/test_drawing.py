@@ -44,9 +44,9 @@ def test_size_and_type(seed, size):
 
 
 def test_too_small():
-    with pytest.raises(ValueError, match="15 x 40"):
-        drawing.draw_scene(1, 15, 40)
     with pytest.raises(ValueError, match="40 x 15"):
+        drawing.draw_scene(1, 15, 40)
+    with pytest.raises(ValueError, match="15 x 40"):
         drawing.draw_cutout(1, 40, 15)
 
 

@@ -178,6 +178,6 @@ def test_no_other_size_than_the_header_s_is_decoded(monkeypatch):
     monkeypatch.setattr(decode_module, "read_header", lambda file: small)
     large = saved(Image.new("RGB", (4000, 4000)), "PNG")
     with pytest.raises(
-        UnreadableImageError, match="the header says 40 x 56 pixels, the decoder 4000 x"
+        UnreadableImageError, match="the header says 56 x 40 pixels, the decoder 4000 x"
     ):
         decode(large, max_pixels=40_000_000)
