@@ -324,10 +324,9 @@ def describe(summary: dict[str, Any], settings: Settings) -> str:
         f"rows:    {layout.rows}/",
         f"summary: {layout.summary}",
     ]
-    where = f"{layout.images}/"
-    if settings.images == "parquet":
-        is_reused = summary["by_status"][Status.UNCHANGED] > 0
-        where = "in the rows" + ", those of unchanged rows where image_uri says" * is_reused
+    where = "in the rows" if settings.images == "parquet" else f"{layout.images}/"
+    if settings.images == "parquet" and summary["by_status"][Status.UNCHANGED]:
+        where += ", those of unchanged rows where image_uri says"
     lines += [
         f"images:  {where}",
         f"by name: {export.command(settings)}",

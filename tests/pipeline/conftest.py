@@ -22,6 +22,7 @@ from pipeline.runs.counting import RowCounts
 from pipeline.settings import RunPlan, Settings
 from pipeline.storage.base import Storage, StorageConfig
 from pipeline.storage.routing import open_storage
+from pipeline.storage.s3_client import forget_connections
 from pipeline.upscale import machine
 
 NOW = datetime.datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=datetime.UTC)
@@ -59,6 +60,19 @@ def s3_endpoint() -> Iterator[str]:
 def credentials() -> Iterator[None]:
     with made_up_credentials():
         yield
+
+
+@pytest.fixture
+def no_credentials(credentials, tmp_path, monkeypatch) -> Iterator[None]:
+    """A machine on which nobody has set up AWS."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    forget_connections()  # those of earlier tests have credentials
+    yield
+    forget_connections()
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ from pipeline.storage import base, retries
 from pipeline.storage.base import StorageConfig, StorageError
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3 import S3Storage
-from pipeline.storage.s3_client import forget_connections
 from tests.pipeline.conftest import image_bytes
 from tests.pipeline.fault_proxy import FAULTS, fault_proxy, random_faults
 
@@ -262,20 +261,13 @@ def test_credentials_that_end_in_the_middle_stop_the_run_and_it_goes_on_later(
     "line", ["a.jpg,\ns3://some-bucket/x.jpg,", "a.jpg,s3://some-bucket/x.jpg"]
 )
 def test_a_local_run_that_lacks_credentials_names_the_uri_that_needs_them(
-    tmp_path, monkeypatch, capsys, line
+    no_credentials, tmp_path, capsys, line
 ):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    forget_connections()  # those of earlier tests have credentials
     (tmp_path / "a.jpg").write_bytes(image_bytes(36, 40))
     (tmp_path / "mix.csv").write_text(f"uri,reference_uri\n{line}\n")
     places = ["--input", str(tmp_path / "mix.csv"), "--output", str(tmp_path / "out")]
     assert job.run([*places, "--model", "rdn-small"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    forget_connections()
     assert error.startswith(
         "run_pipeline.py: no usable AWS credentials to read s3://some-bucket/x.jpg ("
     )

@@ -10,7 +10,6 @@ from pipeline.compare import __main__ as compare
 from pipeline.read import __main__ as read
 from pipeline.read import export
 from pipeline.report import __main__ as report
-from pipeline.storage.s3_client import forget_connections
 from tests.pipeline.conftest import image_bytes, make_settings
 
 COUNT = 2
@@ -18,23 +17,16 @@ SOURCES = [f"images/1/{i}-source.jpeg" for i in range(COUNT)]
 
 
 @pytest.fixture
-def output(bucket, tmp_path, monkeypatch):
+def output(bucket, no_credentials, tmp_path):
     """Of two local runs on a public bucket of another S3 server than AWS, without credentials."""
     for i in range(COUNT):
         image = {"Key": f"in/{i}.jpg", "Body": image_bytes(40, 60, seed=i)}
         bucket.client.put_object(Bucket=bucket.name, ACL="public-read", **image)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    forget_connections()  # those of earlier tests have credentials
     places = ["--input", bucket.uri("in/"), "--output", str(tmp_path / "out")]
     places += ["--s3_endpoint_url", bucket.endpoint, "--s3_unsigned", "yes", "--report", "no"]
     for run_id, options in (("n1", ["--quality", "60"]), ("n2", [])):
         assert job.run([*places, "--model", "rdn-small", "--run_id", run_id, *options]) == 0
-    yield tmp_path / "out"
-    forget_connections()
+    return tmp_path / "out"
 
 
 def test_sources_of_a_public_bucket_are_shown(output, tmp_path, capsys):
