@@ -83,10 +83,10 @@ def check_together(arguments: list[str]) -> None:
     name = options.view_as(StandardOptions).runner
     with _warnings_left_to_beam():
         problems = PipelineOptionsValidator(options, _create(name)).validate()
+    if any("temp_location" in problem for problem in problems):  # the other one follows from it
+        problems = [problem for problem in problems if "staging_location" not in problem]
     found = [_MISSING.fullmatch(problem) for problem in problems]
     missing = [match[1] for match in found if match]
-    if "temp_location" in missing:  # the other one follows from it
-        missing = [name for name in missing if name != "staging_location"]
     if missing:
         names = ", ".join(f"--{option}" for option in missing)
         raise BeamOptionError(f"--runner {name} needs {names}")

@@ -73,6 +73,13 @@ def test_beam_options_are_passed_on():
             ["--runner=DataflowRunner", "--temp_location=gs://abc/t", "--region=us-central1"],
             "--runner DataflowRunner needs --project",
         ),
+        (
+            [
+                *("--runner=DataflowRunner", "--project=shop-1", "--region=us-central1"),
+                "--temp_location=s3://abc/t",
+            ],
+            "Beam refuses its options: Invalid GCS path (s3://abc/t), given for the option",
+        ),
         (["stray"], "unknown option stray"),
         (["--run_id", "../x"], "--run_id"),
         (["--run_id", ""], "--run_id"),
