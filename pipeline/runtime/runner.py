@@ -10,12 +10,18 @@ from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+import grpc
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
 from pipeline.records import RunError
 
+_log = logging.getLogger(__name__)
 # Beam's packages that start a job. Its others build or pickle the pipeline: their errors come from
 # the job's own code.
 _STARTS_JOBS = ("apache_beam.runners.", "apache_beam.utils.")
@@ -135,10 +141,19 @@ def start(pipeline: beam.Pipeline, name: str) -> PipelineResult:
         RunError: if the runner cannot start the job: a download fails, a server does not answer,
             a package is missing. Errors that the job's own code causes pass through.
     """
+    portable = pipeline.options.view_as(PortableOptions)
+    endpoint, timeout_s = portable.job_endpoint, portable.job_server_timeout
+    if endpoint not in (None, "embed"):
+        _log.info("hands the job to %s, which has %d seconds to answer", endpoint, timeout_s)
     try:
         return pipeline.run()
     except _MISTAKES:
         raise
+    except grpc.FutureTimeoutError as error:
+        raise RunError(
+            f"--runner {name} could not start the job: no job server answered at {endpoint} "
+            f"within {timeout_s} seconds (--job_endpoint, --job_server_timeout)"
+        ) from error
     except Exception as error:
         if not _is_of_start(error):
             raise

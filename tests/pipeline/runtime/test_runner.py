@@ -1,5 +1,6 @@
 """Beam's runners that cannot start, and mistakes that are not theirs."""
 
+import socket
 import urllib.error
 
 import apache_beam as beam
@@ -33,6 +34,20 @@ def test_a_runner_that_cannot_start_is_one_line(tmp_path, offline, capsys, optio
     name = options[0].partition("=")[2]
     assert f"--runner {name} could not start the job: Unable to fetch remote job server" in error
     assert "no network" in error and f"stage the jar at {tmp_path}/jars/" in error
+
+
+def test_a_job_server_that_does_not_answer_is_named(tmp_path, capsys, caplog):
+    caplog.set_level("INFO", "pipeline")
+    (tmp_path / "m.txt").write_text("missing.png\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    options = ["--input", str(tmp_path / "m.txt"), "--output", str(tmp_path / "out")]
+    options += ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--job_server_timeout=1"]
+    assert job.run([*options, "--environment_type=LOOPBACK"]) == job.FAILED
+    assert f"hands the job to {endpoint}, which has 1 seconds to answer" in caplog.messages
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"no job server answered at {endpoint} within 1 seconds (--job_endpoint, " in error
 
 
 class Step(beam.DoFn):
