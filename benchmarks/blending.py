@@ -44,7 +44,7 @@ _WORSE_DB = 0.3
 UNCOMPRESSED = tuple(name for name, recipe in RECIPES.items() if not recipe.compressions)
 # By whether a network believes its source.
 _SEARCHED = {
-    False: ("doubt", "undone", "min_share"),
+    False: ("doubt", "usual_error", "undone", "min_share"),
     True: ("believed_doubt", "believed_min_share"),
 }
 # What decides.

@@ -19,11 +19,12 @@ class BlendLimits:
         share of the network
         1.0  ----.                  .----
                   \\                /
-        0.25       '--------------'
+        0.1        '--------------'
                  doubt         undone
 
     The excess is the source's Nyquist ratio over what is usual for edges as steep as its own: high
-    where it was sharpened or shrunk without a filter.
+    where it was sharpened or shrunk without a filter. The usual error is the detail error that the
+    network makes on the same content where that was shrunk softly: that of its self-test.
 
     Attributes:
         max_blended_sharpening: log2; where somebody told the network of a stronger sharpening,
@@ -31,19 +32,24 @@ class BlendLimits:
         min_jpeg_quality: of a source to which this applies, unless the network believes its
             source. Removing stronger compression contradicts the source's detail in any case, and
             hides sharpening and aliasing.
-        doubt: detail error times the fourth power of an excess above 1: up to the first the
-            network's result is published, from the second on `min_share`.
+        doubt: detail error over the usual one, times the fourth power of an excess above 1: up to
+            the first the network's result is published, from the second on `min_share`.
+        usual_error: from the least to the most that counts as usual.
+        assumed_error: the usual error where there was no self-test.
         undone: detail error over the excess: from the first on the share grows again, up to all at
             the second: the network has clearly recognised and undone a sharpening.
         min_share: 0..1 of the network in the most doubtful result.
-        believed_doubt: of a network that believes its source: its detail error over that of its
-            self-test, times the square of such an excess. It changes hardly anything of a source,
+        believed_doubt: the same of a network that believes its source, by the square of such an
+            excess and without bounds of the usual error: it changes hardly anything of a source,
             so that a small error says much.
         believed_min_share: `min_share` of such a network.
 
     Example:
         >>> measures = Measures(
-        ...     detail_error=0.15, nyquist_ratio_source=0.3, edge_steepness_source=53.0
+        ...     detail_error=0.1,
+        ...     self_detail_error=0.001,
+        ...     nyquist_ratio_source=0.3,
+        ...     edge_steepness_source=53.0,
         ... )
         >>> network_share(measures, 100)
         0.25
@@ -51,9 +57,11 @@ class BlendLimits:
 
     max_blended_sharpening: float = 0.25
     min_jpeg_quality: int = 97
-    doubt: tuple[float, float] = (0.04, 0.25)
-    undone: tuple[float, float] = (0.15, 0.7)
-    min_share: float = 0.25
+    doubt: tuple[float, float] = (7.0, 300.0)
+    usual_error: tuple[float, float] = (0.0007, 0.0025)
+    assumed_error: float = 0.001
+    undone: tuple[float, float] = (0.04, 0.85)
+    min_share: float = 0.1
     believed_doubt: tuple[float, float] = (0.45, 4.2)
     believed_min_share: float = 0.15
 
@@ -133,7 +141,7 @@ def judge(
     doubt = None
     if rejection is None:
         image = blend(upscaled.result, image, share)
-        doubt = _in_words(measures, believes_source=upscaled.believes_source)
+        doubt = _in_words(measures)
     of_image = UpscaledImage(upscaled.source, image, upscaled.scale).measure()
     of_network = (
         *("self_psnr_db", "self_bicubic_psnr_db", "self_gain_db"),
@@ -172,17 +180,17 @@ def network_share(
     if is_certain or removes_noise or not error or not ratio:
         return 1.0
     excess = ratio / _usual_ratio(measures)
-    too_much = max(1.0, excess)
+    too_much, usual = max(1.0, excess), measures.self_detail_error
     if believes_source:
-        usual_error = measures.self_detail_error
-        if usual_error is None:
+        if usual is None:
             return 1.0
         least = limits.believed_min_share
-        doubt = error / (usual_error + _LEAST_ERROR) * too_much**2
+        doubt = error / (usual + _LEAST_ERROR) * too_much**2
         trusted = 1 - _ramp(doubt, *limits.believed_doubt)
     else:
-        least = limits.min_share
-        doubt = error * too_much**4
+        least, (low, high) = limits.min_share, limits.usual_error
+        usual = limits.assumed_error if usual is None else min(max(usual, low), high)
+        doubt = error / usual * too_much**4
         trusted = max(1 - _ramp(doubt, *limits.doubt), _ramp(error / excess, *limits.undone))
     return round(least + (1 - least) * trusted, 2)
 
@@ -192,7 +200,7 @@ def _usual_ratio(measures: Measures) -> float:
     return _USUAL_RATIO * max(measures.edge_steepness_source or 0.0, _LEAST_STEEPNESS)
 
 
-def _in_words(measures: Measures, *, believes_source: bool) -> str:
+def _in_words(measures: Measures) -> str:
     """Why a result is blended, for people."""
     ratio, usual = measures.nyquist_ratio_source, _usual_ratio(measures)
     looks = "the network contradicts the detail of the source"
@@ -200,7 +208,7 @@ def _in_words(measures: Measures, *, believes_source: bool) -> str:
         looks = "the source looks sharpened or aliased, Nyquist ratio "
         looks += f"{ratio:.2g} where {usual:.2g} is usual"
     error = f"detail error {measures.detail_error:.2g}"
-    if believes_source:
+    if measures.self_detail_error is not None:
         error += f" where {measures.self_detail_error:.2g} is usual for this network"
     return f"{looks}, {error}"
 
