@@ -9,6 +9,7 @@ from typing import Any
 
 from model.imaging.encode import check_format
 from model.network.presets import SavedModel
+from pipeline import text
 from pipeline.catalog import manifest
 from pipeline.catalog.manifests.files import is_prefix
 from pipeline.catalog.partitions import choose_partitions
@@ -21,7 +22,7 @@ from pipeline.runs import finished, reader
 from pipeline.runs.finished import PreviousRuns, find_previous
 from pipeline.runs.layout import Layout
 from pipeline.runs.replay import NEVER_REPEATED
-from pipeline.settings import RunPlan, Settings
+from pipeline.settings import OPTIONS, RunPlan, Settings
 from pipeline.storage.base import Storage
 from pipeline.storage.routing import open_storage
 from pipeline.upscale.machine import WORTH_PROCESSES, choose_dtype, choose_workers
@@ -85,7 +86,9 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     plan = dataclasses.replace(plan, partitions=partitions)
     if previous is None:
         return plan
-    _warn(settings, previous.run_id, _summary_of(files, settings, previous.run_id))
+    summary = _summary_of(files, settings, previous.run_id)
+    _warn(settings, previous.run_id, summary)
+    _warn_of_other_results(plan, previous.run_id, summary)
     return dataclasses.replace(
         plan,
         previous_run=previous.run_id,
@@ -239,4 +242,25 @@ def _warn(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
             "run %s has its images in its rows: with --images %s they are upscaled again",
             previous,
             settings.images,
+        )
+
+
+def _warn_of_other_results(plan: RunPlan, previous: str, summary: dict[str, Any]) -> None:
+    """Warns if the previous run had another network, or options that make other images."""
+    theirs, model = summary.get("settings", {}), summary.get("model", {})
+    changes = []
+    for name, option in OPTIONS.items():
+        before, now = theirs.get(name, option.default), getattr(plan.settings, name)
+        if option.in_content_key and before != now:
+            changes.append(f"--{name} {text.option(before)} (now {text.option(now)})")
+    if model.get("sha256", plan.model_sha256) != plan.model_sha256:
+        now = plan.settings.model
+        now = "other weights of that name" if model.get("name") == now else now
+        changes.append(f"--model {model.get('name')} (now {now})")
+    if changes:
+        _log.warning(
+            "run %s was made with %s: its results do not fit, and all images are upscaled again; "
+            "--previous RUN reuses those of an older run",
+            previous,
+            ", ".join(changes),
         )

@@ -31,6 +31,11 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
 
+def option(value: object) -> str:
+    """An option's value, without credentials: `option(None)` is `not given`."""
+    return "not given" if value is None else redact(str(value))
+
+
 def clean(text: str | None, max_chars: int = _MAX_CHARS) -> str:
     """Removes credentials and control characters from a row's text and limits its length.
 

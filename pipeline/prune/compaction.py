@@ -110,7 +110,7 @@ def _foreign_rows(files: Storage, layout: Layout, part: str) -> list[dict]:
         for row, holder in zip(batch.to_pylist(), holders(batch["image_uri"]), strict=True):
             if holder not in (None, layout.run_id):
                 found.setdefault(row["image_uri"], row)
-    return sorted(found.values(), key=lambda row: reader.split_pointer(row["image_uri"]) or ())
+    return sorted(found.values(), key=lambda row: reader.reading_order(row["image_uri"]))
 
 
 def _read(images: ImageReader, part: str, row: Mapping) -> bytes | None:

@@ -17,6 +17,7 @@ from pipeline.catalog.selection import matches
 from pipeline.read import s3_access
 from pipeline.read.images import ImageReader, RunImage
 from pipeline.read.names import NamedImage
+from pipeline.runs.reader import reading_order
 from pipeline.settings import Settings
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
@@ -53,7 +54,7 @@ def export(
     with _index() as index, _index() as old_index, _Writers(files) as writers:
         index.writerow(["uri", "product_ids", "file"])
         old_index.writerow(["uri", "file"])
-        for named in sorted(images, key=lambda one: one.image.image_uri):
+        for named in sorted(images, key=lambda one: reading_order(one.image.image_uri)):
             image = named.image
             try:
                 data = reader.read(image.image_uri, image.sha256)

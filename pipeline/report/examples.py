@@ -95,7 +95,8 @@ class ExampleReader:
             Examples in the order of the rows.
         """
         ordered = list(rows)
-        new = {row.columns["uri"]: row for row in sorted(ordered, key=_position)}
+        ordered_by_file = sorted(ordered, key=lambda row: reader.reading_order(row.image_uri))
+        new = {row.columns["uri"]: row for row in ordered_by_file}
         new = {uri: row for uri, row in new.items() if uri not in self._shown}
         read = self._read if self._bytes_left > 0 else _left_out
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -247,8 +248,3 @@ def _is_enlarged(source: RasterImage, result: RasterImage) -> bool:
 
 def _show_no_rejected() -> UpscalesRejected:
     raise RunError("no network is loaded")
-
-
-def _position(row: LocatedRow) -> tuple[str, int]:
-    """File and row number of an image: images of one row group are read one after the other."""
-    return reader.split_pointer(row.image_uri or "") or ("", 0)

@@ -215,7 +215,7 @@ def _write_images(
         own.mkdir(parents=True, exist_ok=True)
     cards: dict[int, Card] = {}
     # Row groups one after the other, whatever the order of the page.
-    for i in sorted(range(len(rows)), key=lambda i: _position(rows[i])):
+    for i in sorted(range(len(rows)), key=lambda i: reader.reading_order(rows[i].image_uri)):
         row, addresses, problems = rows[i], {}, []
         if row.image_uri is not None:
             for kind, read in (
@@ -238,7 +238,3 @@ def _write_images(
 
 def _file_name(page: int) -> str:
     return "index.html" if page == 1 else f"page-{page}.html"
-
-
-def _position(row: LocatedRow) -> tuple[str, int]:
-    return reader.split_pointer(row.image_uri or "") or ("", 0)

@@ -66,6 +66,17 @@ def split_pointer(image_uri: str) -> tuple[str, int] | None:
     return (part, int(number)) if mark and number.isdecimal() else None
 
 
+def reading_order(image_uri: str | None) -> tuple[str, int]:
+    """Key to sort images by, so that those of one row group are read one after the other.
+
+    Example:
+        >>> uris = [f"rows/run_id=n/part-0.parquet#row={number}" for number in (10, 2)]
+        >>> [split_pointer(uri)[1] for uri in sorted(uris, key=reading_order)]
+        [2, 10]
+    """
+    return split_pointer(image_uri or "") or (image_uri or "", 0)
+
+
 def absolute_pointer(part: str, image_uri: str) -> str:
     """Returns the place that an `image_uri` of a row names.
 

@@ -144,12 +144,19 @@ def _check_settings(plan: RunPlan, theirs: dict[str, Any] | None) -> None:
     must_match = [option.name for option in OPTIONS.values() if option.resume_must_match]
     # An option that is newer than the run had its default.
     theirs = _defaults() | theirs
-    for name in (*must_match, "model_sha256"):
+    run_id, again = plan.settings.run_id, "or take another --run_id"
+    for name in must_match:
         if theirs.get(name) != ours[name]:
+            before, now = text.option(theirs.get(name)), text.option(ours[name])
             raise RunError(
-                f"run {plan.settings.run_id} began with --{name} {theirs.get(name)}, now it is "
-                f"{ours[name]}: continue it with the same options, or take another --run_id"
+                f"run {run_id} began with --{name} {before}, now it is {now}: continue it with "
+                f"the same options, {again}"
             )
+    if theirs.get("model_sha256") != plan.model_sha256:
+        raise RunError(
+            f"run {run_id} began with other weights of --model {plan.settings.model}: restore its "
+            f"file, {again}"
+        )
 
 
 def _defaults() -> dict[str, Any]:

@@ -263,6 +263,19 @@ def test_that_images_in_rows_serve_no_run_with_files_is_told(nights, caplog, cap
     assert told in caplog.text
 
 
+def test_that_a_run_with_other_options_serves_no_night_is_told(nights, caplog):
+    first = nights.run("night1")
+    nights.run("trial", "--target_side", "100")
+    told = "run night1 was made with --target_side not given (now 100): its results do not fit"
+    assert told in caplog.text
+    caplog.clear()
+    nights.run("night2", "--previous", "night1")
+    assert "made with" not in caplog.text and inferences(nights.rows("night2")) == 0
+    nights.run("night3", "--model", "rdn-small", "--previous", "night2")
+    told = "run night2 was made with --model rdn-product (now rdn-small): its results do not fit"
+    assert told in caplog.text and first.keys() == nights.rows("night3").keys()
+
+
 def test_an_image_whose_file_was_deleted_is_made_again(nights):
     nights.run("night1")
     for part in locations.local_path(f"{nights.output}/rows/run_id=night1").iterdir():

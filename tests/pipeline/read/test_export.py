@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -14,6 +15,7 @@ from pipeline.read import __main__ as command
 from pipeline.read import export
 from pipeline.read.images import RunImage, list_images
 from pipeline.read.names import NamedImage, name_images
+from pipeline.runs import reader
 from tests.pipeline.conftest import image_bytes, make_settings
 
 
@@ -328,6 +330,28 @@ def test_an_image_that_is_gone_costs_no_other(finished, tmp_path, local_files):
     ((image, error),) = export.export(local_files, named.images, str(tmp_path / "out"))
     assert image == gone and error.reason == "not_found"
     assert len(index_of(tmp_path / "out")) == 3
+
+
+def test_each_row_group_of_images_is_read_once(tmp_path, local_files, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for i in range(13):
+        content = image_bytes(40, 40, file_format="PNG", seed=i)
+        (tmp_path / f"in/{i}.png").write_bytes(content)
+    places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    assert job.run([*places, "--run_id", "r1", "--partitions", "1"]) == 0
+    (part,) = (tmp_path / "out/rows/run_id=r1").iterdir()
+    pq.write_table(pq.read_table(part), part, row_group_size=2)
+    groups = []
+
+    def read(*args, read_row_group=reader.read_row_group):
+        first, table = read_row_group(*args)
+        groups.append(first)
+        return first, table
+
+    monkeypatch.setattr(reader, "read_row_group", read)
+    assert command.main([str(tmp_path / "out"), str(tmp_path / "exported")]) == 0
+    assert groups == [0, 2, 4, 6, 8, 10, 12]
+    assert len(index_of(tmp_path / "exported")) == 1 + 13
 
 
 def test_the_command_names_the_server_only_for_a_bucket():

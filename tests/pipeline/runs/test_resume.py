@@ -105,9 +105,14 @@ def test_a_run_goes_on_with_the_settings_it_began_with(run):
     resume.begin(files, plan)
     places = {"output": plan.settings.output, "s3_endpoint_url": plan.settings.s3_endpoint_url}
     resume.begin(files, make_plan(**places, look_ahead=3, max_failure_rate=0.5))
-    for name, value in (("max_side", 900), ("images", "both"), ("model_sha256", "f" * 64)):
+    for name, value, told in (
+        ("max_side", 900, "--max_side 1000, now it is 900: continue it with the same options"),
+        ("images", "both", "--images parquet, now it is both"),
+        ("limit", 9, "--limit not given, now it is 9"),
+        ("model_sha256", "f" * 64, "other weights of --model rdn-product: restore its file"),
+    ):
         other = make_plan(output=plan.settings.output, **{name: value})
-        with pytest.raises(RunError, match=f"began with --{name}.*another --run_id"):
+        with pytest.raises(RunError, match=f"began with {told}.*, or take another --run_id"):
             resume.begin(files, other)
     text = json.loads(files.read(Layout.of(plan.settings).started))
     assert text["look_ahead"] == plan.settings.look_ahead
