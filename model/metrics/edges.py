@@ -13,7 +13,7 @@ _EDGE_RANGE = 32.0
 _MIN_EDGE_PX = 64
 
 
-def overshoot(source: np.ndarray, result: np.ndarray, *, scale: int) -> float | None:
+def overshoot(source: np.ndarray, result: np.ndarray) -> float | None:
     """Measures the halos beside edges: how far the result leaves the source's range there.
 
     Thin lines that a network sharpens correctly leave that range as well: compare the values of
@@ -21,8 +21,7 @@ def overshoot(source: np.ndarray, result: np.ndarray, *, scale: int) -> float | 
 
     Args:
         source: float [H, W], its luma.
-        result: float [H * scale, W * scale], luma of the result.
-        scale: of the network.
+        result: float [h, w], luma of the result; h >= H and w >= W.
 
     Returns:
         Grey levels, 0 or more: the mean over all source pixels within 2 pixels of an edge of the
@@ -35,23 +34,20 @@ def overshoot(source: np.ndarray, result: np.ndarray, *, scale: int) -> float | 
     Example:
         >>> step = np.repeat([[50.0] * 8 + [150.0] * 8], 16, axis=0)
         >>> doubled = step.repeat(2, axis=0).repeat(2, axis=1)
-        >>> overshoot(step, doubled, scale=2), overshoot(step, doubled * 1.1, scale=2) > 5
+        >>> overshoot(step, doubled), overshoot(step, doubled * 1.1) > 5
         (0.0, True)
     """
     low, high = _local_range(source)
     is_near = high - low >= _EDGE_RANGE
     if np.count_nonzero(is_near) < _MIN_EDGE_PX:
         return None
-    blocks = _blocks(result, source.shape, scale)
-    above = blocks.max(axis=(1, 3)) - high
-    below = low - blocks.min(axis=(1, 3))
+    above = _largest(result, source.shape) - high
+    below = low + _largest(-result, source.shape)
     excess = np.maximum(np.maximum(above, below), 0.0)
     return float(excess[is_near].mean())
 
 
-def edge_sharpness(
-    source: np.ndarray, bicubic: np.ndarray, result: np.ndarray, *, scale: int
-) -> float | None:
+def edge_sharpness(source: np.ndarray, bicubic: np.ndarray, result: np.ndarray) -> float | None:
     """Compares the steepness of a result's edges with bicubic's.
 
     Unlike `no_reference.sharpness_ratio`, it looks at strong edges only: noise and its removal
@@ -59,9 +55,8 @@ def edge_sharpness(
 
     Args:
         source: float [H, W], its luma.
-        bicubic: float [H * scale, W * scale], the source's luma upscaled by bicubic.
-        result: float [H * scale, W * scale], luma of the result.
-        scale: of the network.
+        bicubic: float [h, w], the source's luma upscaled by bicubic; h >= H and w >= W.
+        result: float [h, w], luma of the result.
 
     Returns:
         Ratio of the mean of the steepest steps at edges: 1 is as soft as bicubic. None for an
@@ -75,24 +70,32 @@ def edge_sharpness(
     if np.count_nonzero(is_near) < _MIN_EDGE_PX:
         return None
     # The steep middle of an edge decides, not its soft feet.
-    expected = _steepest(bicubic, source.shape, scale)[is_near]
-    found = _steepest(result, source.shape, scale)[is_near]
+    expected = _steepest(bicubic, source.shape)[is_near]
+    found = _steepest(result, source.shape)[is_near]
     is_steep = expected >= np.quantile(expected, 0.5)
     return float(found[is_steep].mean() / expected[is_steep].mean())
 
 
-def _steepest(plane: np.ndarray, shape: tuple[int, ...], scale: int) -> np.ndarray:
+def _steepest(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The largest step to the pixel below or right within each source pixel: [H, W]."""
     steps = np.zeros_like(plane)
     down, right = np.abs(np.diff(plane, axis=0)), np.abs(np.diff(plane, axis=1))
     steps[:-1] = down
     steps[:, :-1] = np.maximum(steps[:, :-1], right)
-    return _blocks(steps, shape, scale).max(axis=(1, 3))
+    return _largest(steps, shape)
 
 
-def _blocks(plane: np.ndarray, shape: tuple[int, ...], scale: int) -> np.ndarray:
-    """[H * scale, W * scale] as [H, scale, W, scale]: the pixels of each source pixel."""
-    return plane.reshape(shape[0], scale, shape[1], scale)
+def _largest(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The largest value of [h, w] within each source pixel: [H, W].
+
+    At a ratio that is no whole number the source pixels hold different numbers of pixels:
+    3 and 2 in turn at 2.5.
+    """
+    for axis in (0, 1):
+        source_px, px = shape[axis], plane.shape[axis]
+        starts = (2 * px * np.arange(source_px) + source_px) // (2 * source_px)  # rounded
+        plane = np.maximum.reduceat(plane, starts, axis=axis)
+    return plane
 
 
 def _local_range(source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

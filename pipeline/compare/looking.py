@@ -64,24 +64,31 @@ def measure_pixels(source: np.ndarray, a: np.ndarray, b: np.ndarray) -> PixelMea
 
     Args:
         source: uint8 [H, W, 3].
-        a, b: uint8 [H * scale, W * scale, 3].
+        a, b: uint8 [h, w, 3]; with a target side h / H need not be a whole number.
 
     Returns:
         None if the sizes of the three do not belong together, or the image has no edges.
     """
-    scale = a.shape[0] // source.shape[0]
-    if a.shape != b.shape or a.shape[:2] != (source.shape[0] * scale, source.shape[1] * scale):
+    if a.shape != b.shape or not _is_enlarged(source.shape, a.shape):
         return None
     luma = full_reference.luma(source, dtype=np.float32)
     bicubic = resampling.bicubic(luma, *a.shape[:2])
     halos, sharpness = [], []
     for result in (a, b):
         plane = full_reference.luma(result, dtype=np.float32)
-        halos.append(edges.overshoot(luma, plane, scale=scale))
-        sharpness.append(edges.edge_sharpness(luma, bicubic, plane, scale=scale))
+        halos.append(edges.overshoot(luma, plane))
+        sharpness.append(edges.edge_sharpness(luma, bicubic, plane))
     if None in halos or None in sharpness:
         return None
     return PixelMeasures(*halos, *sharpness)  # type: ignore[arg-type]  # None is excluded
+
+
+def _is_enlarged(source: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether a result has its source's proportions, up to rounding, and at least its size."""
+    (height, width), (new_height, new_width) = source[:2], result[:2]
+    # The longer side is exact, the shorter one is rounded.
+    is_alike = 2 * abs(new_height * width - new_width * height) <= max(height, width)
+    return is_alike and new_height >= height and new_width >= width
 
 
 def place_of(run: FinishedRun) -> Place:

@@ -10,6 +10,7 @@ output it also deletes what killed processes left half written, under hidden nam
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from model.command_line import CommandParser
 from pipeline import text
 from pipeline.options.declaration import place
 from pipeline.prune import deletion
-from pipeline.prune.compaction import compact
+from pipeline.prune.compaction import compact, count_images
 from pipeline.prune.inventory import State, StoredRun, read_runs
 from pipeline.prune.lock import pruning
 from pipeline.read import s3_access
@@ -127,23 +128,30 @@ def _references(run: StoredRun, runs: list[StoredRun]) -> list[str]:
 
 
 def _foretell(files: Storage, runs: list[StoredRun], options: argparse.Namespace) -> None:
-    """Prints what the options would do, without `--compact`."""
-    staying = runs
+    """Prints what `_prune` would do, if all images that `--compact` copies can be read."""
+    if options.compact:
+        runs = _foretell_copies(files, options.output, runs)
     if options.keep:
         choice = deletion.choose(runs, keep=options.keep, unfinished_too=options.unfinished)
         for run in choice.goes:
             print(f"would delete run {run.run_id}: {text.size(run.size_bytes)}")
         _tell_stays("would keep", choice, options.keep)
-        staying = [run for run in runs if run.run_id in choice.stays]
+        runs = [run for run in runs if run.run_id in choice.stays]
     if options.images:
-        images = deletion.unnamed_images(files, options.output, staying)
+        images = deletion.unnamed_images(files, options.output, runs)
         print(f"would delete {_sum(images)} under images/")
     if unfinished := deletion.unfinished_files(options.output):
         print(f"would delete {_sum(unfinished)} that killed processes left half written")
-    if options.compact:
-        newest = _latest(files, options.output)
-        copies = sum(sum(run.refers_to.values()) for run in runs if run.run_id == newest)
-        print(f"would copy {text.count(copies, 'image')} into run {newest}")
+
+
+def _foretell_copies(files: Storage, output: str, runs: list[StoredRun]) -> list[StoredRun]:
+    """Prints what `_compact` would do; returns the runs as they would be afterwards."""
+    newest = _latest(files, output)
+    images = count_images(files, Layout(output, newest))
+    print(f"would copy {text.count(images, 'image')} into run {newest}")
+    return [
+        dataclasses.replace(run, refers_to={}) if run.run_id == newest else run for run in runs
+    ]
 
 
 def _prune(files: Storage, options: argparse.Namespace, check: Callable[[], None]) -> None:

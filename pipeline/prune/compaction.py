@@ -81,6 +81,20 @@ def compact(
     return total
 
 
+def count_images(files: Storage, layout: Layout) -> int:
+    """Counts the images that `compact` would copy if each can be read; reads the rows alone.
+
+    Args:
+        files: storage of the runs.
+        layout: of the run.
+
+    Raises:
+        RunError: if rows cannot be read.
+    """
+    parts = reader.parts_of(files, layout)
+    return sum(len(_foreign_rows(files, layout, part)) for part in parts)
+
+
 def _copy_images(
     files: Storage, layout: Layout, part: str, shard_bytes: int
 ) -> tuple[Compacted, dict[str, str]]:

@@ -140,6 +140,24 @@ def drawn(tmp_path_factory):
     return folder
 
 
+def test_a_result_of_a_target_side_can_get_better(tmp_path):
+    """2.5 is no whole number: its pixels were not looked at, and it could only get worse."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/0.jpg").write_bytes(image_bytes(160, 200, seed=1, quality=50))
+    for name in ("rdn-small", "rdn-product"):
+        places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / name)]
+        options = ["--run_id", "r", "--model", name, "--report", "no", "--target_side", "500"]
+        assert job.run([*places, *options]) == 0
+    figures, runs = (
+        tmp_path / "f.json",
+        [run_of(tmp_path, n) for n in ("rdn-small", "rdn-product")],
+    )
+    command.main([*runs, "--json", str(figures)])
+    found = json.loads(figures.read_text())
+    assert found["looked_at"] == 1 and found["verdict"]["better"] == 1
+    assert "overshoot" in found["judged"][0]["why"]
+
+
 SIZES = {
     "desktop": {"viewport": {"width": 1300, "height": 900}},
     "phone": {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"},

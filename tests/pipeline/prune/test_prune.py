@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -408,12 +409,43 @@ def test_an_unfinished_run_and_what_it_points_to_stay(outputs, capsys):
 
 def test_a_dry_run_says_what_would_go(three_nights, capsys):
     before = three_nights.names()
-    assert three_nights.prune("--keep", "1", "--compact", "--dry_run") == 0
+    assert three_nights.prune("--keep", "1", "--dry_run") == 0
     said = capsys.readouterr().out
-    assert "would delete run n2" in said and "would copy 2 images into run n3" in said
+    assert "would delete run n2" in said and "would copy" not in said
     assert "would keep run n3: one of the newest 1\n" in said
     assert "would keep run n1: holds 2 images of run n3\n" in said
     assert three_nights.names() == before
+
+
+def test_a_dry_run_of_a_compaction_says_what_the_command_does(outputs, capsys):
+    outputs.add("n1", "abc", as_files="uv")
+    first = outputs.pointers("n1")
+    outputs.add("n2", "d", {"b": first["b"]}, is_finished=False)
+    outputs.add("n3", "e", {name: first[name] for name in "ab"}, as_files="w")
+    third = outputs.pointers("n3")
+    unchanged = {**third, "a": first["a"], "b": first["b"], "twin": first["a"], "v": first["v"]}
+    outputs.add("n4", "f", unchanged)
+
+    def said(*options):
+        """Lines about what changes, in the words of the command itself."""
+        assert outputs.prune("--compact", "--images", *options) == 0
+        lines = capsys.readouterr().out.splitlines()
+        words = {"would copy": "copied", "would delete": "deleted", "would keep": "kept"}
+        for foretold, done in words.items():
+            lines = [line.replace(foretold, done) for line in lines]
+        lines = [line for line in lines if line.split()[0] in words.values()]
+        # The bytes of the copies are known when they are read.
+        return [re.sub(r", \d+ bytes into", " into", line) for line in lines]
+
+    before = outputs.names()
+    for options in (["--keep", "1"], ["--keep", "1", "--unfinished"]):
+        foretold = said(*options, "--dry_run")
+        assert outputs.names() == before
+        done = said(*options)
+        assert foretold == done, options
+        before = outputs.names()
+    assert outputs.run_ids() == {"n4"}
+    assert outputs.images("n4").keys() == {*"abefwv", "twin"}
 
 
 def test_rows_that_cannot_be_read_delete_nothing(three_nights, capsys):
