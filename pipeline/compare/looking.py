@@ -13,6 +13,7 @@ from pipeline.catalog.places import Place
 from pipeline.compare.finished_run import FinishedRun, read_located_rows
 from pipeline.compare.judging import PixelMeasures
 from pipeline.report.examples import MAX_PIXELS, ExampleReader
+from pipeline.runs.reader import reading_order
 from pipeline.storage.base import Readable, Storage, StorageError
 
 
@@ -44,7 +45,7 @@ def measure_images(
     found = {}
     with DecoderPool(os.cpu_count() or 1, max_pixels=MAX_PIXELS) as decoders:
         readers = [ExampleReader(files, decoders, place_of(run), sources=sources) for run in runs]
-        for uri in sorted(uris, key=lambda uri: rows[1][uri].image_uri or ""):
+        for uri in sorted(uris, key=lambda uri: reading_order(rows[1][uri].image_uri)):
             try:
                 source = readers[1].source(rows[1][uri]).over_white()
                 results = [
