@@ -67,7 +67,8 @@ class RangedFile(io.RawIOBase):
     """A seekable file over a function that fetches ranges; fetches each block once.
 
     Pillow reads an image's header through it: one block for nearly all files, and most small
-    images are whole by then.
+    images are whole by then. Arrow reads column chunks of many MiB: the missing blocks of one read
+    that lie side by side are one request.
 
     Args:
         fetch: returns the bytes start..stop; it raises where it cannot.
@@ -81,6 +82,8 @@ class RangedFile(io.RawIOBase):
     """
 
     BLOCK_BYTES = 64 << 10
+    # A failed request is repeated whole, and its answer is in memory beside the blocks.
+    MAX_REQUEST_BYTES = 16 << 20
 
     def __init__(
         self, fetch: Callable[[int, int], bytes], size_bytes: int, head: bytes = b""
@@ -118,9 +121,12 @@ class RangedFile(io.RawIOBase):
             OSError: if the file is shorter than its announced size.
         """
         filled = 0
-        while filled < len(buffer) and self._at < self._size:
+        stop = min(self._at + len(buffer), self._size)
+        while self._at < stop:
             number, offset = divmod(self._at, self.BLOCK_BYTES)
-            part = self._block(number)[offset : offset + len(buffer) - filled]
+            if number not in self._blocks:
+                self._fetch_blocks(number, stop)
+            part = self._blocks[number][offset : offset + stop - self._at]
             buffer[filled : filled + len(part)] = part
             filled += len(part)
             self._at += len(part)
@@ -138,11 +144,17 @@ class RangedFile(io.RawIOBase):
         head = b"".join(blocks)
         return head if len(head) >= self._size else head + self._range(len(head), self._size)
 
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            start = number * self.BLOCK_BYTES
-            self._blocks[number] = self._range(start, min(start + self.BLOCK_BYTES, self._size))
-        return self._blocks[number]
+    def _fetch_blocks(self, first: int, stop: int) -> None:
+        """Fetches a missing block, and those after it up to a byte, by one request."""
+        start = first * self.BLOCK_BYTES
+        last = (min(stop, start + self.MAX_REQUEST_BYTES) - 1) // self.BLOCK_BYTES
+        count = 1
+        while first + count <= last and first + count not in self._blocks:
+            count += 1
+        data = self._range(start, min(start + count * self.BLOCK_BYTES, self._size))
+        for i in range(count):
+            block = data[i * self.BLOCK_BYTES : (i + 1) * self.BLOCK_BYTES]
+            self._blocks[first + i] = block
 
     def _range(self, start: int, stop: int) -> bytes:
         """Fetches bytes; a short answer would make readers ask for the rest for ever."""

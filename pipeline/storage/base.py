@@ -166,7 +166,7 @@ class Storage(Protocol):
     """
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        """Yields every object below a prefix or folder that ends in `/`.
+        """Yields every object below a prefix of S3, or below a folder, which ends in `/`.
 
         A listing is a hint: objects may come and go meanwhile, and some servers list out of
         order. `after`, a URI of S3, asks for the objects behind it in byte order.

@@ -70,10 +70,15 @@ class LocalStorage:
         LocalStorage().read("file:///data/a%20b.jpg", 0, 3)
     """
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "", *, deep: bool = True) -> Iterator[StoredObject]:
         """Yields every file below a folder, in order of paths; ETags are left to `identify`.
 
         Files that vanish meanwhile are left out; links to folders are not followed.
+
+        Args:
+            prefix: the folder.
+            after: only files behind this one.
+            deep: whether to look into its subfolders.
 
         Raises:
             RunError: if the folder does not exist or may not be read.
@@ -84,7 +89,7 @@ class LocalStorage:
         if not os.access(folder, os.R_OK | os.X_OK):
             raise RunError(f"no permission to list the folder {folder}")
         start = local_path(after) if after else None
-        for path in walk(folder.absolute()):
+        for path in walk(folder.absolute(), deep=deep):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 found = path.stat()
                 if stat.S_ISREG(found.st_mode) and (start is None or path > start):
@@ -165,11 +170,15 @@ class LocalStorage:
             local_path(uri).unlink(missing_ok=True)
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, *, deep: bool = True) -> Iterator[Path]:
     """Yields what lies below a folder and is no folder, in order of paths.
 
     Names that vanish meanwhile are left out, unfinished files of ours too. Links are yielded,
     those to folders as well, and not followed. A folder that may not be read is yielded itself.
+
+    Args:
+        folder: where to begin.
+        deep: whether to look into its subfolders.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -180,7 +189,8 @@ def walk(folder: Path) -> Iterator[Path]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from walk(Path(entry.path))
+            if deep:
+                yield from walk(Path(entry.path))
         elif not _PARTIAL.fullmatch(entry.name):
             yield Path(entry.path)
 

@@ -24,6 +24,23 @@ def list_if_any(storage: Storage, folder: str) -> Iterator[StoredObject]:
         yield from storage.list(f"{folder.rstrip('/')}/")
 
 
+def list_names(storage: Storage, folder: str, start: str) -> Iterator[StoredObject]:
+    """Lists a folder's objects whose names begin with a text, and some others.
+
+    S3 lists the keys of subfolders that begin so, too; a local folder lists all its files, and
+    none of its subfolders. None where a local folder does not exist.
+
+    Args:
+        storage: where it lies.
+        folder: its URI or path; on S3 it ends in `/`.
+        start: of the names; empty for all.
+    """
+    if scheme_of(folder) == "s3":
+        yield from storage.list(f"{folder}{start}")
+    elif local_path(folder).is_dir():
+        yield from LocalStorage().list(folder, deep=False)
+
+
 class _AnyStorage:
     """Sends each call to the storage of its URI's scheme; loads boto3 for S3 only."""
 

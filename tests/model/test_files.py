@@ -49,6 +49,47 @@ def test_a_first_block_that_the_caller_has_is_not_fetched():
     assert ranges.asked == [(65536, 131072)]
 
 
+def test_the_missing_blocks_of_one_read_are_one_request():
+    ranges = Ranges(DATA)
+    file = RangedFile(ranges, len(DATA))
+    file.seek(70_000)
+    assert file.read(180_000) == DATA[70_000:250_000]
+    assert ranges.asked == [(65_536, 262_144)]
+    file.seek(0)
+    assert file.read(400_000) == DATA  # on both sides of the blocks that it has
+    assert ranges.asked[1:] == [(0, 65_536), (262_144, 300_000)]
+    file.seek(0)
+    assert file.read(400_000) == DATA and len(ranges.asked) == 3
+
+
+@pytest.mark.parametrize("most", [65_536, 196_608])
+def test_a_request_has_a_largest_size(monkeypatch, most):
+    monkeypatch.setattr(RangedFile, "MAX_REQUEST_BYTES", most)
+    ranges = Ranges(DATA)
+    file = RangedFile(ranges, len(DATA))
+    file.seek(10)
+    assert file.read(400_000) == DATA[10:]
+    sizes = [stop - start for start, stop in ranges.asked]
+    assert sum(sizes) == len(DATA) and max(sizes) == most
+
+
+def test_blocks_that_were_fetched_before_an_error_are_kept(monkeypatch):
+    monkeypatch.setattr(RangedFile, "MAX_REQUEST_BYTES", 131_072)
+    ranges = Ranges(DATA[:200_000])
+    file = RangedFile(ranges, len(DATA))
+    with pytest.raises(OSError, match="instead of"):
+        file.read(400_000)
+    ranges.data = DATA
+    file.seek(0)
+    assert file.read(400_000) == DATA
+    assert ranges.asked == [
+        (0, 131_072),
+        (131_072, 262_144),
+        (131_072, 262_144),
+        (262_144, 300_000),
+    ]
+
+
 @pytest.mark.parametrize("left", [0, 10, 65_536, 70_000])
 def test_a_file_that_shrank_is_an_error_and_no_endless_loop(left):
     with pytest.raises(OSError, match="instead of"):

@@ -8,7 +8,7 @@ from pipeline.records import Reason, RunError
 from pipeline.redaction import redact
 from pipeline.storage import locations
 from pipeline.storage.base import Storage, StorageError
-from pipeline.storage.routing import list_if_any
+from pipeline.storage.routing import list_if_any, list_names
 
 _PACKED = ".gz"
 _FOLDER = ".parquet"
@@ -66,11 +66,12 @@ def find_files(files: Storage, source: str) -> list[str]:
     if is_parquet_folder(source):
         return _in_folder(files, source.rstrip("/"), source)
     name = source.rpartition("/")[2]
-    if re.search(r"[*?]", name) and not _exists(files, source):
+    wildcard = re.search(r"[*?]", name)
+    if wildcard and not _exists(files, source):
         folder = source.removesuffix(name)
         found = sorted(
             item.uri
-            for item in list_if_any(files, folder or ".")
+            for item in list_names(files, folder or ".", name[: wildcard.start()])
             if _is_in(item.uri, folder, name)
         )
         if not found:

@@ -10,6 +10,7 @@ import os
 import tracemalloc
 import uuid
 import zlib
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,12 @@ import pytest
 
 from pipeline.catalog import manifest
 from pipeline.catalog.manifests.columns import ManifestColumns
+from pipeline.catalog.manifests.files import find_files
+from pipeline.catalog.selection import matches
 from pipeline.records import Reason, RunError
+from pipeline.storage.base import StorageConfig
+from pipeline.storage.routing import open_storage
+from tests.pipeline.fault_proxy import fault_proxy
 
 TEXTS = {
     "csv": "uri,product_id\ns3://shop/ä b.jpg,007\ns3://shop/2.jpg,\n",
@@ -268,6 +274,53 @@ def test_a_pattern_names_the_files_of_one_folder(world, pattern):
     assert [entry.position for entry in found] == [0, 1, 2, 3]
     assert (b.product_id, a.product_id) == ("1", None)
     assert told == [f"{folder}/{pattern} has 2 files"]
+
+
+KEYS = [
+    *(
+        "part-1.txt",
+        "part-2.txt",
+        "part-10.txt",
+        "part-[1].txt",
+        "p.txt",
+        "Part-1.txt",
+        "other.txt",
+    ),
+    *("part-1.txt.gz", "part-old/part-3.txt", "images/part-4.txt", "images/a/b.jpg"),
+]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "start"),
+    [
+        ("part-*.txt", "part-"),
+        ("part-?.txt", "part-"),
+        ("part-[1]*.txt", "part-[1]"),
+        ("part-**.txt", "part-"),
+        ("?art-1.txt", ""),
+        ("*.txt", ""),
+    ],
+)
+def test_a_pattern_lists_only_what_begins_like_it(bucket, pattern, start):
+    for key in KEYS:
+        bucket.put(f"top/{key}", b"s3://shop/a.jpg")
+    with fault_proxy(bucket.endpoint) as proxy:
+        files = open_storage(StorageConfig(proxy.endpoint))
+        found = find_files(files, bucket.uri(f"top/{pattern}"))
+    assert found == sorted(bucket.uri(f"top/{key}") for key in KEYS if matches(key, f"/{pattern}"))
+    listings = [parse_qs(urlsplit(path).query) for path in proxy.of("GET", "list-type=2")]
+    assert [one["prefix"] for one in listings] == [[f"top/{start}"]]
+
+
+def test_a_local_pattern_looks_into_no_subfolder(local_files, tmp_path, monkeypatch):
+    for key in KEYS:
+        local_files.write(str(tmp_path / key), b"s3://shop/a.jpg")
+    looked, scandir = [], os.scandir
+    monkeypatch.setattr("os.scandir", lambda folder: looked.append(folder) or scandir(folder))
+    found = find_files(local_files, str(tmp_path / "part-**.txt"))
+    names = ["part-1.txt", "part-10.txt", "part-2.txt", "part-[1].txt"]
+    assert found == sorted((tmp_path / name).as_uri() for name in names)
+    assert looked == [tmp_path]
 
 
 @pytest.mark.parametrize("final", ["", "/"])

@@ -3,12 +3,15 @@
 import logging
 import threading
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.records import Reason, RunError
 from pipeline.storage import retries, s3, s3_body
 from pipeline.storage.base import UNKNOWN_TIME, StorageConfig, StorageError
-from pipeline.storage.ranged import open_object
+from pipeline.storage.ranged import open_object, open_ranged
 from pipeline.storage.routing import open_storage
 from pipeline.storage.s3_client import forget_connections, open_connection
 from pipeline.storage.s3_errors import sort_error
@@ -211,6 +214,20 @@ def test_a_server_that_ignores_ranges_and_conditions(bucket, proxy):
     bucket.put("a", b"another")
     assert reason_of(files.read, uri, etag=old) == Reason.CHANGED
     assert reason_of(files.read, uri, 2, 5, old) == Reason.CHANGED
+
+
+def test_a_column_of_many_blocks_costs_few_requests(bucket, proxy):
+    images = [np.random.default_rng(i).bytes(500_000) for i in range(8)]
+    table = pa.table({"image": images})
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="none", use_dictionary=False)
+    uri = bucket.put("a", buffer.getvalue().to_pybytes())
+    fault = iter(["reset", "short_body"])
+    proxy.fault = lambda method, path: next(fault, None) if method == "GET" else None
+    with open_ranged(through(proxy), uri) as file:
+        assert pq.ParquetFile(file).read_row_group(0) == table
+    # Two that failed, the footer, the column, and the block at its end for the buffer.
+    assert len(proxy.of("GET", "/a")) <= 6
 
 
 def test_an_object_that_shrank_ends_the_read(bucket, proxy):
