@@ -86,9 +86,7 @@ def make_plan(settings: Settings, started_at: datetime.datetime, *, is_local: bo
     plan = dataclasses.replace(plan, partitions=partitions)
     if previous is None:
         return plan
-    summary = _summary_of(files, settings, previous.run_id)
-    _warn(settings, previous.run_id, summary)
-    _warn_of_other_results(plan, previous.run_id, summary)
+    _warn(plan, previous.run_id, _summary_of(files, settings, previous.run_id))
     return dataclasses.replace(
         plan,
         previous_run=previous.run_id,
@@ -215,13 +213,13 @@ def _parts_of(files: Storage, settings: Settings, run_id: str) -> tuple[str, ...
     return tuple(parts)
 
 
-def _warn(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
+def _warn(plan: RunPlan, previous: str, summary: dict[str, Any]) -> None:
     """Warns of options that the previous run makes useless or expensive.
 
     Reasons of `--retry` that none of its rows has, or that stay; images in its rows, which serve
-    no run whose images shall be files.
+    no run whose images shall be files; results of another network, or of other options.
     """
-    found = summary.get("by_reason", {})
+    settings, found = plan.settings, summary.get("by_reason", {})
     for reason in settings.retry:
         if reason in NEVER_REPEATED:
             _log.warning(
@@ -243,10 +241,18 @@ def _warn(settings: Settings, previous: str, summary: dict[str, Any]) -> None:
             previous,
             settings.images,
         )
+    changes = _changes(plan, summary)
+    if changes:
+        _log.warning(
+            "run %s was made with %s: its results do not fit, and all images are upscaled again; "
+            "--previous RUN reuses those of an older run",
+            previous,
+            ", ".join(changes),
+        )
 
 
-def _warn_of_other_results(plan: RunPlan, previous: str, summary: dict[str, Any]) -> None:
-    """Warns if the previous run had another network, or options that make other images."""
+def _changes(plan: RunPlan, summary: dict[str, Any]) -> list[str]:
+    """How another run's network and options made other images than this plan's will."""
     theirs, model = summary.get("settings", {}), summary.get("model", {})
     changes = []
     for name, option in OPTIONS.items():
@@ -257,10 +263,4 @@ def _warn_of_other_results(plan: RunPlan, previous: str, summary: dict[str, Any]
         now = plan.settings.model
         now = "other weights of that name" if model.get("name") == now else now
         changes.append(f"--model {model.get('name')} (now {now})")
-    if changes:
-        _log.warning(
-            "run %s was made with %s: its results do not fit, and all images are upscaled again; "
-            "--previous RUN reuses those of an older run",
-            previous,
-            ", ".join(changes),
-        )
+    return changes
