@@ -3,11 +3,17 @@
 import contextlib
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from model import startup
+
+# How often to look whether the pool has ended, and how long it may take to notice a death itself.
+_LOOK_S, _NOTICE_S = 1.0, 5.0
 
 
 @contextlib.contextmanager
@@ -33,8 +39,11 @@ def forked(
         raise ValueError(f"feed_processes is at least 0. Received: {count}")
     fork = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(count, fork, _begin, (prepare, arguments))
+    before, ended = multiprocessing.active_children(), threading.Event()
     try:
         pool.submit(signal.getsignal, signal.SIGINT).result()  # the first call forks all of them
+        processes = [one for one in multiprocessing.active_children() if one not in before]
+        threading.Thread(target=_watch, args=(pool, processes, ended), daemon=True).start()
         yield pool
     except BrokenExecutor as error:
         raise OSError(
@@ -42,7 +51,28 @@ def forked(
             "fewer --feed_processes"
         ) from error
     finally:
+        ended.set()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _watch(
+    pool: ProcessPoolExecutor, processes: list[BaseProcess], ended: threading.Event
+) -> None:
+    """Breaks a pool whose process was killed while it wrote a result.
+
+    The pool would wait for the rest of it for ever, and the other processes for their turn to
+    write. Without any writer its reader comes to the end of the file, and every future fails.
+    """
+    while not connection.wait([one.sentinel for one in processes], timeout=_LOOK_S):
+        if ended.is_set():
+            return
+    if ended.wait(_NOTICE_S):
+        return
+    for one in processes:
+        one.kill()
+    results = getattr(pool, "_result_queue", None)
+    if results is not None:
+        results._writer.close()  # noqa: SLF001 - nothing public reaches it
 
 
 def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

@@ -1,6 +1,9 @@
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from model.data.drawn_recipes import Degradation
 from model.data.feeding import Feed
 from model.data.hr_sources import HrArray, HrFile
 from model.data.patches import MARGIN_PX, Cutter, Group, prepare, variation
+from model.data.processes import forked
 from model.imaging import resampling
 from model.scenes.drawing import draw_scene
 
@@ -174,6 +178,24 @@ def test_a_killed_process_is_told():
         for batch in feeders.batches(range(10**6)):
             assert batch.lr.shape == (24, 16, 16, 3)
             multiprocessing.active_children()[0].kill()
+
+
+def dies_in_its_answer():
+    """In a fork: writes half of its result, and is killed."""
+
+    def send(self, data):
+        os.write(self.fileno(), bytes(data)[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    connection.Connection._send = send  # noqa: SLF001 - the fault
+    return bytes(1 << 10)
+
+
+def test_a_process_killed_in_its_answer_is_told():
+    """The pool waits for the rest of that answer, the other process for its turn to write."""
+    with pytest.raises(OSError, match="was killed"), forked(2) as pool:
+        for future in [pool.submit(dies_in_its_answer) for _ in range(4)]:
+            future.result()
 
 
 def test_less_than_no_process():
