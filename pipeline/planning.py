@@ -252,8 +252,13 @@ def _warn(plan: RunPlan, previous: str, summary: dict[str, Any]) -> None:
 
 
 def _changes(plan: RunPlan, summary: dict[str, Any]) -> list[str]:
-    """How another run's network and options made other images than this plan's will."""
-    theirs, model = summary.get("settings", {}), summary.get("model", {})
+    """How another run's network and options made other images than this plan's will.
+
+    Nothing where its summary is damaged: nobody knows.
+    """
+    theirs, model = summary.get("settings"), summary.get("model", {})
+    if theirs is None:
+        return []
     changes = []
     for name, option in OPTIONS.items():
         before, now = theirs.get(name, option.default), getattr(plan.settings, name)

@@ -276,6 +276,13 @@ def test_that_a_run_with_other_options_serves_no_night_is_told(nights, caplog):
     assert told in caplog.text and first.keys() == nights.rows("night3").keys()
 
 
+def test_nothing_is_said_of_the_options_of_a_run_whose_summary_is_damaged(nights, caplog):
+    nights.run("night1", "--target_side", "100")
+    locations.local_path(f"{nights.output}/runs/night1/summary.json").write_text("{")
+    second = nights.run("night2", "--target_side", "100")
+    assert inferences(second) == 0 and "made with" not in caplog.text
+
+
 def test_an_image_whose_file_was_deleted_is_made_again(nights):
     nights.run("night1")
     for part in locations.local_path(f"{nights.output}/rows/run_id=night1").iterdir():
