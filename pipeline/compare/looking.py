@@ -12,7 +12,7 @@ from model.metrics import edges, full_reference
 from pipeline.catalog.places import Place
 from pipeline.compare.finished_run import FinishedRun, read_located_rows
 from pipeline.compare.judging import PixelMeasures
-from pipeline.report.examples import MAX_PIXELS, ExampleReader
+from pipeline.report.examples import MAX_PIXELS, ExampleReader, is_enlarged
 from pipeline.runs.reader import reading_order
 from pipeline.storage.base import Readable, Storage, StorageError
 
@@ -70,7 +70,7 @@ def measure_pixels(source: np.ndarray, a: np.ndarray, b: np.ndarray) -> PixelMea
     Returns:
         None if the sizes of the three do not belong together, or the image has no edges.
     """
-    if a.shape != b.shape or not _is_enlarged(source.shape, a.shape):
+    if a.shape != b.shape or not is_enlarged(source.shape, a.shape):
         return None
     luma = full_reference.luma(source, dtype=np.float32)
     bicubic = resampling.bicubic(luma, *a.shape[:2])
@@ -82,14 +82,6 @@ def measure_pixels(source: np.ndarray, a: np.ndarray, b: np.ndarray) -> PixelMea
     if None in halos or None in sharpness:
         return None
     return PixelMeasures(*halos, *sharpness)  # type: ignore[arg-type]  # None is excluded
-
-
-def _is_enlarged(source: tuple[int, ...], result: tuple[int, ...]) -> bool:
-    """Whether a result has its source's proportions, up to rounding, and at least its size."""
-    (height, width), (new_height, new_width) = source[:2], result[:2]
-    # The longer side is exact, the shorter one is rounded.
-    is_alike = 2 * abs(new_height * width - new_width * height) <= max(height, width)
-    return is_alike and new_height >= height and new_width >= width
 
 
 def place_of(run: FinishedRun) -> Place:

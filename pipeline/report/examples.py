@@ -113,7 +113,7 @@ class ExampleReader:
         is_rejected = (row.columns["reason"] or "").startswith("gate:")
         try:
             header, source = self._read_source(row, finds_jpeg=is_rejected)
-            if not _is_enlarged(source, after):
+            if not is_enlarged(source.rgb.shape, after.rgb.shape):
                 raise ValueError("its size changed since the run")
         except _UNREADABLE as error:
             return make_example(row, None, pixels, problem=f"the source cannot be shown: {error}")
@@ -240,10 +240,16 @@ def _left_out(row: LocatedRow) -> Example:
     return Example(row, problem="left out: the report has enough images")
 
 
-def _is_enlarged(source: RasterImage, result: RasterImage) -> bool:
-    """Whether a result has the source's proportions, up to the rounding of a target size."""
-    difference = result.height * source.width - result.width * source.height
-    return result.height >= source.height and abs(difference) <= max(source.height, source.width)
+def is_enlarged(source: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether a result's shape has its source's proportions, up to the rounding of a target size.
+
+    Args:
+        source: its shape, height and width first.
+        result: the same of what may be its result.
+    """
+    (height, width), (new_height, new_width) = source[:2], result[:2]
+    is_alike = abs(new_height * width - new_width * height) <= max(height, width)
+    return is_alike and new_height >= height and new_width >= width
 
 
 def _show_no_rejected() -> UpscalesRejected:
